@@ -1,0 +1,2 @@
+//! Load tools.
+fn main() {}

@@ -1,0 +1,2 @@
+//! wahook
+fn main() {}

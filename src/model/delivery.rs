@@ -1,0 +1,53 @@
+//! A message on its way to one webhook.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use super::{ClientId, EventId, Kind, MessageId, Phone, PublicEventId, Timestamp, WebhookId};
+
+/// One message for one webhook, with the exact body that every attempt sends.
+#[derive(Clone, PartialEq)]
+pub struct Delivery {
+    /// Same over all attempts and replays; the `webhook-id` header.
+    pub event_id: EventId,
+    /// Where it goes.
+    pub webhook_id: WebhookId,
+    /// Whose it is.
+    pub client_id: ClientId,
+    /// The number the webhook is registered for.
+    pub phone: Phone,
+    /// As WhatsApp gave it.
+    pub message_id: MessageId,
+    /// What kind of message.
+    pub kind: Kind,
+    /// When the message was first published.
+    pub created_at: Timestamp,
+    /// The JSON body, byte for byte; built once, before the first attempt.
+    pub body: Bytes,
+    /// Attempts made so far, over all rounds: the next one has this number plus one.
+    pub attempts: u16,
+    /// Attempts made in this round: a retry by hand starts a new round, with the whole retry schedule before it.
+    pub tries: u16,
+}
+
+impl Delivery {
+    /// The id the API shows.
+    pub fn public_id(&self) -> PublicEventId {
+        PublicEventId { webhook: self.webhook_id, event: self.event_id }
+    }
+}
+
+/// Hides the body and the phone number.
+impl fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delivery")
+            .field("event_id", &self.event_id)
+            .field("webhook_id", &self.webhook_id)
+            .field("client_id", &self.client_id)
+            .field("attempts", &self.attempts)
+            .field("tries", &self.tries)
+            .field("body_bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,304 @@
+//! Ids. Each is valid by construction: parsing is the only way in.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::{Kind, Timestamp};
+
+/// Why a text is no id; names what is allowed, never repeats the text.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidId(pub &'static str);
+
+/// Owner of webhooks, sessions and tokens: an integer from 1 to 2^53−1, so that JSON readers keep it exact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "u64", into = "u64")]
+pub struct ClientId(u64);
+
+impl ClientId {
+    /// The number itself.
+    pub fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl TryFrom<u64> for ClientId {
+    type Error = InvalidId;
+    fn try_from(value: u64) -> Result<Self, InvalidId> {
+        if (1..=(1 << 53) - 1).contains(&value) {
+            Ok(Self(value))
+        } else {
+            Err(InvalidId("a client id is an integer from 1 to 9007199254740991"))
+        }
+    }
+}
+
+impl From<ClientId> for u64 {
+    fn from(id: ClientId) -> u64 {
+        id.0
+    }
+}
+
+impl FromStr for ClientId {
+    type Err = InvalidId;
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        // `parse` would take a leading `+` or zeros, and one client would have two names in subjects.
+        let value = text.parse::<u64>().ok().filter(|v| v.to_string() == text);
+        Self::try_from(value.unwrap_or(0))
+    }
+}
+
+impl fmt::Display for ClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A phone number in international form without `+`: `^[1-9][0-9]{4,14}$` (E.164). Its `Debug` hides all but two digits.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Phone(Box<str>);
+
+impl Phone {
+    /// The digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Phone {
+    type Err = InvalidId;
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let digits = text.bytes().all(|b| b.is_ascii_digit());
+        if digits && (5..=15).contains(&text.len()) && !text.starts_with('0') {
+            Ok(Self(text.into()))
+        } else {
+            Err(InvalidId("a phone number has 5 to 15 digits in international form, without +, spaces or a leading 0"))
+        }
+    }
+}
+
+impl TryFrom<String> for Phone {
+    type Error = InvalidId;
+    fn try_from(text: String) -> Result<Self, InvalidId> {
+        text.parse()
+    }
+}
+
+impl From<Phone> for String {
+    fn from(phone: Phone) -> String {
+        phone.0.into()
+    }
+}
+
+impl fmt::Debug for Phone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Phone(…{})", &self.0[self.0.len() - 2..])
+    }
+}
+
+/// A message's id as its source gave it: 1 to 128 printable ASCII characters without spaces.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct MessageId(Box<str>);
+
+impl MessageId {
+    /// The text as given.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for MessageId {
+    type Err = InvalidId;
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        if (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic()) {
+            Ok(Self(text.into()))
+        } else {
+            Err(InvalidId("a message id has 1 to 128 printable ASCII characters and no spaces"))
+        }
+    }
+}
+
+impl TryFrom<String> for MessageId {
+    type Error = InvalidId;
+    fn try_from(text: String) -> Result<Self, InvalidId> {
+        text.parse()
+    }
+}
+
+impl From<MessageId> for String {
+    fn from(id: MessageId) -> String {
+        id.0.into()
+    }
+}
+
+/// A registered webhook: a UUIDv7 made at registration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct WebhookId(pub Uuid);
+
+/// One message for one webhook. Sorts by the time of the first publish; see [`EventId::derive`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EventId(pub Uuid);
+
+impl EventId {
+    /// UUIDv8 of the stream's timestamp (48 bits of milliseconds) and 74 bits of a hash of what names the message,
+    /// so that every redelivery of one published message derives the same id.
+    pub fn derive(
+        published: Timestamp,
+        webhook: WebhookId,
+        chat: &str,
+        sender: &str,
+        id: &MessageId,
+        kind: &Kind,
+    ) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(webhook.0.as_bytes());
+        for part in [chat, sender, id.as_str(), kind.as_str()] {
+            // Length first: no two lists of parts give the same bytes.
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        let digest = hash.finalize();
+        let mut bytes = [0_u8; 16];
+        bytes[..6].copy_from_slice(&published.millis().to_be_bytes()[2..]);
+        bytes[6..].copy_from_slice(&digest[..10]);
+        Self(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+    }
+
+    /// When the message was first published, as held in the id.
+    pub fn timestamp(self) -> Timestamp {
+        let mut bytes = [0_u8; 8];
+        bytes[2..].copy_from_slice(&self.0.as_bytes()[..6]);
+        Timestamp::from_millis(i64::from_be_bytes(bytes))
+    }
+}
+
+/// What the API calls an event: `evt_` and 44 base62 digits of webhook id and event id. It leads to the webhook's
+/// partition without a lookup table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PublicEventId {
+    /// The webhook the event belongs to.
+    pub webhook: WebhookId,
+    /// The event.
+    pub event: EventId,
+}
+
+const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+/// 62^22 > 2^128: digits that one UUID takes.
+const DIGITS: usize = 22;
+
+fn base62(mut value: u128) -> [u8; DIGITS] {
+    let mut digits = [b'0'; DIGITS];
+    for digit in digits.iter_mut().rev() {
+        *digit = BASE62[(value % 62) as usize];
+        value /= 62;
+    }
+    digits
+}
+
+fn from_base62(text: &[u8]) -> Option<u128> {
+    text.iter().try_fold(0_u128, |sum, byte| {
+        let digit = BASE62.iter().position(|b| b == byte)? as u128;
+        sum.checked_mul(62)?.checked_add(digit)
+    })
+}
+
+impl fmt::Display for PublicEventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("evt_")?;
+        for id in [self.webhook.0, self.event.0] {
+            for byte in base62(id.as_u128()) {
+                fmt::Write::write_char(f, byte as char)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for PublicEventId {
+    type Err = InvalidId;
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        const INVALID: InvalidId = InvalidId("an event id is evt_ followed by 44 letters and digits");
+        let digits = text.strip_prefix("evt_").ok_or(INVALID)?.as_bytes();
+        if digits.len() != 2 * DIGITS {
+            return Err(INVALID);
+        }
+        let (webhook, event) = digits.split_at(DIGITS);
+        Ok(Self {
+            webhook: WebhookId(Uuid::from_u128(from_base62(webhook).ok_or(INVALID)?)),
+            event: EventId(Uuid::from_u128(from_base62(event).ok_or(INVALID)?)),
+        })
+    }
+}
+
+macro_rules! uuid_text {
+    ($($id:ident: $hint:literal),*) => {$(
+        impl fmt::Display for $id {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+        impl FromStr for $id {
+            type Err = InvalidId;
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                Uuid::try_parse(text).map(Self).map_err(|_| InvalidId($hint))
+            }
+        }
+    )*};
+}
+uuid_text!(WebhookId: "a webhook id is a UUID", EventId: "an event id is a UUID");
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn client_ids_have_one_spelling() {
+        for bad in ["0", "-1", "+1", "01", "1.0", "", " 1", "9007199254740992"] {
+            assert!(bad.parse::<ClientId>().is_err(), "{bad:?}");
+        }
+        assert_eq!("9007199254740991".parse::<ClientId>().map(ClientId::get), Ok((1 << 53) - 1));
+    }
+
+    #[test]
+    fn phones_are_digits_only_and_hidden_in_debug() {
+        for bad in ["", "1234", "0123456", "+4915123", "49 151", "1234567890123456", "１２３４５６"] {
+            assert!(bad.parse::<Phone>().is_err(), "{bad:?}");
+        }
+        let phone: Phone = "4915112345678".parse().expect("valid");
+        assert_eq!(format!("{phone:?}"), "Phone(…78)");
+    }
+
+    proptest! {
+        #[test]
+        fn public_ids_come_back(webhook: u128, event: u128) {
+            let id = PublicEventId { webhook: WebhookId(Uuid::from_u128(webhook)), event: EventId(Uuid::from_u128(event)) };
+            prop_assert_eq!(id.to_string().parse::<PublicEventId>(), Ok(id));
+        }
+
+        #[test]
+        fn any_text_parses_or_fails_without_panic(text in ".{0,60}") {
+            let _ = (text.parse::<PublicEventId>(), text.parse::<Phone>(), text.parse::<MessageId>());
+        }
+
+        #[test]
+        fn event_ids_keep_the_time_and_tell_parts_apart(ms in 0_i64..(1 << 47), chat in "[a-z]{1,5}", sender in "[a-z]{1,5}") {
+            let webhook = WebhookId(Uuid::from_u128(7));
+            let message: MessageId = "M1".parse().expect("valid");
+            let at = Timestamp::from_millis(ms);
+            let id = EventId::derive(at, webhook, &chat, &sender, &message, &Kind::Text);
+            prop_assert_eq!(id.timestamp(), at);
+            prop_assert_eq!(id.0.get_version_num(), 8);
+            let shifted = EventId::derive(at, webhook, &format!("{chat}x"), &sender, &message, &Kind::Text);
+            prop_assert_ne!(id, shifted);
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! Plain data with its invariants: no IO and no clock.
+//!
+//! A **client** owns phone numbers. A **webhook** is the endpoint registered for one phone number of one client. A
+//! **message** came in on such a number; a **delivery** is that message on its way to that webhook, and its public
+//! name is an **event**. Each try to hand it over is an **attempt**, judged by a **verdict**.
+//!
+//! Every id is a newtype that can only be made from valid text, so whatever holds one may put it into a subject, a
+//! key or a query without a second look. Times are [`Timestamp`]s: milliseconds since 1970, UTC.
+
+mod attempt;
+mod delivery;
+mod event;
+mod ids;
+mod message;
+mod secret;
+mod timestamp;
+mod token;
+mod webhook;
+
+pub use attempt::{Attempt, ERROR_CHARS_MAX, Outcome, RESPONSE_BYTES_MAX, Verdict};
+pub use delivery::Delivery;
+pub use event::{Event, EventFilter, EventStatus, Position, WebhookState};
+pub use ids::{ClientId, EventId, InvalidId, MessageId, Phone, PublicEventId, WebhookId};
+pub use message::{CONTENT_BYTES_MAX, Kind, Message};
+pub use secret::{Secret, SigningSecret};
+pub use timestamp::Timestamp;
+pub use token::{Scope, Token, TokenHash};
+pub use webhook::{DisabledReason, Webhook, WebhookStatus};

@@ -1,0 +1,77 @@
+//! Values that must not be printed.
+
+use std::fmt;
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use serde::{Deserialize, Serialize};
+
+use super::{InvalidId, Timestamp};
+
+/// A text that no log, error or dump may show: its `Debug` is a mask.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes the text.
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text itself: call it only where the secret is used.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// A Standard Webhooks symmetric secret: `whsec_` and base64 of 24 to 64 bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SigningSecret {
+    text: Secret,
+    /// Until when it still signs beside the newer one; `None` for the current secret.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl SigningSecret {
+    /// From key bytes.
+    ///
+    /// # Panics
+    /// When `key` has not 24 to 64 bytes.
+    pub fn from_key(key: &[u8]) -> Self {
+        assert!((24..=64).contains(&key.len()), "a signing key has 24 to 64 bytes");
+        Self { text: Secret::new(format!("whsec_{}", BASE64_STANDARD.encode(key))), expires_at: None }
+    }
+
+    /// From its text.
+    ///
+    /// # Errors
+    /// When it is not `whsec_` and base64 of 24 to 64 bytes.
+    pub fn parse(text: &str) -> Result<Self, InvalidId> {
+        const INVALID: InvalidId = InvalidId("a signing secret is whsec_ followed by base64 of 24 to 64 bytes");
+        let key = BASE64_STANDARD.decode(text.strip_prefix("whsec_").ok_or(INVALID)?).map_err(|_| INVALID)?;
+        if (24..=64).contains(&key.len()) { Ok(Self::from_key(&key)) } else { Err(INVALID) }
+    }
+
+    /// `whsec_…`: shown to the customer once, when it is made.
+    pub fn expose(&self) -> &str {
+        self.text.expose()
+    }
+
+    /// The key bytes.
+    pub fn key(&self) -> Vec<u8> {
+        let encoded = self.expose().strip_prefix("whsec_").unwrap_or_default();
+        BASE64_STANDARD.decode(encoded).unwrap_or_default()
+    }
+
+    /// Enough to recognise it by: `whsec_…` and the last four characters.
+    pub fn hint(&self) -> String {
+        let text = self.expose();
+        format!("whsec_…{}", text.get(text.len().saturating_sub(4)..).unwrap_or_default())
+    }
+}

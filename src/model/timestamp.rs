@@ -1,0 +1,102 @@
+//! Points in time.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use super::InvalidId;
+
+/// Milliseconds since 1970-01-01T00:00:00Z. Between the years 0 and 9999, so it always has an RFC 3339 form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(i64);
+
+const MIN: i64 = -62_167_219_200_000;
+const MAX: i64 = 253_402_300_799_999;
+
+impl Timestamp {
+    /// From milliseconds, clamped to the years 0 to 9999.
+    pub fn from_millis(millis: i64) -> Self {
+        Self(millis.clamp(MIN, MAX))
+    }
+
+    /// From the clock's own type.
+    pub fn from_system(time: std::time::SystemTime) -> Self {
+        let since = time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Self::from_millis(i64::try_from(since.as_millis()).unwrap_or(MAX))
+    }
+
+    /// Milliseconds since 1970.
+    pub fn millis(self) -> i64 {
+        self.0
+    }
+
+    /// Whole seconds since 1970.
+    pub fn seconds(self) -> i64 {
+        self.0.div_euclid(1000)
+    }
+
+    /// Days since 1970, in UTC.
+    pub fn day(self) -> i32 {
+        i32::try_from(self.0.div_euclid(86_400_000)).expect("the years 0 to 9999 have few days")
+    }
+
+    /// This time and `span` later.
+    #[must_use]
+    pub fn after(self, span: Duration) -> Self {
+        Self::from_millis(self.0.saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
+    }
+
+    /// How long after `earlier` this is; zero when it is not.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0 - earlier.0).unwrap_or(0))
+    }
+
+    /// RFC 3339 in UTC with whole seconds, as webhook bodies carry it: `2026-11-24T08:30:00Z`.
+    pub fn rfc3339_seconds(self) -> String {
+        Self(self.seconds() * 1000).to_string()
+    }
+
+    fn date_time(self) -> OffsetDateTime {
+        OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000).expect("clamped when made")
+    }
+}
+
+/// RFC 3339 in UTC; milliseconds where there are any.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.date_time().format(&Rfc3339).expect("the years 0 to 9999 have an RFC 3339 form"))
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = InvalidId;
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let invalid = |_| InvalidId("a time is RFC 3339, like 2026-11-24T08:30:00Z");
+        let time = OffsetDateTime::parse(text, &Rfc3339).map_err(invalid)?;
+        Ok(Self::from_millis(i64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap_or(MAX)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn has_the_usual_text() {
+        assert_eq!(Timestamp::from_millis(0).to_string(), "1970-01-01T00:00:00Z");
+        assert_eq!(Timestamp::from_millis(1_500).rfc3339_seconds(), "1970-01-01T00:00:01Z");
+        assert_eq!("1970-01-01T01:00:00+01:00".parse::<Timestamp>().map(Timestamp::millis), Ok(0));
+    }
+
+    proptest! {
+        #[test]
+        fn text_comes_back(millis in MIN..=MAX) {
+            let time = Timestamp::from_millis(millis);
+            prop_assert_eq!(time.to_string().parse::<Timestamp>(), Ok(time));
+        }
+    }
+}

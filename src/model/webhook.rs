@@ -1,0 +1,83 @@
+//! A registered webhook.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{ClientId, Phone, SigningSecret, Timestamp, WebhookId};
+
+/// Why deliveries to a webhook were stopped without its owner's asking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DisabledReason {
+    /// It answered 410.
+    Gone,
+    /// It failed for days without one success.
+    Failing,
+}
+
+/// How a webhook stands, for its owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WebhookStatus {
+    /// Takes deliveries.
+    Active,
+    /// Takes deliveries, but the last one was given up.
+    Failed,
+    /// Its owner paused it: deliveries are held.
+    Paused,
+    /// Stopped by wahook: deliveries are held.
+    Disabled,
+}
+
+/// One endpoint for one phone number of one client, as the registry keeps it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Webhook {
+    /// Made at registration; a second registration of the same number keeps it.
+    pub id: WebhookId,
+    /// Whose it is.
+    pub client_id: ClientId,
+    /// Whose messages it gets.
+    pub phone: Phone,
+    /// Where they go.
+    pub url: String,
+    /// False while its owner has it paused.
+    pub is_active: bool,
+    /// Set when wahook stopped it.
+    pub disabled: Option<DisabledReason>,
+    /// Tries after the first one: 0 to 20.
+    pub max_retries: u16,
+    /// Requests per second that it gets at most.
+    pub rate_per_second: u32,
+    /// Requests under way at once.
+    pub in_flight: u32,
+    /// The current secret first, then older ones that still sign.
+    pub secrets: Vec<SigningSecret>,
+    /// The owner's own notes; never sent to the endpoint.
+    pub metadata: Map<String, Value>,
+    /// First registration.
+    pub created_at: Timestamp,
+    /// Last change.
+    pub updated_at: Timestamp,
+}
+
+impl Webhook {
+    /// Whether deliveries go out now.
+    pub fn takes_deliveries(&self) -> bool {
+        self.is_active && self.disabled.is_none()
+    }
+
+    /// How it stands, given whether its last delivery was given up.
+    pub fn status(&self, last_failed: bool) -> WebhookStatus {
+        match (self.disabled, self.is_active) {
+            (Some(_), _) => WebhookStatus::Disabled,
+            (None, false) => WebhookStatus::Paused,
+            (None, true) if last_failed => WebhookStatus::Failed,
+            (None, true) => WebhookStatus::Active,
+        }
+    }
+
+    /// The secrets that sign at `now`: current first, at most two.
+    pub fn signing_secrets(&self, now: Timestamp) -> impl Iterator<Item = &SigningSecret> {
+        self.secrets.iter().filter(move |secret| secret.expires_at.is_none_or(|end| now < end)).take(2)
+    }
+}
