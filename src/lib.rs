@@ -1,2 +1,3 @@
 //! WhatsApp messages in, signed webhooks out, with nothing lost between.
+pub mod config;
 pub mod model;

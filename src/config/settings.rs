@@ -1,0 +1,122 @@
+//! The settings as the rooms read them. What each means stands in `config/default.toml`.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use crate::model::Secret;
+
+/// Everything that can be set.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "config/default.toml documents every key")]
+pub struct Config {
+    pub node: Node,
+    pub log: Log,
+    pub nats: Nats,
+    pub bus: Bus,
+    pub deliver: Deliver,
+    pub egress: Egress,
+    pub store: Store,
+    pub api: Api,
+    pub admin: Admin,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "config/default.toml documents every key")]
+pub struct Node {
+    pub data_dir: PathBuf,
+    pub drain_delay: Duration,
+    pub drain_deadline: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "config/default.toml documents every key")]
+pub struct Log {
+    pub filter: String,
+    pub format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "config/default.toml documents every key")]
+pub enum LogFormat {
+    Auto,
+    Json,
+    Text,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "config/default.toml documents every key")]
+pub struct Nats {
+    pub url: String,
+    pub user: Option<String>,
+    pub password: Option<Secret>,
+    pub credentials_file: Option<PathBuf>,
+    pub root_ca_file: Option<PathBuf>,
+    pub inbox_prefix: Option<String>,
+    pub connect_timeout: Duration,
+    pub request_timeout: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "config/default.toml documents every key")]
+pub struct Bus {
+    pub replicas: usize,
+    pub ack_wait: Duration,
+    pub message_bytes_max: i64,
+    pub publish_deadline: Duration,
+    pub result_group_max: usize,
+    pub result_group_wait: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "config/default.toml documents every key")]
+pub struct Deliver {
+    pub timeout: Duration,
+    pub max_retries: u16,
+    pub retry_base: Duration,
+    pub retry_jitter: f64,
+    pub retry_max: Duration,
+    pub rate_per_second: u32,
+    pub in_flight: u32,
+    pub lane_wait: Duration,
+    pub in_flight_max: usize,
+    pub breaker_failures: u32,
+    pub breaker_open: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "config/default.toml documents every key")]
+pub struct Egress {
+    pub allow_http: bool,
+    pub allow_cidrs: Vec<ipnet::IpNet>,
+    pub connect_timeout: Duration,
+    pub dns_timeout: Duration,
+    pub response_bytes_max: usize,
+    pub root_ca_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "config/default.toml documents every key")]
+pub struct Store {
+    pub path: PathBuf,
+    pub batch_max: usize,
+    pub batch_wait: Duration,
+    pub busy_timeout: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "config/default.toml documents every key")]
+pub struct Api {
+    pub listen: SocketAddr,
+    pub body_bytes_max: usize,
+    pub header_timeout: Duration,
+    pub request_timeout: Duration,
+    pub connections_max: usize,
+    pub registrations_per_minute: u32,
+    pub secret_overlap: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "config/default.toml documents every key")]
+pub struct Admin {
+    pub listen: SocketAddr,
+}
