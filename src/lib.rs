@@ -1,3 +1,4 @@
 //! WhatsApp messages in, signed webhooks out, with nothing lost between.
 pub mod config;
 pub mod model;
+pub mod telemetry;
