@@ -1,1 +1,150 @@
+use std::{collections::BTreeMap, fmt::Write, fs, time::Duration};
 
+use metrics::counter;
+
+use super::*;
+use crate::{model::Outcome, telemetry::events as event};
+
+/// Every event once, and what a scrape shows then.
+fn scrape_after_all_events() -> String {
+    let recorder = recorder();
+    let handle = recorder.handle();
+    describe(&recorder);
+    with_local_recorder(&recorder, || {
+        let time = Duration::from_millis(30);
+        event::attempt(Outcome::Http5xx, time);
+        event::end_to_end(time);
+        event::parked("rate");
+        event::held();
+        event::dead_letter("gone");
+        event::message_published(true);
+        event::unrouted();
+        event::redelivered("message");
+        event::results_recorded(3);
+        event::inflight(5);
+        event::inflight(-2);
+        event::breaker("open");
+        event::blocked("private");
+        event::bus_connected(true);
+        event::bus_reconnected();
+        event::store_request("record", true, time);
+        event::http_request("GET", "/api/webhooks/{webhook_id}", 200, time);
+        event::http_request("MADE-UP", "", 404, time);
+        event::task_ended("deliver", "ok");
+        event::error("bus", "publish");
+    });
+    handle.render()
+}
+
+#[test]
+fn every_metric_is_described_and_counted_with_the_labels_of_the_table() {
+    let text = scrape_after_all_events();
+    for metric in names::ALL {
+        let kind = match metric.kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram(_) => "histogram",
+        };
+        let name = metric.name;
+        assert!(text.contains(&format!("# HELP {name} {}\n", metric.help)), "{name} is not described:\n{text}");
+        assert!(text.contains(&format!("# TYPE {name} {kind}\n")), "{name} is no {kind}:\n{text}");
+        let sample = text.lines().find(|line| line.starts_with(name)).expect("each event was counted");
+        let labels: Vec<_> = sample.split(['{', ',', '}']).filter_map(|part| part.split_once("=\"")).collect();
+        let labels: Vec<_> = labels.into_iter().map(|(label, _)| label).filter(|label| *label != "le").collect();
+        assert_eq!(labels, metric.labels, "{sample}");
+    }
+}
+
+#[test]
+fn values_are_what_happened() {
+    let text = scrape_after_all_events();
+    for line in [
+        "wahook_delivery_inflight 3",
+        "wahook_results_recorded_total 3",
+        "wahook_bus_connected 1",
+        "wahook_messages_published_total{duplicate=\"true\"} 1",
+        "wahook_delivery_attempt_duration_seconds_bucket{outcome=\"http_5xx\",le=\"0.025\"} 0",
+        "wahook_delivery_attempt_duration_seconds_bucket{outcome=\"http_5xx\",le=\"0.05\"} 1",
+        "wahook_http_request_duration_seconds_count{method=\"other\",route=\"none\",status=\"404\"} 1",
+    ] {
+        assert!(text.lines().any(|found| found == line), "no line {line} in:\n{text}");
+    }
+}
+
+#[test]
+fn names_follow_the_rules() {
+    let mut seen = BTreeMap::new();
+    for metric in names::ALL {
+        assert_eq!(seen.insert(metric.name, metric.kind), None, "{} stands twice", metric.name);
+        assert!(metric.name.starts_with("wahook_"), "{}", metric.name);
+        assert_eq!(metric.kind == Kind::Counter, metric.name.ends_with("_total"), "{}", metric.name);
+        if let Kind::Histogram(buckets) = metric.kind {
+            assert!(metric.name.ends_with("_seconds") && buckets.is_sorted(), "{}", metric.name);
+        }
+    }
+}
+
+#[test]
+fn installing_twice_gives_the_same_metrics() {
+    let (one, two) = (Metrics::install(), Metrics::install());
+    counter!("wahook_test_total").increment(1);
+    assert!(one.render().contains("wahook_test_total 1"));
+    assert!(two.render().contains("wahook_test_total 1"));
+    assert!(two.render().contains("wahook_build_info{version="));
+}
+
+fn reference() -> String {
+    let mut page = String::from(
+        "# Metrics\n\n\
+         `GET /metrics` on the admin listener (`admin.listen`) shows all of them in Prometheus' text format. No label \
+         ever holds a\nclient, a webhook, an address or an id: what one of them experiences, the admin API tells.\n\n\
+         A histogram also counts: its `…_count` is how often the event happened.\n\n\
+         | metric | kind | labels | what it tells |\n| --- | --- | --- | --- |\n",
+    );
+    for metric in names::ALL {
+        let kind = match metric.kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram(_) => "histogram",
+        };
+        let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+        let labels = if labels.is_empty() { "–".into() } else { labels.join(", ") };
+        let _ = writeln!(page, "| `{}` | {kind} | {labels} | {} |", metric.name, metric.help);
+    }
+    page.push_str("\nValues of `outcome` on attempts: ");
+    let outcomes: Vec<_> = OUTCOMES.iter().map(|outcome| format!("`{}`", outcome.as_str())).collect();
+    let _ = writeln!(page, "{}.\n\n---\n", outcomes.join(", "));
+    page.push_str(
+        "To change this page, change `src/telemetry/names.rs` and run `UPDATE_DOCS=1 cargo test --lib telemetry`.\n",
+    );
+    page
+}
+
+/// Those that an attempt can have.
+const OUTCOMES: [Outcome; 14] = [
+    Outcome::Ok,
+    Outcome::Http3xx,
+    Outcome::Http4xx,
+    Outcome::Gone,
+    Outcome::RateLimited,
+    Outcome::TryAgain,
+    Outcome::Http5xx,
+    Outcome::Timeout,
+    Outcome::Connect,
+    Outcome::Dns,
+    Outcome::Tls,
+    Outcome::Reset,
+    Outcome::Blocked,
+    Outcome::Protocol,
+];
+
+#[test]
+fn the_page_on_metrics_is_up_to_date() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(path, reference()).expect("docs/ can be written");
+    }
+    let committed = fs::read_to_string(path).unwrap_or_default();
+    let help = "docs/metrics.md is out of date: run `UPDATE_DOCS=1 cargo test --lib telemetry` and commit it";
+    assert!(committed == reference(), "{help}");
+}
