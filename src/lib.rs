@@ -1,3 +1,5 @@
 //! WhatsApp messages in, signed webhooks out, with nothing lost between.
+
 pub mod config;
 pub mod model;
+pub mod wire;
