@@ -1,0 +1,127 @@
+//! Type and bounds of each key. `config/default.toml` must say the same; a test compares.
+
+use super::{
+    read::Reader,
+    settings::{Admin, Api, Bus, Config, Deliver, Egress, Log, LogFormat, Nats, Node, Store},
+};
+
+pub(super) fn build(r: &mut Reader<'_>) -> Config {
+    Config {
+        node: node(r),
+        log: log(r),
+        nats: nats(r),
+        bus: bus(r),
+        deliver: deliver(r),
+        egress: egress(r),
+        store: store(r),
+        api: api(r),
+        admin: Admin { listen: r.address("admin.listen") },
+    }
+}
+
+fn node(r: &mut Reader<'_>) -> Node {
+    Node {
+        data_dir: r.path("node.data_dir"),
+        drain_delay: r.duration("node.drain_delay", "0s", "5m"),
+        drain_deadline: r.duration("node.drain_deadline", "1s", "10m"),
+    }
+}
+
+fn log(r: &mut Reader<'_>) -> Log {
+    let format = |text: &str| match text {
+        "auto" => Some(LogFormat::Auto),
+        "json" => Some(LogFormat::Json),
+        "text" => Some(LogFormat::Text),
+        _ => None,
+    };
+    let filter = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+    Log {
+        filter: r.parsed("log.filter", "a filter like \"info,wahook::deliver=debug\"", filter).unwrap_or_default(),
+        format: r.parsed("log.format", "\"auto\", \"json\" or \"text\"", format).unwrap_or(LogFormat::Auto),
+    }
+}
+
+fn nats(r: &mut Reader<'_>) -> Nats {
+    let expected = "servers like \"nats://127.0.0.1:4222\" (or tls, ws, wss), divided by commas; \
+                    user and password belong into nats.user and nats.password";
+    Nats {
+        url: r.parsed("nats.url", expected, nats_url).unwrap_or_default(),
+        user: r.optional("nats.user"),
+        password: r.secret("nats.password"),
+        credentials_file: r.optional("nats.credentials_file"),
+        root_ca_file: r.optional("nats.root_ca_file"),
+        inbox_prefix: r.optional("nats.inbox_prefix"),
+        connect_timeout: r.duration("nats.connect_timeout", "100ms", "1m"),
+        request_timeout: r.duration("nats.request_timeout", "100ms", "1m"),
+    }
+}
+
+/// An `@` would mean a password in a value that dumps and logs show.
+fn nats_url(text: &str) -> Option<String> {
+    let fits = |url: &str| {
+        url.split_once("://").is_some_and(|(scheme, rest)| {
+            let plain = rest.bytes().all(|b| b.is_ascii_graphic() && b != b'@');
+            ["nats", "tls", "ws", "wss"].contains(&scheme) && !rest.is_empty() && plain
+        })
+    };
+    text.split(',').map(str::trim).all(fits).then(|| text.to_owned())
+}
+
+fn bus(r: &mut Reader<'_>) -> Bus {
+    Bus {
+        replicas: r.one_of("bus.replicas", [1, 3, 5]),
+        ack_wait: r.duration("bus.ack_wait", "15s", "30m"),
+        message_bytes_max: r.size("bus.message_bytes_max", "1MiB", "16TiB"),
+        publish_deadline: r.duration("bus.publish_deadline", "100ms", "5m"),
+        result_group_max: r.integer("bus.result_group_max", 1, 1024),
+        result_group_wait: r.duration("bus.result_group_wait", "0s", "1s"),
+    }
+}
+
+fn deliver(r: &mut Reader<'_>) -> Deliver {
+    Deliver {
+        timeout: r.duration("deliver.timeout", "100ms", "2m"),
+        max_retries: r.integer("deliver.max_retries", 0, 20),
+        retry_base: r.duration("deliver.retry_base", "100ms", "1h"),
+        retry_jitter: r.share("deliver.retry_jitter", 0.5),
+        retry_max: r.duration("deliver.retry_max", "1s", "24h"),
+        rate_per_second: r.integer("deliver.rate_per_second", 1, 10_000),
+        in_flight: r.integer("deliver.in_flight", 1, 256),
+        lane_wait: r.duration("deliver.lane_wait", "0s", "30s"),
+        in_flight_max: r.integer("deliver.in_flight_max", 1, 65_536),
+        breaker_failures: r.integer("deliver.breaker_failures", 1, 1000),
+        breaker_open: r.duration("deliver.breaker_open", "1s", "1h"),
+    }
+}
+
+fn egress(r: &mut Reader<'_>) -> Egress {
+    Egress {
+        allow_http: r.boolean("egress.allow_http"),
+        allow_cidrs: r.list("egress.allow_cidrs", "a list of ranges like [\"10.1.0.0/16\", \"fd00::/8\"]"),
+        connect_timeout: r.duration("egress.connect_timeout", "100ms", "1m"),
+        dns_timeout: r.duration("egress.dns_timeout", "100ms", "1m"),
+        response_bytes_max: r.size("egress.response_bytes_max", "0", "16KiB"),
+        root_ca_file: r.optional("egress.root_ca_file"),
+    }
+}
+
+fn store(r: &mut Reader<'_>) -> Store {
+    Store {
+        path: r.path("store.path"),
+        batch_max: r.integer("store.batch_max", 1, 10_000),
+        batch_wait: r.duration("store.batch_wait", "0s", "1s"),
+        busy_timeout: r.duration("store.busy_timeout", "0s", "5m"),
+    }
+}
+
+fn api(r: &mut Reader<'_>) -> Api {
+    Api {
+        listen: r.address("api.listen"),
+        body_bytes_max: r.size("api.body_bytes_max", "1KiB", "768KiB"),
+        header_timeout: r.duration("api.header_timeout", "100ms", "1m"),
+        request_timeout: r.duration("api.request_timeout", "100ms", "5m"),
+        connections_max: r.integer("api.connections_max", 1, 65_536),
+        registrations_per_minute: r.integer("api.registrations_per_minute", 1, 100_000),
+        secret_overlap: r.duration("api.secret_overlap", "0s", "168h"),
+    }
+}

@@ -1,0 +1,113 @@
+//! Keys that must go together. Each check is an error, not a warning: what it prevents shows up only under load or
+//! at a shutdown.
+
+use std::time::Duration;
+
+use super::{
+    error::{Error, Origin},
+    merge::Values,
+    settings::Config,
+    units::show_duration,
+};
+
+/// Beyond the work itself: room to publish the result and to settle the message.
+const ACK_MARGIN: Duration = Duration::from_secs(10);
+/// Room to publish the last result before the process ends.
+const DRAIN_MARGIN: Duration = Duration::from_secs(5);
+
+struct Check<'a> {
+    values: &'a Values,
+    /// Keys with errors of their own: nothing sensible can be said about those.
+    earlier: &'a [Error],
+    errors: Vec<Error>,
+}
+
+pub(super) fn check(config: &Config, values: &Values, earlier: &[Error]) -> Vec<Error> {
+    let mut check = Check { values, earlier, errors: Vec::new() };
+    check.times(config);
+    check.nats(config);
+    let (node, lane) = (config.deliver.in_flight_max, config.deliver.in_flight);
+    check.that(
+        usize::try_from(lane).is_ok_and(|lane| lane <= node),
+        &["deliver.in_flight_max", "deliver.in_flight"],
+        "one webhook may not have more requests under way than the whole process",
+        &format!("set it to {lane} or more, or lower deliver.in_flight"),
+    );
+    check.that(
+        config.api.listen.port() == 0 || config.api.listen != config.admin.listen,
+        &["admin.listen", "api.listen"],
+        "it must not be the address of api.listen: probes and metrics know no authentication",
+        "choose another port",
+    );
+    check.errors
+}
+
+impl Check<'_> {
+    /// Notes a conflict about the first of `keys` unless `holds`, or one of them is already known to be wrong.
+    fn that(&mut self, holds: bool, keys: &[&str], reason: &str, remedy: &str) {
+        let wrong = |key: &&str| self.earlier.iter().any(|error| error.key() == Some(key));
+        if holds || keys.iter().any(wrong) {
+            return;
+        }
+        let origin = self.values.get(keys[0]).map_or(Origin::Default, |value| value.origin.clone());
+        let (key, reason, remedy) = (keys[0].to_owned(), reason.to_owned(), remedy.to_owned());
+        self.errors.push(Error::Conflict { key, origin, reason, remedy });
+    }
+
+    fn times(&mut self, Config { node, bus, deliver, store, .. }: &Config) {
+        let attempt = deliver.timeout + deliver.lane_wait + ACK_MARGIN;
+        self.that(
+            bus.ack_wait > attempt,
+            &["bus.ack_wait", "deliver.timeout", "deliver.lane_wait"],
+            "it must exceed deliver.timeout + deliver.lane_wait + 10s, or messages still under way are handed out again",
+            &format!("set it above {}, or lower the other two", show_duration(attempt)),
+        );
+        let write = store.busy_timeout + store.batch_wait + ACK_MARGIN;
+        self.that(
+            bus.ack_wait > write,
+            &["bus.ack_wait", "store.busy_timeout", "store.batch_wait"],
+            "it must exceed store.busy_timeout + store.batch_wait + 10s, or results still being written are handed out again",
+            &format!("set it above {}, or lower the other two", show_duration(write)),
+        );
+        self.that(
+            bus.ack_wait > bus.publish_deadline,
+            &["bus.publish_deadline", "bus.ack_wait"],
+            "it must be below bus.ack_wait, or a message is handed out again while its result is being published",
+            &format!("set it below {}, or raise bus.ack_wait", show_duration(bus.ack_wait)),
+        );
+        let drain = deliver.timeout + DRAIN_MARGIN;
+        self.that(
+            node.drain_deadline > drain,
+            &["node.drain_deadline", "deliver.timeout"],
+            "it must exceed deliver.timeout + 5s, or a shutdown cuts attempts off and they are made again",
+            &format!("set it above {}, or lower deliver.timeout", show_duration(drain)),
+        );
+        self.that(
+            deliver.retry_base <= deliver.retry_max,
+            &["deliver.retry_max", "deliver.retry_base"],
+            "it must not be below deliver.retry_base, or no wait ever doubles",
+            &format!("set it to {} or more, or lower deliver.retry_base", show_duration(deliver.retry_base)),
+        );
+    }
+
+    fn nats(&mut self, Config { nats, .. }: &Config) {
+        self.that(
+            nats.user.is_some() || nats.password.is_none(),
+            &["nats.password", "nats.user"],
+            "a password needs a user",
+            "set nats.user, too",
+        );
+        self.that(
+            nats.user.is_none() || nats.password.is_some(),
+            &["nats.user", "nats.password"],
+            "a user needs a password",
+            "set nats.password, too",
+        );
+        self.that(
+            nats.user.is_none() || nats.credentials_file.is_none(),
+            &["nats.credentials_file", "nats.user"],
+            "there can be only one way to log in",
+            "drop it, or nats.user and nats.password",
+        );
+    }
+}

@@ -1,0 +1,113 @@
+//! One function per event. Labels come from enums, from `'static` texts, or are folded into a fixed set.
+
+use std::time::Duration;
+
+use metrics::{counter, gauge, histogram};
+
+use super::names;
+use crate::model::Outcome;
+
+/// An attempt ended.
+pub fn attempt(outcome: Outcome, latency: Duration) {
+    histogram!(names::ATTEMPT_DURATION, "outcome" => outcome.as_str()).record(latency);
+}
+
+/// A delivery succeeded this long after its message was first published.
+pub fn end_to_end(age: Duration) {
+    histogram!(names::END_TO_END_DURATION).record(age);
+}
+
+/// A delivery was put off: `retry`, `rate`, `breaker`…
+pub fn parked(cause: &'static str) {
+    counter!(names::PARKED, "cause" => cause).increment(1);
+}
+
+/// A delivery is held: its webhook is paused or disabled.
+pub fn held() {
+    counter!(names::HELD).increment(1);
+}
+
+/// A delivery was given up.
+pub fn dead_letter(reason: &'static str) {
+    counter!(names::DEAD_LETTERS, "reason" => reason).increment(1);
+}
+
+/// JetStream acknowledged a message.
+pub fn message_published(duplicate: bool) {
+    counter!(names::MESSAGES_PUBLISHED, "duplicate" => truth(duplicate)).increment(1);
+}
+
+/// A message came for a number without a webhook.
+pub fn unrouted() {
+    counter!(names::MESSAGES_UNROUTED).increment(1);
+}
+
+/// JetStream handed a message out again; `work` is the kind of consumer.
+pub fn redelivered(work: &'static str) {
+    counter!(names::REDELIVERED, "work" => work).increment(1);
+}
+
+/// The store holds `count` more attempts.
+pub fn results_recorded(count: usize) {
+    counter!(names::RESULTS_RECORDED).increment(count as u64);
+}
+
+/// So many more (or fewer) requests to endpoints are under way.
+pub fn inflight(delta: i32) {
+    gauge!(names::INFLIGHT).increment(f64::from(delta));
+}
+
+/// A breaker opened or closed: `open`, `closed`.
+pub fn breaker(to: &'static str) {
+    counter!(names::BREAKER, "to" => to).increment(1);
+}
+
+/// An endpoint's address was refused.
+pub fn blocked(rule: &'static str) {
+    counter!(names::BLOCKED, "rule" => rule).increment(1);
+}
+
+/// The connection to NATS came or went.
+pub fn bus_connected(connected: bool) {
+    gauge!(names::BUS_CONNECTED).set(if connected { 1.0 } else { 0.0 });
+}
+
+/// The connection to NATS came back.
+pub fn bus_reconnected() {
+    counter!(names::BUS_RECONNECTS).increment(1);
+}
+
+/// A request to the store ended.
+pub fn store_request(op: &'static str, ok: bool, latency: Duration) {
+    let outcome = if ok { "ok" } else { "error" };
+    histogram!(names::STORE_DURATION, "op" => op, "outcome" => outcome).record(latency);
+}
+
+/// A request to the admin API was answered. `route` must be the matched route's template, never the path as it came;
+/// empty when no route matched.
+pub fn http_request(method: &str, route: &str, status: u16, latency: Duration) {
+    let route = if route.is_empty() { "none" } else { route };
+    let labels =
+        [("method", method_label(method).to_owned()), ("route", route.to_owned()), ("status", status.to_string())];
+    histogram!(names::HTTP_DURATION, &labels).record(latency);
+}
+
+/// A long-running task ended: `ok`, `error`, `panic`, `cancelled`.
+pub fn task_ended(kind: &'static str, end: &'static str) {
+    counter!(names::TASKS, "kind" => kind, "end" => end).increment(1);
+}
+
+/// Something went wrong that has no count of its own.
+pub fn error(room: &'static str, code: &'static str) {
+    counter!(names::ERRORS, "room" => room, "code" => code).increment(1);
+}
+
+fn truth(value: bool) -> &'static str {
+    if value { "true" } else { "false" }
+}
+
+/// HTTP lets callers make up methods.
+fn method_label(method: &str) -> &'static str {
+    const KNOWN: [&str; 7] = ["GET", "POST", "PATCH", "DELETE", "PUT", "HEAD", "OPTIONS"];
+    KNOWN.into_iter().find(|known| *known == method).unwrap_or("other")
+}

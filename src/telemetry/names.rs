@@ -1,0 +1,79 @@
+//! Every metric: its name, kind, labels and the question it answers.
+
+/// How a metric behaves.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Kind {
+    Counter,
+    Gauge,
+    /// With the upper bounds of its buckets, in seconds.
+    Histogram(&'static [f64]),
+}
+
+/// One metric.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Metric {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    pub(super) labels: &'static [&'static str],
+    pub(super) help: &'static str,
+}
+
+/// Requests, ours and others'.
+pub(super) const REQUEST: &[f64] =
+    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0];
+/// From the first publish to the 2xx: milliseconds when all is well, a day after many retries.
+pub(super) const END_TO_END: &[f64] = &[
+    0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0,
+    86_400.0,
+];
+
+/// Defines a constant per metric and the table of all, so that none can be missing from it.
+macro_rules! table {
+    ($($constant:ident = $name:literal, $kind:expr, $labels:expr, $help:literal;)*) => {
+        $(pub(super) const $constant: &str = $name;)*
+        pub(super) const ALL: &[Metric] = &[$(Metric { name: $name, kind: $kind, labels: &$labels, help: $help }),*];
+    };
+}
+
+use Kind::{Counter, Gauge, Histogram};
+
+table! {
+    BUILD_INFO = "wahook_build_info", Gauge, ["version", "commit"],
+        "What runs here; always 1.";
+    BUS_CONNECTED = "wahook_bus_connected", Gauge, [],
+        "Whether NATS is connected: 1 or 0.";
+    BUS_RECONNECTS = "wahook_bus_reconnects_total", Counter, [],
+        "How often the connection to NATS came back.";
+    MESSAGES_PUBLISHED = "wahook_messages_published_total", Counter, ["duplicate"],
+        "Messages that JetStream acknowledged; duplicate=true for those it already had.";
+    MESSAGES_UNROUTED = "wahook_messages_unrouted_total", Counter, [],
+        "Messages for numbers without a webhook.";
+    REDELIVERED = "wahook_redelivered_total", Counter, ["work"],
+        "Messages that JetStream handed out again: a worker crashed or was too slow.";
+    ATTEMPT_DURATION = "wahook_delivery_attempt_duration_seconds", Histogram(REQUEST), ["outcome"],
+        "Attempts and how long each took, from the look-up to the answer's end.";
+    END_TO_END_DURATION = "wahook_delivery_end_to_end_seconds", Histogram(END_TO_END), [],
+        "Deliveries and how long each took, from the first publish to the 2xx.";
+    INFLIGHT = "wahook_delivery_inflight", Gauge, [],
+        "Requests to endpoints under way.";
+    PARKED = "wahook_delivery_parked_total", Counter, ["cause"],
+        "Deliveries put off to a later time, and why.";
+    HELD = "wahook_delivery_held_total", Counter, [],
+        "Deliveries held because their webhook is paused or disabled.";
+    DEAD_LETTERS = "wahook_dead_letters_total", Counter, ["reason"],
+        "Deliveries given up, and why.";
+    BREAKER = "wahook_breaker_transitions_total", Counter, ["to"],
+        "Breakers of endpoints that opened or closed.";
+    BLOCKED = "wahook_egress_blocked_total", Counter, ["rule"],
+        "Requests refused because of the endpoint's address, by the rule that forbids it.";
+    RESULTS_RECORDED = "wahook_results_recorded_total", Counter, [],
+        "Attempts that the store holds.";
+    STORE_DURATION = "wahook_store_request_duration_seconds", Histogram(REQUEST), ["op", "outcome"],
+        "Requests to the store and how long each took.";
+    HTTP_DURATION = "wahook_http_request_duration_seconds", Histogram(REQUEST), ["method", "route", "status"],
+        "Requests to the admin API and how long each took.";
+    TASKS = "wahook_tasks_total", Counter, ["kind", "end"],
+        "Long-running tasks that ended, and how: ok, error, panic, cancelled.";
+    ERRORS = "wahook_errors_total", Counter, ["room", "code"],
+        "Errors that an operator may want to know of, by where they arose.";
+}

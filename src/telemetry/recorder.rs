@@ -1,0 +1,78 @@
+//! The Prometheus recorder: set up from the table of names, rendered on demand.
+
+use std::{sync::OnceLock, thread, time::Duration};
+
+use metrics::{Recorder, describe_counter, describe_gauge, describe_histogram, gauge, with_local_recorder};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+
+use super::names::{self, Kind};
+
+/// Between two samples of a histogram being folded into its buckets; until then each takes memory.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// All metrics of this process.
+#[derive(Clone)]
+pub struct Metrics(PrometheusHandle);
+
+impl Metrics {
+    /// Makes them count from now on. A second call gives the same metrics.
+    ///
+    /// # Panics
+    /// When another crate has installed a recorder of its own.
+    pub fn install() -> Self {
+        static INSTALLED: OnceLock<Metrics> = OnceLock::new();
+        let install = || {
+            let recorder = recorder();
+            let handle = recorder.handle();
+            describe(&recorder);
+            metrics::set_global_recorder(recorder).expect("nothing else installs a recorder");
+            let upkeep = handle.clone();
+            // A thread rather than a task: it needs no runtime, and a busy runtime cannot starve it.
+            let thread = thread::Builder::new().name("metrics-upkeep".into()).spawn(move || {
+                loop {
+                    thread::sleep(UPKEEP);
+                    upkeep.run_upkeep();
+                }
+            });
+            if let Err(error) = thread {
+                tracing::warn!(%error, "no thread for the upkeep of metrics: memory grows between scrapes");
+            }
+            Self(handle)
+        };
+        INSTALLED.get_or_init(install).clone()
+    }
+
+    /// In Prometheus' text format.
+    pub fn render(&self) -> String {
+        self.0.render()
+    }
+}
+
+fn recorder() -> PrometheusRecorder {
+    let mut builder = PrometheusBuilder::new();
+    for metric in names::ALL {
+        if let Kind::Histogram(buckets) = metric.kind {
+            let matcher = Matcher::Full(metric.name.into());
+            builder = builder.set_buckets_for_metric(matcher, buckets).expect("the tables have buckets");
+        }
+    }
+    builder.build_recorder()
+}
+
+fn describe(recorder: &impl Recorder) {
+    with_local_recorder(recorder, || {
+        for metric in names::ALL {
+            match metric.kind {
+                Kind::Counter => describe_counter!(metric.name, metric.help),
+                Kind::Gauge => describe_gauge!(metric.name, metric.help),
+                Kind::Histogram(_) => describe_histogram!(metric.name, metric.help),
+            }
+        }
+        let commit = option_env!("WAHOOK_COMMIT").unwrap_or("unknown");
+        gauge!(names::BUILD_INFO, "version" => env!("CARGO_PKG_VERSION"), "commit" => commit).set(1.0);
+    });
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;
