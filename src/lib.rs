@@ -1,5 +1,6 @@
 //! WhatsApp messages in, signed webhooks out, with nothing lost between.
 
+pub mod bus;
 pub mod config;
 pub mod model;
 pub mod telemetry;
