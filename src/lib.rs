@@ -3,5 +3,6 @@
 pub mod bus;
 pub mod config;
 pub mod model;
+pub mod policy;
 pub mod telemetry;
 pub mod wire;
