@@ -2,6 +2,7 @@
 
 pub mod bus;
 pub mod config;
+pub mod egress;
 pub mod model;
 pub mod policy;
 pub mod telemetry;
