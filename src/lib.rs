@@ -5,5 +5,6 @@ pub mod config;
 pub mod egress;
 pub mod model;
 pub mod policy;
+pub mod store;
 pub mod telemetry;
 pub mod wire;
