@@ -4,7 +4,7 @@
 
 # The main job on embedded defaults, told in plain words. KEEP=1 leaves it running.
 demo: nats
-	cargo build --release --locked --bin wahook
+	cargo build --locked --bin wahook
 	python3 examples/demo.py $(if $(KEEP),--keep)
 
 # All tests. They start the servers they need on free ports.
