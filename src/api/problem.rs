@@ -59,6 +59,17 @@ impl Code {
     }
 }
 
+impl Code {
+    /// What RFC 6750 wants said in `www-authenticate`.
+    fn challenge(self) -> Option<&'static str> {
+        match self {
+            Self::Unauthorized => Some("Bearer realm=\"wahook\""),
+            Self::MissingScope => Some("Bearer realm=\"wahook\", error=\"insufficient_scope\""),
+            _ => None,
+        }
+    }
+}
+
 /// One field that is not valid.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct FieldError {
@@ -151,12 +162,56 @@ impl IntoResponse for Problem {
         let mut response = (status, Json(document)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if self.code == Code::Unauthorized {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"wahook\""));
+        if let Some(challenge) = self.code.challenge() {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         if let Some(wait) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOCUMENT: &str = include_str!("../../docs/api.md");
+
+    #[test]
+    fn every_code_stands_in_the_document_with_its_status() {
+        use Code::{
+            Busy, Held, Internal, InvalidCursor, InvalidJson, InvalidRequest, MethodNotAllowed, MissingScope,
+            NoWebhook, NotFound, NotJson, Timeout, TooLarge, TooManyRequests, Unauthorized, Unavailable,
+        };
+        let all = [
+            InvalidRequest,
+            InvalidJson,
+            InvalidCursor,
+            Unauthorized,
+            MissingScope,
+            NotFound,
+            NoWebhook,
+            MethodNotAllowed,
+            Held,
+            TooLarge,
+            NotJson,
+            TooManyRequests,
+            Internal,
+            Unavailable,
+            Busy,
+            Timeout,
+        ];
+        for code in all {
+            let (status, name, _) = code.row();
+            assert!(DOCUMENT.contains(&format!("| {} | `{name}` |", status.as_u16())), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_route_stands_in_the_document_with_its_scope() {
+        for (method, path, scope) in crate::api::routes() {
+            assert!(DOCUMENT.contains(&format!("| {method} `{path}` | `{scope}` |")), "{method} {path}");
+        }
     }
 }

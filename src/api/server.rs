@@ -78,3 +78,68 @@ async fn connection(stream: TcpStream, router: Router, header_timeout: Duration,
         tracing::debug!(%error, "a connection ended early");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use axum::routing::get;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        task::JoinHandle,
+        time::timeout,
+    };
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    async fn start(connections_max: usize) -> (SocketAddr, CancellationToken, JoinHandle<io::Result<()>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let (address, cancel) = (listener.local_addr().expect("bound"), CancellationToken::new());
+        let settings = config::Api {
+            listen: address,
+            body_bytes_max: 1024,
+            header_timeout: Duration::from_millis(200),
+            request_timeout: PATIENCE,
+            connections_max,
+            registrations_per_minute: 1,
+            secret_overlap: PATIENCE,
+        };
+        let token = cancel.clone();
+        let router = Router::new().route("/", get(async || "hello"));
+        let served = tokio::spawn(async move { serve(listener, router, &settings, token).await });
+        (address, cancel, served)
+    }
+
+    async fn until_closed(mut stream: TcpStream) -> String {
+        let mut text = Vec::new();
+        timeout(PATIENCE, stream.read_to_end(&mut text)).await.expect("is closed in time").expect("is closed");
+        String::from_utf8(text).expect("text")
+    }
+
+    #[tokio::test]
+    async fn who_never_ends_the_headers_is_cut_off_and_makes_room() {
+        let (address, ..) = start(1).await;
+        let mut slow = TcpStream::connect(address).await.expect("connects");
+        slow.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n").await.expect("is taken");
+        // The one connection allowed is the slow one: this one is served only once that is gone.
+        let mut next = TcpStream::connect(address).await.expect("connects");
+        next.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.expect("is taken");
+        assert!(!until_closed(slow).await.contains("hello"));
+        assert!(until_closed(next).await.ends_with("hello"));
+    }
+
+    #[tokio::test]
+    async fn cancelling_closes_idle_connections_and_ends() {
+        let (address, cancel, served) = start(8).await;
+        let mut idle = TcpStream::connect(address).await.expect("connects");
+        idle.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("is taken");
+        let mut first = [0; 12];
+        idle.read_exact(&mut first).await.expect("an answer");
+        assert_eq!(&first, b"HTTP/1.1 200");
+        cancel.cancel();
+        until_closed(idle).await;
+        timeout(PATIENCE, served).await.expect("ends in time").expect("no panic").expect("no error");
+    }
+}

@@ -1,5 +1,6 @@
 //! Tests on real parts: a real nats-server, real SQLite files, real sockets, the real executable.
 
+mod api;
 mod bus;
 mod pipeline;
 mod support;
