@@ -2,9 +2,11 @@
 
 pub mod bus;
 pub mod config;
+pub mod deliver;
 pub mod egress;
 pub mod model;
 pub mod policy;
+pub mod record;
 pub mod store;
 pub mod telemetry;
 pub mod wire;
