@@ -89,7 +89,7 @@ async fn handle(
 
 /// Deliveries are counted and end: each one waits longer, so that an outage does not use them up.
 fn pause(deliveries: i64) -> Duration {
-    let doublings = u32::try_from(deliveries.saturating_sub(1)).unwrap_or(0).min(16);
+    let doublings = u32::try_from(deliveries.clamp(1, 16) - 1).unwrap_or(0);
     FIRST_PAUSE.saturating_mul(1 << doublings).min(LONGEST_PAUSE)
 }
 

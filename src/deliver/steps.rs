@@ -32,9 +32,10 @@ pub(super) fn next(delivery: &Delivery) -> Delivery {
 
 /// What the audit keeps of an attempt.
 pub(super) fn attempt(delivery: Delivery, answer: &Answer, verdict: Verdict, started_at: Timestamp) -> Attempt {
+    let unanswered = answer.request_written && answer.http_status.is_none();
     let (status, next_retry_at) = match verdict {
         Verdict::Delivered => (EventStatus::Delivered, None),
-        Verdict::Retry { at } if answer.request_written => (EventStatus::Sent, Some(at)),
+        Verdict::Retry { at } if unanswered => (EventStatus::Sent, Some(at)),
         Verdict::Retry { at } => (EventStatus::Pending, Some(at)),
         Verdict::Failed { .. } => (EventStatus::Failed, None),
     };
@@ -133,10 +134,10 @@ mod tests {
         }
     }
 
-    fn answer(outcome: Outcome, request_written: bool) -> Answer {
+    fn answer(outcome: Outcome, request_written: bool, http_status: Option<u16>) -> Answer {
         Answer {
             outcome,
-            http_status: None,
+            http_status,
             response: None,
             error: Some("x".repeat(ERROR_CHARS_MAX + 1)),
             retry_after: None,
@@ -155,14 +156,15 @@ mod tests {
     fn each_verdict_has_its_status() {
         let at = NOW.after(Duration::from_secs(5));
         let table = [
-            (Verdict::Delivered, true, EventStatus::Delivered, None),
-            (Verdict::Retry { at }, true, EventStatus::Sent, Some(at)),
-            (Verdict::Retry { at }, false, EventStatus::Pending, Some(at)),
-            (Verdict::Failed { disable: false }, true, EventStatus::Failed, None),
-            (Verdict::Failed { disable: true }, false, EventStatus::Failed, None),
+            (Verdict::Delivered, true, Some(200), EventStatus::Delivered, None),
+            (Verdict::Retry { at }, true, None, EventStatus::Sent, Some(at)),
+            (Verdict::Retry { at }, true, Some(503), EventStatus::Pending, Some(at)),
+            (Verdict::Retry { at }, false, None, EventStatus::Pending, Some(at)),
+            (Verdict::Failed { disable: false }, true, None, EventStatus::Failed, None),
+            (Verdict::Failed { disable: true }, false, Some(410), EventStatus::Failed, None),
         ];
-        for (verdict, written, status, next_retry_at) in table {
-            let attempt = attempt(delivery(2, 0), &answer(Outcome::Timeout, written), verdict, NOW);
+        for (verdict, written, http_status, status, next_retry_at) in table {
+            let attempt = attempt(delivery(2, 0), &answer(Outcome::Timeout, written, http_status), verdict, NOW);
             assert_eq!((attempt.status, attempt.next_retry_at), (status, next_retry_at), "{verdict:?}");
             assert_eq!((attempt.number, attempt.latency_ms), (3, 7));
             assert_eq!(attempt.error.map(|error| error.len()), Some(ERROR_CHARS_MAX));
