@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::{Bus, Error};
@@ -126,7 +127,10 @@ impl Bus {
     }
 
     async fn found(&self, declared: &Declared) -> Result<Option<Value>, Error> {
-        let mut answer: Value = self.context.request(declared.info.clone(), &()).await.map_err(Error::api)?;
+        // Not `context.request`: it sends `null`, and consumers are asked for with no body at all.
+        let request = self.client.request(format!("$JS.API.{}", declared.info), Bytes::new());
+        let answer = request.await.map_err(Error::api)?;
+        let mut answer: Value = serde_json::from_slice(&answer.payload).map_err(Error::api)?;
         match answer["error"]["code"].as_u64() {
             Some(NOT_FOUND) => Ok(None),
             Some(_) => Err(Error::Api(format!("{}: {}", declared.what, answer["error"]["description"]))),

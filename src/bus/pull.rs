@@ -112,6 +112,12 @@ impl Pull {
         }
     }
 
+    /// A message that lies here already; never waits.
+    pub fn try_next(&mut self) -> Option<Incoming> {
+        let message = self.stream.as_mut()?.next().now_or_never()??.ok()?;
+        Incoming::new(message).ok()
+    }
+
     async fn fetch(&mut self) -> Result<Option<Incoming>, Error> {
         if self.stream.is_none() {
             self.stream = Some(self.open().await?);
@@ -143,23 +149,32 @@ impl Pull {
         (stream, format!("{kind}-{:02}", self.partition))
     }
 
-    /// Gives back what lies here unstarted, and the pin, so that another node goes on at once.
+    /// Gives back the pin and what lies here unstarted, so that another node goes on at once.
     async fn release(&mut self) {
-        if let Some(mut stream) = self.stream.take() {
-            while let Some(Some(Ok(message))) = stream.next().now_or_never() {
-                // A lost NAK costs a wait, no message.
-                let _ = message.ack_with(AckKind::Nak(None)).await;
-            }
+        let Some(mut stream) = self.stream.take() else { return };
+        // First the pin, so that nothing more is sent here; only then the messages, or they would come right back.
+        self.unpin().await;
+        let mut unstarted = Vec::new();
+        while let Some(Some(Ok(message))) = stream.next().now_or_never() {
+            unstarted.push(message);
         }
-        if std::mem::take(&mut self.pinned) {
+        drop(stream);
+        for message in unstarted {
+            // A lost NAK costs a wait, no message.
+            let _ = message.ack_with(AckKind::Nak(None)).await;
+        }
+        // Looking into the stream may have asked for more and pinned this node anew.
+        self.unpin().await;
+        self.pinned = false;
+    }
+
+    /// Without it the pin runs out by itself. A node that got nothing has no pin, and must not take another's.
+    async fn unpin(&self) {
+        if self.pinned {
             let (stream, consumer) = self.names();
             let body = serde_json::json!({"group": GROUP});
-            // Without it the pin runs out by itself.
-            let unpin = self
-                .bus
-                .context
-                .request::<_, _, serde_json::Value>(format!("CONSUMER.UNPIN.{stream}.{consumer}"), &body);
-            let _ = unpin.await;
+            let subject = format!("CONSUMER.UNPIN.{stream}.{consumer}");
+            let _ = self.bus.context.request::<_, _, serde_json::Value>(subject, &body).await;
         }
     }
 }

@@ -93,13 +93,13 @@ impl Lane {
 
     /// Waits for a turn, but no longer than is worth it.
     pub(super) async fn turn(&self) -> Result<Turn, Park> {
-        let probe = self.admit()?;
+        self.check_open()?;
         let waiting = Waiting::join(&self.waiters);
         if waiting.before == 0
             && let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned()
             && self.limiter.check().is_ok()
         {
-            return Ok(self.start(probe, permit));
+            return self.start(permit);
         }
         if let Some(cause) = self.view(waiting.before).park(self.patience, CROWD) {
             return Err(self.park(cause));
@@ -114,9 +114,7 @@ impl Lane {
             }
             sleep(wait).await;
         }
-        // Those before us may have opened the breaker meanwhile.
-        let probe = if probe { true } else { self.admit()? };
-        Ok(self.start(probe, permit))
+        self.start(permit)
     }
 
     /// A slot for a message that cannot go now.
@@ -143,13 +141,9 @@ impl Lane {
         }
     }
 
-    fn admit(&self) -> Result<bool, Park> {
-        let admit = self.state().breaker.admit(Instant::now());
-        match admit {
-            Admit::Go => Ok(false),
-            Admit::Probe => Ok(true),
-            Admit::Wait(wait) => Err(self.park_after("breaker", wait)),
-        }
+    fn check_open(&self) -> Result<(), Park> {
+        let closed_off = self.state().breaker.closed_off_for(Instant::now());
+        closed_off.map_or(Ok(()), |wait| Err(self.park_after("breaker", wait)))
     }
 
     fn park_after(&self, cause: &'static str, wait: Duration) -> Park {
@@ -167,11 +161,19 @@ impl Lane {
         View { waiters, latency, in_flight: self.in_flight, rate: self.rate }
     }
 
-    fn start(&self, probe: bool, permit: OwnedSemaphorePermit) -> Turn {
-        let mut state = self.state();
-        state.progress = Instant::now();
-        state.last_used = state.progress;
-        Turn { probe, _permit: permit }
+    /// The breaker has the last word: those before may have opened it meanwhile.
+    fn start(&self, permit: OwnedSemaphorePermit) -> Result<Turn, Park> {
+        let now = Instant::now();
+        let admit = {
+            let mut state = self.state();
+            (state.progress, state.last_used) = (now, now);
+            state.breaker.admit(now)
+        };
+        match admit {
+            Admit::Go => Ok(Turn { probe: false, _permit: permit }),
+            Admit::Probe => Ok(Turn { probe: true, _permit: permit }),
+            Admit::Wait(wait) => Err(self.park_after("breaker", wait)),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -56,6 +56,14 @@ impl Breaker {
         }
     }
 
+    /// How long nothing may be sent, without asking for the probe.
+    pub fn closed_off_for(&self, now: Instant) -> Option<Duration> {
+        match self.state {
+            State::Open { until } | State::HalfOpen { until } if now < until => Some(until - now),
+            _ => None,
+        }
+    }
+
     /// An attempt reached the endpoint.
     pub fn success(&mut self) {
         self.state = State::Closed { failures: 0 };

@@ -7,7 +7,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::FutureExt;
 use tokio::time::{sleep, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -72,9 +71,8 @@ async fn run(mut pull: Pull, store: Arc<dyn Store>, cancel: CancellationToken) {
     while let Some(first) = pull.next().await {
         let mut batch = Batch::default();
         batch.add(first).await;
-        // Once cancelled, `next` gives back what it fetched, which must not be cut short.
-        while !batch.is_full() && !cancel.is_cancelled() {
-            let Some(Some(more)) = pull.next().now_or_never() else { break };
+        while !batch.is_full() {
+            let Some(more) = pull.try_next() else { break };
             batch.add(more).await;
         }
         let durable = write(&*store, batch.attempts, &cancel).await;
