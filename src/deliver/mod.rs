@@ -1,25 +1,31 @@
-//! From a message to an answered POST, and what follows from the answer.
+//! Takes messages from the bus to customers' endpoints.
 //!
-//! A loop for each partition and kind of work pulls messages, as many as it has slots for; each becomes a task:
+//! For each partition two loops pull: new messages and due retries. Each message becomes a task that holds one of its
+//! loop's slots until it is settled, so what lies in memory is bounded, and a task that dies gives its slot back.
 //!
-//! 1. **Resolve**: which webhook, and what to send. No webhook: nothing to do. Paused or disabled: held.
-//! 2. **Lane** ([`lane`]): each webhook has its own permits, rate and breaker. What could go soon waits for its turn;
-//!    what could not is parked in the stream, so that a slow endpoint never fills the slots of the others.
-//! 3. **Attempt**: sign, POST, judge.
-//! 4. **Follow up**: park the next try, or put the delivery among the dead letters, and wait until that is stored.
-//! 5. **Result** ([`results`]): results are published in groups; only then are their messages acknowledged.
+//! The way of one message: `route` finds its webhook; a `lane` per webhook decides whether it may go now, after a
+//! short wait, or later (parked on a schedule, which is no attempt); `engine` makes the attempt and does what the
+//! verdict asks for; `results` publishes attempts in groups and only then acks. The order is what keeps promises: a
+//! retry is parked, a failure is in the dead letters, and the attempt is durable, before the message is acked. A crash
+//! in between repeats an attempt and loses none.
 //!
-//! Nothing is acknowledged before what follows from it is durable. Whatever fails on the way leaves the message
-//! unacknowledged: it comes again, and the receiver tells the second copy by its `webhook-id`.
+//! A lane is one endpoint's share of the node: its rate, its requests under way, its breaker. An endpoint that hangs
+//! is noticed by the age of its oldest progress, not only by answers, so that its messages get parked before they
+//! fill a loop.
+//!
+//! After cancellation nothing new is pulled, what waits for its turn is given back, and what is under way is settled.
 
-mod attempt;
+mod engine;
 mod lane;
+mod lanes;
+mod pace;
+mod pump;
 mod results;
-mod worker;
+mod route;
+mod steps;
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -27,46 +33,36 @@ use crate::{
     config, egress,
     wire::PARTITIONS,
 };
-use worker::Worker;
 
-/// Messages of one loop in memory at once.
-const SLOTS: usize = 512;
-
-/// The deliver role.
+/// The role that delivers.
 pub struct Deliver;
 
 impl Deliver {
-    /// Starts all loops on `tasks`. After `cancel` they take nothing new, and end once what is under way is settled.
+    /// Starts the loops of all partitions on `tasks`. They end after `cancel`, once what is under way is settled;
+    /// `tasks` must be awaited for that, and whoever awaits has the deadline.
     pub fn start(
         bus: Bus,
-        client: egress::Client,
-        settings: &config::Deliver,
-        groups: &config::Bus,
+        egress: egress::Client,
+        config: &config::Deliver,
+        bus_cfg: &config::Bus,
         tasks: &TaskTracker,
         cancel: CancellationToken,
     ) {
-        let results = results::start(&bus, groups, tasks);
-        let worker = Arc::new(Worker::new(bus.clone(), client, settings.clone(), results, cancel.clone()));
+        let engine = Arc::new(engine::Engine::new(bus.clone(), egress, config, cancel.clone()));
         for partition in 0..PARTITIONS {
+            let results = results::start(bus.clone(), partition, bus_cfg, tasks, cancel.clone());
             for work in [Work::Message, Work::Retry] {
                 let pull = bus.pull(work, partition, cancel.clone());
-                tasks.spawn(run(Arc::clone(&worker), work, pull, tasks.clone()));
+                let pump = pump::Pump {
+                    work,
+                    pull,
+                    engine: Arc::clone(&engine),
+                    results: results.clone(),
+                    tasks: tasks.clone(),
+                    cancel: cancel.clone(),
+                };
+                tasks.spawn(pump.run());
             }
         }
-    }
-}
-
-async fn run(worker: Arc<Worker>, work: Work, mut pull: crate::bus::Pull, tasks: TaskTracker) {
-    let slots = Arc::new(Semaphore::new(SLOTS));
-    loop {
-        // The slot first: nothing is pulled that could not be started.
-        let slot = Arc::clone(&slots).acquire_owned().await.expect("the semaphore is never closed");
-        let Some(incoming) = pull.next().await else { return };
-        let worker = Arc::clone(&worker);
-        // A panic in here frees the slot; the message comes again.
-        tasks.spawn(async move {
-            worker.handle(work, incoming).await;
-            drop(slot);
-        });
     }
 }
