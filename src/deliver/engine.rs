@@ -86,10 +86,10 @@ impl Engine {
             () = self.cancel.cancelled() => return Ok(Settle::GiveBack),
             permit = timeout(self.lane_wait, self.node.acquire()) => permit,
         };
-        let Ok(Ok(_permit)) = permit else { return self.park(&delivery, lane.park("node")).await };
+        let Ok(Ok(permit)) = permit else { return self.park(&delivery, lane.park("node")).await };
         let attempt = self.attempt(delivery, &webhook, &lane, turn).await;
         // The request is over: let the next one begin while this one is written down.
-        drop(_permit);
+        drop(permit);
         self.follow(attempt).await
     }
 

@@ -55,10 +55,16 @@ pub(super) fn classify(error: &reqwest::Error) -> Failure {
 }
 
 fn is_tls(error: &reqwest::Error) -> bool {
-    // A handshake that the other side ends in the middle has no error of rustls in it.
-    let cut = |error: &io::Error| error.kind() == io::ErrorKind::UnexpectedEof;
+    // A handshake that the other side cuts off has no error of rustls in it; a connection that is not made at all
+    // fails otherwise.
+    let cut = |error: &io::Error| {
+        matches!(
+            error.kind(),
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+        )
+    };
     causes(error).any(|cause| cause.is::<rustls::Error>())
-        || error.is_connect() && cause::<io::Error>(error).is_some_and(cut)
+        || error.is_connect() && causes(error).filter_map(|cause| cause.downcast_ref()).any(cut)
 }
 
 fn cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {

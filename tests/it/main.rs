@@ -2,5 +2,6 @@
 
 mod api;
 mod bus;
+mod egress;
 mod pipeline;
 mod support;

@@ -16,7 +16,7 @@ fn ids(receiver: &Receiver) -> HashSet<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_process_loses_nothing() {
     // A short ack wait, so that what the killed process held comes again soon.
-    let settings = [("BUS__ACK_WAIT", "15s"), ("DELIVER__TIMEOUT", "1s"), ("DELIVER__LANE_WAIT", "500ms")];
+    let settings = [("BUS__ACK_WAIT", "16s"), ("DELIVER__TIMEOUT", "1s"), ("DELIVER__LANE_WAIT", "500ms")];
     let mut app = App::with(&settings).await;
     let client = app.client(1).await;
     let receiver = Receiver::answering(&[200]).await;
