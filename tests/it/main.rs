@@ -4,4 +4,6 @@ mod api;
 mod bus;
 mod egress;
 mod pipeline;
+mod snippets;
 mod support;
+mod tidy;
