@@ -16,6 +16,7 @@ use crate::{
     bus::Bus,
     config::Config,
     model::{Scope, Timestamp, Token, TokenHash},
+    telemetry,
 };
 
 /// Runs a command to its end.
@@ -23,6 +24,12 @@ use crate::{
 /// # Errors
 /// Whatever stopped it, told for an operator.
 pub fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
+    std::panic::set_hook(Box::new(|panic| {
+        telemetry::error("node", "panic");
+        // Its place alone: the text may hold what must not be logged.
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(place, "panic");
+    }));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
     let code = runtime.block_on(async {
         match command {

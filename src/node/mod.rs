@@ -8,8 +8,9 @@
 //! | `deliver` | pull loops, lanes, result groups | the bus is connected; the store may be down |
 //! | `record` | pull loops | the bus is connected and the store answers |
 //!
-//! The listener for people and probes runs beside every role. A task of a role that ends or panics before the drain
-//! ends the node with exit code 1, so that its supervisor starts it anew: no role is ever silently half there.
+//! The listener for people and probes runs beside every role. A listener that ends before the drain ends the node with
+//! exit code 1, so that its supervisor starts it anew. A task that panics costs its message one redelivery; every
+//! panic is logged with its place and counted in `wahook_errors_total{code="panic"}`, which deserves an alarm.
 //!
 //! Stopping has one deadline, `node.drain_deadline`, counted from the first SIGTERM or SIGINT: `/readyz` turns 503,
 //! after `node.drain_delay` the loops stop taking work, attempts under way end and are settled, and whatever is left
