@@ -1,2 +1,51 @@
-//! wahook
-fn main() {}
+//! The `wahook` command: parse, load the settings, set up logs, run, exit.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use wahook::{
+    config::{self, Sources},
+    node::{
+        self,
+        cli::{Cli, Command},
+    },
+    telemetry,
+};
+
+/// `EX_CONFIG` of sysexits.h: the settings are wrong.
+const EXIT_CONFIG: u8 = 78;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let sources = Sources { file: cli.settings.config, env: std::env::vars().collect(), flags: cli.settings.set };
+    let loaded = match config::load(&sources) {
+        Ok(loaded) => loaded,
+        Err(errors) => {
+            eprintln!("{errors}");
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    match cli.command {
+        Command::CheckConfig => {
+            println!("the settings are right");
+            return ExitCode::SUCCESS;
+        }
+        Command::DumpConfig => {
+            print!("{}", config::dump(&loaded));
+            return ExitCode::SUCCESS;
+        }
+        _ => {}
+    }
+    if let Err(error) = telemetry::init(&loaded.config.log) {
+        eprintln!("wahook: {error}");
+        return ExitCode::from(EXIT_CONFIG);
+    }
+    match node::run(cli.command, loaded.config) {
+        Ok(code) => code,
+        Err(error) => {
+            // Every cause on one line: this is the last thing an operator sees.
+            eprintln!("wahook: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

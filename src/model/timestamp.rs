@@ -16,6 +16,9 @@ const MIN: i64 = -62_167_219_200_000;
 const MAX: i64 = 253_402_300_799_999;
 
 impl Timestamp {
+    /// 1970-01-01T00:00:00Z.
+    pub const EPOCH: Self = Self(0);
+
     /// From milliseconds, clamped to the years 0 to 9999.
     pub fn from_millis(millis: i64) -> Self {
         Self(millis.clamp(MIN, MAX))

@@ -1,4 +1,4 @@
-//! Log lines: JSON for machines, text for people, always to stdout.
+//! Log lines: JSON for machines, text for people, always to stderr: stdout belongs to what a command was asked for.
 
 use std::io::{self, IsTerminal};
 
@@ -18,13 +18,13 @@ pub enum Error {
     Again(#[from] tracing::subscriber::SetGlobalDefaultError),
 }
 
-/// Sends log lines to stdout, as `log` says.
+/// Sends log lines to stderr, as `log` says.
 ///
 /// # Errors
 /// When the filter cannot be parsed, or logging is already set up.
 pub fn init(log: &Log) -> Result<(), Error> {
-    let terminal = io::stdout().is_terminal();
-    let subscriber = subscriber(log, terminal, io::stdout)?;
+    let terminal = io::stderr().is_terminal();
+    let subscriber = subscriber(log, terminal, io::stderr)?;
     Ok(tracing::subscriber::set_global_default(subscriber)?)
 }
 

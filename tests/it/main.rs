@@ -1,1 +1,9 @@
-//! it
+//! Tests on real parts: a real nats-server, real SQLite files, real sockets, the real executable.
+
+mod api;
+mod bus;
+mod egress;
+mod pipeline;
+mod snippets;
+mod support;
+mod tidy;

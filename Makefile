@@ -1,0 +1,23 @@
+# Two commands do everything: `make demo` and `make test`.
+
+.PHONY: demo test bench nats
+
+# The main job on embedded defaults, told in plain words. KEEP=1 leaves it running.
+demo: nats
+	cargo build --locked --bin wahook
+	python3 examples/demo.py $(if $(KEEP),--keep)
+
+# All tests. They start the servers they need on free ports.
+test: nats
+	cargo test --workspace --locked
+
+# Deliveries per second, latency, and what one hanging endpoint does to the others.
+bench: nats
+	cargo build --release --locked --workspace
+	target/release/wahook-bench throughput
+	target/release/wahook-bench latency
+	target/release/wahook-bench isolation
+
+# nats-server into .tools, if it is not there.
+nats:
+	@scripts/install-nats.sh

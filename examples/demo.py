@@ -1,0 +1,191 @@
+#!/usr/bin/env python3
+"""The whole way in a minute: `make demo`.
+
+Starts `wahook dev` with a folder of its own, registers three webhooks, publishes messages and tells what was received,
+retried and audited. Ends with exit code 1 when anything is not as it should be. --keep leaves it running.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from receiver import Receiver
+
+ROOT = Path(__file__).resolve().parent.parent
+WAHOOK = Path(os.environ.get("WAHOOK_BIN", ROOT / "target/debug/wahook"))
+PATIENCE_SECONDS = 60
+RETRY_BASE_SECONDS = 2
+MESSAGES = 5
+PHONES = {"good": "4915110000001", "flaky": "4915110000002", "reject": "4915110000003"}
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def wait_until(what, ask):
+    end = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < end:
+        answer = ask()
+        if answer:
+            return answer
+        time.sleep(0.1)
+    sys.exit(f"demo: waited {PATIENCE_SECONDS} s in vain until {what}")
+
+
+def ready(url):
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+class Api:
+    def __init__(self, base, token):
+        self.base, self.token = base, token
+
+    def call(self, method, path, body=None):
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"authorization": f"Bearer {self.token}", "content-type": "application/json"}
+        request = urllib.request.Request(self.base + path, data, headers, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            sys.exit(f"demo: {method} {path}: {error.code} {error.read().decode()}")
+
+
+def expect(truth, what):
+    if not truth:
+        sys.exit(f"demo: NOT AS EXPECTED: {what}")
+    print(f"  ok: {what}")
+
+
+def main():
+    keep = "--keep" in sys.argv
+    data = tempfile.mkdtemp(prefix="wahook-demo-")
+    nats, api_port, admin = free_port(), free_port(), free_port()
+    base, probes = f"http://127.0.0.1:{api_port}", f"http://127.0.0.1:{admin}"
+    database = f"{data}/hooks.db"
+    env = os.environ | {
+        "WAHOOK__NATS__URL": f"nats://127.0.0.1:{nats}",
+        "WAHOOK__API__LISTEN": f"127.0.0.1:{api_port}",
+        "WAHOOK__ADMIN__LISTEN": f"127.0.0.1:{admin}",
+        "WAHOOK__NODE__DATA_DIR": data,
+        "WAHOOK__STORE__PATH": database,
+        # The receiver below is on this machine and speaks plain http: both are refused unless allowed.
+        "WAHOOK__EGRESS__ALLOW_HTTP": "true",
+        "WAHOOK__EGRESS__ALLOW_CIDRS": "127.0.0.0/8",
+        "WAHOOK__DELIVER__RETRY_BASE": f"{RETRY_BASE_SECONDS}s",
+        "WAHOOK__LOG__FILTER": "warn",
+    }
+    print(f"starting `wahook dev` (all roles, SQLite, a nats-server child) in {data}")
+    node = subprocess.Popen([WAHOOK, "dev"], env=env, cwd=ROOT)
+    try:
+        wait_until("it is ready", lambda: node.poll() is None and ready(f"{probes}/readyz"))
+        made = subprocess.run(
+            [WAHOOK, "token", "create", "--client", "1", "--name", "demo"], env=env, capture_output=True, text=True, check=True, timeout=30
+        )
+        token = made.stdout.strip().splitlines()[-1]
+        api = Api(base, token)
+        receiver = Receiver(0)
+        threading.Thread(target=receiver.serve_forever, daemon=True).start()
+        here = f"http://127.0.0.1:{receiver.server_address[1]}"
+        webhooks = tell(api, receiver, here)
+        print_commands(base, token, nats, database, probes, webhooks)
+        if keep:
+            print("\nstill running; Ctrl-C ends it")
+            signal.sigwait({signal.SIGINT, signal.SIGTERM})
+    finally:
+        node.terminate()
+        code = node.wait(timeout=PATIENCE_SECONDS)
+    expect(code == 0, "the node drained and ended cleanly")
+
+
+def tell(api, receiver, here):
+    print("\nregistering three webhooks of client 1")
+    webhooks = {}
+    for name, phone in PHONES.items():
+        body = {"phone_number": phone, "webhook_url": f"{here}/{name}"}
+        webhooks[name] = api.call("POST", "/api/webhooks/register", body)
+        receiver.secrets.append(webhooks[name]["signing_secret"])
+        print(f"  {phone} -> /{name:7} {webhooks[name]['id']}")
+
+    print(f"\npublishing {MESSAGES} messages to the good one, one to each other, and one of them twice")
+    for number in range(MESSAGES):
+        publish(api, "good", f"GOOD{number}")
+    twice = publish(api, "good", "GOOD0")
+    publish(api, "flaky", "FLAKY")
+    publish(api, "reject", "REJECT")
+    expect(twice["status"] == "duplicate", "the second copy of a message is recognised")
+
+    def events(name):
+        return api.call("GET", f"/api/webhooks/{webhooks[name]['id']}/events")["data"]
+
+    def final():
+        all_events = [event for name in PHONES for event in events(name)]
+        return len(all_events) == MESSAGES + 2 and all(event["status"] in ("delivered", "failed") for event in all_events)
+
+    wait_until("every event has ended", final)
+
+    print("\nwhat the receiver got")
+    began = receiver.received[0][0]
+    for at, path, message, ok, status in receiver.received:
+        print(f"  {at - began:6.2f} s  {path:8} {message:7} {'signature verified' if ok else 'SIGNATURE WRONG'}, answered {status}")
+
+    print("\nwhat the audit says")
+    print(f"  {'message':8} {'attempt':7} {'status':10} {'http':5} {'took':>6}  next try / error")
+    for name in PHONES:
+        for listed in reversed(events(name)):
+            event = api.call("GET", f"/api/webhooks/events/{listed['id']}")
+            for one in event["attempts"]:
+                note = one["next_retry_at"] or one["error"] or ""
+                print(f"  {event['message_id']:8} {one['number']:7} {one['status']:10} {one['http_status']:5} {one['latency_ms']:4} ms  {note}")
+
+    print()
+    flaky, reject = events("flaky")[0], events("reject")[0]
+    times = [at for at, _, message, _, _ in receiver.received if message == "FLAKY"]
+    waits = [round(later - earlier, 1) for earlier, later in zip(times, times[1:])]
+    expect(all(ok for _, _, _, ok, _ in receiver.received), "every signature was verified")
+    expect(len([1 for _, path, _, _, _ in receiver.received if path == "/good"]) == MESSAGES, "each good message came once")
+    expect((flaky["status"], flaky["attempt_count"]) == ("delivered", 3), f"500, 500, 204: delivered at the third attempt, after waits of {waits} s")
+    expect((reject["status"], reject["attempt_count"]) == ("failed", 1), "400 is final: one attempt, then the dead letters")
+    letters = api.call("GET", "/api/dead-letters")["data"]
+    expect([letter["message_id"] for letter in letters] == ["REJECT"], "the dead letters hold exactly that one")
+    return webhooks
+
+
+def publish(api, name, message_id):
+    body = {
+        "phone_number": PHONES[name], "message_id": message_id, "from": "4915199999999", "type": "text",
+        "content": f"Hello, this is {message_id}", "metadata": {"push_name": "Ann"},
+    }
+    return api.call("POST", "/api/messages", body)
+
+
+def print_commands(base, token, nats, database, probes, webhooks):
+    server = f"nats --server nats://127.0.0.1:{nats}"
+    print("\nto look on by hand (with `make demo KEEP=1`)")
+    print(f"  curl -H 'authorization: Bearer {token}' {base}/api/webhooks/list")
+    print(f"  curl -H 'authorization: Bearer {token}' {base}/api/webhooks/{webhooks['flaky']['id']}/events")
+    print(f"  curl {probes}/readyz?verbose; curl {probes}/metrics")
+    print(f"  {server} stream ls")
+    print(f"  {server} kv ls wa_webhooks")
+    print(f"  sqlite3 -box {database} 'SELECT * FROM audit'")
+
+
+if __name__ == "__main__":
+    main()

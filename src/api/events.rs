@@ -1,0 +1,121 @@
+//! The audit as callers see it, and trying again by hand.
+
+use std::{fmt::Debug, str::FromStr, time::SystemTime};
+
+use axum::{Json, extract::State as Extract, http::StatusCode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    State,
+    auth::Caller,
+    cursor,
+    extract::{EventPath, Params, WebhookPath},
+    problem::{Code, Problem},
+    views::{EventView, Page},
+};
+use crate::model::{Delivery, Event, EventFilter, EventId, Timestamp};
+
+const LIMIT_DEFAULT: usize = 50;
+const LIMIT_MAX: usize = 250;
+
+/// Query of a list of events.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Listing {
+    status: Option<String>,
+    since: Option<String>,
+    until: Option<String>,
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
+
+/// Query of the dead letters.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Paging {
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
+
+fn parse<T: FromStr<Err: ToString>>(text: Option<&String>, pointer: &'static str) -> Result<Option<T>, Problem> {
+    text.map(|text| text.parse().map_err(|error: T::Err| Problem::field(pointer, error.to_string()))).transpose()
+}
+
+fn limit(asked: Option<usize>) -> Result<usize, Problem> {
+    let limit = asked.unwrap_or(LIMIT_DEFAULT);
+    if (1..=LIMIT_MAX).contains(&limit) {
+        return Ok(limit);
+    }
+    Err(Problem::field("?limit", format!("is from 1 to {LIMIT_MAX}")))
+}
+
+/// One more than asked for was read, to know whether there is more.
+fn page(state: &State, list: &str, limit: usize, mut events: Vec<Event>) -> Page<EventView> {
+    let has_more = events.len() > limit;
+    events.truncate(limit);
+    let last: Option<EventId> = events.last().map(|event| event.last().delivery.event_id);
+    Page {
+        data: events.iter().map(EventView::listed).collect(),
+        next_cursor: last.filter(|_| has_more).map(|last| cursor::encode(&state.cursor_key, list, last)),
+        has_more,
+    }
+}
+
+/// `GET /api/webhooks/{webhook_id}/events`: newest first.
+pub(super) async fn list(
+    Extract(state): Extract<State>,
+    WebhookPath(client, webhook): WebhookPath,
+    Params(listing): Params<Listing>,
+) -> Result<Json<Page<EventView>>, Problem> {
+    state.bus.registry().get(client, webhook).await?.ok_or_else(Problem::not_found)?;
+    let filter = EventFilter {
+        status: parse(listing.status.as_ref(), "?status")?,
+        since: parse(listing.since.as_ref(), "?since")?,
+        until: parse(listing.until.as_ref(), "?until")?,
+    };
+    let limit = limit(listing.limit)?;
+    let name = format!("events {client} {webhook} {filter:?}");
+    let after = listing.cursor.map(|text| cursor::decode(&state.cursor_key, &name, &text)).transpose()?;
+    let events = state.store.events(client, webhook, filter, after, limit + 1).await?;
+    Ok(Json(page(&state, &name, limit, events)))
+}
+
+/// `GET /api/dead-letters`: what was given up, of all webhooks, newest first.
+pub(super) async fn dead_letters(
+    Extract(state): Extract<State>,
+    Caller(client): Caller,
+    Params(paging): Params<Paging>,
+) -> Result<Json<Page<EventView>>, Problem> {
+    let limit = limit(paging.limit)?;
+    let name = format!("dead letters {client}");
+    let after = paging.cursor.map(|text| cursor::decode(&state.cursor_key, &name, &text)).transpose()?;
+    let events = state.store.dead_letters(client, after, limit + 1).await?;
+    Ok(Json(page(&state, &name, limit, events)))
+}
+
+/// `GET /api/webhooks/events/{event_id}`: with all attempts.
+pub(super) async fn get(
+    Extract(state): Extract<State>,
+    EventPath(client, id): EventPath,
+) -> Result<Json<EventView>, Problem> {
+    let event = state.store.event(client, id.webhook, id.event).await?.ok_or_else(Problem::not_found)?;
+    Ok(Json(EventView::whole(&event)))
+}
+
+/// `POST /api/webhooks/events/{event_id}/retry`: one more round, with the whole retry schedule before it. A retry
+/// that waits already is brought forward instead of made twice.
+pub(super) async fn retry(
+    Extract(state): Extract<State>,
+    EventPath(client, id): EventPath,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    let event = state.store.event(client, id.webhook, id.event).await?.ok_or_else(Problem::not_found)?;
+    let webhook = state.bus.registry().get(client, id.webhook).await?.ok_or_else(Problem::not_found)?;
+    if !webhook.takes_deliveries() {
+        return Err(Problem::new(Code::Held, "make the webhook active first: that sends what it holds"));
+    }
+    let last = event.last();
+    let delivery = Delivery { attempts: last.number, tries: 0, ..last.delivery.clone() };
+    state.bus.park(&delivery, Timestamp::from_system(SystemTime::now())).await?;
+    Ok((StatusCode::ACCEPTED, Json(json!({"event_id": id.to_string(), "status": "pending"}))))
+}

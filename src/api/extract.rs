@@ -1,0 +1,85 @@
+//! Bodies, queries and ids, each with a problem of its own when it is not valid.
+
+use axum::{
+    body::Bytes,
+    extract::{FromRequest, FromRequestParts, Path, Query, Request},
+    http::{StatusCode, header, request::Parts},
+};
+use serde::de::DeserializeOwned;
+
+use super::{
+    State,
+    auth::Caller,
+    problem::{Code, Problem},
+};
+use crate::model::{ClientId, PublicEventId, WebhookId};
+
+impl FromRequestParts<State> for Caller {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, _: &State) -> Result<Self, Problem> {
+        // Every route has the layer that puts it there; without it nobody is let in.
+        parts.extensions.get().copied().ok_or_else(Problem::not_found)
+    }
+}
+
+/// A JSON body.
+pub(super) struct Body<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequest<State> for Body<T> {
+    type Rejection = Problem;
+    async fn from_request(request: Request, state: &State) -> Result<Self, Problem> {
+        let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let essence = content_type.and_then(|text| text.split(';').next()).unwrap_or_default();
+        if !essence.trim().eq_ignore_ascii_case("application/json") {
+            return Err(Problem::new(Code::NotJson, "send `content-type: application/json`"));
+        }
+        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
+            if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+                let max = state.settings.body_bytes_max;
+                return Problem::new(Code::TooLarge, format!("a body has at most {max} bytes"));
+            }
+            Problem::new(Code::InvalidJson, "the body did not arrive whole")
+        })?;
+        serde_json::from_slice(&bytes).map(Self).map_err(|error| Problem::new(Code::InvalidJson, error.to_string()))
+    }
+}
+
+/// Query parameters.
+pub(super) struct Params<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequestParts<State> for Params<T> {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, _: &State) -> Result<Self, Problem> {
+        Query::try_from_uri(&parts.uri)
+            .map(|Query(value)| Self(value))
+            .map_err(|error| Problem::field("?", error.body_text()))
+    }
+}
+
+async fn id<T: std::str::FromStr>(parts: &mut Parts, state: &State) -> Result<T, Problem> {
+    let text = Path::<String>::from_request_parts(parts, state).await;
+    // What cannot be an id cannot be there.
+    text.ok().and_then(|Path(text)| text.parse().ok()).ok_or_else(Problem::not_found)
+}
+
+/// `{webhook_id}` of the path, with the client that asks for it.
+pub(super) struct WebhookPath(pub(super) ClientId, pub(super) WebhookId);
+
+impl FromRequestParts<State> for WebhookPath {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Problem> {
+        let Caller(client) = Caller::from_request_parts(parts, state).await?;
+        Ok(Self(client, id(parts, state).await?))
+    }
+}
+
+/// `{event_id}` of the path, with the client that asks for it.
+pub(super) struct EventPath(pub(super) ClientId, pub(super) PublicEventId);
+
+impl FromRequestParts<State> for EventPath {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Problem> {
+        let Caller(client) = Caller::from_request_parts(parts, state).await?;
+        Ok(Self(client, id(parts, state).await?))
+    }
+}

@@ -1,0 +1,71 @@
+//! The one list of routes.
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    middleware::from_fn_with_state,
+    routing::{self, MethodRouter},
+};
+
+use super::{
+    State,
+    auth::authorize,
+    events,
+    frame::frame,
+    messages,
+    problem::{Code, Problem},
+    webhooks,
+};
+use crate::model::Scope;
+
+struct Route {
+    method: &'static str,
+    path: &'static str,
+    scope: Scope,
+    handler: MethodRouter<State>,
+}
+
+fn route(method: &'static str, path: &'static str, scope: Scope, handler: MethodRouter<State>) -> Route {
+    Route { method, path, scope, handler }
+}
+
+fn table() -> Vec<Route> {
+    use Scope::{EventsRead, EventsWrite, MessagesWrite, WebhooksRead, WebhooksWrite};
+    use routing::{delete, get, patch, post};
+    vec![
+        route("POST", "/api/webhooks/register", WebhooksWrite, post(webhooks::register)),
+        route("GET", "/api/webhooks/list", WebhooksRead, get(webhooks::list)),
+        route("GET", "/api/webhooks/{webhook_id}", WebhooksRead, get(webhooks::get)),
+        route("PATCH", "/api/webhooks/{webhook_id}", WebhooksWrite, patch(webhooks::patch)),
+        route("DELETE", "/api/webhooks/{webhook_id}", WebhooksWrite, delete(webhooks::delete)),
+        route("POST", "/api/webhooks/{webhook_id}/rotate-secret", WebhooksWrite, post(webhooks::rotate_secret)),
+        route("POST", "/api/webhooks/{webhook_id}/test", EventsWrite, post(webhooks::test)),
+        route("GET", "/api/webhooks/{webhook_id}/events", EventsRead, get(events::list)),
+        route("GET", "/api/webhooks/events/{event_id}", EventsRead, get(events::get)),
+        route("POST", "/api/webhooks/events/{event_id}/retry", EventsWrite, post(events::retry)),
+        route("GET", "/api/dead-letters", EventsRead, get(events::dead_letters)),
+        route("POST", "/api/messages", MessagesWrite, post(messages::publish)),
+    ]
+}
+
+/// Every route: its method, its path with `{webhook_id}` or `{event_id}`, and the scope it asks for.
+pub fn routes() -> Vec<(String, String, Scope)> {
+    table().into_iter().map(|route| (route.method.to_owned(), route.path.to_owned(), route.scope)).collect()
+}
+
+/// The admin API.
+pub fn router(state: State) -> Router {
+    let mut router = Router::new();
+    for Route { path, scope, handler, .. } in table() {
+        // A layer per route: none can be without its scope.
+        router = router.route(path, handler.route_layer(from_fn_with_state((state.clone(), scope), authorize)));
+    }
+    router
+        .fallback(async || Problem::not_found())
+        .method_not_allowed_fallback(async || {
+            Problem::new(Code::MethodNotAllowed, "see the allow header, and docs/api.md")
+        })
+        .layer(DefaultBodyLimit::max(state.settings.body_bytes_max))
+        .layer(from_fn_with_state(state.clone(), frame))
+        .with_state(state)
+}

@@ -1,0 +1,62 @@
+//! What handlers share.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use tokio::time::timeout;
+
+use crate::{
+    bus::{self, Bus},
+    config::{self, Config},
+    model::{ClientId, WebhookId, WebhookState},
+    policy::KeyedLimiter,
+    store::Store,
+};
+
+/// How long a webhook waits for its state: it is shown without one rather than not at all.
+const STATE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Shared by all handlers; clones are cheap.
+#[derive(Clone)]
+pub struct State {
+    pub(super) bus: Bus,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) settings: Arc<config::Api>,
+    pub(super) deliver: Arc<config::Deliver>,
+    pub(super) egress: Arc<config::Egress>,
+    pub(super) registrations: Arc<KeyedLimiter>,
+    pub(super) cursor_key: Arc<[u8; 32]>,
+}
+
+impl State {
+    /// Reads the key that cursors are sealed with.
+    ///
+    /// # Errors
+    /// When the bus does not answer.
+    pub async fn new(bus: Bus, store: Arc<dyn Store>, config: &Config) -> Result<Self, bus::Error> {
+        Ok(Self {
+            cursor_key: Arc::new(bus.registry().cursor_key().await?),
+            bus,
+            store,
+            registrations: Arc::new(KeyedLimiter::new(config.api.registrations_per_minute)),
+            settings: Arc::new(config.api.clone()),
+            deliver: Arc::new(config.deliver.clone()),
+            egress: Arc::new(config.egress.clone()),
+        })
+    }
+
+    /// How webhooks fared; `None` when the store does not say.
+    pub(super) async fn states(
+        &self,
+        client: ClientId,
+        webhooks: &[WebhookId],
+    ) -> Option<HashMap<WebhookId, WebhookState>> {
+        match timeout(STATE_PATIENCE, self.store.states(client, webhooks)).await {
+            Ok(Ok(states)) => Some(states),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "webhooks are shown without their state");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+}

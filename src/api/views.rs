@@ -1,0 +1,165 @@
+//! What callers see.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::{
+    model::{Attempt, ClientId, DisabledReason, Event, Outcome, Webhook, WebhookId, WebhookState, WebhookStatus},
+    wire::Payload,
+};
+
+/// A page of a list.
+#[derive(Serialize)]
+pub(super) struct Page<T> {
+    pub(super) data: Vec<T>,
+    pub(super) next_cursor: Option<String>,
+    pub(super) has_more: bool,
+}
+
+/// A webhook. What the store knows is null while it does not answer.
+#[derive(Serialize)]
+pub(super) struct WebhookView {
+    id: WebhookId,
+    client_id: ClientId,
+    phone_number: String,
+    webhook_url: String,
+    is_active: bool,
+    status: WebhookStatus,
+    disabled_reason: Option<DisabledReason>,
+    failure_count: Option<u32>,
+    max_retries: u16,
+    rate_per_second: u32,
+    in_flight: u32,
+    signing_secret_hint: Option<String>,
+    /// Shown only when it was just made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signing_secret: Option<String>,
+    last_error: Option<String>,
+    last_success_at: Option<String>,
+    last_attempt_at: Option<String>,
+    metadata: Map<String, Value>,
+    created_at: String,
+    updated_at: String,
+}
+
+impl WebhookView {
+    /// `state` is `None` when the store did not answer.
+    pub(super) fn new(webhook: &Webhook, state: Option<WebhookState>) -> Self {
+        let known = state.is_some();
+        let state = state.unwrap_or_default();
+        Self {
+            id: webhook.id,
+            client_id: webhook.client_id,
+            phone_number: webhook.phone.as_str().to_owned(),
+            webhook_url: webhook.url.clone(),
+            is_active: webhook.is_active,
+            status: webhook.status(state.failed),
+            disabled_reason: webhook.disabled,
+            failure_count: known.then_some(state.failure_count),
+            max_retries: webhook.max_retries,
+            rate_per_second: webhook.rate_per_second,
+            in_flight: webhook.in_flight,
+            signing_secret_hint: webhook.secrets.first().map(|secret| secret.hint()),
+            signing_secret: None,
+            last_error: state.last_error,
+            last_success_at: state.last_success_at.map(|at| at.to_string()),
+            last_attempt_at: state.last_attempt_at.map(|at| at.to_string()),
+            metadata: webhook.metadata.clone(),
+            created_at: webhook.created_at.to_string(),
+            updated_at: webhook.updated_at.to_string(),
+        }
+    }
+
+    /// The same with the current secret in clear.
+    pub(super) fn with_secret(mut self, webhook: &Webhook) -> Self {
+        self.signing_secret = webhook.secrets.first().map(|secret| secret.expose().to_owned());
+        self
+    }
+}
+
+/// One attempt of an event.
+#[derive(Serialize)]
+struct AttemptView {
+    number: u16,
+    status: &'static str,
+    outcome: &'static str,
+    http_status: Option<u16>,
+    response: Option<String>,
+    error: Option<String>,
+    started_at: String,
+    latency_ms: u32,
+    next_retry_at: Option<String>,
+}
+
+impl From<&Attempt> for AttemptView {
+    fn from(attempt: &Attempt) -> Self {
+        Self {
+            number: attempt.number,
+            status: attempt.status.as_str(),
+            outcome: attempt.outcome.as_str(),
+            http_status: attempt.http_status,
+            response: attempt.response.clone(),
+            error: attempt.error.clone(),
+            started_at: attempt.started_at.to_string(),
+            latency_ms: attempt.latency_ms,
+            next_retry_at: attempt.next_retry_at.map(|at| at.to_string()),
+        }
+    }
+}
+
+/// An event: in lists with its newest attempt's result alone, by itself with all attempts.
+#[derive(Serialize)]
+pub(super) struct EventView {
+    id: String,
+    webhook_id: WebhookId,
+    message_id: String,
+    from: Option<String>,
+    to: Option<String>,
+    message_type: &'static str,
+    content: Option<String>,
+    payload: Option<Value>,
+    status: &'static str,
+    attempt_count: usize,
+    http_status: Option<u16>,
+    response: Option<String>,
+    error: Option<String>,
+    next_retry_at: Option<String>,
+    created_at: String,
+    delivered_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempts: Option<Vec<AttemptView>>,
+}
+
+impl EventView {
+    /// For a list: only the newest attempt is known, and its number tells how many there were.
+    pub(super) fn listed(event: &Event) -> Self {
+        let last = event.last();
+        let delivery = &last.delivery;
+        let payload: Option<Payload> = serde_json::from_slice(&delivery.body).ok();
+        Self {
+            id: delivery.public_id().to_string(),
+            webhook_id: delivery.webhook_id,
+            message_id: delivery.message_id.as_str().to_owned(),
+            from: payload.as_ref().map(|payload| payload.from.clone()),
+            to: payload.as_ref().map(|payload| payload.to.clone()),
+            message_type: delivery.kind.as_str(),
+            content: payload.map(|payload| payload.content),
+            payload: serde_json::from_slice(&delivery.body).ok(),
+            status: last.status.as_str(),
+            attempt_count: last.number.into(),
+            http_status: last.http_status,
+            response: last.response.clone(),
+            error: last.error.clone().filter(|_| last.outcome != Outcome::Ok),
+            next_retry_at: last.next_retry_at.map(|at| at.to_string()),
+            created_at: delivery.created_at.to_string(),
+            delivered_at: event.delivered_at().map(|at| at.to_string()),
+            attempts: None,
+        }
+    }
+
+    /// By itself.
+    pub(super) fn whole(event: &Event) -> Self {
+        let attempts = event.attempts.iter().map(AttemptView::from).collect();
+        Self { attempt_count: event.attempt_count(), attempts: Some(attempts), ..Self::listed(event) }
+    }
+}

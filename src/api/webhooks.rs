@@ -1,0 +1,279 @@
+//! Registering, showing, changing and deleting webhooks.
+
+use std::time::SystemTime;
+
+use axum::{Json, extract::State as Extract, http::StatusCode};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::{
+    State,
+    auth::Caller,
+    extract::{Body, WebhookPath},
+    problem::{FieldError, Problem},
+    views::{Page, WebhookView},
+};
+use crate::{
+    model::{ClientId, Delivery, EventId, Kind, Message, Phone, SigningSecret, Timestamp, Webhook, WebhookId},
+    policy::address::check_url,
+    wire::webhook_body,
+};
+
+const MAX_RETRIES: u16 = 20;
+const RATE_MAX: u32 = 10_000;
+const IN_FLIGHT_MAX: u32 = 256;
+const METADATA_BYTES_MAX: usize = 16 * 1024;
+const SECRET_BYTES: usize = 32;
+
+type Answer<T> = Result<(StatusCode, Json<T>), Problem>;
+
+/// What can be set, all of it optional: absent means unchanged, or the default of a new webhook.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Change {
+    webhook_url: Option<String>,
+    is_active: Option<bool>,
+    max_retries: Option<u16>,
+    rate_per_second: Option<u32>,
+    in_flight: Option<u32>,
+    metadata: Option<Map<String, Value>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Registration {
+    phone_number: String,
+    webhook_url: String,
+    client_id: Option<u64>,
+    is_active: Option<bool>,
+    max_retries: Option<u16>,
+    rate_per_second: Option<u32>,
+    in_flight: Option<u32>,
+    metadata: Option<Map<String, Value>>,
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_system(SystemTime::now())
+}
+
+fn new_secret() -> SigningSecret {
+    SigningSecret::from_key(&rand::random::<[u8; SECRET_BYTES]>())
+}
+
+impl Change {
+    /// All that is wrong with it.
+    fn errors(&self, state: &State) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let mut wrong =
+            |pointer: &'static str, detail: String| errors.push(FieldError { pointer: pointer.into(), detail });
+        if let Some(url) = &self.webhook_url
+            && let Err(error) = check_url(url, state.egress.allow_http, &state.egress.allow_cidrs)
+        {
+            wrong("/webhook_url", error.to_string());
+        }
+        if self.max_retries.is_some_and(|number| number > MAX_RETRIES) {
+            wrong("/max_retries", format!("is from 0 to {MAX_RETRIES}"));
+        }
+        if self.rate_per_second.is_some_and(|rate| !(1..=RATE_MAX).contains(&rate)) {
+            wrong("/rate_per_second", format!("is from 1 to {RATE_MAX}"));
+        }
+        if self.in_flight.is_some_and(|number| !(1..=IN_FLIGHT_MAX).contains(&number)) {
+            wrong("/in_flight", format!("is from 1 to {IN_FLIGHT_MAX}"));
+        }
+        let metadata_bytes = self.metadata.as_ref().map_or(0, |map| json!(map).to_string().len());
+        if metadata_bytes > METADATA_BYTES_MAX {
+            wrong("/metadata", format!("has at most {METADATA_BYTES_MAX} bytes as JSON"));
+        }
+        errors
+    }
+
+    /// Puts what is set into a webhook. Making it active ends a stop by wahook too.
+    fn apply(&self, webhook: &mut Webhook) {
+        if let Some(url) = &self.webhook_url {
+            webhook.url.clone_from(url);
+        }
+        if let Some(is_active) = self.is_active {
+            webhook.is_active = is_active;
+            if is_active {
+                webhook.disabled = None;
+            }
+        }
+        webhook.max_retries = self.max_retries.unwrap_or(webhook.max_retries);
+        webhook.rate_per_second = self.rate_per_second.unwrap_or(webhook.rate_per_second);
+        webhook.in_flight = self.in_flight.unwrap_or(webhook.in_flight);
+        if let Some(metadata) = &self.metadata {
+            webhook.metadata.clone_from(metadata);
+        }
+        webhook.updated_at = now();
+    }
+}
+
+async fn view(state: &State, webhook: &Webhook) -> WebhookView {
+    let states = state.states(webhook.client_id, &[webhook.id]).await;
+    WebhookView::new(webhook, states.map(|mut states| states.remove(&webhook.id).unwrap_or_default()))
+}
+
+/// `POST /api/webhooks/register`: a number that has a webhook already gets it changed.
+pub(super) async fn register(
+    Extract(state): Extract<State>,
+    Caller(client): Caller,
+    Body(registration): Body<Registration>,
+) -> Answer<WebhookView> {
+    state.registrations.check(client).map_err(Problem::too_many)?;
+    let Registration {
+        phone_number,
+        webhook_url,
+        client_id,
+        is_active,
+        max_retries,
+        rate_per_second,
+        in_flight,
+        metadata,
+    } = registration;
+    // Registering again is how a stopped webhook is taken up again, unless told otherwise.
+    let is_active = Some(is_active.unwrap_or(true));
+    let change =
+        Change { webhook_url: Some(webhook_url), is_active, max_retries, rate_per_second, in_flight, metadata };
+    let mut errors = change.errors(&state);
+    if client_id.is_some_and(|id| id != client.get()) {
+        let detail = "is not the client of this token; leave it out".to_owned();
+        errors.push(FieldError { pointer: "/client_id".into(), detail });
+    }
+    let phone: Result<Phone, _> = phone_number.parse();
+    if let Err(error) = &phone {
+        errors.push(FieldError { pointer: "/phone_number".into(), detail: error.to_string() });
+    }
+    let (Ok(phone), []) = (phone, &errors[..]) else { return Err(Problem::fields(errors)) };
+
+    let (id, secret) = (WebhookId(Uuid::now_v7()), new_secret());
+    let make = |present: Option<&Webhook>| {
+        let mut webhook = present.cloned().unwrap_or_else(|| fresh(&state, id, client, &phone, &secret));
+        change.apply(&mut webhook);
+        webhook
+    };
+    let (webhook, created) = state.bus.registry().register(client, &phone, make).await?;
+    if !created && webhook.takes_deliveries() {
+        state.bus.release_held(client, &phone, webhook.id).await?;
+    }
+    let view = view(&state, &webhook).await;
+    if created {
+        tracing::info!(client.id = %client, webhook.id = %webhook.id, "webhook registered");
+        return Ok((StatusCode::CREATED, Json(view.with_secret(&webhook))));
+    }
+    Ok((StatusCode::OK, Json(view)))
+}
+
+fn fresh(state: &State, id: WebhookId, client_id: ClientId, phone: &Phone, secret: &SigningSecret) -> Webhook {
+    Webhook {
+        id,
+        client_id,
+        phone: phone.clone(),
+        url: String::new(),
+        is_active: true,
+        disabled: None,
+        max_retries: state.deliver.max_retries,
+        rate_per_second: state.deliver.rate_per_second,
+        in_flight: state.deliver.in_flight,
+        secrets: vec![secret.clone()],
+        metadata: Map::new(),
+        created_at: now(),
+        updated_at: now(),
+    }
+}
+
+/// `GET /api/webhooks/list`: all of the client's, by phone number.
+pub(super) async fn list(Extract(state): Extract<State>, Caller(client): Caller) -> Answer<Page<WebhookView>> {
+    let webhooks = state.bus.registry().list(client).await?;
+    let ids: Vec<_> = webhooks.iter().map(|webhook| webhook.id).collect();
+    let mut states = state.states(client, &ids).await;
+    let mut of = |id| states.as_mut().map(|states| states.remove(&id).unwrap_or_default());
+    let data = webhooks.iter().map(|webhook| WebhookView::new(webhook, of(webhook.id))).collect();
+    Ok((StatusCode::OK, Json(Page { data, next_cursor: None, has_more: false })))
+}
+
+/// `GET /api/webhooks/{webhook_id}`
+pub(super) async fn get(Extract(state): Extract<State>, WebhookPath(client, id): WebhookPath) -> Answer<WebhookView> {
+    let webhook = state.bus.registry().get(client, id).await?.ok_or_else(Problem::not_found)?;
+    Ok((StatusCode::OK, Json(view(&state, &webhook).await)))
+}
+
+/// `PATCH /api/webhooks/{webhook_id}`: making it active sends what was held meanwhile.
+pub(super) async fn patch(
+    Extract(state): Extract<State>,
+    WebhookPath(client, id): WebhookPath,
+    Body(change): Body<Change>,
+) -> Answer<WebhookView> {
+    let errors = change.errors(&state);
+    if !errors.is_empty() {
+        return Err(Problem::fields(errors));
+    }
+    let changed = state.bus.registry().update(client, id, |webhook| change.apply(webhook)).await?;
+    let webhook = changed.ok_or_else(Problem::not_found)?;
+    if change.is_active == Some(true) {
+        state.bus.release_held(client, &webhook.phone, id).await?;
+    }
+    Ok((StatusCode::OK, Json(view(&state, &webhook).await)))
+}
+
+/// `DELETE /api/webhooks/{webhook_id}`: what was held for it is dropped.
+pub(super) async fn delete(
+    Extract(state): Extract<State>,
+    WebhookPath(client, id): WebhookPath,
+) -> Result<StatusCode, Problem> {
+    let webhook = state.bus.registry().delete(client, id).await?.ok_or_else(Problem::not_found)?;
+    state.bus.purge_held(client, &webhook.phone).await?;
+    tracing::info!(client.id = %client, webhook.id = %id, "webhook deleted");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /api/webhooks/{webhook_id}/rotate-secret`: the old one signs beside the new one for a while.
+pub(super) async fn rotate_secret(
+    Extract(state): Extract<State>,
+    WebhookPath(client, id): WebhookPath,
+) -> Answer<WebhookView> {
+    let (secret, at) = (new_secret(), now());
+    let rotate = |webhook: &mut Webhook| {
+        webhook.secrets.truncate(1);
+        for old in &mut webhook.secrets {
+            old.expires_at = Some(at.after(state.settings.secret_overlap));
+        }
+        webhook.secrets.insert(0, secret.clone());
+        webhook.updated_at = at;
+    };
+    let webhook = state.bus.registry().update(client, id, rotate).await?.ok_or_else(Problem::not_found)?;
+    Ok((StatusCode::OK, Json(view(&state, &webhook).await.with_secret(&webhook))))
+}
+
+/// `POST /api/webhooks/{webhook_id}/test`: a message of type `test` goes the whole way from the retry stream on.
+pub(super) async fn test(Extract(state): Extract<State>, WebhookPath(client, id): WebhookPath) -> Answer<Value> {
+    let webhook = state.bus.registry().get(client, id).await?.ok_or_else(Problem::not_found)?;
+    let at = now();
+    let message_id = format!("test-{}", Uuid::now_v7().simple());
+    let message = Message {
+        client_id: client,
+        phone: webhook.phone.clone(),
+        message_id: message_id.parse().map_err(|_| Problem::not_found())?,
+        chat: webhook.phone.as_str().to_owned(),
+        from: webhook.phone.as_str().to_owned(),
+        to: webhook.phone.as_str().to_owned(),
+        timestamp: at,
+        kind: Kind::Test,
+        content: "This is a test from wahook.".to_owned(),
+        metadata: Map::new(),
+    };
+    let delivery = Delivery {
+        event_id: EventId::derive(at, id, &message.chat, &message.from, &message.message_id, &message.kind),
+        webhook_id: id,
+        client_id: client,
+        phone: webhook.phone.clone(),
+        message_id: message.message_id.clone(),
+        kind: Kind::Test,
+        created_at: at,
+        body: webhook_body(&message),
+        attempts: 0,
+        tries: 0,
+    };
+    state.bus.publish_delivery(&delivery).await?;
+    Ok((StatusCode::ACCEPTED, Json(json!({"event_id": delivery.public_id().to_string(), "message_id": message_id}))))
+}

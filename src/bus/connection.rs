@@ -1,0 +1,117 @@
+//! The connection.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use async_nats::{
+    Client, ConnectOptions, Event,
+    connection::State,
+    jetstream::{self, context::ContextBuilder},
+};
+use tokio::time::timeout;
+
+use super::{Error, Registry};
+use crate::{config, telemetry};
+
+const PING_EVERY: Duration = Duration::from_secs(10);
+/// Requests waiting for the connection; more of them wait outside.
+const CLIENT_QUEUE: usize = 2048;
+
+/// A connection to JetStream, with all that the other rooms do through it. Clones share it.
+#[derive(Clone)]
+pub struct Bus {
+    pub(super) client: Client,
+    pub(super) context: jetstream::Context,
+    pub(super) settings: Arc<config::Bus>,
+    registry: Registry,
+}
+
+impl Bus {
+    /// Connects, and makes sure that the server knows message schedules. Reconnects by itself, for ever.
+    ///
+    /// # Errors
+    /// When there is no connection within `connect_timeout`, or the server is older than 2.12.
+    pub async fn connect(nats: &config::Nats, bus: &config::Bus, name: &str) -> Result<Self, Error> {
+        let started = Instant::now();
+        let connecting = options(nats, name).await?.connect(&nats.url);
+        let client = timeout(nats.connect_timeout, connecting)
+            .await
+            .map_err(|_| Error::Connect(format!("no answer within {:?}", nats.connect_timeout)))?
+            .map_err(|error| Error::Connect(error.to_string()))?;
+        if !client.is_server_compatible(2, 12, 0) {
+            return Err(Error::ServerTooOld { found: client.server_info().version });
+        }
+        telemetry::bus_connected(true);
+        tracing::debug!(elapsed_ms = started.elapsed().as_millis(), "connected to NATS");
+        let context =
+            ContextBuilder::new().timeout(nats.request_timeout).ack_timeout(nats.request_timeout).build(client.clone());
+        let registry = Registry::new(context.clone());
+        Ok(Self { client, context, settings: Arc::new(bus.clone()), registry })
+    }
+
+    /// Whether the connection stands now.
+    pub fn is_connected(&self) -> bool {
+        self.client.connection_state() == State::Connected
+    }
+
+    /// Webhooks, tokens and shared keys.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Loads the webhooks and keeps them current. Needs the buckets: call it once they are applied or checked.
+    ///
+    /// # Errors
+    /// When the bucket is missing or does not answer.
+    pub async fn start_registry(&self) -> Result<(), Error> {
+        self.registry.start().await
+    }
+}
+
+async fn options(nats: &config::Nats, name: &str) -> Result<ConnectOptions, Error> {
+    let mut options = match &nats.credentials_file {
+        Some(file) => ConnectOptions::with_credentials_file(file)
+            .await
+            .map_err(|error| Error::Connect(format!("reading nats.credentials_file: {error}")))?,
+        None => ConnectOptions::new(),
+    };
+    options = options
+        .name(name)
+        .ping_interval(PING_EVERY)
+        .connection_timeout(nats.connect_timeout)
+        .request_timeout(Some(nats.request_timeout))
+        .client_capacity(CLIENT_QUEUE)
+        .event_callback(|event| async move { note(&event) });
+    if let (Some(user), Some(password)) = (&nats.user, &nats.password) {
+        options = options.user_and_password(user.clone(), password.expose().to_owned());
+    }
+    if let Some(file) = &nats.root_ca_file {
+        options = options.add_root_certificates(file.clone()).require_tls(true);
+    }
+    if let Some(prefix) = &nats.inbox_prefix {
+        options = options.custom_inbox_prefix(prefix.clone());
+    }
+    Ok(options)
+}
+
+/// A missing permission is a time-out for whoever asked: here alone it has its name.
+fn note(event: &Event) {
+    match event {
+        Event::Connected => {
+            telemetry::bus_connected(true);
+            tracing::info!("connected to NATS");
+        }
+        Event::Disconnected => {
+            telemetry::bus_connected(false);
+            telemetry::bus_reconnected();
+            tracing::warn!("disconnected from NATS; connecting again");
+        }
+        Event::ServerError(error) => {
+            telemetry::error("bus", "server_error");
+            tracing::error!(%error, "NATS server error");
+        }
+        other => tracing::debug!(event = %other, "NATS"),
+    }
+}

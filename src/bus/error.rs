@@ -1,0 +1,45 @@
+//! What can go wrong with the bus.
+
+/// Why the bus did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No connection, or none allowed.
+    #[error("cannot connect to NATS: {0}")]
+    Connect(String),
+    /// Too old.
+    #[error("nats-server {found} is too old: wahook needs 2.12 or later, which has message schedules")]
+    ServerTooOld {
+        /// The server's version.
+        found: String,
+    },
+    /// The stream has no room: publishing again later may work.
+    #[error("stream full: deliveries are slower than what comes in")]
+    Full,
+    /// Larger than the server takes.
+    #[error("message larger than the server's max_payload")]
+    TooLarge,
+    /// No acknowledgement in time.
+    #[error("no acknowledgement from the stream in time: {0}")]
+    Unacknowledged(String),
+    /// The JetStream API refused or did not answer.
+    #[error("JetStream: {0}")]
+    Api(String),
+    /// Others changed the same key again and again.
+    #[error("the key was changed by others at the same time, several times in a row")]
+    Contended,
+    /// A stored value that this version cannot read.
+    #[error("cannot read what is stored in {bucket}: {source}")]
+    Stored {
+        /// The bucket.
+        bucket: &'static str,
+        /// Why.
+        source: serde_json::Error,
+    },
+}
+
+impl Error {
+    /// Wraps an error of the JetStream API.
+    pub(super) fn api(error: impl std::fmt::Display) -> Self {
+        Self::Api(error.to_string())
+    }
+}

@@ -1,0 +1,131 @@
+//! Publishing until acknowledged.
+
+use std::{error::Error as _, time::Duration};
+
+use async_nats::{
+    HeaderMap, header,
+    jetstream::{self, ErrorCode, context::PublishErrorKind, publish::PublishAck},
+};
+use bytes::Bytes;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::{Bus, Error};
+use crate::{
+    model::{Attempt, Delivery, Message, Timestamp},
+    telemetry,
+    wire::{self, DeadLetter, subject},
+};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// What the stream said of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Published {
+    /// Its number in WA_MSG.
+    pub sequence: u64,
+    /// Whether the stream had it already; it is not stored twice.
+    pub duplicate: bool,
+}
+
+impl Bus {
+    /// Publishes a message; once this returns, it will be delivered, held, or found in the dead letters.
+    ///
+    /// # Errors
+    /// When no acknowledgement came in time: it may be stored all the same, and publishing it again does no harm.
+    pub async fn publish_message(&self, message: &Message) -> Result<Published, Error> {
+        let headers = with_id(wire::message_dedupe_id(message));
+        let subject = subject::message(message.client_id, &message.phone);
+        let ack = self.publish(subject, headers, wire::encode_message(message)).await?;
+        telemetry::message_published(ack.duplicate);
+        Ok(Published { sequence: ack.sequence, duplicate: ack.duplicate })
+    }
+
+    /// Asks for one more attempt at once. Asking twice for the same one makes one.
+    ///
+    /// # Errors
+    /// When no acknowledgement came in time.
+    pub async fn publish_delivery(&self, delivery: &Delivery) -> Result<(), Error> {
+        self.publish_delivery_as(delivery, format!("retry:{}:{}", delivery.event_id, delivery.attempts)).await
+    }
+
+    pub(super) async fn publish_delivery_as(&self, delivery: &Delivery, id: String) -> Result<(), Error> {
+        let subject = subject::retry(delivery.client_id, &delivery.phone);
+        self.publish(subject, with_id(id), wire::encode_delivery(delivery)).await.map(drop)
+    }
+
+    /// Lets a delivery come back at this time. Parking it again replaces the earlier time.
+    ///
+    /// # Errors
+    /// When no acknowledgement came in time.
+    pub async fn park(&self, delivery: &Delivery, at: Timestamp) -> Result<(), Error> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::NATS_SCHEDULE, format!("@at {at}").as_str());
+        headers.insert(header::NATS_SCHEDULE_TARGET, subject::retry(delivery.client_id, &delivery.phone).as_str());
+        let subject = subject::park(delivery.client_id, delivery.event_id);
+        self.publish(subject, headers, wire::encode_delivery(delivery)).await.map(drop)
+    }
+
+    /// Keeps what was given up.
+    ///
+    /// # Errors
+    /// When no acknowledgement came in time.
+    pub async fn dead_letter(&self, letter: &DeadLetter) -> Result<(), Error> {
+        let delivery = &letter.delivery;
+        let headers = with_id(format!("dead:{}:{}", delivery.event_id, delivery.attempts));
+        let subject = subject::dead_letter(delivery.client_id, &delivery.phone);
+        self.publish(subject, headers, wire::encode_dead_letter(letter)).await.map(drop)
+    }
+
+    /// Hands a group of results to `record`. Writing one twice does no harm, so it has no id.
+    ///
+    /// # Errors
+    /// When no acknowledgement came in time.
+    pub async fn publish_results(&self, partition: u16, attempts: &[Attempt]) -> Result<(), Error> {
+        let payload = wire::encode_attempts(attempts);
+        self.publish(subject::result(partition), HeaderMap::new(), payload).await.map(drop)
+    }
+
+    /// Tries again, under the same headers, until `publish_deadline`.
+    pub(super) async fn publish(
+        &self,
+        subject: String,
+        headers: HeaderMap,
+        payload: Vec<u8>,
+    ) -> Result<PublishAck, Error> {
+        let payload = Bytes::from(payload);
+        let deadline = Instant::now() + self.settings.publish_deadline;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let once = async {
+                self.context.publish_with_headers(subject.clone(), headers.clone(), payload.clone()).await?.await
+            };
+            let error = match timeout_at(deadline, once).await {
+                Ok(Ok(ack)) => return Ok(ack),
+                Ok(Err(error)) if error.kind() == PublishErrorKind::MaxPayloadExceeded => return Err(Error::TooLarge),
+                Ok(Err(error)) => error,
+                Err(_) => return Err(Error::Unacknowledged("deadline passed".to_owned())),
+            };
+            if Instant::now() + pause >= deadline {
+                return Err(final_error(&error));
+            }
+            // No responders and a full stream are answered at once: without a pause this would be a storm.
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+}
+
+fn final_error(error: &jetstream::context::PublishError) -> Error {
+    let refused = error.source().and_then(|source| source.downcast_ref::<jetstream::Error>());
+    match refused.map(jetstream::Error::error_code) {
+        Some(ErrorCode::STREAM_STORE_FAILED) => Error::Full,
+        _ => Error::Unacknowledged(error.to_string()),
+    }
+}
+
+fn with_id(id: String) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::NATS_MESSAGE_ID, id.as_str());
+    headers
+}

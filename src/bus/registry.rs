@@ -1,0 +1,300 @@
+//! Webhooks in a key-value bucket, cached.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::Duration,
+};
+
+use async_nats::jetstream::{
+    self,
+    kv::{self, Operation},
+};
+use futures_util::StreamExt;
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
+
+use super::Error;
+use crate::model::{ClientId, Phone, Webhook, WebhookId};
+
+const WEBHOOKS: &str = "wa_webhooks";
+/// How often a change is tried when others change the same key.
+const CONTENTION_MAX: usize = 16;
+/// How long a miss may wait for the watch to catch up.
+const CATCH_UP: Duration = Duration::from_millis(500);
+/// How long the first load may take.
+const LOAD: Duration = Duration::from_secs(60);
+const WATCH_PAUSE: Duration = Duration::from_secs(1);
+
+type Key = (ClientId, Phone);
+
+#[derive(Default)]
+struct Cache {
+    by_key: HashMap<Key, (u64, Arc<Webhook>)>,
+    by_id: HashMap<WebhookId, Key>,
+}
+
+/// The registered webhooks. Clones share the cache.
+#[derive(Clone)]
+pub struct Registry {
+    context: jetstream::Context,
+    cache: Arc<RwLock<Cache>>,
+    /// The newest revision that the watch has brought.
+    seen: watch::Sender<u64>,
+}
+
+fn text(client: ClientId, phone: &Phone) -> String {
+    format!("{client}.{}", phone.as_str())
+}
+
+fn parse(key: &str) -> Option<Key> {
+    let (client, phone) = key.split_once('.')?;
+    Some((client.parse().ok()?, phone.parse().ok()?))
+}
+
+fn read(bytes: &[u8]) -> Result<Webhook, Error> {
+    serde_json::from_slice(bytes).map_err(|source| Error::Stored { bucket: WEBHOOKS, source })
+}
+
+fn write(webhook: &Webhook) -> Result<Vec<u8>, Error> {
+    serde_json::to_vec(webhook).map_err(|source| Error::Stored { bucket: WEBHOOKS, source })
+}
+
+impl Cache {
+    fn put(&mut self, key: Key, revision: u64, webhook: Arc<Webhook>) {
+        if self.by_key.get(&key).is_some_and(|(known, _)| *known >= revision) {
+            return;
+        }
+        self.by_id.insert(webhook.id, key.clone());
+        if let Some((_, before)) = self.by_key.insert(key, (revision, Arc::clone(&webhook)))
+            && before.id != webhook.id
+        {
+            self.by_id.remove(&before.id);
+        }
+    }
+
+    fn remove(&mut self, key: &Key, revision: u64) {
+        if self.by_key.get(key).is_some_and(|(known, _)| *known < revision)
+            && let Some((_, webhook)) = self.by_key.remove(key)
+        {
+            self.by_id.remove(&webhook.id);
+        }
+    }
+}
+
+impl Registry {
+    pub(super) fn new(context: jetstream::Context) -> Self {
+        Self { context, cache: Arc::default(), seen: watch::Sender::new(0) }
+    }
+
+    pub(super) async fn bucket(&self, name: &str) -> Result<kv::Store, Error> {
+        self.context.get_key_value(name).await.map_err(Error::api)
+    }
+
+    fn read_cache(&self) -> RwLockReadGuard<'_, Cache> {
+        self.cache.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn write_cache(&self) -> RwLockWriteGuard<'_, Cache> {
+        self.cache.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Loads all webhooks, then keeps them current for as long as the process lives.
+    pub(super) async fn start(&self) -> Result<(), Error> {
+        let bucket = self.bucket(WEBHOOKS).await?;
+        let registry = self.clone();
+        tokio::spawn(async move {
+            loop {
+                if let Err(error) = registry.follow(&bucket).await {
+                    tracing::warn!(%error, "watching the registry again");
+                }
+                sleep(WATCH_PAUSE).await;
+            }
+        });
+        let loaded = self.catch_up(LOAD).await?;
+        if loaded { Ok(()) } else { Err(Error::Api("the registry did not load in time".to_owned())) }
+    }
+
+    async fn follow(&self, bucket: &kv::Store) -> Result<(), Error> {
+        let mut entries = bucket.watch_with_history(">").await.map_err(Error::api)?;
+        while let Some(entry) = entries.next().await {
+            let entry = entry.map_err(Error::api)?;
+            if let Some(key) = parse(&entry.key) {
+                match entry.operation {
+                    Operation::Put => match read(&entry.value) {
+                        Ok(webhook) => self.write_cache().put(key, entry.revision, Arc::new(webhook)),
+                        Err(error) => tracing::error!(%error, "skipping a webhook"),
+                    },
+                    Operation::Delete | Operation::Purge => self.write_cache().remove(&key, entry.revision),
+                }
+            }
+            self.seen.send_if_modified(|seen| {
+                let newer = entry.revision > *seen;
+                *seen = entry.revision.max(*seen);
+                newer
+            });
+        }
+        Ok(())
+    }
+
+    /// Waits until the watch has brought all that the bucket held when this was called.
+    async fn catch_up(&self, patience: Duration) -> Result<bool, Error> {
+        let stream = self.context.get_stream(format!("KV_{WEBHOOKS}")).await.map_err(Error::api)?;
+        let last = stream.cached_info().state.last_sequence;
+        let mut seen = self.seen.subscribe();
+        let caught_up = timeout(patience, seen.wait_for(|seen| *seen >= last)).await;
+        Ok(matches!(caught_up, Ok(Ok(_))))
+    }
+
+    /// The webhook of a number. A miss is asked of the server before it is believed.
+    ///
+    /// # Errors
+    /// When the bus does not answer.
+    pub async fn find(&self, client: ClientId, phone: &Phone) -> Result<Option<Arc<Webhook>>, Error> {
+        let cached = self.read_cache().by_key.get(&(client, phone.clone())).map(|(_, webhook)| Arc::clone(webhook));
+        if cached.is_some() { Ok(cached) } else { self.fresh(client, phone).await }
+    }
+
+    /// The webhook of a number, as the server has it now.
+    ///
+    /// # Errors
+    /// When the bus does not answer.
+    pub async fn fresh(&self, client: ClientId, phone: &Phone) -> Result<Option<Arc<Webhook>>, Error> {
+        Ok(self.entry(client, phone).await?.map(|(_, webhook)| webhook))
+    }
+
+    async fn entry(&self, client: ClientId, phone: &Phone) -> Result<Option<(u64, Arc<Webhook>)>, Error> {
+        let entry = self.bucket(WEBHOOKS).await?.entry(text(client, phone)).await.map_err(Error::api)?;
+        let Some(entry) = entry.filter(|entry| entry.operation == Operation::Put) else { return Ok(None) };
+        let webhook = Arc::new(read(&entry.value)?);
+        self.write_cache().put((client, phone.clone()), entry.revision, Arc::clone(&webhook));
+        Ok(Some((entry.revision, webhook)))
+    }
+
+    /// A webhook by its id, if it is this client's.
+    ///
+    /// # Errors
+    /// When the bus does not answer.
+    pub async fn get(&self, client: ClientId, id: WebhookId) -> Result<Option<Arc<Webhook>>, Error> {
+        if let Some(webhook) = self.cached(client, id) {
+            return Ok(Some(webhook));
+        }
+        self.catch_up(CATCH_UP).await?;
+        Ok(self.cached(client, id))
+    }
+
+    fn cached(&self, client: ClientId, id: WebhookId) -> Option<Arc<Webhook>> {
+        let cache = self.read_cache();
+        let key = cache.by_id.get(&id).filter(|key| key.0 == client)?;
+        cache.by_key.get(key).map(|(_, webhook)| Arc::clone(webhook))
+    }
+
+    /// All webhooks of a client, by phone number.
+    ///
+    /// # Errors
+    /// When the bus does not answer.
+    pub async fn list(&self, client: ClientId) -> Result<Vec<Arc<Webhook>>, Error> {
+        self.catch_up(CATCH_UP).await?;
+        let cache = self.read_cache();
+        let mine = cache.by_key.iter().filter(|(key, _)| key.0 == client);
+        let mut all: Vec<_> = mine.map(|(_, (_, webhook))| Arc::clone(webhook)).collect();
+        all.sort_by(|a, b| a.phone.cmp(&b.phone));
+        Ok(all)
+    }
+
+    /// Registers or changes the webhook of a number. `make` gets the present one and gives the new one; it may be
+    /// called again when another node was faster. Tells whether there was none before.
+    ///
+    /// # Errors
+    /// When the bus does not answer, or others keep changing it.
+    pub async fn register(
+        &self,
+        client: ClientId,
+        phone: &Phone,
+        mut make: impl FnMut(Option<&Webhook>) -> Webhook,
+    ) -> Result<(Arc<Webhook>, bool), Error> {
+        let bucket = self.bucket(WEBHOOKS).await?;
+        for _ in 0..CONTENTION_MAX {
+            let present = self.entry(client, phone).await?;
+            let webhook = make(present.as_ref().map(|(_, webhook)| &**webhook));
+            let bytes = write(&webhook)?.into();
+            let written = match &present {
+                Some((revision, _)) => self.replace(&bucket, &text(client, phone), bytes, *revision).await?,
+                None => match bucket.create(text(client, phone), bytes).await {
+                    Ok(revision) => Some(revision),
+                    Err(error) if error.kind() == kv::CreateErrorKind::AlreadyExists => None,
+                    Err(error) => return Err(Error::api(error)),
+                },
+            };
+            if let Some(revision) = written {
+                let webhook = Arc::new(webhook);
+                self.write_cache().put((client, phone.clone()), revision, Arc::clone(&webhook));
+                return Ok((webhook, present.is_none()));
+            }
+        }
+        Err(Error::Contended)
+    }
+
+    /// The new revision; `None` when another was faster.
+    async fn replace(
+        &self,
+        bucket: &kv::Store,
+        key: &str,
+        bytes: bytes::Bytes,
+        revision: u64,
+    ) -> Result<Option<u64>, Error> {
+        match bucket.update(key, bytes, revision).await {
+            Ok(revision) => Ok(Some(revision)),
+            Err(error) if error.kind() == kv::UpdateErrorKind::WrongLastRevision => Ok(None),
+            Err(error) => Err(Error::api(error)),
+        }
+    }
+
+    /// Changes a webhook; `None` when this client has none of this id.
+    ///
+    /// # Errors
+    /// When the bus does not answer, or others keep changing it.
+    pub async fn update(
+        &self,
+        client: ClientId,
+        id: WebhookId,
+        mut change: impl FnMut(&mut Webhook),
+    ) -> Result<Option<Arc<Webhook>>, Error> {
+        let Some(known) = self.get(client, id).await? else { return Ok(None) };
+        let bucket = self.bucket(WEBHOOKS).await?;
+        for _ in 0..CONTENTION_MAX {
+            let present = self.entry(client, &known.phone).await?.filter(|(_, webhook)| webhook.id == id);
+            let Some((revision, webhook)) = present else { return Ok(None) };
+            let mut webhook = Webhook::clone(&webhook);
+            change(&mut webhook);
+            let bytes = write(&webhook)?.into();
+            if let Some(revision) = self.replace(&bucket, &text(client, &known.phone), bytes, revision).await? {
+                let webhook = Arc::new(webhook);
+                self.write_cache().put((client, known.phone.clone()), revision, Arc::clone(&webhook));
+                return Ok(Some(webhook));
+            }
+        }
+        Err(Error::Contended)
+    }
+
+    /// Deletes a webhook and gives it back; `None` when this client has none of this id.
+    ///
+    /// # Errors
+    /// When the bus does not answer, or others keep changing it.
+    pub async fn delete(&self, client: ClientId, id: WebhookId) -> Result<Option<Arc<Webhook>>, Error> {
+        let Some(known) = self.get(client, id).await? else { return Ok(None) };
+        let bucket = self.bucket(WEBHOOKS).await?;
+        for _ in 0..CONTENTION_MAX {
+            let present = self.entry(client, &known.phone).await?.filter(|(_, webhook)| webhook.id == id);
+            let Some((revision, webhook)) = present else { return Ok(None) };
+            let key = text(client, &known.phone);
+            if bucket.delete_expect_revision(&key, Some(revision)).await.is_ok() {
+                self.write_cache().remove(&(client, known.phone.clone()), revision + 1);
+                return Ok(Some(webhook));
+            }
+        }
+        Err(Error::Contended)
+    }
+}

@@ -1,0 +1,91 @@
+//! API tokens and the keys that all nodes share.
+
+use async_nats::jetstream::kv;
+use futures_util::StreamExt;
+use serde::de::DeserializeOwned;
+
+use super::{Error, Registry};
+use crate::model::{Token, TokenHash};
+
+const TOKENS: &str = "wa_tokens";
+const SETTINGS: &str = "wa_settings";
+const CURSOR_KEY: &str = "cursor_key";
+
+fn read<T: DeserializeOwned>(bucket: &'static str, bytes: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(bytes).map_err(|source| Error::Stored { bucket, source })
+}
+
+impl Registry {
+    /// Lets a token in from now on.
+    ///
+    /// # Errors
+    /// When the bus does not answer.
+    pub async fn put_token(&self, hash: &TokenHash, token: &Token) -> Result<(), Error> {
+        let value = serde_json::to_vec(token).map_err(|source| Error::Stored { bucket: TOKENS, source })?;
+        self.bucket(TOKENS).await?.put(hash.as_str(), value.into()).await.map_err(Error::api)?;
+        Ok(())
+    }
+
+    /// The token with this hash, asked of the server each time, so that a revoked one is refused at once.
+    ///
+    /// # Errors
+    /// When the bus does not answer.
+    pub async fn token(&self, hash: &TokenHash) -> Result<Option<Token>, Error> {
+        let value = self.bucket(TOKENS).await?.get(hash.as_str()).await.map_err(Error::api)?;
+        value.map(|bytes| read(TOKENS, &bytes)).transpose()
+    }
+
+    /// All tokens, oldest first.
+    ///
+    /// # Errors
+    /// When the bus does not answer.
+    pub async fn tokens(&self) -> Result<Vec<Token>, Error> {
+        Ok(self.hashed_tokens().await?.into_iter().map(|(_, token)| token).collect())
+    }
+
+    /// Refuses the token with this id from now on; whether there was one.
+    ///
+    /// # Errors
+    /// When the bus does not answer.
+    pub async fn revoke_token(&self, id: &str) -> Result<bool, Error> {
+        let all = self.hashed_tokens().await?;
+        let Some((hash, _)) = all.into_iter().find(|(_, token)| token.id == id) else { return Ok(false) };
+        self.bucket(TOKENS).await?.delete(&hash).await.map_err(Error::api)?;
+        Ok(true)
+    }
+
+    async fn hashed_tokens(&self) -> Result<Vec<(String, Token)>, Error> {
+        let bucket = self.bucket(TOKENS).await?;
+        let mut keys = bucket.keys().await.map_err(Error::api)?;
+        let mut all: Vec<(String, Token)> = Vec::new();
+        while let Some(key) = keys.next().await {
+            let key = key.map_err(Error::api)?;
+            if let Some(bytes) = bucket.get(key.as_str()).await.map_err(Error::api)? {
+                all.push((key, read(TOKENS, &bytes)?));
+            }
+        }
+        all.sort_by_key(|(_, token)| token.created_at);
+        Ok(all)
+    }
+
+    /// The key that page cursors are sealed with: made by whoever asks first, the same on every node.
+    ///
+    /// # Errors
+    /// When the bus does not answer.
+    pub async fn cursor_key(&self) -> Result<[u8; 32], Error> {
+        let bucket = self.bucket(SETTINGS).await?;
+        loop {
+            if let Some(bytes) = bucket.get(CURSOR_KEY).await.map_err(Error::api)? {
+                return <[u8; 32]>::try_from(&bytes[..])
+                    .map_err(|_| Error::Api("the cursor key is damaged".to_owned()));
+            }
+            let key: [u8; 32] = rand::random();
+            match bucket.create(CURSOR_KEY, key.to_vec().into()).await {
+                Ok(_) => return Ok(key),
+                // Another node was first: read its key.
+                Err(error) if error.kind() == kv::CreateErrorKind::AlreadyExists => {}
+                Err(error) => return Err(Error::api(error)),
+            }
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! One endpoint's share of the node.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{sleep, timeout_at},
+};
+
+use super::{
+    pace::{self, View},
+    pump::SLOTS,
+};
+use crate::{
+    config,
+    model::Webhook,
+    policy::{Admit, Breaker, Limiter},
+    telemetry,
+};
+
+/// Waiters of one lane that a loop bears when the lane hardly moves.
+const CROWD: usize = SLOTS / 4;
+
+/// Not now: come back at `at`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Park {
+    pub(super) cause: &'static str,
+    pub(super) at: Instant,
+}
+
+/// Leave for one attempt; the place is free again when this is dropped.
+#[derive(Debug)]
+pub(super) struct Turn {
+    probe: bool,
+    _permit: OwnedSemaphorePermit,
+}
+
+struct State {
+    breaker: Breaker,
+    average: Option<Duration>,
+    /// When an attempt last began or ended.
+    progress: Instant,
+    slot_clock: Instant,
+    last_used: Instant,
+}
+
+/// Rate, places and breaker of one webhook.
+pub(super) struct Lane {
+    url: String,
+    rate: u32,
+    in_flight: u32,
+    patience: Duration,
+    keep: Duration,
+    permits: Arc<Semaphore>,
+    limiter: Limiter,
+    waiters: AtomicUsize,
+    state: Mutex<State>,
+}
+
+impl Lane {
+    pub(super) fn new(webhook: &Webhook, settings: &config::Deliver, now: Instant) -> Self {
+        let in_flight = webhook.in_flight.max(1);
+        let breaker = Breaker::new(settings.breaker_failures, settings.breaker_open);
+        Self {
+            url: webhook.url.clone(),
+            rate: webhook.rate_per_second,
+            in_flight: webhook.in_flight,
+            patience: settings.lane_wait,
+            keep: (settings.breaker_open * 2).max(Duration::from_secs(60)),
+            permits: Arc::new(Semaphore::new(in_flight as usize)),
+            limiter: Limiter::new(webhook.rate_per_second),
+            waiters: AtomicUsize::new(0),
+            state: Mutex::new(State { breaker, average: None, progress: now, slot_clock: now, last_used: now }),
+        }
+    }
+
+    /// Whether it was built for these settings.
+    pub(super) fn fits(&self, webhook: &Webhook) -> bool {
+        self.rate == webhook.rate_per_second && self.in_flight == webhook.in_flight && self.url == webhook.url
+    }
+
+    /// Whether nothing would be lost by forgetting it.
+    pub(super) fn idle(&self, now: Instant) -> bool {
+        let state = self.state();
+        now.saturating_duration_since(state.last_used) > self.keep && state.slot_clock <= now
+    }
+
+    /// Waits for a turn, but no longer than is worth it.
+    pub(super) async fn turn(&self) -> Result<Turn, Park> {
+        self.check_open()?;
+        let waiting = Waiting::join(&self.waiters);
+        if waiting.before == 0
+            && let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned()
+            && self.limiter.check().is_ok()
+        {
+            return self.start(permit);
+        }
+        if let Some(cause) = self.view(waiting.before).park(self.patience, CROWD) {
+            return Err(self.park(cause));
+        }
+        let deadline = tokio::time::Instant::now() + self.patience;
+        let Ok(Ok(permit)) = timeout_at(deadline, Arc::clone(&self.permits).acquire_owned()).await else {
+            return Err(self.park("busy"));
+        };
+        while let Err(wait) = self.limiter.check() {
+            if tokio::time::Instant::now() + wait > deadline {
+                return Err(self.park("rate"));
+            }
+            sleep(wait).await;
+        }
+        self.start(permit)
+    }
+
+    /// A slot for a message that cannot go now.
+    pub(super) fn park(&self, cause: &'static str) -> Park {
+        self.park_after(cause, self.patience)
+    }
+
+    /// Notes how an attempt ended.
+    pub(super) fn ended(&self, turn: Turn, latency: Duration, ails: bool) {
+        let now = Instant::now();
+        let mut state = self.state();
+        state.average = Some(pace::average(state.average, latency));
+        state.progress = now;
+        state.last_used = now;
+        if ails {
+            if state.breaker.failure(now) {
+                telemetry::breaker("open");
+            }
+        } else {
+            state.breaker.success();
+            if turn.probe {
+                telemetry::breaker("closed");
+            }
+        }
+    }
+
+    fn check_open(&self) -> Result<(), Park> {
+        let closed_off = self.state().breaker.closed_off_for(Instant::now());
+        closed_off.map_or(Ok(()), |wait| Err(self.park_after("breaker", wait)))
+    }
+
+    fn park_after(&self, cause: &'static str, wait: Duration) -> Park {
+        let (now, interval) = (Instant::now(), self.view(0).interval());
+        let mut state = self.state();
+        state.last_used = now;
+        let at = pace::reserve(&mut state.slot_clock, now + wait, interval);
+        Park { cause, at }
+    }
+
+    fn view(&self, waiters: usize) -> View {
+        let state = self.state();
+        let all_busy = self.permits.available_permits() == 0;
+        let latency = pace::latency(state.average.unwrap_or_default(), all_busy, state.progress.elapsed());
+        View { waiters, latency, in_flight: self.in_flight, rate: self.rate }
+    }
+
+    /// The breaker has the last word: those before may have opened it meanwhile.
+    fn start(&self, permit: OwnedSemaphorePermit) -> Result<Turn, Park> {
+        let now = Instant::now();
+        let admit = {
+            let mut state = self.state();
+            (state.progress, state.last_used) = (now, now);
+            state.breaker.admit(now)
+        };
+        match admit {
+            Admit::Go => Ok(Turn { probe: false, _permit: permit }),
+            Admit::Probe => Ok(Turn { probe: true, _permit: permit }),
+            Admit::Wait(wait) => Err(self.park_after("breaker", wait)),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing here leaves the state half written.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counts one waiter as long as it lives.
+struct Waiting<'a> {
+    waiters: &'a AtomicUsize,
+    before: usize,
+}
+
+impl<'a> Waiting<'a> {
+    fn join(waiters: &'a AtomicUsize) -> Self {
+        Self { waiters, before: waiters.fetch_add(1, Ordering::Relaxed) }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.waiters.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests;

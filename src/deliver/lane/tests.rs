@@ -1,0 +1,95 @@
+use serde_json::Map;
+use uuid::Uuid;
+
+use super::*;
+use crate::model::{Timestamp, WebhookId};
+
+fn settings() -> config::Deliver {
+    config::Deliver {
+        timeout: Duration::from_secs(10),
+        max_retries: 3,
+        retry_base: Duration::from_secs(5),
+        retry_jitter: 0.1,
+        retry_max: Duration::from_secs(3600),
+        rate_per_second: 50,
+        in_flight: 8,
+        lane_wait: Duration::from_millis(200),
+        in_flight_max: 64,
+        breaker_failures: 2,
+        breaker_open: Duration::from_secs(30),
+    }
+}
+
+fn lane(rate_per_second: u32, in_flight: u32) -> Lane {
+    let webhook = Webhook {
+        id: WebhookId(Uuid::from_u128(1)),
+        client_id: 1.try_into().expect("in range"),
+        phone: "4915112345678".parse().expect("valid"),
+        url: "https://example.com/".to_owned(),
+        is_active: true,
+        disabled: None,
+        max_retries: 3,
+        rate_per_second,
+        in_flight,
+        secrets: Vec::new(),
+        metadata: Map::new(),
+        created_at: Timestamp::EPOCH,
+        updated_at: Timestamp::EPOCH,
+    };
+    let lane = Lane::new(&webhook, &settings(), Instant::now());
+    assert!(lane.fits(&webhook));
+    assert!(!lane.fits(&Webhook { in_flight: in_flight + 1, ..webhook.clone() }));
+    assert!(!lane.fits(&Webhook { url: "https://example.org/".to_owned(), ..webhook }));
+    lane
+}
+
+#[tokio::test]
+async fn no_more_turns_than_places_and_a_hang_parks_at_spread_slots() {
+    let lane = lane(1000, 2);
+    let held = [lane.turn().await.expect("free"), lane.turn().await.expect("free")];
+    let first = lane.turn().await.expect_err("both places are taken for longer than it waits");
+    let second = lane.turn().await.expect_err("still");
+    assert_eq!((first.cause, second.cause), ("busy", "busy"));
+    assert!(second.at > first.at, "each has a slot of its own");
+    drop(held);
+    assert!(lane.turn().await.is_ok(), "places come back when turns are dropped");
+}
+
+#[tokio::test]
+async fn a_place_that_becomes_free_is_taken_over() {
+    let lane = lane(1000, 1);
+    let turn = lane.turn().await.expect("free");
+    let (next, ()) = tokio::join!(lane.turn(), async { lane.ended(turn, Duration::from_millis(1), false) });
+    assert!(next.is_ok());
+    assert_eq!(lane.waiters.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn a_used_up_rate_parks_what_would_wait_too_long() {
+    let lane = lane(1, 8);
+    drop(lane.turn().await.expect("the burst is one"));
+    let park = lane.turn().await.expect_err("the next turn comes in a second");
+    assert_eq!(park.cause, "rate");
+}
+
+#[tokio::test]
+async fn failures_open_the_breaker_and_park_beyond_it() {
+    let lane = lane(1000, 8);
+    for _ in 0..2 {
+        let turn = lane.turn().await.expect("closed");
+        lane.ended(turn, Duration::from_millis(1), true);
+    }
+    let park = lane.turn().await.expect_err("open");
+    assert_eq!(park.cause, "breaker");
+    assert!(park.at > Instant::now() + Duration::from_secs(25));
+}
+
+#[test]
+fn a_lane_is_kept_while_it_remembers_something() {
+    let lane = lane(50, 8);
+    let later = Instant::now() + lane.keep + Duration::from_secs(1);
+    assert!(!lane.idle(Instant::now()));
+    assert!(lane.idle(later));
+    lane.park_after("breaker", lane.keep * 3);
+    assert!(!lane.idle(later), "its slots reach further");
+}

@@ -1,0 +1,123 @@
+//! Pure arithmetic of a lane: how long a message would wait, and when a parked one may come back.
+
+use std::time::{Duration, Instant};
+
+/// Below this a crowd is no sign of trouble: it moves.
+const MOVES: Duration = Duration::from_millis(50);
+
+/// What a lane looks like to the next message.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct View {
+    /// Messages that wait for their turn already.
+    pub(super) waiters: usize,
+    /// What an attempt takes.
+    pub(super) latency: Duration,
+    pub(super) in_flight: u32,
+    pub(super) rate: u32,
+}
+
+impl View {
+    fn by_permits(self) -> Duration {
+        self.latency.mul_f64((self.waiters + 1) as f64 / f64::from(self.in_flight.max(1)))
+    }
+
+    fn by_rate(self) -> Duration {
+        // The turn that comes next is not waited for.
+        Duration::from_secs_f64(self.waiters as f64 / f64::from(self.rate.max(1)))
+    }
+
+    /// Why the message should be parked rather than wait for up to `patience`; `crowd` is how many may wait when
+    /// the lane hardly moves. `None`: let it wait.
+    pub(super) fn park(self, patience: Duration, crowd: usize) -> Option<&'static str> {
+        let (by_permits, by_rate) = (self.by_permits(), self.by_rate());
+        let expected = by_permits.max(by_rate);
+        let crowded = self.waiters >= crowd && expected >= MOVES || self.waiters >= crowd * 2;
+        let cause = if by_rate > by_permits { "rate" } else { "busy" };
+        (expected > patience || crowded).then_some(cause)
+    }
+
+    /// The distance between messages that are parked, so that they find the lane free.
+    pub(super) fn interval(self) -> Duration {
+        let by_rate = Duration::from_secs(1) / self.rate.max(1);
+        by_rate.max(self.latency / self.in_flight.max(1))
+    }
+}
+
+/// What an attempt takes, as far as can be told: the average, or more when nothing has come back for longer.
+pub(super) fn latency(average: Duration, all_busy: bool, no_progress_for: Duration) -> Duration {
+    if all_busy { average.max(no_progress_for) } else { average }
+}
+
+/// Moves the average an eighth of the way to the newest value.
+pub(super) fn average(old: Option<Duration>, newest: Duration) -> Duration {
+    old.map_or(newest, |old| (old * 7 + newest) / 8)
+}
+
+/// Takes the next slot at or after `earliest`.
+pub(super) fn reserve(clock: &mut Instant, earliest: Instant, interval: Duration) -> Instant {
+    let slot = (*clock).max(earliest);
+    *clock = slot + interval;
+    slot
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(2);
+    const CROWD: usize = 128;
+
+    #[test]
+    fn a_message_waits_or_is_parked() {
+        // waiters, latency in ms, in flight, rate, what happens
+        let table = [
+            (0, 0, 8, 50, None),
+            (0, 100, 8, 50, None),
+            (40, 100, 8, 50, None),
+            (101, 0, 8, 50, Some("rate")),
+            (10, 10_000, 8, 50, Some("busy")),
+            (127, 4, 8, 10_000, None),
+            (128, 4, 8, 10_000, Some("busy")),
+            (128, 1, 8, 10_000, None),
+            (256, 0, 256, 10_000, Some("rate")),
+            (2, 1, 0, 1, None),
+            (3, 1, 0, 1, Some("rate")),
+        ];
+        for (waiters, latency, in_flight, rate, expected) in table {
+            let view = View { waiters, latency: Duration::from_millis(latency), in_flight, rate };
+            assert_eq!(view.park(PATIENCE, CROWD), expected, "{view:?}");
+        }
+    }
+
+    #[test]
+    fn a_hang_is_seen_before_the_first_answer() {
+        let (average, stalled) = (Duration::from_millis(1), Duration::from_millis(200));
+        assert_eq!(latency(average, false, stalled), average);
+        let view = View { waiters: 100, latency: latency(average, true, stalled), in_flight: 8, rate: 10_000 };
+        assert_eq!(view.park(PATIENCE, CROWD), Some("busy"));
+    }
+
+    #[test]
+    fn slots_follow_each_other_and_are_never_early() {
+        let now = Instant::now();
+        let (mut clock, step, earliest) = (now, Duration::from_millis(20), now + PATIENCE);
+        let slots = [(); 3].map(|()| reserve(&mut clock, earliest, step));
+        assert_eq!(slots, [earliest, earliest + step, earliest + step * 2]);
+        let later = now + PATIENCE * 5;
+        assert_eq!(reserve(&mut clock, later, step), later);
+    }
+
+    #[test]
+    fn parked_messages_come_at_the_slower_of_rate_and_answers() {
+        let view = View { waiters: 0, latency: Duration::from_secs(8), in_flight: 8, rate: 50 };
+        assert_eq!(view.interval(), Duration::from_secs(1));
+        assert_eq!(View { latency: Duration::ZERO, ..view }.interval(), Duration::from_millis(20));
+    }
+
+    #[test]
+    fn the_average_starts_at_the_first_value_and_follows() {
+        let first = average(None, Duration::from_millis(80));
+        assert_eq!(first, Duration::from_millis(80));
+        assert_eq!(average(Some(first), Duration::ZERO), Duration::from_millis(70));
+    }
+}

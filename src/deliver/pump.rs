@@ -1,0 +1,104 @@
+//! One loop: pulls, and gives each message a slot and a task.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    engine::{Engine, Settle},
+    results::Settled,
+};
+use crate::{
+    bus::{Incoming, Pull, Work},
+    telemetry,
+};
+
+/// Messages of one loop in memory at once.
+pub(super) const SLOTS: usize = 512;
+
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// A loop for one kind of work of one partition.
+pub(super) struct Pump {
+    pub(super) work: Work,
+    pub(super) pull: Pull,
+    pub(super) engine: Arc<Engine>,
+    pub(super) results: mpsc::Sender<Settled>,
+    pub(super) tasks: TaskTracker,
+    pub(super) cancel: CancellationToken,
+}
+
+impl Pump {
+    pub(super) async fn run(mut self) {
+        let slots = Arc::new(Semaphore::new(SLOTS));
+        loop {
+            let slot = tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => None,
+                slot = Arc::clone(&slots).acquire_owned() => slot.ok(),
+            };
+            // Once cancelled, this gives back what was fetched, and the pin.
+            let Some(incoming) = self.pull.next().await else { return };
+            let Some(slot) = slot else {
+                incoming.nak(None).await;
+                continue;
+            };
+            let (engine, results) = (Arc::clone(&self.engine), self.results.clone());
+            self.tasks.spawn(handle(engine, self.work, incoming, slot, results));
+        }
+    }
+}
+
+async fn handle(
+    engine: Arc<Engine>,
+    work: Work,
+    incoming: Incoming,
+    slot: OwnedSemaphorePermit,
+    results: mpsc::Sender<Settled>,
+) {
+    if incoming.deliveries > 1 {
+        telemetry::redelivered(work.as_str());
+    }
+    match engine.process(work, &incoming).await {
+        Ok(Settle::Ack) => {
+            if incoming.ack().await.is_err() {
+                telemetry::error("deliver", "ack");
+            }
+        }
+        Ok(Settle::GiveBack) => incoming.nak(None).await,
+        Ok(Settle::Undecodable) => {
+            telemetry::error("deliver", "undecodable");
+            incoming.term("undecodable").await;
+        }
+        Ok(Settle::Publish(attempt)) => {
+            // The other end lives until the last sender is gone; should it have died, the message comes again.
+            if results.send(Settled { attempt: *attempt, incoming, _slot: slot }).await.is_err() {
+                telemetry::error("deliver", "results_gone");
+            }
+        }
+        Err(error) => {
+            telemetry::error("deliver", "bus");
+            tracing::warn!(work = work.as_str(), %error, "giving a message back");
+            let pause = pause(incoming.deliveries);
+            incoming.nak(Some(pause)).await;
+        }
+    }
+}
+
+/// Deliveries are counted and end: each one waits longer, so that an outage does not use them up.
+fn pause(deliveries: i64) -> Duration {
+    let doublings = u32::try_from(deliveries.clamp(1, 16) - 1).unwrap_or(0);
+    FIRST_PAUSE.saturating_mul(1 << doublings).min(LONGEST_PAUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_their_limit() {
+        assert_eq!([0, 1, 2, 3, 4, 5, i64::MAX].map(|n| pause(n).as_secs()), [5, 5, 10, 20, 40, 60, 60]);
+    }
+}

@@ -1,0 +1,131 @@
+//! Publishes attempts in groups; a message is acked once its group is durable.
+
+use std::{mem, time::Duration};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, mpsc},
+    time::{Instant, sleep, timeout_at},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    bus::{Bus, Error, Incoming},
+    config,
+    model::Attempt,
+    telemetry,
+};
+
+/// Results that wait for the group before them.
+const QUEUE: usize = 256;
+/// A group's size from which it goes out at once: half of what a server takes by default.
+const BYTES: usize = 512 * 1024;
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// An attempt that is over, and the message that it settles.
+pub(super) struct Settled {
+    pub(super) attempt: Attempt,
+    pub(super) incoming: Incoming,
+    /// Held until the message is acked: what waits here counts as in memory.
+    pub(super) _slot: OwnedSemaphorePermit,
+}
+
+struct Grouper {
+    bus: Bus,
+    partition: u16,
+    most: usize,
+    wait: Duration,
+    cancel: CancellationToken,
+}
+
+/// Starts the grouper of a partition; it ends when all senders are gone and the last group is settled.
+pub(super) fn start(
+    bus: Bus,
+    partition: u16,
+    settings: &config::Bus,
+    tasks: &TaskTracker,
+    cancel: CancellationToken,
+) -> mpsc::Sender<Settled> {
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    let (most, wait) = (settings.result_group_max.max(1), settings.result_group_wait);
+    tasks.spawn(Grouper { bus, partition, most, wait, cancel }.run(receiver));
+    sender
+}
+
+impl Grouper {
+    async fn run(self, mut receiver: mpsc::Receiver<Settled>) {
+        while let Some(first) = receiver.recv().await {
+            let deadline = Instant::now() + self.wait;
+            let mut bytes = size(&first.attempt);
+            let mut group = vec![first];
+            while group.len() < self.most && bytes < BYTES {
+                let Ok(Some(next)) = timeout_at(deadline, receiver.recv()).await else { break };
+                bytes += size(&next.attempt);
+                group.push(next);
+            }
+            self.settle(group).await;
+        }
+    }
+
+    async fn settle(&self, group: Vec<Settled>) {
+        let (mut attempts, mut messages) = (Vec::with_capacity(group.len()), Vec::with_capacity(group.len()));
+        for Settled { attempt, incoming, _slot } in group {
+            attempts.push(attempt);
+            messages.push((incoming, _slot));
+        }
+        let durable = self.publish(attempts).await;
+        for (incoming, _slot) in messages {
+            if !durable {
+                incoming.nak(None).await;
+            } else if incoming.ack().await.is_err() {
+                telemetry::error("deliver", "ack");
+            }
+        }
+    }
+
+    /// Whether all are durable. Tries for ever, but only once more after cancellation.
+    async fn publish(&self, attempts: Vec<Attempt>) -> bool {
+        let mut parts = vec![attempts];
+        while let Some(part) = parts.pop() {
+            let last = self.cancel.is_cancelled();
+            match self.bus.publish_results(self.partition, &part).await {
+                Ok(()) => {}
+                Err(Error::TooLarge) => match smaller(part) {
+                    Some(smaller) => parts.extend(smaller),
+                    None => {
+                        // Its effect is durable already; attempting it again would bring it no nearer to the audit.
+                        telemetry::error("deliver", "result_too_large");
+                        tracing::error!(partition = self.partition, "an attempt is too large for the audit");
+                    }
+                },
+                Err(error) => {
+                    telemetry::error("deliver", "results");
+                    tracing::warn!(partition = self.partition, %error, "publishing results failed");
+                    if last {
+                        return false;
+                    }
+                    parts.push(part);
+                    tokio::select! {
+                        () = self.cancel.cancelled() => {}
+                        () = sleep(PAUSE) => {}
+                    }
+                }
+            }
+        }
+        true
+    }
+}
+
+/// Roughly what it takes on the wire.
+fn size(attempt: &Attempt) -> usize {
+    attempt.delivery.body.len() + attempt.response.as_ref().map_or(0, String::len) + 512
+}
+
+/// The same in parts that are smaller; a single attempt goes without the response. `None`: it cannot be smaller.
+fn smaller(mut attempts: Vec<Attempt>) -> Option<Vec<Vec<Attempt>>> {
+    if let [only] = &mut attempts[..] {
+        mem::take(&mut only.response)?;
+        return Some(vec![attempts]);
+    }
+    let half = attempts.split_off(attempts.len() / 2);
+    Some(vec![half, attempts])
+}

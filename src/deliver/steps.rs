@@ -1,0 +1,181 @@
+//! Pure steps of a delivery: what it becomes, and what the audit says of it.
+
+use crate::{
+    egress::Answer,
+    model::{Attempt, Delivery, ERROR_CHARS_MAX, EventId, EventStatus, Message, Outcome, Timestamp, Verdict, Webhook},
+    wire,
+};
+
+/// The delivery of a message before its first attempt; its body stays the same from here on.
+pub(super) fn first(message: &Message, webhook: &Webhook, published_at: Timestamp) -> Delivery {
+    let Message { chat, from, message_id, kind, .. } = message;
+    Delivery {
+        event_id: EventId::derive(published_at, webhook.id, chat, from, message_id, kind),
+        webhook_id: webhook.id,
+        client_id: message.client_id,
+        phone: message.phone.clone(),
+        message_id: message_id.clone(),
+        kind: kind.clone(),
+        created_at: published_at,
+        body: wire::webhook_body(message),
+        attempts: 0,
+        tries: 0,
+    }
+}
+
+/// The delivery after one more attempt.
+pub(super) fn next(delivery: &Delivery) -> Delivery {
+    let attempts = delivery.attempts.saturating_add(1);
+    let tries = delivery.tries.saturating_add(1);
+    Delivery { attempts, tries, ..delivery.clone() }
+}
+
+/// What the audit keeps of an attempt.
+pub(super) fn attempt(delivery: Delivery, answer: &Answer, verdict: Verdict, started_at: Timestamp) -> Attempt {
+    let unanswered = answer.request_written && answer.http_status.is_none();
+    let (status, next_retry_at) = match verdict {
+        Verdict::Delivered => (EventStatus::Delivered, None),
+        Verdict::Retry { at } if unanswered => (EventStatus::Sent, Some(at)),
+        Verdict::Retry { at } => (EventStatus::Pending, Some(at)),
+        Verdict::Failed { .. } => (EventStatus::Failed, None),
+    };
+    Attempt {
+        number: delivery.attempts.saturating_add(1),
+        delivery,
+        outcome: answer.outcome,
+        status,
+        http_status: answer.http_status,
+        response: answer.response.clone(),
+        error: answer.error.as_deref().map(shorten),
+        started_at,
+        latency_ms: u32::try_from(answer.latency.as_millis()).unwrap_or(u32::MAX),
+        next_retry_at,
+    }
+}
+
+/// The audit's word that the webhook is gone. Its number follows the last attempt's, so that it hides none; no real
+/// attempt can ever have it, since a webhook's id does not come back.
+pub(super) fn gone(delivery: Delivery, now: Timestamp) -> Attempt {
+    let number = delivery.attempts.saturating_add(1);
+    let error = "the webhook was deleted before this could be delivered";
+    no_attempt(delivery, number, Outcome::WebhookGone, EventStatus::Failed, error, now)
+}
+
+/// The audit's word that the delivery is held; only needed where there is no attempt yet that shows the event.
+pub(super) fn held(delivery: Delivery, now: Timestamp) -> Option<Attempt> {
+    let error = "the webhook is paused or disabled";
+    (delivery.attempts == 0).then(|| no_attempt(delivery, 0, Outcome::Held, EventStatus::Pending, error, now))
+}
+
+fn no_attempt(
+    delivery: Delivery,
+    number: u16,
+    outcome: Outcome,
+    status: EventStatus,
+    error: &str,
+    started_at: Timestamp,
+) -> Attempt {
+    Attempt {
+        delivery,
+        number,
+        outcome,
+        status,
+        http_status: None,
+        response: None,
+        error: Some(error.to_owned()),
+        started_at,
+        latency_ms: 0,
+        next_retry_at: None,
+    }
+}
+
+/// Whether the outcome speaks against the endpoint's health, so that the breaker counts it.
+pub(super) fn ails(outcome: Outcome) -> bool {
+    matches!(
+        outcome,
+        Outcome::Http5xx
+            | Outcome::Timeout
+            | Outcome::Connect
+            | Outcome::Dns
+            | Outcome::Tls
+            | Outcome::Reset
+            | Outcome::Protocol
+    )
+}
+
+fn shorten(text: &str) -> String {
+    text.chars().take(ERROR_CHARS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::model::{Kind, WebhookId};
+
+    const NOW: Timestamp = Timestamp::EPOCH;
+
+    fn delivery(attempts: u16, tries: u16) -> Delivery {
+        Delivery {
+            event_id: EventId(Uuid::from_u128(1)),
+            webhook_id: WebhookId(Uuid::from_u128(2)),
+            client_id: 3.try_into().expect("in range"),
+            phone: "4915112345678".parse().expect("valid"),
+            message_id: "M1".parse().expect("valid"),
+            kind: Kind::Text,
+            created_at: NOW,
+            body: Bytes::from_static(b"{}"),
+            attempts,
+            tries,
+        }
+    }
+
+    fn answer(outcome: Outcome, request_written: bool, http_status: Option<u16>) -> Answer {
+        Answer {
+            outcome,
+            http_status,
+            response: None,
+            error: Some("x".repeat(ERROR_CHARS_MAX + 1)),
+            retry_after: None,
+            latency: Duration::from_millis(7),
+            request_written,
+        }
+    }
+
+    #[test]
+    fn the_next_delivery_counts_and_keeps_the_rest() {
+        assert_eq!(next(&delivery(4, 1)), delivery(5, 2));
+        assert_eq!(next(&delivery(u16::MAX, u16::MAX)), delivery(u16::MAX, u16::MAX));
+    }
+
+    #[test]
+    fn each_verdict_has_its_status() {
+        let at = NOW.after(Duration::from_secs(5));
+        let table = [
+            (Verdict::Delivered, true, Some(200), EventStatus::Delivered, None),
+            (Verdict::Retry { at }, true, None, EventStatus::Sent, Some(at)),
+            (Verdict::Retry { at }, true, Some(503), EventStatus::Pending, Some(at)),
+            (Verdict::Retry { at }, false, None, EventStatus::Pending, Some(at)),
+            (Verdict::Failed { disable: false }, true, None, EventStatus::Failed, None),
+            (Verdict::Failed { disable: true }, false, Some(410), EventStatus::Failed, None),
+        ];
+        for (verdict, written, http_status, status, next_retry_at) in table {
+            let attempt = attempt(delivery(2, 0), &answer(Outcome::Timeout, written, http_status), verdict, NOW);
+            assert_eq!((attempt.status, attempt.next_retry_at), (status, next_retry_at), "{verdict:?}");
+            assert_eq!((attempt.number, attempt.latency_ms), (3, 7));
+            assert_eq!(attempt.error.map(|error| error.len()), Some(ERROR_CHARS_MAX));
+        }
+    }
+
+    #[test]
+    fn rows_that_are_no_attempts_overwrite_none() {
+        assert_eq!(gone(delivery(0, 0), NOW).number, 1);
+        assert_eq!(gone(delivery(3, 3), NOW).number, 4);
+        assert_eq!(held(delivery(0, 0), NOW).map(|row| row.number), Some(0));
+        assert_eq!(held(delivery(1, 1), NOW), None);
+    }
+}

@@ -1,0 +1,126 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::model::{ClientId, Scope};
+
+/// WhatsApp messages in, signed webhooks out, with nothing lost between.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// Settings that apply to every command.
+    #[command(flatten)]
+    pub settings: Settings,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Where settings come from, beside the defaults and the environment.
+#[derive(Debug, Args)]
+pub struct Settings {
+    /// A TOML file; see docs/configuration.md.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// One setting, over all other sources: --set deliver.timeout=5s. May be repeated.
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE", value_parser = key_value)]
+    pub set: Vec<(String, String)>,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run some roles against a NATS server that runs already and on which `wahook bus apply` was called.
+    Serve {
+        /// Roles of this process, separated by commas.
+        #[arg(long, value_enum, value_delimiter = ',', required = true)]
+        roles: Vec<Role>,
+    },
+    /// Run everything on this machine: all roles, SQLite, and a nats-server child.
+    Dev,
+    /// Create, update or check the streams, consumers and buckets.
+    #[command(subcommand)]
+    Bus(BusCommand),
+    /// Make, list and revoke API tokens.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Check the settings and exit: 0 when they are right, 78 when not.
+    CheckConfig,
+    /// Print the settings in force, each with its source; secrets are masked.
+    DumpConfig,
+}
+
+/// What a process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, ValueEnum)]
+pub enum Role {
+    /// The admin API.
+    Api,
+    /// Messages to webhooks.
+    Deliver,
+    /// Results to the store.
+    Record,
+}
+
+/// `wahook bus …`
+#[derive(Debug, Subcommand)]
+pub enum BusCommand {
+    /// Create what is missing and update what differs.
+    Apply,
+    /// Print how the server differs from the declarations; exit 1 when it does.
+    Check,
+}
+
+/// `wahook token …`
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a token and print it once; only its hash is kept.
+    Create {
+        /// The client it can see.
+        #[arg(long)]
+        client: ClientId,
+        /// What it may do, separated by commas; everything when left out.
+        #[arg(long, value_delimiter = ',')]
+        scopes: Vec<Scope>,
+        /// What it is for, in your words.
+        #[arg(long, default_value = "")]
+        name: String,
+        /// Days until it is refused; never when left out.
+        #[arg(long)]
+        expires_days: Option<u32>,
+    },
+    /// List all tokens: id, client, scopes, name.
+    List,
+    /// Refuse a token from now on.
+    Revoke {
+        /// The token's id, as `token list` shows it.
+        id: String,
+    },
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE, like deliver.timeout=5s")?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn roles_and_settings_are_read() {
+        let cli = Cli::try_parse_from(["wahook", "serve", "--roles", "api,record", "--set", "api.listen=127.0.0.1:0"]);
+        let cli = cli.expect("valid");
+        assert_eq!(cli.settings.set, [("api.listen".to_owned(), "127.0.0.1:0".to_owned())]);
+        assert!(matches!(cli.command, Command::Serve { roles } if roles == [Role::Api, Role::Record]));
+        assert!(Cli::try_parse_from(["wahook", "serve", "--roles", "cook"]).is_err());
+    }
+}

@@ -1,0 +1,73 @@
+//! Waiting for the end, and ending within one deadline.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::{Instant, sleep, timeout_at},
+};
+
+use super::roles::Node;
+use crate::config::Config;
+
+/// SIGTERM and SIGINT, caught from before the first role starts.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    pub(super) fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("catching SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("catching SIGINT")?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Runs until a signal, or until a listener ends by itself; then drains.
+pub(super) async fn run(mut node: Node, mut signals: Signals, config: &Config) -> anyhow::Result<ExitCode> {
+    let failed = tokio::select! {
+        () = signals.next() => false,
+        Some(ended) = node.servers.join_next() => {
+            tracing::error!(?ended, "a listener ended by itself; stopping");
+            true
+        }
+    };
+    let deadline = Instant::now() + config.node.drain_deadline;
+    tracing::info!(tasks = node.tasks.len(), "draining");
+    let drained = tokio::select! {
+        drained = drain(node, config, deadline) => drained,
+        () = signals.next() => {
+            tracing::warn!("a second signal: leaving at once");
+            false
+        }
+    };
+    Ok(if drained && !failed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Whether all ended in time.
+async fn drain(mut node: Node, config: &Config, deadline: Instant) -> bool {
+    node.readiness.drain();
+    sleep(config.node.drain_delay.min(deadline - Instant::now())).await;
+    node.cancel.cancel();
+    node.tasks.close();
+    let tasks = timeout_at(deadline, node.tasks.wait()).await.is_ok();
+    if !tasks {
+        tracing::error!(left = node.tasks.len(), "drain deadline passed: unsettled deliveries will be made again");
+    }
+    node.admin_cancel.cancel();
+    let servers = timeout_at(deadline, async { while node.servers.join_next().await.is_some() {} }).await.is_ok();
+    if !servers {
+        tracing::error!("drain deadline passed: requests to the API were cut");
+    }
+    tasks && servers
+}

@@ -1,0 +1,77 @@
+//! What `/readyz` says.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::{interval, timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{bus::Bus, store::Store};
+
+const STORE_PATIENCE: Duration = Duration::from_millis(500);
+const STORE_EVERY: Duration = Duration::from_secs(1);
+
+/// One line per condition: its name, and why it is not met.
+pub(super) type Conditions = Vec<(String, Result<(), String>)>;
+
+/// The conditions of this node. Reading them does no IO: the store is asked once a second by a task.
+#[derive(Clone)]
+pub(super) struct Readiness {
+    bus: Bus,
+    draining: Arc<AtomicBool>,
+    store: Option<Arc<Mutex<Result<(), String>>>>,
+}
+
+impl Readiness {
+    /// `store` is given only where a role needs it: deliveries go on without one.
+    pub(super) fn new(
+        bus: Bus,
+        store: Option<Arc<dyn Store>>,
+        tasks: &TaskTracker,
+        cancel: &CancellationToken,
+    ) -> Self {
+        let store = store.map(|store| {
+            let state = Arc::new(Mutex::new(Err("not asked yet".to_owned())));
+            tasks.spawn(watch(store, Arc::clone(&state), cancel.clone()));
+            state
+        });
+        Self { bus, draining: Arc::default(), store }
+    }
+
+    pub(super) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn conditions(&self) -> Conditions {
+        let not = |bad: bool, why: &str| if bad { Err(why.to_owned()) } else { Ok(()) };
+        let mut all = vec![
+            ("node".to_owned(), not(self.draining.load(Ordering::Relaxed), "draining")),
+            ("bus".to_owned(), not(!self.bus.is_connected(), "not connected to NATS")),
+        ];
+        if let Some(state) = &self.store {
+            all.push(("store".to_owned(), state.lock().unwrap_or_else(PoisonError::into_inner).clone()));
+        }
+        all
+    }
+}
+
+async fn watch(store: Arc<dyn Store>, state: Arc<Mutex<Result<(), String>>>, cancel: CancellationToken) {
+    let mut ticks = interval(STORE_EVERY);
+    loop {
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let answer = match timeout(STORE_PATIENCE, store.ping()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("does not answer".to_owned()),
+        };
+        *state.lock().unwrap_or_else(PoisonError::into_inner) = answer;
+    }
+}

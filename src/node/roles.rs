@@ -1,0 +1,78 @@
+//! Starting the roles.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{cli::Role, readiness::Readiness};
+use crate::{
+    api,
+    bus::Bus,
+    config::Config,
+    deliver::Deliver,
+    egress,
+    record::Record,
+    store::{Sqlite, Store},
+    telemetry::Metrics,
+};
+
+/// A running node.
+pub(super) struct Node {
+    pub(super) readiness: Readiness,
+    /// Stops the taking of new work.
+    pub(super) cancel: CancellationToken,
+    /// Stops the listener for probes, after all else.
+    pub(super) admin_cancel: CancellationToken,
+    /// Pull loops and attempts.
+    pub(super) tasks: TaskTracker,
+    /// The listeners: none may end before the drain.
+    pub(super) servers: JoinSet<(&'static str, std::io::Result<()>)>,
+}
+
+/// Opens what the roles need, binds the ports, and starts them.
+pub(super) async fn start(config: &Config, bus: Bus, roles: &[Role]) -> anyhow::Result<Node> {
+    let metrics = Metrics::install();
+    bus.start_registry().await.context("reading the registry of webhooks")?;
+    let (cancel, admin_cancel, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
+    let plays = |role| roles.contains(&role);
+
+    let store: Option<Arc<dyn Store>> = if plays(Role::Api) || plays(Role::Record) {
+        let store = Sqlite::open(&config.store).await.context("opening the store")?;
+        Some(Arc::new(store))
+    } else {
+        None
+    };
+    let readiness = Readiness::new(bus.clone(), store.clone().filter(|_| plays(Role::Record)), &tasks, &cancel);
+
+    let mut servers = JoinSet::new();
+    let admin = TcpListener::bind(config.admin.listen)
+        .await
+        .with_context(|| format!("binding admin.listen {}", config.admin.listen))?;
+    tracing::info!(address = %admin.local_addr()?, "probes and metrics");
+    let conditions = readiness.clone();
+    let admin_router = api::admin::router(Arc::new(move || conditions.conditions()), metrics);
+    let (settings, stop) = (config.api.clone(), admin_cancel.clone());
+    servers.spawn(async move { ("admin", api::serve(admin, admin_router, &settings, stop).await) });
+
+    if plays(Role::Api) {
+        let listener = TcpListener::bind(config.api.listen)
+            .await
+            .with_context(|| format!("binding api.listen {}", config.api.listen))?;
+        tracing::info!(address = %listener.local_addr()?, "admin API");
+        let store = store.clone().context("the api role has a store")?;
+        let router = api::router(api::State::new(bus.clone(), store, config).await?);
+        let (settings, stop) = (config.api.clone(), cancel.clone());
+        servers.spawn(async move { ("api", api::serve(listener, router, &settings, stop).await) });
+    }
+    if plays(Role::Deliver) {
+        let client = egress::Client::new(&config.egress, config.deliver.timeout).context("setting up egress")?;
+        Deliver::start(bus.clone(), client, &config.deliver, &config.bus, &tasks, cancel.clone());
+    }
+    if plays(Role::Record) {
+        Record::start(bus, store.context("the record role has a store")?, &tasks, cancel.clone());
+    }
+    tracing::info!(?roles, "started");
+    Ok(Node { readiness, cancel, admin_cancel, tasks, servers })
+}

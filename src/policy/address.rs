@@ -1,0 +1,223 @@
+//! Which URLs and addresses wahook calls: the one judge at registration, before each request, and in the resolver.
+//!
+//! IPv4 by a list of what is not public; IPv6 the other way round, only what is known to be public, so that forms
+//! nobody thought of are refused. Sources: the IANA special-purpose registries.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use url::{Host, Url};
+
+/// Bytes of a URL.
+pub const URL_BYTES_MAX: usize = 2048;
+
+/// First address and prefix length of what is not public.
+const FORBIDDEN_V4: [([u8; 4], u8, &str); 17] = [
+    ([0, 0, 0, 0], 8, "this network"),
+    ([10, 0, 0, 0], 8, "private"),
+    ([100, 64, 0, 0], 10, "shared"),
+    ([127, 0, 0, 0], 8, "loopback"),
+    ([168, 63, 129, 16], 32, "cloud metadata"),
+    ([169, 254, 0, 0], 16, "link-local"),
+    ([172, 16, 0, 0], 12, "private"),
+    ([192, 0, 0, 0], 24, "protocol assignments"),
+    ([192, 0, 2, 0], 24, "documentation"),
+    ([192, 88, 99, 0], 24, "6to4 relay"),
+    ([192, 168, 0, 0], 16, "private"),
+    ([198, 18, 0, 0], 15, "benchmarking"),
+    ([198, 51, 100, 0], 24, "documentation"),
+    ([203, 0, 113, 0], 24, "documentation"),
+    ([224, 0, 0, 0], 4, "multicast"),
+    ([240, 0, 0, 0], 4, "reserved"),
+    ([255, 255, 255, 255], 32, "broadcast"),
+];
+/// Parts of 2000::/3 that are not public.
+const FORBIDDEN_V6: [(Ipv6Addr, u8, &str); 4] = [
+    (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23, "protocol assignments"),
+    (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32, "documentation"),
+    (Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0), 16, "6to4"),
+    (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20, "documentation"),
+];
+
+/// Why an address is not called; `None` when it is. What `allow` holds is called whatever the lists say.
+pub fn forbidden(address: IpAddr, allow: &[IpNet]) -> Option<&'static str> {
+    let address = address.to_canonical();
+    if allow.iter().any(|net| net.contains(&address)) {
+        return None;
+    }
+    match address {
+        IpAddr::V4(address) => FORBIDDEN_V4
+            .iter()
+            .find(|(first, length, _)| {
+                prefix(address.to_bits().into(), Ipv4Addr::from(*first).to_bits().into(), *length, 32)
+            })
+            .map(|(_, _, rule)| *rule),
+        IpAddr::V6(address) if address.to_bits() >> 125 != 1 => Some("not global unicast"),
+        IpAddr::V6(address) => FORBIDDEN_V6
+            .iter()
+            .find(|(first, length, _)| prefix(address.to_bits(), first.to_bits(), *length, 128))
+            .map(|(_, _, rule)| *rule),
+    }
+}
+
+fn prefix(address: u128, first: u128, length: u8, bits: u8) -> bool {
+    let shift = u32::from(bits - length);
+    address >> shift == first >> shift
+}
+
+/// Why a URL is no webhook URL. The texts go to whoever registered it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum UrlError {
+    /// Not a URL at all.
+    #[error("is not an absolute URL like https://example.com/webhook")]
+    Malformed,
+    /// Too many bytes.
+    #[error("is longer than 2048 bytes")]
+    TooLong,
+    /// Another scheme than https.
+    #[error("must begin with https://")]
+    NotHttps,
+    /// A user or password in it.
+    #[error("must not hold a user name or password")]
+    Credentials,
+    /// A part after `#`, which is never sent.
+    #[error("must not have a fragment (#…)")]
+    Fragment,
+    /// The address in it is not public.
+    #[error("points to an address that is not public")]
+    Forbidden(&'static str),
+}
+
+/// Reads and judges a URL. Names are judged when they are resolved.
+///
+/// # Errors
+/// Why it is refused.
+pub fn check_url(text: &str, allow_http: bool, allow: &[IpNet]) -> Result<Url, UrlError> {
+    if text.len() > URL_BYTES_MAX {
+        return Err(UrlError::TooLong);
+    }
+    let url = Url::parse(text).map_err(|_| UrlError::Malformed)?;
+    match url.scheme() {
+        "https" => {}
+        "http" if allow_http => {}
+        _ => return Err(UrlError::NotHttps),
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(UrlError::Credentials);
+    }
+    if url.fragment().is_some() {
+        return Err(UrlError::Fragment);
+    }
+    // `url` turns every spelling of an IPv4 address (decimal, octal, full-width digits) into one.
+    let rule = match url.host().ok_or(UrlError::Malformed)? {
+        Host::Ipv4(address) => forbidden(address.into(), allow),
+        Host::Ipv6(address) => forbidden(address.into(), allow),
+        Host::Domain(name)
+            if is_local(name) && !allow.iter().any(|net| net.contains(&IpAddr::from(Ipv4Addr::LOCALHOST))) =>
+        {
+            Some("loopback")
+        }
+        Host::Domain(_) => None,
+    };
+    rule.map_or(Ok(url), |rule| Err(UrlError::Forbidden(rule)))
+}
+
+/// RFC 6761: these never leave the machine, whatever a resolver says.
+fn is_local(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    name == "localhost" || name.ends_with(".localhost")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn every_spelling_of_a_private_address_is_refused() {
+        for host in [
+            "127.0.0.1",
+            "2130706433",
+            "0x7f.1",
+            "0177.0.0.1",
+            "127.1",
+            "①②⑦.0.0.1",
+            "[::ffff:127.0.0.1]",
+            "[::1]",
+            "[::]",
+            "0.0.0.0",
+            "10.1.2.3",
+            "172.31.255.255",
+            "192.168.0.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "168.63.129.16",
+            "[fe80::1]",
+            "[fc00::1]",
+            "[fec0::1]",
+            "[::127.0.0.1]",
+            "[64:ff9b::7f00:1]",
+            "[2002:7f00:1::]",
+            "[2001::1]",
+            "[ff02::1]",
+            "224.0.0.1",
+            "255.255.255.255",
+            "localhost",
+            "a.localhost",
+            "localhost.",
+        ] {
+            let refused = check_url(&format!("https://{host}/hook"), false, &[]);
+            assert!(matches!(refused, Err(UrlError::Forbidden(_))), "{host}: {refused:?}");
+        }
+    }
+
+    #[test]
+    fn public_addresses_and_names_pass() {
+        for host in ["example.com", "8.8.8.8", "[2606:4700::1111]", "example.com:8443", "172.32.0.1", "bücher.example"]
+        {
+            assert!(check_url(&format!("https://{host}/hook?key=1"), false, &[]).is_ok(), "{host}");
+        }
+    }
+
+    #[test]
+    fn other_faults_have_their_own_words() {
+        let fault = |text: &str| check_url(text, false, &[]).expect_err("refused");
+        assert_eq!(fault("http://example.com/"), UrlError::NotHttps);
+        assert_eq!(fault("ftp://example.com/"), UrlError::NotHttps);
+        assert_eq!(fault("https://user:pw@example.com/"), UrlError::Credentials);
+        assert_eq!(fault("https://example.com/#top"), UrlError::Fragment);
+        assert_eq!(fault("example.com/hook"), UrlError::Malformed);
+        assert_eq!(fault(&format!("https://example.com/{}", "x".repeat(2048))), UrlError::TooLong);
+        assert!(check_url("http://example.com/", true, &[]).is_ok());
+    }
+
+    #[test]
+    fn an_allowed_range_passes_and_no_more() {
+        let allow = ["127.0.0.0/8".parse().expect("a range")];
+        assert!(check_url("http://127.0.0.1:80/", true, &allow).is_ok());
+        assert!(check_url("https://10.0.0.1/", true, &allow).is_err());
+        assert_eq!(forbidden("::ffff:127.0.0.1".parse().expect("an address"), &allow), None);
+    }
+
+    proptest! {
+        #[test]
+        fn what_std_calls_private_is_forbidden(bits: u32) {
+            let address = Ipv4Addr::from(bits);
+            let special = address.is_private() || address.is_loopback() || address.is_link_local()
+                || address.is_multicast() || address.is_broadcast() || address.is_documentation() || address.is_unspecified();
+            prop_assert!(!special || forbidden(address.into(), &[]).is_some());
+        }
+
+        #[test]
+        fn mapped_addresses_are_judged_like_their_ipv4(bits: u32) {
+            let address = Ipv4Addr::from(bits);
+            prop_assert_eq!(forbidden(address.to_ipv6_mapped().into(), &[]), forbidden(address.into(), &[]));
+        }
+
+        #[test]
+        fn any_text_is_judged_without_panic(text in ".{0,80}") {
+            let _ = check_url(&text, true, &[]);
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The queries.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, OptionalExtension, named_params, params};
+use uuid::Uuid;
+
+use super::rows::{COLUMNS, attempt};
+use crate::model::{ClientId, Event, EventFilter, EventId, Position, Timestamp, WebhookId, WebhookState};
+
+/// SQLite's integers are signed; client ids end at 2^53.
+pub(super) fn id(client: ClientId) -> i64 {
+    i64::try_from(client.get()).expect("client ids end at 2^53")
+}
+
+pub(super) fn event(
+    connection: &Connection,
+    client: ClientId,
+    webhook: WebhookId,
+    event: EventId,
+) -> rusqlite::Result<Option<Event>> {
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM attempts a WHERE client_id = ? AND webhook_id = ? AND event_id = ? ORDER BY number"
+    ))?;
+    let rows = statement.query_map(params![id(client), webhook.to_string(), event.to_string()], attempt)?;
+    let attempts: Vec<_> = rows.collect::<rusqlite::Result<_>>()?;
+    Ok((!attempts.is_empty()).then_some(Event { attempts }))
+}
+
+/// Event ids sort by time: a time is a place among them.
+fn first_id_at(time: Timestamp) -> String {
+    let millis = u64::try_from(time.millis()).unwrap_or_default();
+    // Version and variant bits are left out: lower than any real id of this millisecond.
+    Uuid::from_u128(u128::from(millis) << 80).to_string()
+}
+
+pub(super) fn events(
+    connection: &Connection,
+    client: ClientId,
+    webhook: WebhookId,
+    filter: EventFilter,
+    after: Option<Position>,
+    limit: usize,
+) -> rusqlite::Result<Vec<Event>> {
+    // `~` sorts after every hex digit: no upper end.
+    let until = filter.until.map_or("~".to_owned(), first_id_at);
+    let before = after.map_or("~".to_owned(), |position| position.to_string());
+    let status = if filter.status.is_some() { "AND e.status = :status" } else { "AND :status IS NULL" };
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM events e JOIN attempts a USING (webhook_id, event_id, number)
+         WHERE e.client_id = :client AND e.webhook_id = :webhook {status}
+           AND e.event_id >= :since AND e.event_id < :before
+         ORDER BY e.event_id DESC LIMIT :limit"
+    ))?;
+    let rows = statement.query_map(
+        named_params! {
+            ":client": id(client),
+            ":webhook": webhook.to_string(),
+            ":status": filter.status.map(|status| status.as_str()),
+            ":since": filter.since.map_or(String::new(), first_id_at),
+            ":before": until.min(before),
+            ":limit": i64::try_from(limit).unwrap_or(i64::MAX),
+        },
+        |row| Ok(Event { attempts: vec![attempt(row)?] }),
+    )?;
+    rows.collect()
+}
+
+pub(super) fn dead_letters(
+    connection: &Connection,
+    client: ClientId,
+    after: Option<Position>,
+    limit: usize,
+) -> rusqlite::Result<Vec<Event>> {
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM events e JOIN attempts a USING (webhook_id, event_id, number)
+         WHERE e.client_id = ? AND e.status = 'failed' AND e.event_id < ? ORDER BY e.event_id DESC LIMIT ?"
+    ))?;
+    let before = after.map_or("~".to_owned(), |position| position.to_string());
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows =
+        statement.query_map(params![id(client), before, limit], |row| Ok(Event { attempts: vec![attempt(row)?] }))?;
+    rows.collect()
+}
+
+pub(super) fn states(
+    connection: &Connection,
+    client: ClientId,
+    webhooks: &[WebhookId],
+) -> rusqlite::Result<HashMap<WebhookId, WebhookState>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT failure_count, last_error, last_success_at, last_failed_at, last_attempt_at
+         FROM webhook_state WHERE client_id = ? AND webhook_id = ?",
+    )?;
+    let mut states = HashMap::new();
+    for webhook in webhooks {
+        let state = statement.query_row(params![id(client), webhook.to_string()], |row| {
+            let time = |column| row.get::<_, Option<i64>>(column).map(|ms| ms.map(Timestamp::from_millis));
+            let (success, failed) = (time("last_success_at")?, time("last_failed_at")?);
+            Ok(WebhookState {
+                failure_count: row.get("failure_count")?,
+                failed: failed > success,
+                last_error: row.get("last_error")?,
+                last_success_at: success,
+                last_attempt_at: time("last_attempt_at")?,
+            })
+        });
+        if let Some(state) = state.optional()? {
+            states.insert(*webhook, state);
+        }
+    }
+    Ok(states)
+}

@@ -1,0 +1,287 @@
+//! What travels inside the streams: MessagePack behind a version byte.
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_bytes::ByteBuf;
+
+use crate::model::{
+    Attempt, ClientId, Delivery, EventId, EventStatus, Kind, Message, MessageId, Outcome, Phone, Timestamp, WebhookId,
+};
+
+const VERSION: u8 = 1;
+
+/// Why bytes are no envelope.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nothing there.
+    #[error("empty envelope")]
+    Empty,
+    /// Written by a newer wahook.
+    #[error("envelope version {0} is unknown to this version of wahook")]
+    Version(u8),
+    /// Not what it should be.
+    #[error("damaged envelope")]
+    Damaged(#[source] rmp_serde::decode::Error),
+}
+
+/// A delivery that was given up, with why.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeadLetter {
+    /// What was to be delivered.
+    pub delivery: Delivery,
+    /// Why it was given up, in words.
+    pub reason: String,
+    /// The last answer's status, when there was one.
+    pub http_status: Option<u16>,
+    /// When it was given up.
+    pub at: Timestamp,
+}
+
+#[derive(Serialize, Deserialize)]
+struct DeliveryWire {
+    event_id: EventId,
+    webhook_id: WebhookId,
+    client_id: ClientId,
+    phone: Phone,
+    message_id: MessageId,
+    kind: Kind,
+    created_at: Timestamp,
+    body: ByteBuf,
+    attempts: u16,
+    tries: u16,
+}
+
+#[derive(Serialize, Deserialize)]
+struct AttemptWire {
+    delivery: DeliveryWire,
+    number: u16,
+    outcome: Outcome,
+    status: EventStatus,
+    http_status: Option<u16>,
+    response: Option<String>,
+    error: Option<String>,
+    started_at: Timestamp,
+    latency_ms: u32,
+    next_retry_at: Option<Timestamp>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct DeadLetterWire {
+    delivery: DeliveryWire,
+    reason: String,
+    http_status: Option<u16>,
+    at: Timestamp,
+}
+
+impl From<&Delivery> for DeliveryWire {
+    fn from(delivery: &Delivery) -> Self {
+        let Delivery { event_id, webhook_id, client_id, phone, message_id, kind, created_at, body, attempts, tries } =
+            delivery.clone();
+        let body = ByteBuf::from(body);
+        Self { event_id, webhook_id, client_id, phone, message_id, kind, created_at, body, attempts, tries }
+    }
+}
+
+impl From<DeliveryWire> for Delivery {
+    fn from(wire: DeliveryWire) -> Self {
+        let DeliveryWire {
+            event_id,
+            webhook_id,
+            client_id,
+            phone,
+            message_id,
+            kind,
+            created_at,
+            body,
+            attempts,
+            tries,
+        } = wire;
+        let body = body.into_vec().into();
+        Self { event_id, webhook_id, client_id, phone, message_id, kind, created_at, body, attempts, tries }
+    }
+}
+
+impl From<&Attempt> for AttemptWire {
+    fn from(attempt: &Attempt) -> Self {
+        Self {
+            delivery: (&attempt.delivery).into(),
+            number: attempt.number,
+            outcome: attempt.outcome,
+            status: attempt.status,
+            http_status: attempt.http_status,
+            response: attempt.response.clone(),
+            error: attempt.error.clone(),
+            started_at: attempt.started_at,
+            latency_ms: attempt.latency_ms,
+            next_retry_at: attempt.next_retry_at,
+        }
+    }
+}
+
+impl From<AttemptWire> for Attempt {
+    fn from(wire: AttemptWire) -> Self {
+        Self {
+            delivery: wire.delivery.into(),
+            number: wire.number,
+            outcome: wire.outcome,
+            status: wire.status,
+            http_status: wire.http_status,
+            response: wire.response,
+            error: wire.error,
+            started_at: wire.started_at,
+            latency_ms: wire.latency_ms,
+            next_retry_at: wire.next_retry_at,
+        }
+    }
+}
+
+fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    let mut bytes = vec![VERSION];
+    rmp_serde::encode::write_named(&mut bytes, value).expect("a vector takes every value of these types");
+    bytes
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    match bytes.split_first() {
+        None => Err(Error::Empty),
+        Some((&VERSION, rest)) => rmp_serde::from_slice(rest).map_err(Error::Damaged),
+        Some((&version, _)) => Err(Error::Version(version)),
+    }
+}
+
+/// Bytes of a message, as WA_MSG holds it.
+pub fn encode_message(message: &Message) -> Vec<u8> {
+    encode(message)
+}
+
+/// A message from its bytes.
+///
+/// # Errors
+/// When the bytes are no message.
+pub fn decode_message(bytes: &[u8]) -> Result<Message, Error> {
+    decode(bytes)
+}
+
+/// Bytes of a delivery, as WA_RETRY and WA_HOLD hold it.
+pub fn encode_delivery(delivery: &Delivery) -> Vec<u8> {
+    encode(&DeliveryWire::from(delivery))
+}
+
+/// A delivery from its bytes.
+///
+/// # Errors
+/// When the bytes are no delivery.
+pub fn decode_delivery(bytes: &[u8]) -> Result<Delivery, Error> {
+    decode::<DeliveryWire>(bytes).map(Into::into)
+}
+
+/// Bytes of a group of attempts, as WA_RESULT holds it.
+pub fn encode_attempts(attempts: &[Attempt]) -> Vec<u8> {
+    encode(&attempts.iter().map(AttemptWire::from).collect::<Vec<_>>())
+}
+
+/// A group of attempts from its bytes.
+///
+/// # Errors
+/// When the bytes are no group of attempts.
+pub fn decode_attempts(bytes: &[u8]) -> Result<Vec<Attempt>, Error> {
+    Ok(decode::<Vec<AttemptWire>>(bytes)?.into_iter().map(Into::into).collect())
+}
+
+/// Bytes of a dead letter, as WA_DLQ holds it.
+pub fn encode_dead_letter(letter: &DeadLetter) -> Vec<u8> {
+    let DeadLetter { delivery, reason, http_status, at } = letter;
+    encode(&DeadLetterWire { delivery: delivery.into(), reason: reason.clone(), http_status: *http_status, at: *at })
+}
+
+/// A dead letter from its bytes.
+///
+/// # Errors
+/// When the bytes are no dead letter.
+pub fn decode_dead_letter(bytes: &[u8]) -> Result<DeadLetter, Error> {
+    let DeadLetterWire { delivery, reason, http_status, at } = decode(bytes)?;
+    Ok(DeadLetter { delivery: delivery.into(), reason, http_status, at })
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn message(content: String, push_name: String, client: u64) -> Message {
+        Message {
+            client_id: ClientId::try_from(client).expect("in range"),
+            phone: "4915112345678".parse().expect("valid"),
+            message_id: "M1".parse().expect("valid"),
+            chat: "4915100000001".to_owned(),
+            from: "4915100000001".to_owned(),
+            to: "4915112345678".to_owned(),
+            timestamp: Timestamp::from_millis(1_700_000_000_000),
+            kind: Kind::Text,
+            content,
+            metadata: [("push_name".to_owned(), push_name.into())].into_iter().collect(),
+        }
+    }
+
+    fn delivery(body: Vec<u8>, attempts: u16) -> Delivery {
+        Delivery {
+            event_id: EventId(Uuid::from_u128(1)),
+            webhook_id: WebhookId(Uuid::from_u128(2)),
+            client_id: ClientId::try_from(3).expect("in range"),
+            phone: "4915112345678".parse().expect("valid"),
+            message_id: "M1".parse().expect("valid"),
+            kind: Kind::ButtonReply,
+            created_at: Timestamp::from_millis(5),
+            body: Bytes::from(body),
+            attempts,
+            tries: 0,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn messages_come_back(content in ".*", push_name in ".*", client in 1_u64..1 << 53) {
+            let message = message(content, push_name, client);
+            prop_assert_eq!(decode_message(&encode_message(&message)).expect("its own bytes"), message);
+        }
+
+        #[test]
+        fn deliveries_attempts_and_dead_letters_come_back(body: Vec<u8>, attempts: u16, text in ".*", status: Option<u16>) {
+            let delivery = delivery(body, attempts);
+            prop_assert_eq!(&decode_delivery(&encode_delivery(&delivery)).expect("its own bytes"), &delivery);
+            let attempt = Attempt {
+                delivery: delivery.clone(),
+                number: attempts,
+                outcome: Outcome::Http5xx,
+                status: EventStatus::Pending,
+                http_status: status,
+                response: Some(text.clone()),
+                error: None,
+                started_at: Timestamp::from_millis(9),
+                latency_ms: 4,
+                next_retry_at: Some(Timestamp::from_millis(10)),
+            };
+            let group = vec![attempt; 3];
+            prop_assert_eq!(decode_attempts(&encode_attempts(&group)).expect("its own bytes"), group);
+            let letter = DeadLetter { delivery, reason: text, http_status: status, at: Timestamp::from_millis(1) };
+            prop_assert_eq!(decode_dead_letter(&encode_dead_letter(&letter)).expect("its own bytes"), letter);
+        }
+
+        #[test]
+        fn any_bytes_decode_or_fail_without_panic(mut bytes: Vec<u8>) {
+            for first in [None, Some(VERSION)] {
+                bytes.splice(..0, first);
+                let _ = (decode_message(&bytes).is_ok(), decode_delivery(&bytes).is_ok());
+                let _ = (decode_attempts(&bytes).is_ok(), decode_dead_letter(&bytes).is_ok());
+            }
+        }
+    }
+
+    #[test]
+    fn a_newer_version_is_named() {
+        assert!(matches!(decode_message(&[9, 1]), Err(Error::Version(9))));
+        assert!(matches!(decode_message(&[]), Err(Error::Empty)));
+    }
+}

@@ -1,0 +1,26 @@
+//! Bytes to model and back: subjects, envelopes, the webhook's body and signature.
+//!
+//! - [`subject`]: where things go. Ids are token-safe by construction; what is not (WhatsApp's message ids) appears
+//!   only as a hash.
+//! - Envelopes are MessagePack maps with named fields behind one version byte, so that a newer node can add a field
+//!   and an older one still reads it. Decoding never panics, whatever the bytes.
+//! - [`webhook_body`]: the JSON that customers receive, byte for byte the same over all attempts, since a delivery
+//!   carries it along once it is built.
+//! - [`signature_headers`]: [Standard Webhooks](https://www.standardwebhooks.com), `v1` HMAC-SHA256.
+//!
+//! Text that people wrote goes into bodies only, never into NATS headers: async-nats panics on line breaks there.
+
+mod body;
+mod envelope;
+mod mac;
+mod signature;
+pub mod subject;
+
+pub use body::{Payload, webhook_body};
+pub use envelope::{
+    DeadLetter, Error, decode_attempts, decode_dead_letter, decode_delivery, decode_message, encode_attempts,
+    encode_dead_letter, encode_delivery, encode_message,
+};
+pub use mac::{mac, mac_is};
+pub use signature::signature_headers;
+pub use subject::{PARTITIONS, message_dedupe_id, partition};

@@ -1,0 +1,68 @@
+//! Subjects, partitions and dedupe ids.
+
+use sha2::{Digest, Sha256};
+
+use crate::model::{ClientId, EventId, Message, Phone};
+
+/// How many partitions there are. Changing it moves clients between partitions: drain first.
+pub const PARTITIONS: u16 = 16;
+
+/// The partition of a client's phone number, as the server's `partition(16,1,2)` computes it: FNV-1a 32 over the
+/// bytes of both tokens without a separator (`nats-server`, `server/subject_transform.go`).
+pub fn partition(client: ClientId, phone: &Phone) -> u16 {
+    let client = client.to_string();
+    let hash = client
+        .bytes()
+        .chain(phone.as_str().bytes())
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    u16::try_from(hash % u32::from(PARTITIONS)).expect("less than PARTITIONS")
+}
+
+/// Where a message is published; the stream stores it under its partition.
+pub fn message(client: ClientId, phone: &Phone) -> String {
+    format!("wa.msg.{client}.{}", phone.as_str())
+}
+
+/// Where a due retry appears.
+pub fn retry(client: ClientId, phone: &Phone) -> String {
+    format!("wa.retry.{}.{client}.{}", partition(client, phone), phone.as_str())
+}
+
+/// Where a delivery waits for its time. One subject per event: parking it again replaces the earlier schedule.
+pub fn park(client: ClientId, event: EventId) -> String {
+    format!("wa.park.{client}.{}", event.0.simple())
+}
+
+/// Where the messages of a paused or disabled webhook wait.
+pub fn hold(client: ClientId, phone: &Phone) -> String {
+    format!("wa.hold.{client}.{}", phone.as_str())
+}
+
+/// Where what was given up lies.
+pub fn dead_letter(client: ClientId, phone: &Phone) -> String {
+    format!("wa.dlq.{client}.{}", phone.as_str())
+}
+
+/// Where the results of a partition go.
+pub fn result(partition: u16) -> String {
+    format!("wa.result.{partition}")
+}
+
+/// `Nats-Msg-Id` of a message: the same for every publish of it, whoever publishes. Stream-wide, hence with the client.
+pub fn message_dedupe_id(message: &Message) -> String {
+    let client = message.client_id.to_string();
+    let parts = [
+        client.as_str(),
+        message.phone.as_str(),
+        &message.chat,
+        &message.from,
+        message.message_id.as_str(),
+        message.kind.as_str(),
+    ];
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+}

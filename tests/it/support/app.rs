@@ -1,0 +1,227 @@
+//! The real executable on a real nats-server, with free ports and a folder of its own.
+
+use std::{
+    net::TcpListener,
+    path::PathBuf,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use super::nats::NatsServer;
+
+/// How long anything may take that has no time of its own.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// `wahook serve` with all roles, and what is needed to talk to it.
+pub(crate) struct App {
+    pub(crate) nats: NatsServer,
+    pub(crate) api: String,
+    pub(crate) admin: String,
+    _data: TempDir,
+    http: reqwest::Client,
+    env: Vec<(String, String)>,
+    process: Child,
+}
+
+impl App {
+    /// Starts it with quick retries, allowed to call loopback over plain http.
+    pub(crate) async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// The same with more settings: `("DELIVER__TIMEOUT", "1s")`.
+    pub(crate) async fn with(settings: &[(&str, &str)]) -> Self {
+        let nats = NatsServer::start().await;
+        let data = tempfile::tempdir().expect("a temporary folder");
+        let (api, admin) = (free_address(), free_address());
+        let mut env: Vec<(String, String)> = [
+            ("NATS__URL", nats.url().as_str()),
+            ("API__LISTEN", &api),
+            ("ADMIN__LISTEN", &admin),
+            ("NODE__DATA_DIR", &data.path().display().to_string()),
+            ("STORE__PATH", &data.path().join("hooks.db").display().to_string()),
+            ("EGRESS__ALLOW_HTTP", "true"),
+            ("EGRESS__ALLOW_CIDRS", "127.0.0.0/8"),
+            ("DELIVER__RETRY_BASE", "500ms"),
+            ("DELIVER__TIMEOUT", "2s"),
+        ]
+        .into_iter()
+        .chain(settings.iter().copied())
+        .map(|(key, value)| (format!("WAHOOK__{key}"), value.to_owned()))
+        .collect();
+        env.push(("NO_COLOR".to_owned(), "1".to_owned()));
+        let http = http_client();
+        run(&env, &["bus", "apply"]).await;
+        let process = spawn(&env);
+        let (api, admin) = (format!("http://{api}"), format!("http://{admin}"));
+        let app = Self { nats, api, admin, _data: data, http, env, process };
+        app.ready().await;
+        app
+    }
+
+    async fn ready(&self) {
+        let url = format!("{}/readyz", self.admin);
+        eventually("the node is ready", async || {
+            self.http.get(&url).send().await.ok().filter(|answer| answer.status().is_success())
+        })
+        .await;
+    }
+
+    /// SIGKILL, and a new process with the same settings.
+    pub(crate) async fn kill_and_restart(&mut self) {
+        self.process.kill().await.expect("the process runs");
+        self.restart().await;
+    }
+
+    /// A new process after [`App::terminate`].
+    pub(crate) async fn restart(&mut self) {
+        self.process = spawn(&self.env);
+        self.ready().await;
+    }
+
+    /// SIGTERM; the exit code.
+    pub(crate) async fn terminate(&mut self) -> Option<i32> {
+        let pid = self.process.id().expect("the process runs");
+        let status = Command::new("kill").args(["-TERM", &pid.to_string()]).status().await;
+        assert!(status.is_ok_and(|status| status.success()));
+        let ended = tokio::time::timeout(PATIENCE, self.process.wait()).await;
+        ended.expect("ends in time").expect("was started here").code()
+    }
+
+    /// Runs another `wahook` command with the same settings; its standard output.
+    pub(crate) async fn command(&self, arguments: &[&str]) -> String {
+        run(&self.env, arguments).await
+    }
+
+    /// A caller of the API with a new token for this client, with every scope.
+    pub(crate) async fn client(&self, id: u64) -> Client {
+        self.client_with(id, &[]).await
+    }
+
+    /// The same with only these scopes.
+    pub(crate) async fn client_with(&self, id: u64, scopes: &[&str]) -> Client {
+        let (id, scopes) = (id.to_string(), scopes.join(","));
+        let mut arguments = vec!["token", "create", "--client", &id];
+        if !scopes.is_empty() {
+            arguments.extend(["--scopes", &scopes]);
+        }
+        let output = self.command(&arguments).await;
+        let token = output.lines().last().expect("the token's line").to_owned();
+        Client { api: self.api.clone(), token, http: self.http.clone() }
+    }
+}
+
+/// One client of the API.
+pub(crate) struct Client {
+    api: String,
+    pub(crate) token: String,
+    http: reqwest::Client,
+}
+
+impl Client {
+    /// Status and JSON body (null when there is none).
+    pub(crate) async fn call(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+        let method = method.parse().expect("a method");
+        let mut request = self.http.request(method, format!("{}{path}", self.api)).bearer_auth(&self.token);
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let answer = request.send().await.expect("the API answers");
+        let status = answer.status().as_u16();
+        let text = answer.text().await.expect("a body");
+        (status, serde_json::from_str(&text).unwrap_or(Value::Null))
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Value {
+        let (status, body) = self.call("GET", path, None).await;
+        assert_eq!(status, 200, "{path}: {body}");
+        body
+    }
+
+    /// Registers a webhook; its JSON, the signing secret with it.
+    pub(crate) async fn register(&self, phone: &str, url: &str) -> Value {
+        self.register_with(json!({"phone_number": phone, "webhook_url": url})).await
+    }
+
+    pub(crate) async fn register_with(&self, body: Value) -> Value {
+        let (status, answer) = self.call("POST", "/api/webhooks/register", Some(body)).await;
+        assert!(status == 201 || status == 200, "{status}: {answer}");
+        answer
+    }
+
+    /// Publishes a text message.
+    pub(crate) async fn publish(&self, phone: &str, id: &str) -> Value {
+        let body = json!({
+            "phone_number": phone, "message_id": id, "from": "4915100000001", "type": "text", "content": format!("hello {id}"),
+        });
+        let (status, answer) = self.call("POST", "/api/messages", Some(body)).await;
+        assert_eq!(status, 202, "{answer}");
+        answer
+    }
+
+    /// The events of a webhook, newest first.
+    pub(crate) async fn events(&self, webhook: &Value) -> Vec<Value> {
+        let id = webhook["id"].as_str().expect("an id");
+        let page = self.get(&format!("/api/webhooks/{id}/events?limit=250")).await;
+        page["data"].as_array().expect("a list").clone()
+    }
+
+    /// Waits until the event of this message stands so; the event with all its attempts.
+    pub(crate) async fn event_when(&self, webhook: &Value, message: &str, status: &str) -> Value {
+        let found = eventually(&format!("{message} is {status}"), async || {
+            let events = self.events(webhook).await;
+            events.into_iter().find(|event| event["message_id"] == message && event["status"] == status)
+        })
+        .await;
+        self.get(&format!("/api/webhooks/events/{}", found["id"].as_str().expect("an id"))).await
+    }
+}
+
+/// Asks until there is an answer.
+///
+/// # Panics
+/// When there is none within [`PATIENCE`].
+pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(Instant::now() < end, "in vain waited until {what}");
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+}
+
+pub(crate) fn http_client() -> reqwest::Client {
+    // Only loopback is called, but the client wants a TLS provider all the same.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().expect("a plain client")
+}
+
+fn free_address() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address").to_string()
+}
+
+fn wahook(env: &[(String, String)]) -> Command {
+    let mut command = Command::new(PathBuf::from(env!("CARGO_BIN_EXE_wahook")));
+    command.envs(env.iter().cloned()).stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+fn spawn(env: &[(String, String)]) -> Child {
+    let roles = ["serve", "--roles", "api,deliver,record"];
+    wahook(env).args(roles).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the executable starts")
+}
+
+async fn run(env: &[(String, String)], arguments: &[&str]) -> String {
+    let output = tokio::time::timeout(PATIENCE, wahook(env).args(arguments).output()).await;
+    let output = output.expect("ends in time").expect("the executable starts");
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "wahook {arguments:?}: {}\n{stdout}\n{stderr}", output.status);
+    stdout.into_owned()
+}

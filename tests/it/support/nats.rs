@@ -1,0 +1,111 @@
+//! A real nats-server of this test's own.
+
+use std::{
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::{
+    net::TcpStream,
+    process::{Child, Command},
+};
+use wahook::{
+    bus::Bus,
+    config::{self, Config},
+};
+
+use super::app::eventually;
+
+/// The server; killed by its id when dropped.
+pub(crate) struct NatsServer {
+    port: u16,
+    folder: TempDir,
+    process: Child,
+}
+
+/// `NATS_SERVER_BIN`, what `make nats` installed, or the PATH: without any the tests fail, they are not skipped.
+fn binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("NATS_SERVER_BIN") {
+        return path.into();
+    }
+    let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/bin/nats-server");
+    if installed.is_file() { installed } else { "nats-server".into() }
+}
+
+fn spawn(port: u16, folder: &Path) -> Child {
+    Command::new(binary())
+        .arg("--config")
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("nats/dev.conf"))
+        .arg("--store_dir")
+        .arg(folder)
+        .args(["--addr", "127.0.0.1", "--port", &port.to_string()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("nats-server starts: run `make nats`, or set NATS_SERVER_BIN")
+}
+
+impl NatsServer {
+    pub(crate) async fn start() -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|one| one.local_addr()).expect("a free port").port();
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let process = spawn(port, folder.path());
+        let server = Self { port, folder, process };
+        server.wait().await;
+        server
+    }
+
+    async fn wait(&self) {
+        eventually("nats-server answers", async || TcpStream::connect(("127.0.0.1", self.port)).await.ok()).await;
+    }
+
+    /// SIGKILL, and a new process on the same data.
+    pub(crate) async fn kill_and_restart(&mut self) {
+        self.process.kill().await.expect("the server runs");
+        self.process = spawn(self.port, self.folder.path());
+        self.wait().await;
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// The defaults, with this server.
+    pub(crate) fn config(&self) -> Config {
+        let flags = vec![("nats.url".to_owned(), self.url())];
+        let sources = config::Sources { flags, ..config::Sources::default() };
+        config::load(&sources).expect("the defaults are right").config
+    }
+
+    /// A connection of the library's, before anything is declared.
+    pub(crate) async fn connect(&self) -> Bus {
+        let config = self.config();
+        eventually("the server takes clients", async || Bus::connect(&config.nats, &config.bus, "test").await.ok())
+            .await
+    }
+
+    /// The same with everything declared and the registry loaded.
+    pub(crate) async fn bus(&self) -> Bus {
+        let bus = self.connect().await;
+        bus.apply().await.expect("applies");
+        bus.start_registry().await.expect("loads");
+        bus
+    }
+
+    /// A client of no room's, for looking into streams as an operator would.
+    pub(crate) async fn jetstream(&self) -> async_nats::jetstream::Context {
+        async_nats::jetstream::new(async_nats::connect(self.url()).await.expect("connects"))
+    }
+
+    /// How many messages a stream holds.
+    pub(crate) async fn messages(&self, stream: &str) -> u64 {
+        let info: Value =
+            self.jetstream().await.request(format!("STREAM.INFO.{stream}"), &()).await.expect("the stream is there");
+        info["state"]["messages"].as_u64().expect("a number")
+    }
+}
