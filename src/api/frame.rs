@@ -1,6 +1,6 @@
 //! What surrounds every request: its id, its deadline, its measure, and a guard against panics.
 
-use std::{panic::AssertUnwindSafe, time::Instant};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
 use axum::{
     extract::{MatchedPath, Request, State as Extract},
@@ -12,11 +12,8 @@ use futures_util::FutureExt;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::{
-    State,
-    problem::{Code, Problem},
-};
-use crate::telemetry;
+use super::problem::{Code, Problem};
+use crate::{config, telemetry};
 
 const HEADER: &str = "x-request-id";
 const ID_CHARS_MAX: usize = 64;
@@ -41,7 +38,7 @@ fn id_of(request: &Request) -> String {
 }
 
 /// The outermost layer.
-pub(super) async fn frame(Extract(state): Extract<State>, request: Request, next: Next) -> Response {
+pub(super) async fn frame(Extract(settings): Extract<Arc<config::Api>>, request: Request, next: Next) -> Response {
     let (id, started) = (id_of(&request), Instant::now());
     let method = request.method().clone();
     let route =
@@ -50,7 +47,7 @@ pub(super) async fn frame(Extract(state): Extract<State>, request: Request, next
     let header = HeaderValue::from_str(&id).expect("an id is a plain word");
     let mut response = REQUEST_ID
         .scope(id, async {
-            match timeout(state.settings.request_timeout, guarded).await {
+            match timeout(settings.request_timeout, guarded).await {
                 Ok(Ok(response)) => response,
                 Ok(Err(_panic)) => {
                     telemetry::error("api", "panic");
@@ -65,4 +62,56 @@ pub(super) async fn frame(Extract(state): Extract<State>, request: Request, next
     response.headers_mut().insert(HEADER, header);
     telemetry::http_request(method.as_str(), &route, response.status().as_u16(), started.elapsed());
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use axum::{Router, middleware::from_fn_with_state, routing::get};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, TcpStream},
+    };
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::api::serve;
+
+    /// The whole answer to a GET of this path, over a socket.
+    async fn get_raw(path: &str) -> String {
+        let settings = config::Config::default().api;
+        let settings = config::Api { request_timeout: Duration::from_millis(200), ..settings };
+        let router = Router::new()
+            .route("/panic", get(async || -> &'static str { panic!("canary-secret") }))
+            .route("/slow", get(async || std::future::pending::<&'static str>().await))
+            .layer(from_fn_with_state(Arc::new(settings.clone()), frame));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let cancel = CancellationToken::new();
+        let _stop = cancel.clone().drop_guard();
+        tokio::spawn(async move { serve(listener, router, &settings, cancel).await });
+        let mut stream = TcpStream::connect(address).await.expect("connects");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nx-request-id: mine-1\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("writes");
+        let mut answer = String::new();
+        timeout(Duration::from_secs(10), stream.read_to_string(&mut answer)).await.expect("in time").expect("text");
+        answer
+    }
+
+    #[tokio::test]
+    async fn a_panic_and_a_passed_deadline_are_problems_like_any_other() {
+        for (path, status, code) in
+            [("/panic", "500 Internal Server Error", "internal"), ("/slow", "504 Gateway Timeout", "timeout")]
+        {
+            let answer = get_raw(path).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{answer}");
+            assert!(answer.contains("content-type: application/problem+json\r\n"), "{answer}");
+            assert!(
+                answer.contains(&format!("\"code\":\"{code}\"")) && answer.contains("\"request_id\":\"mine-1\""),
+                "{answer}"
+            );
+            assert!(answer.contains("x-request-id: mine-1\r\n") && !answer.contains("canary"), "{answer}");
+        }
+    }
 }

@@ -8,7 +8,7 @@
 //! the caller is fixed per code, what happened inside goes to the log. Lists are keyset pages: `{data, next_cursor,
 //! has_more}`, with sealed cursors ([`cursor`]).
 //!
-//! [`routes`] is the one list of routes: it builds the router, and tests walk it.
+//! [`routes()`] is the one list of routes: it builds the router, and tests walk it.
 
 pub mod admin;
 mod auth;

@@ -66,6 +66,6 @@ pub fn router(state: State) -> Router {
             Problem::new(Code::MethodNotAllowed, "see the allow header, and docs/api.md")
         })
         .layer(DefaultBodyLimit::max(state.settings.body_bytes_max))
-        .layer(from_fn_with_state(state.clone(), frame))
+        .layer(from_fn_with_state(std::sync::Arc::clone(&state.settings), frame))
         .with_state(state)
 }
