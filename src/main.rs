@@ -17,7 +17,7 @@ const EXIT_CONFIG: u8 = 78;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let sources = Sources { file: cli.settings.config, env: std::env::vars().collect(), flags: cli.settings.set };
+    let sources = Sources::from_process(cli.settings.config, cli.settings.set);
     let loaded = match config::load(&sources) {
         Ok(loaded) => loaded,
         Err(errors) => {
