@@ -134,6 +134,37 @@ async fn an_event_leaves_the_dead_letters_once_it_is_delivered(home: Home) {
     assert_eq!((state.failure_count, state.failed), (0, false));
 }
 
+async fn the_state_is_the_same_whatever_the_order(home: Home) {
+    // Each round is a webhook of its own; the tie at 15 s must not depend on the order either.
+    let all = [(1, Pending, 10), (2, Pending, 12), (3, Delivered, 15), (4, Pending, 15), (5, Failed, 20)];
+    let mut orders = vec![vec![]];
+    for next in 0..all.len() {
+        let insert = |order: &Vec<usize>, place| [&order[..place], &[next], &order[place..]].concat();
+        orders = orders.iter().flat_map(|order| (0..=next).map(move |place| insert(order, place))).collect();
+    }
+    assert_eq!(orders.len(), 120);
+    let id = |round: usize| webhook(100 + round as u128);
+    for (round, order) in orders.iter().enumerate() {
+        for &one in order {
+            let (event, status, at) = all[one];
+            let mut attempt = attempt(event, 1, status, at);
+            attempt.error = (status != Delivered).then(|| format!("error of event {event}"));
+            attempt.delivery.webhook_id = id(round);
+            // Again at once: a repeated write must not be counted.
+            home.store.record(vec![attempt.clone(), attempt]).await.expect("writes");
+        }
+    }
+    let ids: Vec<_> = (0..orders.len()).map(id).collect();
+    let states = home.store.states(client(1), &ids).await.expect("answers");
+    for (round, order) in orders.iter().enumerate() {
+        let state = &states[&id(round)];
+        assert_eq!((state.failure_count, state.failed), (1, true), "{order:?}");
+        assert_eq!(state.last_error.as_deref(), Some("error of event 5"), "{order:?}");
+        let ends = [state.last_success_at, state.last_attempt_at].map(|end| end.map(Timestamp::millis));
+        assert_eq!(ends, [Some(15_007), Some(20_007)], "{order:?}");
+    }
+}
+
 async fn another_client_sees_nothing(home: Home) {
     let one = attempt(1, 1, Failed, 1);
     home.store.record(vec![one.clone()]).await.expect("writes");
@@ -175,7 +206,7 @@ macro_rules! homes {
 homes! {
     sqlite: attempts_come_back_whole_in_order_and_once listings_are_newest_first_filtered_and_paged
         an_event_leaves_the_dead_letters_once_it_is_delivered another_client_sees_nothing
-        what_was_written_survives_reopening many_writers_at_once_lose_nothing;
+        the_state_is_the_same_whatever_the_order what_was_written_survives_reopening many_writers_at_once_lose_nothing;
 }
 
 #[tokio::test]
@@ -188,4 +219,26 @@ async fn a_file_that_cannot_be_opened_is_named_with_the_remedy() {
     };
     let error = Sqlite::open(&settings).await.err().expect("cannot be opened").to_string();
     assert!(error.contains("store.path /proc/nowhere/hooks.db") && error.contains("name a file"), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_of_a_newer_wahook_is_refused_and_an_older_one_is_raised() {
+    let home = sqlite().await;
+    home.store.record(vec![attempt(1, 1, Delivered, 1)]).await.expect("writes");
+    drop(home.store);
+    let file = rusqlite::Connection::open(&home.settings.path).expect("opens");
+    // As version 1 left it.
+    file.execute_batch("DROP INDEX attempts_failed; PRAGMA user_version = 1").expect("goes back");
+    let again = Sqlite::open(&home.settings).await.expect("raises it");
+    assert_eq!(ids(&again, EventFilter::default(), None, 9).await.len(), 1);
+    let seen: (String, String, i64) = file
+        .query_row("SELECT started_at, event_id, attempt FROM audit", [], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })
+        .expect("is shown");
+    let event_id = attempt(1, 1, Delivered, 1).delivery.event_id.to_string();
+    assert_eq!(seen, ("1970-01-01T00:00:01.000Z".to_owned(), event_id, 1));
+    file.pragma_update(None, "user_version", 99).expect("is set");
+    let error = Sqlite::open(&home.settings).await.err().expect("is too new").to_string();
+    assert!(error.contains("schema version 99") && error.ends_with("use a newer wahook"), "{error}");
 }

@@ -6,6 +6,9 @@ mod write;
 
 use std::{
     collections::HashMap,
+    fs::OpenOptions,
+    os::unix::fs::OpenOptionsExt,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -22,8 +25,9 @@ use crate::{
     telemetry,
 };
 
-const SCHEMA_VERSION: i64 = 1;
-const SCHEMA: &str = include_str!("schema.sql");
+/// Each takes a file from the version of its place in this list to the next one.
+const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("schema_2.sql")];
+const SCHEMA_VERSION: i64 = MIGRATIONS.len() as i64;
 const READERS: usize = 4;
 
 impl From<rusqlite::Error> for Error {
@@ -49,12 +53,7 @@ impl Sqlite {
         let settings = settings.clone();
         let opened = tokio::task::spawn_blocking(move || {
             let path = &settings.path;
-            open_all(&settings).map_err(|error| {
-                Error::Open(format!(
-                    "store.path {}: {error}; name a file in a folder that can be written",
-                    path.display()
-                ))
-            })
+            open_all(&settings).map_err(|error| Error::Open(format!("store.path {}: {error}", path.display())))
         });
         opened.await.map_err(|_| Error::Closed)?
     }
@@ -71,22 +70,26 @@ impl Sqlite {
         let answer = tokio::task::spawn_blocking(move || {
             let lock = || readers.lock().unwrap_or_else(PoisonError::into_inner);
             let connection = lock().pop().expect("there are as many permits as connections");
-            let answer = query(&connection);
+            // A panic must not take the connection with it: the permit would come back without one.
+            let answer = catch_unwind(AssertUnwindSafe(|| query(&connection)));
             lock().push(connection);
             drop(permit);
-            answer
+            answer.map_err(|_| Error::Failed(format!("the query {name} panicked")))?.map_err(Error::from)
         });
-        let answer = answer.await.map_err(|_| Error::Closed)?.map_err(Error::from);
+        let answer = answer.await.map_err(|_| Error::Closed)?;
         telemetry::store_request(name, answer.is_ok(), started.elapsed());
         answer
     }
 }
 
 fn open_all(settings: &config::Store) -> Result<Sqlite, String> {
-    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let text = |error: &dyn std::fmt::Display| format!("{error}; name a file in a folder that can be written");
     if let Some(folder) = settings.path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(|error| text(&error))?;
     }
+    // Bodies and phone numbers are in it. SQLite gives its companions (-wal, -shm) the mode of the file.
+    let private = OpenOptions::new().append(true).create(true).mode(0o600).open(&settings.path);
+    private.map_err(|error| text(&error))?;
     let mut connection = connect(&settings.path, settings.busy_timeout, OpenFlags::default()).map_err(|e| text(&e))?;
     migrate(&mut connection)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -116,19 +119,18 @@ fn connect(path: &Path, patience: Duration, flags: OpenFlags) -> rusqlite::Resul
 fn migrate(connection: &mut Connection) -> Result<(), String> {
     let version: i64 =
         connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(|error| error.to_string())?;
-    match version {
-        SCHEMA_VERSION => Ok(()),
-        0 => {
-            let mut create = || {
-                let transaction = connection.transaction()?;
-                transaction.execute_batch(SCHEMA)?;
-                transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-                transaction.commit()
-            };
-            create().map_err(|error| error.to_string())
-        }
-        newer => Err(format!("has schema version {newer}, this wahook knows {SCHEMA_VERSION}: use a newer wahook")),
+    if version > SCHEMA_VERSION {
+        return Err(format!("has schema version {version}, this wahook knows {SCHEMA_VERSION}: use a newer wahook"));
     }
+    let mut raise = || {
+        let transaction = connection.transaction()?;
+        for migration in MIGRATIONS.iter().skip(usize::try_from(version).unwrap_or_default()) {
+            transaction.execute_batch(migration)?;
+        }
+        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+        transaction.commit()
+    };
+    if version < SCHEMA_VERSION { raise().map_err(|error: rusqlite::Error| error.to_string()) } else { Ok(()) }
 }
 
 #[async_trait]
@@ -170,5 +172,37 @@ impl Store for Sqlite {
 
     async fn ping(&self) -> Result<(), Error> {
         self.read("ping", |connection| connection.query_row("SELECT 1", [], |_| Ok(()))).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_files_are_for_their_owner_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().expect("a folder");
+        let settings = config::Store { path: folder.path().join("hooks.db"), ..config::Config::default().store };
+        let _store = Sqlite::open(&settings).await.expect("opens");
+        let files: Vec<_> =
+            std::fs::read_dir(folder.path()).expect("a folder").map(|file| file.expect("a file")).collect();
+        assert!(files.len() > 1, "the file and its companions");
+        for file in files {
+            let mode = file.metadata().expect("is there").permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{:?} has mode {mode:o}", file.file_name());
+        }
+    }
+
+    #[tokio::test]
+    async fn queries_that_panic_cost_no_connection() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let settings = config::Store { path: folder.path().join("hooks.db"), ..config::Config::default().store };
+        let store = Sqlite::open(&settings).await.expect("opens");
+        for _ in 0..=READERS {
+            let answer = store.read("test", |_| -> rusqlite::Result<()> { panic!("on purpose") }).await;
+            assert!(matches!(answer, Err(Error::Failed(_))), "{answer:?}");
+        }
+        store.ping().await.expect("still answers");
     }
 }

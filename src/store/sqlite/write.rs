@@ -137,8 +137,8 @@ fn stand(transaction: &Transaction<'_>, attempt: &Attempt) -> rusqlite::Result<(
     Ok(())
 }
 
-/// Folds an attempt into its webhook's state, so that the order of writing changes little: times only grow, and a
-/// failure counts only when it is newer than the newest success.
+/// Folds an attempt into its webhook's state, whatever the order of writing: times only grow, a failure counts only when it
+/// is newer than the newest success, and a success that is written after newer failures counts those again.
 fn fare(transaction: &Transaction<'_>, attempt: &Attempt) -> rusqlite::Result<()> {
     if matches!(attempt.outcome, Outcome::Held | Outcome::WebhookGone) {
         return Ok(());
@@ -153,10 +153,16 @@ fn fare(transaction: &Transaction<'_>, attempt: &Attempt) -> rusqlite::Result<()
              iif(:given_up, :ended, NULL), :ended)
          ON CONFLICT DO UPDATE SET
              failure_count = CASE
+                 WHEN :success AND last_success_at >= :ended THEN failure_count
                  WHEN :success AND :ended >= last_error_at THEN 0
-                 WHEN NOT :success AND :ended >= ifnull(last_success_at, 0) THEN failure_count + 1
+                 WHEN :success THEN (
+                     SELECT count(*) FROM attempts a INDEXED BY attempts_failed
+                     WHERE a.webhook_id = :webhook AND a.started_at + a.latency_ms > :ended
+                       AND a.status <> 'delivered' AND a.outcome NOT IN ('held', 'webhook_gone'))
+                 WHEN :ended > ifnull(last_success_at, -1) THEN failure_count + 1
                  ELSE failure_count END,
-             last_error = iif(NOT :success AND :ended >= last_error_at, :error, last_error),
+             last_error = iif(NOT :success AND (:ended, ifnull(:error, '')) >= (last_error_at, ifnull(last_error, '')), :error,
+                 last_error),
              last_error_at = iif(:success, last_error_at, max(last_error_at, :ended)),
              last_success_at = iif(:success, max(ifnull(last_success_at, 0), :ended), last_success_at),
              last_failed_at = iif(:given_up, max(ifnull(last_failed_at, 0), :ended), last_failed_at),
