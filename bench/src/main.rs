@@ -3,7 +3,8 @@
 //! `throughput` publishes as fast as the stream takes it and prints deliveries per second, CPU per delivery and what
 //! was lost or doubled. `latency` publishes at a fixed rate and prints the time from publish ack to POST: the sending
 //! times are planned beforehand, so a slow system cannot slow the load down and hide its delays. `isolation` runs
-//! `latency` twice over the same healthy endpoints, the second time beside one that never answers.
+//! `latency` over the same healthy endpoints without and with one beside them that never answers, and once more
+//! without, which shows what the machine's noise alone makes of the ratio.
 
 mod lab;
 mod load;
@@ -36,7 +37,7 @@ enum Scenario {
         #[arg(long, default_value_t = 500)]
         rate: u32,
     },
-    /// 50 healthy endpoints without and with a hanging one beside them.
+    /// 50 healthy endpoints without, again without, and with a hanging one beside them.
     Isolation {
         /// Messages per second over the healthy endpoints.
         #[arg(long, default_value_t = 500)]
@@ -44,8 +45,8 @@ enum Scenario {
         /// Seconds of each run.
         #[arg(long, default_value_t = 20)]
         seconds: u32,
-        /// How often both are run.
-        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+        /// How often all three are run.
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
         rounds: u32,
     },
     /// The endpoints, in a process of their own; started by the other scenarios.
@@ -80,30 +81,38 @@ async fn main() -> anyhow::Result<()> {
             println!("{}", load.run(&lab).await?);
             lab.stop().await
         }
-        Scenario::Isolation { rate, seconds, rounds } => {
-            // In turn, and the median of each, since other work on the machine comes and goes.
-            let mut p99 = [const { Vec::new() }; 2];
-            for round in 1..=rounds {
-                for hanging in [false, true] {
-                    // A lab each: the second run must not find warm connections that the first one had not.
-                    let lab = Lab::start().await?;
-                    let load = Load { messages: rate * seconds, endpoints: 50, pace: Pace::Rate(rate), hanging };
-                    let report = load.run(&lab).await?;
-                    let word = if hanging { "with" } else { "without" };
-                    println!("round {round}, {word} a hanging endpoint beside them:\n{report}");
-                    p99[usize::from(hanging)].push(report.latency(0.99));
-                    lab.stop().await?;
-                }
-            }
-            let [without, with] = p99.map(|mut all| {
-                all.sort();
-                all[all.len() / 2].as_secs_f64() * 1e3
-            });
-            println!(
-                "p99 of the healthy endpoints, median: {without:.2} ms without, {with:.2} ms with: {:.2}",
-                with / without
-            );
-            Ok(())
-        }
+        Scenario::Isolation { rate, seconds, rounds } => isolation(rate, seconds, rounds).await,
     }
+}
+
+/// What is compared: the name, and whether an endpoint hangs.
+const ARMS: [(&str, bool); 3] = [("without", false), ("again without", false), ("with", true)];
+
+async fn isolation(rate: u32, seconds: u32, rounds: u32) -> anyhow::Result<()> {
+    let mut pooled = ARMS.map(|_| None);
+    for round in 0..rounds as usize {
+        let mut p99 = [0.0; ARMS.len()];
+        for turn in 0..ARMS.len() {
+            // Each arm is the first as often as the others, since other work on the machine comes and goes.
+            let arm = (round + turn) % ARMS.len();
+            let (_, hanging) = ARMS[arm];
+            // A lab each: a later run must not find warm connections that the first one had not.
+            let lab = Lab::start().await?;
+            let load = Load { messages: rate * seconds, endpoints: 50, pace: Pace::Rate(rate), hanging };
+            let report = load.run(&lab).await?;
+            lab.stop().await?;
+            anyhow::ensure!(report.delivered == report.published, "not all healthy messages came:\n{report}");
+            p99[arm] = report.latency(0.99).as_secs_f64() * 1e3;
+            match &mut pooled[arm] {
+                none @ None => *none = Some(report.micros),
+                Some(all) => all.add(report.micros)?,
+            }
+        }
+        let [without, again, with] = p99;
+        println!("round {}: p99 {without:.2} ms without, {again:.2} ms again without, {with:.2} ms with", round + 1);
+    }
+    let [without, again, with] = pooled.map(|all| all.map_or(f64::NAN, |all| all.value_at_quantile(0.99) as f64 / 1e3));
+    println!("all rounds together: p99 {without:.2} ms without, {again:.2} ms again without, {with:.2} ms with");
+    println!("ratio with / without {:.2}; noise, again without / without {:.2}", with / without, again / without);
+    Ok(())
 }
