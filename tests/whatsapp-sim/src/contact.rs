@@ -1,0 +1,395 @@
+//! Somebody who writes to devices and reads what they write, with real Signal sessions.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use anyhow::{Context, bail};
+use async_trait::async_trait;
+use buffa::Message as _;
+use tokio::sync::Mutex;
+use wacore_binary::{Jid, Node, NodeContent, builder::NodeBuilder};
+use whatsapp_rust::{
+    wacore::{
+        libsignal::protocol::{
+            CiphertextMessage, Direction, GenericSignedPreKey, IdentityChange, IdentityKey, IdentityKeyPair,
+            IdentityKeyStore, KeyPair, PreKeyBundle, PreKeyId, PreKeyRecord, PreKeySignalMessage, PreKeyStore,
+            ProtocolAddress, PublicKey, SenderKeyName, SenderKeyRecord, SenderKeyStore, SessionRecord, SessionStore,
+            SignalMessage, SignalProtocolError, SignedPreKeyId, SignedPreKeyRecord, SignedPreKeyStore, Timestamp,
+            UsePQRatchet, create_sender_key_distribution_message, error::Result as SignalResult, group_encrypt,
+            message_decrypt, message_encrypt, process_prekey_bundle,
+        },
+        messages::{MessageUtils, decode_plaintext},
+    },
+    waproto::whatsapp as wa,
+};
+
+use crate::{
+    Device, Server,
+    connection::SERVER,
+    keys::{now, own_attr, own_bytes, public, rng},
+    state::{Bundle, DeviceKey},
+};
+
+const REGISTRATION: u32 = 77;
+const KEY_ID: u32 = 1;
+
+struct Identities {
+    own: IdentityKeyPair,
+    known: HashMap<ProtocolAddress, IdentityKey>,
+}
+
+#[async_trait]
+impl IdentityKeyStore for Identities {
+    async fn get_identity_key_pair(&self) -> SignalResult<IdentityKeyPair> {
+        Ok(self.own.clone())
+    }
+    async fn get_local_registration_id(&self) -> SignalResult<u32> {
+        Ok(REGISTRATION)
+    }
+    async fn save_identity(&mut self, address: &ProtocolAddress, key: &IdentityKey) -> SignalResult<IdentityChange> {
+        self.known.insert(address.clone(), *key);
+        Ok(IdentityChange::NewOrUnchanged)
+    }
+    async fn is_trusted_identity(&self, _: &ProtocolAddress, _: &IdentityKey, _: Direction) -> SignalResult<bool> {
+        Ok(true)
+    }
+    async fn get_identity(&self, address: &ProtocolAddress) -> SignalResult<Option<IdentityKey>> {
+        Ok(self.known.get(address).copied())
+    }
+}
+
+#[derive(Default)]
+struct Sessions(HashMap<ProtocolAddress, SessionRecord>);
+
+#[async_trait]
+impl SessionStore for Sessions {
+    async fn load_session(&self, address: &ProtocolAddress) -> SignalResult<Option<SessionRecord>> {
+        Ok(self.0.get(address).cloned())
+    }
+    async fn has_session(&self, address: &ProtocolAddress) -> SignalResult<bool> {
+        Ok(self.0.contains_key(address))
+    }
+    async fn store_session(&mut self, address: &ProtocolAddress, record: SessionRecord) -> SignalResult<()> {
+        self.0.insert(address.clone(), record);
+        Ok(())
+    }
+}
+
+struct OneTimeKey(PreKeyRecord);
+
+#[async_trait]
+impl PreKeyStore for OneTimeKey {
+    async fn get_pre_key(&self, id: PreKeyId) -> SignalResult<PreKeyRecord> {
+        if id == KEY_ID.into() { Ok(self.0.clone()) } else { Err(SignalProtocolError::InvalidPreKeyId) }
+    }
+    async fn save_pre_key(&mut self, _: PreKeyId, record: &PreKeyRecord) -> SignalResult<()> {
+        self.0 = record.clone();
+        Ok(())
+    }
+    // Kept: every device of a test may use the same one.
+    async fn remove_pre_key(&mut self, _: PreKeyId) -> SignalResult<()> {
+        Ok(())
+    }
+}
+
+struct SignedKey(SignedPreKeyRecord);
+
+#[async_trait]
+impl SignedPreKeyStore for SignedKey {
+    async fn get_signed_pre_key(&self, id: SignedPreKeyId) -> SignalResult<SignedPreKeyRecord> {
+        if id == KEY_ID.into() { Ok(self.0.clone()) } else { Err(SignalProtocolError::InvalidSignedPreKeyId) }
+    }
+    async fn save_signed_pre_key(&mut self, _: SignedPreKeyId, record: &SignedPreKeyRecord) -> SignalResult<()> {
+        self.0 = record.clone();
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct SenderKeys(HashMap<String, SenderKeyRecord>);
+
+#[async_trait]
+impl SenderKeyStore for SenderKeys {
+    async fn store_sender_key(&mut self, name: &SenderKeyName, record: SenderKeyRecord) -> SignalResult<()> {
+        self.0.insert(name.cache_key().into(), record);
+        Ok(())
+    }
+    async fn load_sender_key(&self, name: &SenderKeyName) -> SignalResult<Option<SenderKeyRecord>> {
+        Ok(self.0.get(name.cache_key()).cloned())
+    }
+}
+
+/// Signal state of one contact.
+struct Signal {
+    identities: Identities,
+    sessions: Sessions,
+    one_time: OneTimeKey,
+    signed: SignedKey,
+    sender_keys: SenderKeys,
+    /// Groups whose key a device has.
+    told: Vec<(DeviceKey, String)>,
+    /// Stanzas of each device that were looked at.
+    read: HashMap<DeviceKey, usize>,
+}
+
+/// Somebody. Clones are the same person.
+#[derive(Clone)]
+pub struct Contact {
+    server: Server,
+    jid: Jid,
+    lid: Option<Jid>,
+    tells_number: bool,
+    name: String,
+    signal: Arc<Mutex<Signal>>,
+}
+
+fn address(device: &Device) -> ProtocolAddress {
+    ProtocolAddress::new(&format!("{}:{}", device.key.0, device.key.1), 0.into())
+}
+
+fn new_id() -> String {
+    format!("3EB0{:016X}", rand::random::<u64>())
+}
+
+impl Contact {
+    pub(crate) fn new(server: Server, number: &str, name: &str, lid: Option<(&str, bool)>) -> Self {
+        Self::with_key(server, number, name, lid, IdentityKeyPair::generate(&mut rng()))
+    }
+
+    pub(crate) fn with_key(
+        server: Server,
+        number: &str,
+        name: &str,
+        lid: Option<(&str, bool)>,
+        own: IdentityKeyPair,
+    ) -> Self {
+        let (signed, one_time) = (KeyPair::generate(&mut rng()), KeyPair::generate(&mut rng()));
+        let signature = own
+            .private_key()
+            .calculate_signature(&signed.public_key.serialize(), &mut rng())
+            .expect("a fresh key can sign");
+        let bundle = Bundle {
+            registration: REGISTRATION,
+            identity: own.public_key().public_key_bytes().try_into().expect("keys of this curve have 32 bytes"),
+            signed_id: KEY_ID,
+            signed_key: public(&signed.public_key),
+            signature: signature.to_vec(),
+            one_time: [(KEY_ID, public(&one_time.public_key))].into(),
+        };
+        let jid: Jid = format!("{number}@{SERVER}").parse().expect("a number makes a JID");
+        let tells_number = lid.is_none_or(|(_, tells)| tells);
+        let lid = lid.map(|(lid, _)| -> Jid { format!("{lid}@lid").parse().expect("a LID makes a JID") });
+        let mut state = server.state();
+        for name in [Some(&jid), lid.as_ref()].into_iter().flatten() {
+            state.contacts.insert(name.to_string(), bundle.clone());
+        }
+        drop(state);
+        let at = Timestamp::from_epoch_millis(0);
+        let signal = Signal {
+            identities: Identities { own, known: HashMap::new() },
+            sessions: Sessions::default(),
+            one_time: OneTimeKey(PreKeyRecord::new(KEY_ID.into(), &one_time)),
+            signed: SignedKey(SignedPreKeyRecord::new(KEY_ID.into(), at, &signed, &signature)),
+            sender_keys: SenderKeys::default(),
+            told: Vec::new(),
+            read: HashMap::new(),
+        };
+        Self { server, jid, lid, tells_number, name: name.to_owned(), signal: Arc::new(Mutex::new(signal)) }
+    }
+
+    /// Writes to a device; the id of the message.
+    ///
+    /// # Errors
+    /// When the device has no keys left.
+    pub async fn send(&self, device: &Device, message: wa::Message) -> anyhow::Result<String> {
+        let id = new_id();
+        self.send_as(device, &id, message).await?;
+        Ok(id)
+    }
+
+    /// Writes under an id of the caller's choice.
+    ///
+    /// # Errors
+    /// When the device has no keys left.
+    pub async fn send_as(&self, device: &Device, id: &str, message: wa::Message) -> anyhow::Result<()> {
+        let sealed = self.signal.lock().await.seal(device, &message).await?;
+        device.deliver(self.direct(id).children([sealed]).build());
+        Ok(())
+    }
+
+    /// Writes to a group that the device is in.
+    ///
+    /// # Errors
+    /// When the device has no keys left.
+    pub async fn send_group(&self, device: &Device, group: &str, message: wa::Message) -> anyhow::Result<String> {
+        let id = new_id();
+        let children = self.signal.lock().await.seal_for_group(device, group, &self.jid, &message).await?;
+        let mut stanza = self.envelope(&id, group.parse()?).attr("participant", self.sender().clone());
+        stanza = match &self.lid {
+            Some(_) if self.tells_number => {
+                stanza.attr("participant_pn", self.jid.clone()).attr("addressing_mode", "lid")
+            }
+            Some(_) => stanza.attr("addressing_mode", "lid"),
+            None => stanza.attr("addressing_mode", "pn"),
+        };
+        device.deliver(stanza.children(children).build());
+        Ok(id)
+    }
+
+    /// Writes something that cannot be decrypted, and the real message under the same id once the device has said so.
+    ///
+    /// # Errors
+    /// When the device does not say so in time.
+    pub async fn send_corrupt(&self, device: &Device, message: wa::Message) -> anyhow::Result<String> {
+        let id = new_id();
+        let mut sealed = self.signal.lock().await.seal(device, &message).await?;
+        if let Some(NodeContent::Bytes(bytes)) = &mut sealed.content {
+            let at = bytes.len().checked_sub(12).context("too short to be corrupted")?;
+            bytes[at] ^= 1;
+        }
+        device.deliver(self.direct(&id).children([sealed]).build());
+        device.wait_retry(&id, crate::PATIENCE).await?;
+        self.signal.lock().await.sessions.0.remove(&address(device));
+        self.send_as(device, &id, message).await?;
+        Ok(id)
+    }
+
+    /// Traffic from the account's handset to its own device.
+    pub(crate) async fn send_peer(&self, device: &Device, message: wa::Message) -> anyhow::Result<String> {
+        let id = new_id();
+        let sealed = self.signal.lock().await.seal(device, &message).await?;
+        let stanza = self.envelope(&id, self.jid.clone()).attr("category", "peer");
+        device.deliver(stanza.children([sealed]).build());
+        Ok(id)
+    }
+
+    /// Tells a device what became of a message it sent: `delivery` (an empty type on the wire), `read`, `played`.
+    pub fn receipt(&self, device: &Device, message_id: &str, kind: &str) {
+        let mut receipt = NodeBuilder::new("receipt").attr("from", self.sender().clone());
+        receipt = receipt.attr("id", message_id.to_owned()).attr("t", now().to_string());
+        if kind != "delivery" {
+            receipt = receipt.attr("type", kind.to_owned());
+        }
+        device.send_now(receipt.build());
+    }
+
+    /// The next message that a device sent to this contact, and its id.
+    ///
+    /// # Errors
+    /// When there is none in time, or it cannot be decrypted.
+    pub async fn receive(&self, device: &Device, patience: Duration) -> anyhow::Result<(String, wa::Message)> {
+        let mut signal = self.signal.lock().await;
+        let known = *signal.read.get(&device.key).unwrap_or(&0);
+        let find = |state: &mut crate::state::State| {
+            let sent = state.devices.get(&device.key)?.sent.iter().enumerate().skip(known);
+            sent.into_iter().find_map(|(at, stanza)| {
+                let sealed = self.sealed_for_me(stanza)?;
+                Some((at, own_attr(stanza, "id"), own_attr(sealed, "type"), own_bytes(sealed).to_vec()))
+            })
+        };
+        let (at, id, kind, bytes) = self.server.wait(patience, "a message from the device", find).await?;
+        signal.read.insert(device.key.clone(), at + 1);
+        Ok((id, signal.open(device, &kind, &bytes).await?))
+    }
+
+    fn sealed_for_me<'a>(&self, stanza: &'a Node) -> Option<&'a Node> {
+        let mine = |jid: &str| {
+            jid.parse::<Jid>()
+                .is_ok_and(|jid| jid.user == self.jid.user || self.lid.as_ref().is_some_and(|lid| lid.user == jid.user))
+        };
+        if let Some(sealed) = stanza.get_optional_child("enc").filter(|_| mine(&own_attr(stanza, "to"))) {
+            return Some(sealed);
+        }
+        let participants = stanza.get_optional_child("participants")?.children()?;
+        participants.iter().find(|to| mine(&own_attr(to, "jid")))?.get_optional_child("enc")
+    }
+
+    fn sender(&self) -> &Jid {
+        self.lid.as_ref().unwrap_or(&self.jid)
+    }
+
+    fn envelope(&self, id: &str, from: Jid) -> NodeBuilder {
+        let stanza = NodeBuilder::new("message").attr("id", id.to_owned()).attr("from", from);
+        stanza.attr("t", now().to_string()).attr("type", "text").attr("notify", self.name.clone())
+    }
+
+    fn direct(&self, id: &str) -> NodeBuilder {
+        let stanza = self.envelope(id, self.sender().clone());
+        match &self.lid {
+            Some(_) if self.tells_number => stanza.attr("sender_pn", self.jid.clone()).attr("addressing_mode", "lid"),
+            Some(_) => stanza.attr("addressing_mode", "lid"),
+            None => stanza,
+        }
+    }
+}
+
+impl Signal {
+    async fn seal(&mut self, device: &Device, message: &wa::Message) -> anyhow::Result<Node> {
+        let address = address(device);
+        if !self.sessions.0.contains_key(&address) {
+            let bundle = device.take_bundle().context("the device has no keys left")?;
+            let one_time = bundle.one_time.front().context("the device has no keys left")?;
+            let one_time = (one_time.0.into(), PublicKey::from_djb_public_key_bytes(&one_time.1)?);
+            let bundle = PreKeyBundle::new(
+                bundle.registration,
+                0.into(),
+                Some(one_time),
+                bundle.signed_id.into(),
+                PublicKey::from_djb_public_key_bytes(&bundle.signed_key)?,
+                bundle.signature,
+                IdentityKey::new(PublicKey::from_djb_public_key_bytes(&bundle.identity)?),
+            )?;
+            let (sessions, identities) = (&mut self.sessions, &mut self.identities);
+            process_prekey_bundle(&address, sessions, identities, &bundle, &mut rng(), UsePQRatchet::No).await?;
+        }
+        let plain = MessageUtils::pad_message_v2(message.encode_to_vec());
+        let sealed = message_encrypt(&plain, &address, &mut self.sessions, &mut self.identities).await?;
+        let (kind, bytes) = match &sealed {
+            CiphertextMessage::PreKeySignalMessage(message) => ("pkmsg", message.serialized().to_vec()),
+            CiphertextMessage::SignalMessage(message) => ("msg", message.serialized().to_vec()),
+            _ => bail!("an unexpected kind of ciphertext"),
+        };
+        Ok(NodeBuilder::new("enc").attr("v", "2").attr("type", kind).bytes(bytes).build())
+    }
+
+    async fn seal_for_group(
+        &mut self,
+        device: &Device,
+        group: &str,
+        jid: &Jid,
+        message: &wa::Message,
+    ) -> anyhow::Result<Vec<Node>> {
+        let name = SenderKeyName::from_parts(group, &jid.to_string());
+        let mut children = Vec::new();
+        let told = (device.key.clone(), group.to_owned());
+        if !self.told.contains(&told) {
+            let key = create_sender_key_distribution_message(&name, &mut self.sender_keys, &mut rng()).await?;
+            let key = wa::message::SenderKeyDistributionMessage {
+                group_id: Some(group.to_owned()),
+                axolotl_sender_key_distribution_message: Some(key.serialized().to_vec()),
+            };
+            let sender_key_distribution_message = buffa::MessageField::some(key);
+            let telling = wa::Message { sender_key_distribution_message, ..Default::default() };
+            children.push(self.seal(device, &telling).await?);
+            self.told.push(told);
+        }
+        let plain = MessageUtils::pad_message_v2(message.encode_to_vec());
+        let sealed = group_encrypt(&mut self.sender_keys, &name, &plain, &mut rng()).await?;
+        let sealed = NodeBuilder::new("enc").attr("v", "2").attr("type", "skmsg").bytes(sealed.serialized().to_vec());
+        children.push(sealed.build());
+        Ok(children)
+    }
+
+    async fn open(&mut self, device: &Device, kind: &str, bytes: &[u8]) -> anyhow::Result<wa::Message> {
+        let sealed = if kind == "pkmsg" {
+            CiphertextMessage::PreKeySignalMessage(PreKeySignalMessage::try_from(bytes)?)
+        } else {
+            CiphertextMessage::SignalMessage(SignalMessage::try_from(bytes)?)
+        };
+        let Self { identities, sessions, one_time, signed, .. } = self;
+        let address = address(device);
+        let opened =
+            message_decrypt(&sealed, &address, sessions, identities, one_time, signed, &mut rng(), UsePQRatchet::No)
+                .await?;
+        decode_plaintext(&opened.plaintext, 2)
+    }
+}
