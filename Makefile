@@ -13,7 +13,7 @@ test: nats
 
 # Deliveries per second, latency, and what one hanging endpoint does to the others.
 bench: nats
-	cargo build --release --locked --workspace
+	cargo build --release --locked --package wahook --package wahook-bench
 	target/release/wahook-bench throughput
 	target/release/wahook-bench latency
 	target/release/wahook-bench isolation

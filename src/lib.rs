@@ -7,6 +7,7 @@ pub mod bus;
 pub mod config;
 pub mod deliver;
 pub mod egress;
+pub mod ingest;
 pub mod model;
 pub mod node;
 pub mod policy;

@@ -12,7 +12,7 @@ use super::{
     auth::Caller,
     problem::{Code, Problem},
 };
-use crate::model::{ClientId, PublicEventId, WebhookId};
+use crate::model::{ClientId, PublicEventId, SessionId, WebhookId};
 
 impl FromRequestParts<State> for Caller {
     type Rejection = Problem;
@@ -77,6 +77,17 @@ impl FromRequestParts<State> for WebhookPath {
 pub(super) struct EventPath(pub(super) ClientId, pub(super) PublicEventId);
 
 impl FromRequestParts<State> for EventPath {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Problem> {
+        let Caller(client) = Caller::from_request_parts(parts, state).await?;
+        Ok(Self(client, id(parts, state).await?))
+    }
+}
+
+/// `{session_id}` of the path, with the client that asks for it.
+pub(super) struct SessionPath(pub(super) ClientId, pub(super) SessionId);
+
+impl FromRequestParts<State> for SessionPath {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Problem> {
         let Caller(client) = Caller::from_request_parts(parts, state).await?;

@@ -24,6 +24,9 @@ pub(super) enum Code {
     NoWebhook,
     MethodNotAllowed,
     Held,
+    Unlinkable,
+    SessionLimit,
+    MediaGone,
     TooLarge,
     NotJson,
     TooManyRequests,
@@ -48,6 +51,9 @@ impl Code {
                 (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "The route has other methods")
             }
             Self::Held => (StatusCode::CONFLICT, "held", "The webhook takes no deliveries now"),
+            Self::Unlinkable => (StatusCode::CONFLICT, "no_code", "The session has no code to link it with now"),
+            Self::SessionLimit => (StatusCode::CONFLICT, "session_limit", "The client has too many sessions"),
+            Self::MediaGone => (StatusCode::BAD_GATEWAY, "media_gone", "WhatsApp did not give the file"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The body is too large"),
             Self::NotJson => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", "The body must be application/json"),
             Self::TooManyRequests => (StatusCode::TOO_MANY_REQUESTS, "too_many_requests", "Too many registrations"),
@@ -95,7 +101,7 @@ impl Problem {
 
     /// What an id of another client and an absent one answer alike.
     pub(super) fn not_found() -> Self {
-        Self::new(Code::NotFound, "no webhook, event or route of this name is visible with this token")
+        Self::new(Code::NotFound, "no webhook, session, event or route of this name is visible with this token")
     }
 
     pub(super) fn fields(errors: Vec<FieldError>) -> Self {
@@ -181,8 +187,9 @@ mod tests {
     #[test]
     fn every_code_stands_in_the_document_with_its_status() {
         use Code::{
-            Busy, Held, Internal, InvalidCursor, InvalidJson, InvalidRequest, MethodNotAllowed, MissingScope,
-            NoWebhook, NotFound, NotJson, Timeout, TooLarge, TooManyRequests, Unauthorized, Unavailable,
+            Busy, Held, Internal, InvalidCursor, InvalidJson, InvalidRequest, MediaGone, MethodNotAllowed,
+            MissingScope, NoWebhook, NotFound, NotJson, SessionLimit, Timeout, TooLarge, TooManyRequests, Unauthorized,
+            Unavailable, Unlinkable,
         };
         let all = [
             InvalidRequest,
@@ -194,6 +201,9 @@ mod tests {
             NoWebhook,
             MethodNotAllowed,
             Held,
+            Unlinkable,
+            SessionLimit,
+            MediaGone,
             TooLarge,
             NotJson,
             TooManyRequests,

@@ -12,9 +12,9 @@ use super::{
     auth::authorize,
     events,
     frame::frame,
-    messages,
+    media, messages,
     problem::{Code, Problem},
-    webhooks,
+    sessions, webhooks,
 };
 use crate::model::Scope;
 
@@ -30,7 +30,7 @@ fn route(method: &'static str, path: &'static str, scope: Scope, handler: Method
 }
 
 fn table() -> Vec<Route> {
-    use Scope::{EventsRead, EventsWrite, MessagesWrite, WebhooksRead, WebhooksWrite};
+    use Scope::{EventsRead, EventsWrite, MessagesWrite, SessionsRead, SessionsWrite, WebhooksRead, WebhooksWrite};
     use routing::{delete, get, patch, post};
     vec![
         route("POST", "/api/webhooks/register", WebhooksWrite, post(webhooks::register)),
@@ -45,10 +45,18 @@ fn table() -> Vec<Route> {
         route("POST", "/api/webhooks/events/{event_id}/retry", EventsWrite, post(events::retry)),
         route("GET", "/api/dead-letters", EventsRead, get(events::dead_letters)),
         route("POST", "/api/messages", MessagesWrite, post(messages::publish)),
+        route("GET", "/api/media/{media_id}", EventsRead, get(media::get)),
+        route("POST", "/api/sessions", SessionsWrite, post(sessions::create)),
+        route("GET", "/api/sessions", SessionsRead, get(sessions::list)),
+        route("GET", "/api/sessions/{session_id}", SessionsRead, get(sessions::get)),
+        route("DELETE", "/api/sessions/{session_id}", SessionsWrite, delete(sessions::delete)),
+        route("POST", "/api/sessions/{session_id}/restart", SessionsWrite, post(sessions::restart)),
+        route("GET", "/api/sessions/{session_id}/qr", SessionsWrite, get(sessions::qr)),
+        route("POST", "/api/sessions/{session_id}/pair-code", SessionsWrite, post(sessions::pair_code)),
     ]
 }
 
-/// Every route: its method, its path with `{webhook_id}` or `{event_id}`, and the scope it asks for.
+/// Every route: its method, its path with `{webhook_id}`, `{event_id}`, `{session_id}` or `{media_id}`, and the scope it asks for.
 pub fn routes() -> Vec<(String, String, Scope)> {
     table().into_iter().map(|route| (route.method.to_owned(), route.path.to_owned(), route.scope)).collect()
 }

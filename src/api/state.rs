@@ -2,8 +2,9 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use tokio::time::timeout;
+use tokio::{sync::Semaphore, time::timeout};
 
+use super::media::{DOWNLOADS_MAX, MediaSource};
 use crate::{
     bus::{self, Bus},
     config::{self, Config},
@@ -25,6 +26,8 @@ pub struct State {
     pub(super) egress: Arc<config::Egress>,
     pub(super) registrations: Arc<KeyedLimiter>,
     pub(super) cursor_key: Arc<[u8; 32]>,
+    pub(super) media: MediaSource,
+    pub(super) downloads: Arc<Semaphore>,
 }
 
 impl State {
@@ -32,11 +35,13 @@ impl State {
     ///
     /// # Errors
     /// When the bus does not answer.
-    pub async fn new(bus: Bus, store: Arc<dyn Store>, config: &Config) -> Result<Self, bus::Error> {
+    pub async fn new(bus: Bus, store: Arc<dyn Store>, media: MediaSource, config: &Config) -> Result<Self, bus::Error> {
         Ok(Self {
             cursor_key: Arc::new(bus.registry().cursor_key().await?),
             bus,
             store,
+            media,
+            downloads: Arc::new(Semaphore::new(DOWNLOADS_MAX)),
             registrations: Arc::new(KeyedLimiter::new(config.api.registrations_per_minute)),
             settings: Arc::new(config.api.clone()),
             deliver: Arc::new(config.deliver.clone()),

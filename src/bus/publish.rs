@@ -34,7 +34,16 @@ impl Bus {
     /// # Errors
     /// When no acknowledgement came in time: it may be stored all the same, and publishing it again does no harm.
     pub async fn publish_message(&self, message: &Message) -> Result<Published, Error> {
-        let headers = with_id(wire::message_dedupe_id(message));
+        self.publish_message_as(message, &wire::message_dedupe_id(message)).await
+    }
+
+    /// Publishes a message under an id of the source's own: what WhatsApp hands out twice may differ in what was
+    /// learnt between, like the sender's number.
+    ///
+    /// # Errors
+    /// As [`publish_message`](Self::publish_message).
+    pub async fn publish_message_as(&self, message: &Message, dedupe_id: &str) -> Result<Published, Error> {
+        let headers = with_id(dedupe_id.to_owned());
         let subject = subject::message(message.client_id, &message.phone);
         let ack = self.publish(subject, headers, wire::encode_message(message)).await?;
         telemetry::message_published(ack.duplicate);

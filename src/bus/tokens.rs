@@ -10,6 +10,7 @@ use crate::model::{Token, TokenHash};
 const TOKENS: &str = "wa_tokens";
 const SETTINGS: &str = "wa_settings";
 const CURSOR_KEY: &str = "cursor_key";
+const MEDIA_KEY: &str = "media_key";
 
 fn read<T: DeserializeOwned>(bucket: &'static str, bytes: &[u8]) -> Result<T, Error> {
     serde_json::from_slice(bytes).map_err(|source| Error::Stored { bucket, source })
@@ -73,14 +74,25 @@ impl Registry {
     /// # Errors
     /// When the bus does not answer.
     pub async fn cursor_key(&self) -> Result<[u8; 32], Error> {
+        self.shared_key(CURSOR_KEY).await
+    }
+
+    /// The key that media ids are sealed with, likewise.
+    ///
+    /// # Errors
+    /// When the bus does not answer.
+    pub async fn media_key(&self) -> Result<[u8; 32], Error> {
+        self.shared_key(MEDIA_KEY).await
+    }
+
+    async fn shared_key(&self, name: &'static str) -> Result<[u8; 32], Error> {
         let bucket = self.bucket(SETTINGS).await?;
         loop {
-            if let Some(bytes) = bucket.get(CURSOR_KEY).await.map_err(Error::api)? {
-                return <[u8; 32]>::try_from(&bytes[..])
-                    .map_err(|_| Error::Api("the cursor key is damaged".to_owned()));
+            if let Some(bytes) = bucket.get(name).await.map_err(Error::api)? {
+                return <[u8; 32]>::try_from(&bytes[..]).map_err(|_| Error::Api(format!("the {name} is damaged")));
             }
             let key: [u8; 32] = rand::random();
-            match bucket.create(CURSOR_KEY, key.to_vec().into()).await {
+            match bucket.create(name, key.to_vec().into()).await {
                 Ok(_) => return Ok(key),
                 // Another node was first: read its key.
                 Err(error) if error.kind() == kv::CreateErrorKind::AlreadyExists => {}

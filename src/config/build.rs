@@ -2,7 +2,7 @@
 
 use super::{
     read::Reader,
-    settings::{Admin, Api, Bus, Config, Deliver, Egress, Log, LogFormat, Nats, Node, Store},
+    settings::{Admin, Api, Bus, Config, Deliver, Egress, Log, LogFormat, Nats, Node, Store, WhatsApp},
 };
 
 pub(super) fn build(r: &mut Reader<'_>) -> Config {
@@ -14,6 +14,7 @@ pub(super) fn build(r: &mut Reader<'_>) -> Config {
         deliver: deliver(r),
         egress: egress(r),
         store: store(r),
+        whatsapp: whatsapp(r),
         api: api(r),
         admin: Admin { listen: r.address("admin.listen") },
     }
@@ -111,6 +112,32 @@ fn store(r: &mut Reader<'_>) -> Store {
         batch_max: r.integer("store.batch_max", 1, 10_000),
         batch_wait: r.duration("store.batch_wait", "0s", "1s"),
         busy_timeout: r.duration("store.busy_timeout", "0s", "5m"),
+    }
+}
+
+fn whatsapp(r: &mut Reader<'_>) -> WhatsApp {
+    let socket = |text: &str| {
+        let rest = text.strip_prefix("wss://").or_else(|| text.strip_prefix("ws://"))?;
+        (!rest.is_empty() && rest.bytes().all(|b| b.is_ascii_graphic())).then(|| text.to_owned())
+    };
+    let host = |text: &str| {
+        let fits = |b: u8| b.is_ascii_alphanumeric() || b".-:".contains(&b);
+        (!text.is_empty() && text.bytes().all(fits)).then(|| text.to_owned())
+    };
+    // Empty means "not set", as for every optional key.
+    let version = |text: &str| if text.is_empty() { Some(None) } else { text.parse().ok().map(Some) };
+    let name = |text: &str| Some(text.to_owned()).filter(|text| (1..=40).contains(&text.chars().count()));
+    WhatsApp {
+        sessions_dir: r.path("whatsapp.sessions_dir"),
+        url: r
+            .parsed("whatsapp.url", "a WebSocket address like \"wss://web.whatsapp.com/ws/chat\"", socket)
+            .unwrap_or_default(),
+        version: r.parsed("whatsapp.version", "three numbers like \"2.3000.1023223821\"", version).flatten(),
+        device_name: r.parsed("whatsapp.device_name", "a name of 1 to 40 characters", name).unwrap_or_default(),
+        connects_per_second: r.integer("whatsapp.connects_per_second", 1, 1000),
+        publish_patience: r.duration("whatsapp.publish_patience", "1s", "5m"),
+        media_host: r.parsed("whatsapp.media_host", "a host, with or without a port", host).unwrap_or_default(),
+        root_ca_file: r.optional("whatsapp.root_ca_file"),
     }
 }
 

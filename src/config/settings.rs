@@ -15,6 +15,7 @@ pub struct Config {
     pub deliver: Deliver,
     pub egress: Egress,
     pub store: Store,
+    pub whatsapp: WhatsApp,
     pub api: Api,
     pub admin: Admin,
 }
@@ -101,6 +102,34 @@ pub struct Store {
     pub batch_max: usize,
     pub batch_wait: Duration,
     pub busy_timeout: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "config/default.toml documents every key")]
+pub struct WhatsApp {
+    pub sessions_dir: PathBuf,
+    pub url: String,
+    pub version: Option<WebVersion>,
+    pub device_name: String,
+    pub connects_per_second: u32,
+    pub publish_patience: Duration,
+    pub media_host: String,
+    pub root_ca_file: Option<PathBuf>,
+}
+
+/// A version of WhatsApp Web: three numbers with dots between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WebVersion(pub u32, pub u32, pub u32);
+
+impl std::str::FromStr for WebVersion {
+    type Err = ();
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let numbers: Result<Vec<u32>, _> = text.split('.').map(str::parse).collect();
+        match numbers.map_err(|_| ())?[..] {
+            [major, minor, build] => Ok(Self(major, minor, build)),
+            _ => Err(()),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]

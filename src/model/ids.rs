@@ -141,6 +141,11 @@ impl From<MessageId> for String {
 #[serde(transparent)]
 pub struct WebhookId(pub Uuid);
 
+/// A WhatsApp session: a UUIDv7 made when it was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SessionId(pub Uuid);
+
 /// One message for one webhook. Sorts by the time of the first publish; see [`EventId::derive`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -252,7 +257,11 @@ macro_rules! uuid_text {
         }
     )*};
 }
-uuid_text!(WebhookId: "a webhook id is a UUID", EventId: "an event id is a UUID");
+uuid_text!(
+    WebhookId: "a webhook id is a UUID",
+    SessionId: "a session id is a UUID",
+    EventId: "an event id is a UUID"
+);
 
 #[cfg(test)]
 mod tests {

@@ -25,12 +25,25 @@ pub enum Scope {
     /// Publish messages from another gateway.
     #[serde(rename = "messages:write")]
     MessagesWrite,
+    /// See WhatsApp sessions.
+    #[serde(rename = "sessions:read")]
+    SessionsRead,
+    /// Link, restart and delete WhatsApp sessions, and see what links them.
+    #[serde(rename = "sessions:write")]
+    SessionsWrite,
 }
 
 impl Scope {
     /// Every scope there is.
-    pub const ALL: [Self; 5] =
-        [Self::WebhooksRead, Self::WebhooksWrite, Self::EventsRead, Self::EventsWrite, Self::MessagesWrite];
+    pub const ALL: [Self; 7] = [
+        Self::WebhooksRead,
+        Self::WebhooksWrite,
+        Self::EventsRead,
+        Self::EventsWrite,
+        Self::MessagesWrite,
+        Self::SessionsRead,
+        Self::SessionsWrite,
+    ];
 
     /// The text that tokens and documents use.
     pub fn as_str(self) -> &'static str {
@@ -40,6 +53,8 @@ impl Scope {
             Self::EventsRead => "events:read",
             Self::EventsWrite => "events:write",
             Self::MessagesWrite => "messages:write",
+            Self::SessionsRead => "sessions:read",
+            Self::SessionsWrite => "sessions:write",
         }
     }
 }
@@ -53,10 +68,10 @@ impl fmt::Display for Scope {
 impl FromStr for Scope {
     type Err = InvalidId;
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        Self::ALL
-            .into_iter()
-            .find(|scope| scope.as_str() == text)
-            .ok_or(InvalidId("a scope is webhooks:read, webhooks:write, events:read, events:write or messages:write"))
+        Self::ALL.into_iter().find(|scope| scope.as_str() == text).ok_or(InvalidId(
+            "a scope is webhooks:read, webhooks:write, events:read, events:write, messages:write, sessions:read or \
+                 sessions:write",
+        ))
     }
 }
 

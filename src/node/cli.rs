@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::model::{ClientId, Scope};
+use crate::model::{ClientId, Phone, Scope};
 
 /// WhatsApp messages in, signed webhooks out, with nothing lost between.
 #[derive(Debug, Parser)]
@@ -46,6 +46,9 @@ pub enum Command {
     /// Make, list and revoke API tokens.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Link WhatsApp accounts, and list them. Some node with the ingest role must run.
+    #[command(subcommand)]
+    Session(SessionCommand),
     /// Check the settings and exit: 0 when they are right, 78 when not.
     CheckConfig,
     /// Print the settings in force, each with its source; secrets are masked.
@@ -57,6 +60,8 @@ pub enum Command {
 pub enum Role {
     /// The admin API.
     Api,
+    /// WhatsApp sessions to messages.
+    Ingest,
     /// Messages to webhooks.
     Deliver,
     /// Results to the store.
@@ -96,6 +101,32 @@ pub enum TokenCommand {
     Revoke {
         /// The token's id, as `token list` shows it.
         id: String,
+    },
+}
+
+/// `wahook session …`
+#[derive(Debug, Subcommand)]
+pub enum SessionCommand {
+    /// Ask for a session, show what links it, and follow it until it is connected.
+    Pair {
+        /// The client it belongs to.
+        #[arg(long)]
+        client: ClientId,
+        /// The phone's number: no other phone can link it then.
+        #[arg(long)]
+        phone: Option<Phone>,
+        /// Show a code to type in on the phone, in place of a QR code.
+        #[arg(long, requires = "phone")]
+        code: bool,
+        /// Publish what the account itself sends, too.
+        #[arg(long)]
+        own_messages: bool,
+    },
+    /// List a client's sessions: id, state, number, reason.
+    List {
+        /// The client.
+        #[arg(long)]
+        client: ClientId,
     },
 }
 

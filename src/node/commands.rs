@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 
 use super::{
     cli::{BusCommand, Command, Role, TokenCommand},
-    dev, drain, roles,
+    dev, drain, roles, session,
 };
 use crate::{
     api,
@@ -37,6 +37,7 @@ pub fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
             Command::Dev => dev(&config).await,
             Command::Bus(command) => bus(&config, &command).await,
             Command::Token(command) => token(&config, command).await,
+            Command::Session(command) => session::run(connect(&config, "wahook-session").await?, command).await,
             Command::CheckConfig | Command::DumpConfig => Ok(ExitCode::SUCCESS),
         }
     });
@@ -71,7 +72,7 @@ async fn dev(config: &Config) -> anyhow::Result<ExitCode> {
     let result = async {
         let bus = connect(config, "wahook-dev").await?;
         bus.apply().await.context("declaring the streams")?;
-        let node = roles::start(config, bus, &[Role::Api, Role::Deliver, Role::Record]).await?;
+        let node = roles::start(config, bus, &[Role::Api, Role::Ingest, Role::Deliver, Role::Record]).await?;
         drain::run(node, signals, config).await
     }
     .await;

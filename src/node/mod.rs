@@ -5,6 +5,7 @@
 //! | role | tasks | ready when |
 //! | --- | --- | --- |
 //! | `api` | admin API | the bus is connected |
+//! | `ingest` | one per WhatsApp session | the bus is connected |
 //! | `deliver` | pull loops, lanes, result groups | the bus is connected; the store may be down |
 //! | `record` | pull loops | the bus is connected and the store answers |
 //!
@@ -24,5 +25,6 @@ mod dev;
 mod drain;
 mod readiness;
 mod roles;
+mod session;
 
 pub use commands::run;

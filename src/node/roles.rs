@@ -13,6 +13,7 @@ use crate::{
     config::Config,
     deliver::Deliver,
     egress,
+    ingest::{Ingest, MEDIA_BYTES_MAX, Media, Reference},
     record::Record,
     store::{Sqlite, Store},
     telemetry::Metrics,
@@ -62,9 +63,13 @@ pub(super) async fn start(config: &Config, bus: Bus, roles: &[Role]) -> anyhow::
             .with_context(|| format!("binding api.listen {}", config.api.listen))?;
         tracing::info!(address = %listener.local_addr()?, "admin API");
         let store = store.clone().context("the api role has a store")?;
-        let router = api::router(api::State::new(bus.clone(), store, config).await?);
+        let media = media_source(&bus, config).await?;
+        let router = api::router(api::State::new(bus.clone(), store, media, config).await?);
         let (settings, stop) = (config.api.clone(), cancel.clone());
         servers.spawn(async move { ("api", api::serve(listener, router, &settings, stop).await) });
+    }
+    if plays(Role::Ingest) {
+        Ingest::start(bus.clone(), &config.whatsapp, &tasks, cancel.clone()).await.context("starting ingest")?;
     }
     if plays(Role::Deliver) {
         let client = egress::Client::new(&config.egress, config.deliver.timeout).context("setting up egress")?;
@@ -75,4 +80,20 @@ pub(super) async fn start(config: &Config, bus: Bus, roles: &[Role]) -> anyhow::
     }
     tracing::info!(?roles, "started");
     Ok(Node { readiness, cancel, admin_cancel, tasks, servers })
+}
+
+/// How the API gets media: unsealed with the key that all nodes share, fetched without any session.
+async fn media_source(bus: &Bus, config: &Config) -> anyhow::Result<api::MediaSource> {
+    let secret = bus.registry().media_key().await.context("reading the key of media ids")?;
+    let media = Media::new(&config.whatsapp)?;
+    Ok(Arc::new(move |client, id| {
+        let (reference, media) = (Reference::unseal(&secret, client, id), media.clone());
+        Box::pin(async move {
+            let reference = reference.ok_or(api::MediaError::Unknown)?;
+            if reference.length() > MEDIA_BYTES_MAX {
+                return Err(api::MediaError::TooLarge);
+            }
+            media.download(&reference).await.map_err(|error| api::MediaError::Gone(format!("{error:#}")))
+        })
+    }))
 }

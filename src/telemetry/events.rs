@@ -5,7 +5,7 @@ use std::time::Duration;
 use metrics::{counter, gauge, histogram};
 
 use super::names;
-use crate::model::Outcome;
+use crate::model::{Outcome, SessionState};
 
 /// An attempt ended.
 pub fn attempt(outcome: Outcome, latency: Duration) {
@@ -35,6 +35,21 @@ pub fn dead_letter(reason: &'static str) {
 /// JetStream acknowledged a message.
 pub fn message_published(duplicate: bool) {
     counter!(names::MESSAGES_PUBLISHED, "duplicate" => truth(duplicate)).increment(1);
+}
+
+/// Ingest did this with a WhatsApp message: `published`, `duplicate`, `skipped`, `too_large`, `failed`.
+pub fn inbound(outcome: &'static str) {
+    counter!(names::INBOUND, "outcome" => outcome).increment(1);
+}
+
+/// A WhatsApp session of this node went from one state to another; `None` before its start and after its end.
+pub fn session_state(from: Option<SessionState>, to: Option<SessionState>) {
+    if let Some(from) = from {
+        gauge!(names::SESSIONS, "state" => from.as_str()).decrement(1.0);
+    }
+    if let Some(to) = to {
+        gauge!(names::SESSIONS, "state" => to.as_str()).increment(1.0);
+    }
 }
 
 /// A message came for a number without a webhook.

@@ -46,6 +46,10 @@ table! {
         "How often the connection to NATS came back.";
     MESSAGES_PUBLISHED = "wahook_messages_published_total", Counter, ["duplicate"],
         "Messages that JetStream acknowledged; duplicate=true for those it already had.";
+    INBOUND = "wahook_inbound_messages_total", Counter, ["outcome"],
+        "WhatsApp messages by what ingest did with them: published, duplicate, skipped, too_large, failed.";
+    SESSIONS = "wahook_sessions", Gauge, ["state"],
+        "WhatsApp sessions that this node runs, by state.";
     MESSAGES_UNROUTED = "wahook_messages_unrouted_total", Counter, [],
         "Messages for numbers without a webhook.";
     REDELIVERED = "wahook_redelivered_total", Counter, ["work"],

@@ -3,7 +3,10 @@ use std::{collections::BTreeMap, fmt::Write, fs, time::Duration};
 use metrics::counter;
 
 use super::*;
-use crate::{model::Outcome, telemetry::events as event};
+use crate::{
+    model::{Outcome, SessionState},
+    telemetry::events as event,
+};
 
 /// Every event once, and what a scrape shows then.
 fn scrape_after_all_events() -> String {
@@ -18,6 +21,8 @@ fn scrape_after_all_events() -> String {
         event::held();
         event::dead_letter("gone");
         event::message_published(true);
+        event::inbound("published");
+        event::session_state(None, Some(SessionState::Connected));
         event::unrouted();
         event::redelivered("message");
         event::results_recorded(3);

@@ -13,6 +13,7 @@
 mod body;
 mod envelope;
 mod mac;
+mod seal;
 mod signature;
 pub mod subject;
 
@@ -22,5 +23,6 @@ pub use envelope::{
     encode_dead_letter, encode_delivery, encode_message,
 };
 pub use mac::{mac, mac_is};
+pub use seal::{seal, unseal};
 pub use signature::signature_headers;
-pub use subject::{PARTITIONS, message_dedupe_id, partition};
+pub use subject::{PARTITIONS, dedupe_id, message_dedupe_id, partition};

@@ -51,14 +51,18 @@ pub fn result(partition: u16) -> String {
 /// `Nats-Msg-Id` of a message: the same for every publish of it, whoever publishes. Stream-wide, hence with the client.
 pub fn message_dedupe_id(message: &Message) -> String {
     let client = message.client_id.to_string();
-    let parts = [
+    dedupe_id(&[
         client.as_str(),
         message.phone.as_str(),
         &message.chat,
         &message.from,
         message.message_id.as_str(),
         message.kind.as_str(),
-    ];
+    ])
+}
+
+/// 32 hex digits that stand for these parts. Each counts with its length: no two lists give the same bytes.
+pub fn dedupe_id(parts: &[&str]) -> String {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update((part.len() as u64).to_be_bytes());

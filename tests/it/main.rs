@@ -7,3 +7,4 @@ mod pipeline;
 mod snippets;
 mod support;
 mod tidy;
+mod whatsapp;

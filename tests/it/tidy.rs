@@ -7,7 +7,7 @@ use std::{
 };
 
 /// A room, the rooms it may use, the dependencies that it alone names.
-const ROOMS: [(&str, &[&str], &[&str]); 12] = [
+const ROOMS: [(&str, &[&str], &[&str]); 13] = [
     ("model", &[], &[]),
     ("config", &["model"], &["toml"]),
     ("telemetry", &["model", "config"], &["tracing_subscriber", "metrics", "metrics_exporter_prometheus"]),
@@ -15,13 +15,27 @@ const ROOMS: [(&str, &[&str], &[&str]); 12] = [
     ("policy", &["model"], &["governor", "httpdate"]),
     ("bus", &["model", "config", "telemetry", "wire"], &["async_nats"]),
     ("store", &["model", "config", "telemetry"], &["rusqlite"]),
+    ("ingest", &["model", "config", "telemetry", "wire", "bus"], &["whatsapp_rust", "ureq"]),
     ("egress", &["model", "config", "telemetry", "policy"], &["reqwest", "webpki_roots"]),
     ("deliver", &["model", "config", "telemetry", "wire", "policy", "bus", "egress"], &[]),
     ("record", &["model", "config", "telemetry", "wire", "bus", "store"], &[]),
     ("api", &["model", "config", "telemetry", "policy", "wire", "bus", "store"], &["axum"]),
     (
         "node",
-        &["model", "config", "telemetry", "policy", "wire", "bus", "store", "egress", "deliver", "record", "api"],
+        &[
+            "model",
+            "config",
+            "telemetry",
+            "policy",
+            "wire",
+            "bus",
+            "store",
+            "ingest",
+            "egress",
+            "deliver",
+            "record",
+            "api",
+        ],
         &["clap"],
     ),
 ];

@@ -21,9 +21,10 @@ pub(crate) struct App {
     pub(crate) nats: NatsServer,
     pub(crate) api: String,
     pub(crate) admin: String,
-    _data: TempDir,
+    pub(crate) data: TempDir,
     http: reqwest::Client,
     env: Vec<(String, String)>,
+    roles: &'static str,
     process: Child,
 }
 
@@ -35,6 +36,10 @@ impl App {
 
     /// The same with more settings: `("DELIVER__TIMEOUT", "1s")`.
     pub(crate) async fn with(settings: &[(&str, &str)]) -> Self {
+        Self::playing("api,ingest,deliver,record", settings).await
+    }
+
+    async fn playing(roles: &'static str, settings: &[(&str, &str)]) -> Self {
         let nats = NatsServer::start().await;
         let data = tempfile::tempdir().expect("a temporary folder");
         let (api, admin) = (free_address(), free_address());
@@ -44,6 +49,7 @@ impl App {
             ("ADMIN__LISTEN", &admin),
             ("NODE__DATA_DIR", &data.path().display().to_string()),
             ("STORE__PATH", &data.path().join("hooks.db").display().to_string()),
+            ("WHATSAPP__SESSIONS_DIR", &data.path().join("sessions").display().to_string()),
             ("EGRESS__ALLOW_HTTP", "true"),
             ("EGRESS__ALLOW_CIDRS", "127.0.0.0/8"),
             ("DELIVER__RETRY_BASE", "500ms"),
@@ -56,11 +62,42 @@ impl App {
         env.push(("NO_COLOR".to_owned(), "1".to_owned()));
         let http = http_client();
         run(&env, &["bus", "apply"]).await;
-        let process = spawn(&env);
+        let process = spawn(&env, roles);
         let (api, admin) = (format!("http://{api}"), format!("http://{admin}"));
-        let app = Self { nats, api, admin, _data: data, http, env, process };
+        let app = Self { nats, api, admin, data, http, env, roles, process };
         app.ready().await;
         app
+    }
+
+    /// One whose WhatsApp is the stand-in.
+    pub(crate) async fn on_whatsapp(server: &whatsapp_sim::Server, settings: &[(&str, &str)]) -> Self {
+        Self::on_whatsapp_playing("api,ingest,deliver,record", server, settings).await
+    }
+
+    /// The same with these roles.
+    pub(crate) async fn on_whatsapp_playing(
+        roles: &'static str,
+        server: &whatsapp_sim::Server,
+        settings: &[(&str, &str)],
+    ) -> Self {
+        let ca = std::env::temp_dir().join(format!("wahook-test-ca-{}.pem", server.media_host().replace(':', "-")));
+        std::fs::write(&ca, server.ca_pem()).expect("a writable folder");
+        let (url, host, file) = (server.url(), server.media_host(), ca.display().to_string());
+        let own = [
+            ("WHATSAPP__URL", url.as_str()),
+            ("WHATSAPP__VERSION", "2.3000.1023223821"),
+            ("WHATSAPP__MEDIA_HOST", &host),
+            ("WHATSAPP__ROOT_CA_FILE", &file),
+            ("WHATSAPP__CONNECTS_PER_SECOND", "1000"),
+        ];
+        Self::playing(roles, &own.into_iter().chain(settings.iter().copied()).collect::<Vec<_>>()).await
+    }
+
+    /// Another process on the same bus and folders, with these roles.
+    pub(crate) fn second(&self, roles: &str) -> Child {
+        let mut command = wahook(&self.env);
+        command.args(["serve", "--roles", roles, "--set", "admin.listen=127.0.0.1:0"]);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the executable starts")
     }
 
     async fn ready(&self) {
@@ -73,13 +110,18 @@ impl App {
 
     /// SIGKILL, and a new process with the same settings.
     pub(crate) async fn kill_and_restart(&mut self) {
-        self.process.kill().await.expect("the process runs");
+        self.kill().await;
         self.restart().await;
     }
 
-    /// A new process after [`App::terminate`].
+    /// SIGKILL.
+    pub(crate) async fn kill(&mut self) {
+        self.process.kill().await.expect("the process runs");
+    }
+
+    /// A new process after [`App::terminate`] or [`App::kill`].
     pub(crate) async fn restart(&mut self) {
-        self.process = spawn(&self.env);
+        self.process = spawn(&self.env, self.roles);
         self.ready().await;
     }
 
@@ -213,9 +255,13 @@ fn wahook(env: &[(String, String)]) -> Command {
     command
 }
 
-fn spawn(env: &[(String, String)]) -> Child {
-    let roles = ["serve", "--roles", "api,deliver,record"];
-    wahook(env).args(roles).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the executable starts")
+fn spawn(env: &[(String, String)], roles: &str) -> Child {
+    wahook(env)
+        .args(["serve", "--roles", roles])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the executable starts")
 }
 
 async fn run(env: &[(String, String)], arguments: &[&str]) -> String {

@@ -66,7 +66,17 @@ impl NatsServer {
 
     /// SIGKILL, and a new process on the same data.
     pub(crate) async fn kill_and_restart(&mut self) {
+        self.stop().await;
+        self.start_again().await;
+    }
+
+    /// SIGKILL.
+    pub(crate) async fn stop(&mut self) {
         self.process.kill().await.expect("the server runs");
+    }
+
+    /// A new process on the same data.
+    pub(crate) async fn start_again(&mut self) {
         self.process = spawn(self.port, self.folder.path());
         self.wait().await;
     }

@@ -1,0 +1,282 @@
+//! Linking, showing, restarting and deleting WhatsApp sessions.
+
+use std::time::{Duration, SystemTime};
+
+use axum::{
+    Json,
+    extract::State as Extract,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+use super::{
+    State,
+    auth::Caller,
+    extract::{Body, Params, SessionPath},
+    problem::{Code, Problem},
+    qr::Qr,
+    views::Page,
+};
+use crate::model::{
+    ClientId, Pairing, PairingMethod, Phone, Session, SessionId, SessionState, SessionStatus, Timestamp,
+};
+
+/// Sessions of one client.
+const SESSIONS_MAX: usize = 1000;
+/// How long a request waits for a code or an end before it answers that it is under way.
+const PATIENCE: Duration = Duration::from_secs(8);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wanted {
+    phone_number: Option<String>,
+    method: Option<PairingMethod>,
+    #[serde(default)]
+    own_messages: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CodeWanted {
+    phone_number: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct QrParams {
+    format: Option<QrFormat>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum QrFormat {
+    Png,
+    Svg,
+    Text,
+}
+
+/// A session. Codes that link it are shown by their own routes alone.
+#[derive(Serialize)]
+pub(super) struct SessionView {
+    id: SessionId,
+    client_id: ClientId,
+    phone_number: Option<String>,
+    method: PairingMethod,
+    own_messages: bool,
+    state: SessionState,
+    reason: Option<String>,
+    code_expires_at: Option<String>,
+    last_message_at: Option<String>,
+    created_at: String,
+    updated_at: String,
+}
+
+impl SessionView {
+    fn new(session: &Session, status: SessionStatus) -> Self {
+        let phone = status.phone.as_ref().or(session.phone.as_ref());
+        Self {
+            id: session.id,
+            client_id: session.client_id,
+            phone_number: phone.map(|phone| phone.as_str().to_owned()),
+            method: session.method,
+            own_messages: session.own_messages,
+            state: status.state,
+            reason: if session.is_deleted { Some("being deleted".to_owned()) } else { status.reason },
+            code_expires_at: status.pairing.map(|pairing| pairing.expires_at.to_string()),
+            last_message_at: status.last_message_at.map(|at| at.to_string()),
+            created_at: session.created_at.to_string(),
+            updated_at: status.updated_at.to_string(),
+        }
+    }
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_system(SystemTime::now())
+}
+
+async fn view(state: &State, session: &Session) -> Result<SessionView, Problem> {
+    let status = state.bus.registry().session_status(session.client_id, session.id).await?;
+    Ok(SessionView::new(session, status.unwrap_or_else(|| SessionStatus::new(session.generation, session.created_at))))
+}
+
+async fn find(state: &State, client: ClientId, id: SessionId) -> Result<Session, Problem> {
+    state.bus.registry().session(client, id).await?.ok_or_else(Problem::not_found)
+}
+
+fn phone(text: Option<&str>) -> Result<Option<Phone>, Problem> {
+    let phone: Option<Result<Phone, _>> = text.map(str::parse);
+    phone.transpose().map_err(|error| Problem::field("/phone_number", error.to_string()))
+}
+
+fn number_needed() -> Problem {
+    Problem::field("/phone_number", "is needed for a pair code: the number of the phone that it will be typed in on")
+}
+
+/// `POST /api/sessions`: some ingest node will take it up and ask WhatsApp for a code.
+pub(super) async fn create(
+    Extract(state): Extract<State>,
+    Caller(client): Caller,
+    Body(wanted): Body<Wanted>,
+) -> Result<(StatusCode, Json<SessionView>), Problem> {
+    let phone = phone(wanted.phone_number.as_deref())?;
+    let method = wanted.method.unwrap_or(PairingMethod::Qr);
+    if method == PairingMethod::Code && phone.is_none() {
+        return Err(number_needed());
+    }
+    if state.bus.registry().sessions(client).await?.len() >= SESSIONS_MAX {
+        return Err(Problem::new(Code::SessionLimit, format!("a client has at most {SESSIONS_MAX} sessions")));
+    }
+    let session = Session {
+        id: SessionId(Uuid::now_v7()),
+        client_id: client,
+        phone,
+        method,
+        own_messages: wanted.own_messages,
+        generation: 0,
+        is_deleted: false,
+        created_at: now(),
+    };
+    state.bus.registry().create_session(&session).await?;
+    tracing::info!(client.id = %client, session.id = %session.id, "session asked for");
+    Ok((StatusCode::CREATED, Json(SessionView::new(&session, SessionStatus::new(0, session.created_at)))))
+}
+
+/// `GET /api/sessions`: all of them, oldest first.
+pub(super) async fn list(
+    Extract(state): Extract<State>,
+    Caller(client): Caller,
+) -> Result<Json<Page<SessionView>>, Problem> {
+    let mut data = Vec::new();
+    for session in state.bus.registry().sessions(client).await? {
+        data.push(view(&state, &session).await?);
+    }
+    Ok(Json(Page { data, next_cursor: None, has_more: false }))
+}
+
+/// `GET /api/sessions/{session_id}`.
+pub(super) async fn get(
+    Extract(state): Extract<State>,
+    SessionPath(client, id): SessionPath,
+) -> Result<Json<SessionView>, Problem> {
+    let session = find(&state, client, id).await?;
+    Ok(Json(view(&state, &session).await?))
+}
+
+/// `POST /api/sessions/{session_id}/restart`: connects anew, or asks for a new code; brings back what has stopped.
+pub(super) async fn restart(
+    Extract(state): Extract<State>,
+    SessionPath(client, id): SessionPath,
+) -> Result<(StatusCode, Json<SessionView>), Problem> {
+    let begin = |session: &mut Session| session.generation += 1;
+    let session = state.bus.registry().change_session(client, id, begin).await?.ok_or_else(Problem::not_found)?;
+    Ok((StatusCode::ACCEPTED, Json(view(&state, &session).await?)))
+}
+
+/// `DELETE /api/sessions/{session_id}`: logs out and erases the keys; 204 when done, 202 while a node is at it.
+pub(super) async fn delete(
+    Extract(state): Extract<State>,
+    SessionPath(client, id): SessionPath,
+) -> Result<StatusCode, Problem> {
+    let mark = |session: &mut Session| session.is_deleted = true;
+    state.bus.registry().change_session(client, id, mark).await?.ok_or_else(Problem::not_found)?;
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        if state.bus.registry().session(client, id).await?.is_none() {
+            return Ok(StatusCode::NO_CONTENT);
+        }
+        sleep(LOOK_EVERY).await;
+    }
+    Ok(StatusCode::ACCEPTED)
+}
+
+/// The code that links the session now.
+async fn code(state: &State, session: &Session, method: PairingMethod) -> Result<Option<Pairing>, Problem> {
+    let status = state.bus.registry().session_status(session.client_id, session.id).await?;
+    let status = status.filter(|status| status.generation == session.generation);
+    if let Some(status) = &status
+        && status.state != SessionState::Pairing
+    {
+        let state = status.state;
+        return Err(Problem::new(
+            Code::Unlinkable,
+            format!("the session is {state}; restart it when it is to be linked anew"),
+        ));
+    }
+    let pairing = status.and_then(|status| status.pairing);
+    Ok(pairing.filter(|pairing| pairing.method == method && pairing.expires_at > now()))
+}
+
+async fn wait_for_code(state: &State, session: &Session, method: PairingMethod) -> Result<Pairing, Problem> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(pairing) = code(state, session, method).await? {
+            return Ok(pairing);
+        }
+        if Instant::now() >= deadline {
+            let detail = "there is no code yet; see the session's reason, and that a node with the ingest role runs";
+            return Err(Problem::new(Code::Unlinkable, detail));
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+/// `GET /api/sessions/{session_id}/qr`: the QR code that links it now, as `format` png, svg or text.
+pub(super) async fn qr(
+    Extract(state): Extract<State>,
+    SessionPath(client, id): SessionPath,
+    Params(params): Params<QrParams>,
+) -> Result<Response, Problem> {
+    let session = find(&state, client, id).await?;
+    if session.method == PairingMethod::Code {
+        return Err(Problem::new(Code::Unlinkable, "this session is linked by a pair code; see /pair-code"));
+    }
+    let pairing = wait_for_code(&state, &session, PairingMethod::Qr).await?;
+    let qr = Qr::new(&pairing.code).ok_or_else(|| Problem::new(Code::Internal, "the code does not fit a QR code"))?;
+    let (kind, body) = match params.format.unwrap_or(QrFormat::Png) {
+        QrFormat::Png => ("image/png", qr.png()),
+        QrFormat::Svg => ("image/svg+xml", qr.svg().into_bytes()),
+        QrFormat::Text => ("text/plain; charset=utf-8", qr.text().into_bytes()),
+    };
+    // It changes every 20 seconds, and links the account: nobody may keep it.
+    Ok(([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-store")], body).into_response())
+}
+
+#[derive(Serialize)]
+pub(super) struct CodeView {
+    code: String,
+    expires_at: String,
+}
+
+/// `POST /api/sessions/{session_id}/pair-code`: from now on the session is linked by a code to type in; gives it.
+pub(super) async fn pair_code(
+    Extract(state): Extract<State>,
+    SessionPath(client, id): SessionPath,
+    Body(wanted): Body<CodeWanted>,
+) -> Result<Json<CodeView>, Problem> {
+    let given = phone(wanted.phone_number.as_deref())?;
+    let known = find(&state, client, id).await?;
+    let Some(number) = given.or_else(|| known.phone.clone()) else { return Err(number_needed()) };
+    let fits = known.method == PairingMethod::Code && known.phone.as_ref() == Some(&number);
+    // One that still waits to be typed in is given again: WhatsApp hands out few of them.
+    let waiting = if fits { code(&state, &known, PairingMethod::Code).await? } else { None };
+    let pairing = match waiting {
+        Some(pairing) => pairing,
+        None => {
+            let is_new = known.generation == 0 && fits;
+            let ask = |session: &mut Session| {
+                session.method = PairingMethod::Code;
+                session.phone = Some(number.clone());
+                // A session that was just made is about to ask for its first.
+                session.generation += u32::from(!is_new);
+            };
+            let changed = state.bus.registry().change_session(client, id, ask).await?;
+            let session = changed.ok_or_else(Problem::not_found)?;
+            wait_for_code(&state, &session, PairingMethod::Code).await?
+        }
+    };
+    Ok(Json(CodeView { code: pairing.code, expires_at: pairing.expires_at.to_string() }))
+}

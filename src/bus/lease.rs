@@ -1,0 +1,136 @@
+//! The right to be the only one who runs something.
+//!
+//! A lease is a key that its bucket drops when it is not renewed. Its holder stops a margin before that, by its own
+//! clock, so no two hold it at a time unless a clock stands still for longer than the margin. Against that the
+//! **epoch** stands: it grows with every holder, and what the holder writes to can refuse an older one.
+
+use std::{
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use async_nats::jetstream::kv::{self, Operation};
+use futures_util::StreamExt;
+use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::{Bus, Error};
+
+const LEASES: &str = "wa_leases";
+/// How long a lease lasts after it was last renewed, as `nats/streams/KV_wa_leases.json` declares.
+pub const LEASE_TTL: Duration = Duration::from_secs(10);
+/// The holder stops so long before its lease ends.
+const MARGIN: Duration = Duration::from_secs(2);
+
+#[derive(Serialize, Deserialize)]
+struct Holder {
+    node: String,
+    /// One per acquisition: tells whether a renewal whose answer was lost went through.
+    token: Uuid,
+}
+
+struct State {
+    revision: u64,
+    valid_until: Instant,
+}
+
+/// A lease that this process holds.
+pub struct Lease {
+    bucket: kv::Store,
+    key: String,
+    value: bytes::Bytes,
+    token: Uuid,
+    epoch: u64,
+    state: Mutex<State>,
+}
+
+impl Bus {
+    /// Takes a lease, unless another holds it.
+    ///
+    /// # Errors
+    /// When the bus does not answer.
+    pub async fn acquire_lease(&self, name: &str, node: &str) -> Result<Option<Lease>, Error> {
+        let bucket = self.registry().bucket(LEASES).await?;
+        let holder = Holder { node: node.to_owned(), token: Uuid::now_v7() };
+        let value = bytes::Bytes::from(serde_json::to_vec(&holder).map_err(Error::api)?);
+        let asked = Instant::now();
+        let epoch = match bucket.create(name, value.clone()).await {
+            Ok(revision) => revision,
+            Err(error) if error.kind() == kv::CreateErrorKind::AlreadyExists => return Ok(None),
+            Err(error) => return Err(Error::api(error)),
+        };
+        let state = Mutex::new(State { revision: epoch, valid_until: asked + LEASE_TTL - MARGIN });
+        Ok(Some(Lease { bucket, key: name.to_owned(), value, token: holder.token, epoch, state }))
+    }
+
+    /// The names of all leases that somebody holds.
+    ///
+    /// # Errors
+    /// When the bus does not answer.
+    pub async fn leases(&self) -> Result<Vec<String>, Error> {
+        let mut keys = self.registry().bucket(LEASES).await?.keys().await.map_err(Error::api)?;
+        let mut all = Vec::new();
+        while let Some(key) = keys.next().await {
+            all.push(key.map_err(Error::api)?);
+        }
+        Ok(all)
+    }
+}
+
+impl Lease {
+    /// Larger than that of every earlier holder.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Whether it still stands, by this process's clock.
+    pub fn is_valid(&self) -> bool {
+        Instant::now() < self.state().valid_until
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Makes it last [`LEASE_TTL`] from now; `false` when another holds it, or it ended.
+    ///
+    /// # Errors
+    /// When the bus does not answer: it may be tried again until the lease ends.
+    pub async fn renew(&self) -> Result<bool, Error> {
+        if !self.is_valid() {
+            return Ok(false);
+        }
+        let (asked, revision) = (Instant::now(), self.state().revision);
+        let renewed = timeout(MARGIN, self.bucket.update(&self.key, self.value.clone(), revision)).await;
+        let revision = match renewed {
+            Ok(Ok(revision)) => revision,
+            Ok(Err(error)) if error.kind() == kv::UpdateErrorKind::WrongLastRevision => {
+                // Perhaps an earlier renewal, whose answer was lost.
+                match self.bucket.entry(&self.key).await.map_err(Error::api)? {
+                    Some(entry) if entry.operation == Operation::Put && self.is_ours(&entry.value) => entry.revision,
+                    _ => {
+                        self.state().valid_until = asked;
+                        return Ok(false);
+                    }
+                }
+            }
+            Ok(Err(error)) => return Err(Error::api(error)),
+            Err(_) => return Err(Error::Api("no answer to the renewal of a lease".to_owned())),
+        };
+        *self.state() = State { revision, valid_until: asked + LEASE_TTL - MARGIN };
+        Ok(true)
+    }
+
+    fn is_ours(&self, value: &[u8]) -> bool {
+        serde_json::from_slice::<Holder>(value).is_ok_and(|holder| holder.token == self.token)
+    }
+
+    /// Gives it back, so that another need not wait for its end.
+    pub async fn release(&self) {
+        let revision = self.state().revision;
+        self.state().valid_until = Instant::now();
+        // Should this fail, the lease ends by itself.
+        let _ = timeout(MARGIN, self.bucket.delete_expect_revision(&self.key, Some(revision))).await;
+    }
+}

@@ -1,0 +1,330 @@
+//! One session's life on this node, from its lease to its end.
+
+use std::{
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::AtomicI64, atomic::Ordering},
+    time::{Duration, SystemTime},
+};
+
+use anyhow::Context as _;
+use tokio::{
+    sync::{Notify, mpsc, watch},
+    time::{interval, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use whatsapp_rust::{
+    bot::BotHandle,
+    pair_code::PairCodeOptions,
+    prelude::{Bot, SqliteStore, TokioRuntime},
+    transport::TokioWebSocketTransportFactory,
+    types::events::Event,
+    wacore::store::DevicePropsOverride,
+    waproto::whatsapp::device_props::PlatformType,
+};
+
+use super::{
+    Context,
+    backend::{Fence, Fenced},
+    events::{Forward, Meaning, QUEUE, meaning},
+    hook::Publisher,
+    status::Board,
+};
+use crate::{
+    bus::{LEASE_TTL, Lease},
+    model::{Pairing, PairingMethod, Session, SessionState, Timestamp},
+};
+
+/// How often the status is written, when it changed.
+const STATUS_EVERY: Duration = Duration::from_millis(500);
+/// Disconnecting flushes keys: the client takes up to 10 s.
+const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(12);
+/// Telling WhatsApp that the device is gone.
+const LOGOUT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why the client stopped.
+enum Ended {
+    /// The node stops, or the lease is lost, or the stream takes nothing: another node, or this one later, goes on.
+    Leave,
+    /// The owner wants it gone.
+    Deleted,
+    /// The owner asked to begin anew.
+    Anew,
+    /// It can only be brought back by its owner.
+    Final,
+}
+
+/// What a session runs with.
+pub(super) struct Running {
+    pub(super) context: Arc<Context>,
+    pub(super) wanted: watch::Receiver<Session>,
+    pub(super) lease: Arc<Lease>,
+    pub(super) cancel: CancellationToken,
+}
+
+impl Running {
+    /// Runs until this node is to leave it, or it is deleted.
+    pub(super) async fn run(mut self) -> anyhow::Result<()> {
+        let session = self.wanted.borrow().clone();
+        let lost = CancellationToken::new();
+        let _renewal = AbortOnDropHandle::new(tokio::spawn(renew(Arc::clone(&self.lease), lost.clone())));
+        let registry = self.context.bus.registry().clone();
+        let earlier = registry.session_status(session.client_id, session.id).await?;
+        let mut board = Board::new(registry.clone(), session.clone(), earlier);
+        let result = loop {
+            let session = self.wanted.borrow_and_update().clone();
+            // The key may be gone already: another node was faster.
+            if session.is_deleted || self.wanted.has_changed().is_err() {
+                break self.delete(&session).await;
+            }
+            if !board.is_of(session.generation) {
+                if board.state() == SessionState::LoggedOut {
+                    board.set_phone(None);
+                }
+                board.begin(session.generation);
+            }
+            let ended = if board.state().is_final() {
+                self.wait_for_owner(&mut board, &lost).await
+            } else {
+                match self.live(&session, &mut board, &lost).await {
+                    Ok(ended) => ended,
+                    Err(error) => break Err(error),
+                }
+            };
+            match ended {
+                Ended::Leave => break Ok(()),
+                Ended::Deleted | Ended::Anew => {}
+                Ended::Final if board.state() == SessionState::LoggedOut => {
+                    // Its keys are worth nothing any more, and pairing again needs fresh ones.
+                    erase(&self.context.folder(), &session)?;
+                    board.set_phone(None);
+                }
+                Ended::Final => {}
+            }
+        };
+        if self.lease.is_valid() && !self.wanted.borrow().is_deleted {
+            board.write().await;
+        }
+        drop(_renewal);
+        self.lease.release().await;
+        result
+    }
+
+    /// Connects, and follows what happens until something ends it.
+    async fn live(&mut self, session: &Session, board: &mut Board, lost: &CancellationToken) -> anyhow::Result<Ended> {
+        tokio::select! {
+            () = self.context.turn() => {}
+            () = self.cancel.cancelled() => return Ok(Ended::Leave),
+        }
+        board.begin(session.generation);
+        let (sender, mut events) = mpsc::channel(QUEUE);
+        let publisher = self.publisher(session);
+        let bot = self.bot(session, board, publisher.clone(), Forward(sender)).await?;
+        let handle = bot.spawn();
+        let mut ticks = interval(STATUS_EVERY);
+        let ended = loop {
+            tokio::select! {
+                () = self.cancel.cancelled() => break Ended::Leave,
+                () = lost.cancelled() => break Ended::Leave,
+                () = publisher.offline.notified() => {
+                    board.set(SessionState::Reconnecting, Some("messages cannot be stored now".to_owned()));
+                    break Ended::Leave;
+                }
+                changed = self.wanted.changed() => {
+                    let wanted = self.wanted.borrow_and_update().clone();
+                    if changed.is_err() || wanted.is_deleted {
+                        break Ended::Deleted;
+                    }
+                    if wanted.generation != session.generation {
+                        break Ended::Anew;
+                    }
+                }
+                Some(event) = events.recv() => {
+                    if let Some(ended) = self.on_event(&event, session, board, &publisher, &handle).await {
+                        break ended;
+                    }
+                }
+                _ = ticks.tick() => {
+                    let last = publisher.last_message.load(Ordering::Relaxed);
+                    board.set_last_message(Timestamp::from_millis(last));
+                    board.write().await;
+                }
+            }
+        };
+        if matches!(ended, Ended::Deleted) {
+            let _ = timeout(LOGOUT_PATIENCE, handle.client().logout()).await;
+        }
+        if timeout(SHUTDOWN_PATIENCE, handle.shutdown()).await.is_err() {
+            tracing::warn!(session.id = %session.id, "the client did not stop in time and was cut off");
+        }
+        if matches!(ended, Ended::Leave) && board.state() == SessionState::Connected {
+            board.set(SessionState::Reconnecting, Some("moving to another node".to_owned()));
+        }
+        Ok(ended)
+    }
+
+    fn publisher(&self, session: &Session) -> Publisher {
+        Publisher {
+            bus: self.context.bus.clone(),
+            session: session.clone(),
+            media_secret: Arc::clone(&self.context.media_secret),
+            patience: self.context.settings.publish_patience,
+            offline: Arc::new(Notify::new()),
+            last_message: Arc::new(AtomicI64::new(0)),
+        }
+    }
+
+    async fn bot(
+        &self,
+        session: &Session,
+        board: &Board,
+        publisher: Publisher,
+        forward: Forward,
+    ) -> anyhow::Result<Bot> {
+        let settings = &self.context.settings;
+        let database = database(&self.context.folder(), session);
+        create_private(&database)?;
+        let fence = Fence::claim(database.with_extension("epoch"), self.lease.epoch()).context("claiming the files")?;
+        let store = SqliteStore::new(&database.to_string_lossy()).await.context("opening the session's file")?;
+        let props = DevicePropsOverride::new().with_os(&settings.device_name).with_platform_type(PlatformType::CHROME);
+        let mut builder = Bot::builder()
+            .with_backend(Fenced::new(Arc::new(store), fence))
+            .with_transport_factory(TokioWebSocketTransportFactory::new().with_url(&settings.url))
+            .with_http_client(self.context.http.clone())
+            .with_runtime(TokioRuntime)
+            .with_version(self.context.version().await?)
+            .with_device_props(props)
+            .skip_history_sync()
+            .with_inbound_durability_hook(publisher)
+            .with_event_handler(forward);
+        if let (PairingMethod::Code, Some(phone), None) = (session.method, &session.phone, board.phone()) {
+            let phone_number = phone.as_str().to_owned();
+            builder = builder.with_pair_code(PairCodeOptions { phone_number, ..Default::default() });
+        }
+        builder.build().await.context("setting up the WhatsApp client")
+    }
+
+    /// `Some` when the client is to stop.
+    async fn on_event(
+        &self,
+        event: &Event,
+        session: &Session,
+        board: &mut Board,
+        publisher: &Publisher,
+        handle: &BotHandle,
+    ) -> Option<Ended> {
+        match meaning(event) {
+            // A QR code is shown beside every pairing; it is not what was asked for.
+            Meaning::Pairing { method, code, valid_for } if method == session.method => {
+                let expires_at = Timestamp::from_system(SystemTime::now()).after(valid_for);
+                board.set(SessionState::Pairing, None);
+                board.set_pairing(Pairing { method, code, expires_at });
+                board.write().await;
+            }
+            Meaning::Paired(phone) => {
+                if session.phone.is_some() && session.phone != phone {
+                    let _ = timeout(LOGOUT_PATIENCE, handle.client().logout()).await;
+                    let reason = "a phone with another number was linked, and unlinked again".to_owned();
+                    board.set(SessionState::LoggedOut, Some(reason));
+                    return Some(Ended::Final);
+                }
+                board.set_phone(phone);
+            }
+            Meaning::State(state, reason) => {
+                // A closed connection is no news while a code waits to be used.
+                if state == SessionState::Reconnecting && board.state() == SessionState::Pairing {
+                    return None;
+                }
+                if state == SessionState::Connected {
+                    board.set_phone(handle.client().pn().and_then(|jid| jid.user.parse().ok()));
+                }
+                if state == SessionState::Outdated {
+                    self.context.forget_version().await;
+                }
+                board.set(state, reason);
+                board.write().await;
+                return state.is_final().then_some(Ended::Final);
+            }
+            Meaning::Unhooked(batch) => {
+                // WhatsApp will not hand these out again: one attempt is all there is.
+                let client = handle.client();
+                let published = timeout(publisher.patience, publisher.publish_all(&client, &batch.messages)).await;
+                if !matches!(published, Ok(Ok(()))) {
+                    tracing::error!(session.id = %session.id, "messages outside the hook could not be published");
+                }
+            }
+            Meaning::Pairing { .. } | Meaning::Nothing => {}
+        }
+        None
+    }
+
+    async fn wait_for_owner(&mut self, board: &mut Board, lost: &CancellationToken) -> Ended {
+        let mut ticks = interval(STATUS_EVERY);
+        let generation = self.wanted.borrow().generation;
+        loop {
+            tokio::select! {
+                () = self.cancel.cancelled() => return Ended::Leave,
+                () = lost.cancelled() => return Ended::Leave,
+                changed = self.wanted.changed() => {
+                    let wanted = self.wanted.borrow_and_update();
+                    if changed.is_err() || wanted.is_deleted {
+                        return Ended::Deleted;
+                    }
+                    if wanted.generation != generation {
+                        return Ended::Anew;
+                    }
+                }
+                _ = ticks.tick() => board.write().await,
+            }
+        }
+    }
+
+    /// Logs out when there is something to log out of, erases the keys, and lets the session disappear.
+    async fn delete(&self, session: &Session) -> anyhow::Result<()> {
+        erase(&self.context.folder(), session)?;
+        self.context.bus.registry().remove_session(session.client_id, session.id).await?;
+        tracing::info!(session.id = %session.id, client.id = %session.client_id, "session deleted");
+        Ok(())
+    }
+}
+
+/// Keeps the lease until it is lost.
+async fn renew(lease: Arc<Lease>, lost: CancellationToken) {
+    let mut ticks = interval(LEASE_TTL / 4);
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        match lease.renew().await {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(error) if lease.is_valid() => tracing::debug!(%error, "renewing a lease again"),
+            Err(_) => break,
+        }
+    }
+    lost.cancel();
+}
+
+fn database(folder: &Path, session: &Session) -> PathBuf {
+    folder.join(format!("{}.db", session.id))
+}
+
+/// SQLite gives its journal the permissions of the database.
+fn create_private(file: &Path) -> anyhow::Result<()> {
+    let opened = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(file);
+    opened.map(drop).with_context(|| format!("creating {}", file.display()))
+}
+
+/// Removes a session's keys. The epoch stays as long as the folder: it must never go back.
+fn erase(folder: &Path, session: &Session) -> anyhow::Result<()> {
+    let database = database(folder, session);
+    for ending in ["db", "db-wal", "db-shm"] {
+        let file = database.with_extension(ending);
+        match std::fs::remove_file(&file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("erasing {}", file.display()));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! What a session tells of itself.
+
+use std::time::SystemTime;
+
+use crate::{
+    bus::Registry,
+    model::{Pairing, Phone, Session, SessionState, SessionStatus, Timestamp},
+    telemetry,
+};
+
+/// The status of one session, written when it changed.
+pub(super) struct Board {
+    registry: Registry,
+    session: Session,
+    status: SessionStatus,
+    counted: Option<SessionState>,
+    dirty: bool,
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_system(SystemTime::now())
+}
+
+impl Board {
+    /// Goes on from what an earlier node wrote.
+    pub(super) fn new(registry: Registry, session: Session, earlier: Option<SessionStatus>) -> Self {
+        let status = earlier.unwrap_or_else(|| SessionStatus::new(session.generation, now()));
+        let mut board = Self { registry, session, status, counted: None, dirty: true };
+        board.count(Some(board.status.state));
+        board
+    }
+
+    pub(super) fn state(&self) -> SessionState {
+        self.status.state
+    }
+
+    pub(super) fn phone(&self) -> Option<&Phone> {
+        self.status.phone.as_ref()
+    }
+
+    /// Whether what it says is about the session as it is wanted now.
+    pub(super) fn is_of(&self, generation: u32) -> bool {
+        self.status.generation == generation
+    }
+
+    pub(super) fn begin(&mut self, generation: u32) {
+        self.status.generation = generation;
+        self.status.pairing = None;
+        let state = if self.status.phone.is_some() { SessionState::Reconnecting } else { SessionState::Pairing };
+        self.set(state, None);
+    }
+
+    pub(super) fn set(&mut self, state: SessionState, reason: Option<String>) {
+        if self.status.state != state {
+            tracing::info!(session.id = %self.session.id, client.id = %self.session.client_id, %state, "session");
+        }
+        self.count(Some(state));
+        self.status.state = state;
+        self.status.reason = reason;
+        if state != SessionState::Pairing {
+            self.status.pairing = None;
+        }
+        self.touch();
+    }
+
+    pub(super) fn set_phone(&mut self, phone: Option<Phone>) {
+        if self.status.phone != phone {
+            self.status.phone = phone;
+            self.touch();
+        }
+    }
+
+    pub(super) fn set_pairing(&mut self, pairing: Pairing) {
+        self.status.pairing = Some(pairing);
+        self.touch();
+    }
+
+    pub(super) fn set_last_message(&mut self, at: Timestamp) {
+        if self.status.last_message_at != Some(at) && at != Timestamp::EPOCH {
+            self.status.last_message_at = Some(at);
+            self.touch();
+        }
+    }
+
+    fn touch(&mut self) {
+        self.status.updated_at = now();
+        self.dirty = true;
+    }
+
+    fn count(&mut self, state: Option<SessionState>) {
+        telemetry::session_state(self.counted, state);
+        self.counted = state;
+    }
+
+    /// Writes what changed; what cannot be written now stays for the next time.
+    pub(super) async fn write(&mut self) {
+        if !self.dirty {
+            return;
+        }
+        let Session { client_id, id, .. } = self.session;
+        match self.registry.put_session_status(client_id, id, &self.status).await {
+            Ok(()) => self.dirty = false,
+            Err(error) => tracing::warn!(%error, session.id = %id, "the session's status is written later"),
+        }
+    }
+}
+
+impl Drop for Board {
+    fn drop(&mut self) {
+        self.count(None);
+    }
+}

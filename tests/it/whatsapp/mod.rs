@@ -1,0 +1,79 @@
+//! Real WhatsApp clients against the stand-in server, through the real executable.
+
+mod kinds;
+mod lifecycle;
+mod safety;
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use whatsapp_sim::{Device, Server};
+
+use crate::support::{
+    app::{App, Client, eventually},
+    receiver::Receiver,
+};
+
+const PHONE: &str = "4915112345678";
+const SOON: Duration = Duration::from_secs(20);
+
+/// A linked session, with what is around it.
+struct Linked {
+    server: Server,
+    app: App,
+    client: Client,
+    session: String,
+    device: Device,
+}
+
+/// Asks for a session and scans its code, read from the stored status as the QR route would show it.
+async fn link(client: &Client, app: &App, server: &Server, body: Value, phone: &str) -> (String, Device) {
+    let (status, session) = client.call("POST", "/api/sessions", Some(body)).await;
+    assert_eq!(status, 201, "{session}");
+    let id = session["id"].as_str().expect("an id").to_owned();
+    let code = qr_content(app, &session).await;
+    let device = server.phone(phone).scan(&code).await.expect("the phone links it");
+    when(client, &id, "connected").await;
+    device.wait_online(1, SOON).await.expect("online");
+    (id, device)
+}
+
+/// What the QR code says: it is not in any answer as text, so it is read where the node keeps it.
+async fn qr_content(app: &App, session: &Value) -> String {
+    let jetstream = app.nats.jetstream().await;
+    let bucket = jetstream.get_key_value("wa_session_status").await.expect("the bucket");
+    let key = format!("{}.{}", session["client_id"], session["id"].as_str().expect("an id"));
+    eventually("a QR code is shown", async || {
+        let bytes = bucket.get(key.as_str()).await.expect("the bus answers")?;
+        let status: Value = serde_json::from_slice(&bytes).expect("JSON");
+        status["pairing"]["code"].as_str().map(str::to_owned)
+    })
+    .await
+}
+
+async fn when(client: &Client, id: &str, state: &str) -> Value {
+    eventually(&format!("the session is {state}"), async || {
+        let session = client.get(&format!("/api/sessions/{id}")).await;
+        (session["state"] == state).then_some(session)
+    })
+    .await
+}
+
+impl Linked {
+    async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    async fn with(settings: &[(&str, &str)]) -> Self {
+        let server = Server::start().await.expect("the stand-in starts");
+        let app = App::on_whatsapp(&server, settings).await;
+        let client = app.client(1).await;
+        let (session, device) = link(&client, &app, &server, json!({}), PHONE).await;
+        Self { server, app, client, session, device }
+    }
+
+    async fn webhook(&self) -> (Value, Receiver) {
+        let receiver = Receiver::answering(&[200]).await;
+        (self.client.register(PHONE, &receiver.url("/hook")).await, receiver)
+    }
+}
