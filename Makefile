@@ -3,8 +3,10 @@
 .PHONY: demo test bench nats
 
 # The main job on embedded defaults, told in plain words. KEEP=1 leaves it running.
+# Built together with the stand-in WhatsApp server, whose certificate this build of the client accepts: a build for use
+# is `cargo build --release`.
 demo: nats
-	cargo build --locked --bin wahook
+	cargo build --locked --package wahook --package whatsapp-sim --bins
 	python3 examples/demo.py $(if $(KEEP),--keep)
 
 # All tests. They start the servers they need on free ports.

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """The whole way in a minute: `make demo`.
 
-Starts `wahook dev` with a folder of its own, registers three webhooks, publishes messages and tells what was received,
-retried and audited. Ends with exit code 1 when anything is not as it should be. --keep leaves it running.
+Starts a stand-in WhatsApp server and `wahook dev` with a folder of its own, links a phone, lets somebody write to it,
+registers webhooks, publishes messages and tells what was received, retried and audited. Ends with exit code 1 when anything is not as it should be. --keep leaves it running.
 """
 
+import base64
 import json
 import os
 import signal
@@ -23,9 +24,11 @@ from receiver import Receiver
 
 ROOT = Path(__file__).resolve().parent.parent
 WAHOOK = Path(os.environ.get("WAHOOK_BIN", ROOT / "target/debug/wahook"))
+WHATSAPP = Path(os.environ.get("WHATSAPP_SIM_BIN", ROOT / "target/debug/whatsapp-sim"))
 PATIENCE_SECONDS = 60
 RETRY_BASE_SECONDS = 2
 MESSAGES = 5
+LINKED, ANN, GROUP = "4915110000000", "4915199999999", "120363000000000001@g.us"
 PHONES = {"good": "4915110000001", "flaky": "4915110000002", "reject": "4915110000003"}
 
 
@@ -58,12 +61,15 @@ class Api:
         self.base, self.token = base, token
 
     def call(self, method, path, body=None):
+        return json.loads(self.raw(method, path, body))
+
+    def raw(self, method, path, body=None):
         data = None if body is None else json.dumps(body).encode()
         headers = {"authorization": f"Bearer {self.token}", "content-type": "application/json"}
         request = urllib.request.Request(self.base + path, data, headers, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
-                return json.load(answer)
+            with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
+                return answer.read()
         except urllib.error.HTTPError as error:
             sys.exit(f"demo: {method} {path}: {error.code} {error.read().decode()}")
 
@@ -80,7 +86,16 @@ def main():
     nats, api_port, admin = free_port(), free_port(), free_port()
     base, probes = f"http://127.0.0.1:{api_port}", f"http://127.0.0.1:{admin}"
     database = f"{data}/hooks.db"
+    print("starting a stand-in WhatsApp server: no real account is touched")
+    ca_file = f"{data}/media-ca.pem"
+    standin = subprocess.Popen([WHATSAPP, "--ca-file", ca_file], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    where = json.loads(standin.stdout.readline())
     env = os.environ | {
+        "WAHOOK__WHATSAPP__URL": where["url"],
+        "WAHOOK__WHATSAPP__VERSION": "2.3000.1023223821",
+        "WAHOOK__WHATSAPP__MEDIA_HOST": where["media_host"],
+        "WAHOOK__WHATSAPP__ROOT_CA_FILE": ca_file,
+        "WAHOOK__WHATSAPP__SESSIONS_DIR": f"{data}/sessions",
         "WAHOOK__NATS__URL": f"nats://127.0.0.1:{nats}",
         "WAHOOK__API__LISTEN": f"127.0.0.1:{api_port}",
         "WAHOOK__ADMIN__LISTEN": f"127.0.0.1:{admin}",
@@ -104,6 +119,7 @@ def main():
         receiver = Receiver(0)
         threading.Thread(target=receiver.serve_forever, daemon=True).start()
         here = f"http://127.0.0.1:{receiver.server_address[1]}"
+        whatsapp(api, Api(where["control"], ""), receiver, here)
         webhooks = tell(api, receiver, here)
         print_commands(base, token, nats, database, probes, webhooks)
         if keep:
@@ -112,7 +128,42 @@ def main():
     finally:
         node.terminate()
         code = node.wait(timeout=PATIENCE_SECONDS)
+        standin.terminate()
+        standin.wait(timeout=PATIENCE_SECONDS)
     expect(code == 0, "the node drained and ended cleanly")
+
+
+def whatsapp(api, phone, receiver, here):
+    print(f"\nlinking {LINKED}: wahook shows a QR code, the stand-in's phone scans it")
+    session = api.call("POST", "/api/sessions", {"phone_number": LINKED})
+    path = f"/api/sessions/{session['id']}"
+    print(api.raw("GET", f"{path}/qr?format=text").decode())
+    phone.call("POST", "/scan", {"phone": LINKED, "qr": api.raw("GET", f"{path}/qr?format=raw").decode()})
+    wait_until("it is connected", lambda: api.call("GET", path)["state"] == "connected")
+    print("  connected")
+    webhook = api.call("POST", "/api/webhooks/register", {"phone_number": LINKED, "webhook_url": f"{here}/whatsapp"})
+    receiver.secrets.append(webhook["signing_secret"])
+
+    print("\nAnn writes a text, sends an image, and writes to a group")
+    image = os.urandom(50_000)
+    ann = {"to": LINKED, "from": ANN, "name": "Ann"}
+    phone.call("POST", "/messages", ann | {"text": "Hello!"})
+    phone.call("POST", "/messages", ann | {"text": "look", "image": base64.b64encode(image).decode()})
+    phone.call("POST", "/messages", ann | {"text": "Hello, all!", "group": GROUP})
+    events = f"/api/webhooks/{webhook['id']}/events"
+    done = lambda: [one for one in api.call("GET", events)["data"] if one["status"] == "delivered"]
+    wait_until("all three are delivered", lambda: len(done()) == 3)
+    payloads = [event["payload"] for event in reversed(done())]
+    for one in payloads:
+        where = "group" if one["metadata"]["is_group"] else "chat"
+        print(f"  {one['type']:6} from {one['metadata']['push_name']} ({one['from']}) in a {where}: {one['content']}")
+    expect([one["content"] for one in payloads] == ["Hello!", "look", "Hello, all!"], "each arrived once, in order")
+    media = payloads[1]["metadata"]["media"]
+    got = api.raw("GET", f"/api/media/{media['id']}")
+    expect(got == image, f"the image came decrypted through /api/media ({len(got)} bytes)")
+    (device,) = phone.call("GET", "/devices")
+    expect(len(device["acked"]) >= 3 and not device["pending"], "WhatsApp was told of each, once the stream had it")
+    receiver.received.clear()
 
 
 def tell(api, receiver, here):
@@ -183,7 +234,7 @@ def print_commands(base, token, nats, database, probes, webhooks):
     print(f"  curl -H 'authorization: Bearer {token}' {base}/api/webhooks/{webhooks['flaky']['id']}/events")
     print(f"  curl {probes}/readyz?verbose; curl {probes}/metrics")
     print(f"  {server} stream ls")
-    print(f"  {server} kv ls wa_webhooks")
+    print(f"  {server} kv ls wa_webhooks; {server} kv ls wa_sessions")
     print(f"  sqlite3 -box {database} 'SELECT * FROM audit'")
 
 

@@ -57,6 +57,7 @@ enum QrFormat {
     Png,
     Svg,
     Text,
+    Raw,
 }
 
 /// A session. Codes that link it are shown by their own routes alone.
@@ -224,7 +225,8 @@ async fn wait_for_code(state: &State, session: &Session, method: PairingMethod) 
     }
 }
 
-/// `GET /api/sessions/{session_id}/qr`: the QR code that links it now, as `format` png, svg or text.
+/// `GET /api/sessions/{session_id}/qr`: the QR code that links it now, as `format` png, svg, text or
+/// raw.
 pub(super) async fn qr(
     Extract(state): Extract<State>,
     SessionPath(client, id): SessionPath,
@@ -235,11 +237,13 @@ pub(super) async fn qr(
         return Err(Problem::new(Code::Unlinkable, "this session is linked by a pair code; see /pair-code"));
     }
     let pairing = wait_for_code(&state, &session, PairingMethod::Qr).await?;
+    const TEXT: &str = "text/plain; charset=utf-8";
     let qr = Qr::new(&pairing.code).ok_or_else(|| Problem::new(Code::Internal, "the code does not fit a QR code"))?;
     let (kind, body) = match params.format.unwrap_or(QrFormat::Png) {
+        QrFormat::Raw => (TEXT, pairing.code.into_bytes()),
         QrFormat::Png => ("image/png", qr.png()),
         QrFormat::Svg => ("image/svg+xml", qr.svg().into_bytes()),
-        QrFormat::Text => ("text/plain; charset=utf-8", qr.text().into_bytes()),
+        QrFormat::Text => (TEXT, qr.text().into_bytes()),
     };
     // It changes every 20 seconds, and links the account: nobody may keep it.
     Ok(([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-store")], body).into_response())

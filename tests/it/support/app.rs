@@ -167,15 +167,23 @@ pub(crate) struct Client {
 impl Client {
     /// Status and JSON body (null when there is none).
     pub(crate) async fn call(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+        let (status, text) = self.send(method, path, body).await;
+        (status, serde_json::from_str(&text).unwrap_or(Value::Null))
+    }
+
+    /// Status and body of a GET.
+    pub(crate) async fn text(&self, path: &str) -> (u16, String) {
+        self.send("GET", path, None).await
+    }
+
+    async fn send(&self, method: &str, path: &str, body: Option<Value>) -> (u16, String) {
         let method = method.parse().expect("a method");
         let mut request = self.http.request(method, format!("{}{path}", self.api)).bearer_auth(&self.token);
         if let Some(body) = body {
             request = request.json(&body);
         }
         let answer = request.send().await.expect("the API answers");
-        let status = answer.status().as_u16();
-        let text = answer.text().await.expect("a body");
-        (status, serde_json::from_str(&text).unwrap_or(Value::Null))
+        (answer.status().as_u16(), answer.text().await.expect("a body"))
     }
 
     pub(crate) async fn get(&self, path: &str) -> Value {

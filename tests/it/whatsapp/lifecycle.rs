@@ -69,7 +69,7 @@ async fn another_number_than_asked_for_is_unlinked_again() {
     let client = app.client(1).await;
     let body = json!({"phone_number": PHONE});
     let (_, session) = client.call("POST", "/api/sessions", Some(body)).await;
-    let code = super::qr_content(&app, &session).await;
+    let code = super::qr_content(&client, session["id"].as_str().expect("an id")).await;
     // The device may be gone before the phone has said all it has to say.
     let _ = server.phone("4915199999999").scan(&code).await;
     let session = when(&client, session["id"].as_str().expect("an id"), "logged_out").await;
@@ -136,7 +136,7 @@ async fn what_ends_a_session_is_told_and_a_restart_brings_it_back() {
     restart().await;
     let session = when(client, &linked.session, "pairing").await;
     assert_eq!(session["phone_number"], Value::Null, "{session}");
-    let code = super::qr_content(&linked.app, &session).await;
+    let code = super::qr_content(client, &linked.session).await;
     linked.server.phone(PHONE).scan(&code).await.expect("linked anew");
     when(client, &linked.session, "connected").await;
 }
@@ -164,7 +164,7 @@ async fn deleting_logs_out_and_erases_the_keys() {
 async fn one_process_runs_the_sessions_of_several_clients() {
     let linked = Linked::start().await;
     let other = linked.app.client(2).await;
-    let (_, device) = link(&other, &linked.app, &linked.server, json!({"own_messages": true}), "4915187654321").await;
+    let (_, device) = link(&other, &linked.server, json!({"own_messages": true}), "4915187654321").await;
     let (_, first) = linked.webhook().await;
     let second = crate::support::receiver::Receiver::answering(&[200]).await;
     other.register("4915187654321", &second.url("/")).await;

@@ -26,27 +26,23 @@ struct Linked {
     device: Device,
 }
 
-/// Asks for a session and scans its code, read from the stored status as the QR route would show it.
-async fn link(client: &Client, app: &App, server: &Server, body: Value, phone: &str) -> (String, Device) {
+/// Asks for a session and scans its code.
+async fn link(client: &Client, server: &Server, body: Value, phone: &str) -> (String, Device) {
     let (status, session) = client.call("POST", "/api/sessions", Some(body)).await;
     assert_eq!(status, 201, "{session}");
     let id = session["id"].as_str().expect("an id").to_owned();
-    let code = qr_content(app, &session).await;
+    let code = qr_content(client, &id).await;
     let device = server.phone(phone).scan(&code).await.expect("the phone links it");
     when(client, &id, "connected").await;
     device.wait_online(1, SOON).await.expect("online");
     (id, device)
 }
 
-/// What the QR code says: it is not in any answer as text, so it is read where the node keeps it.
-async fn qr_content(app: &App, session: &Value) -> String {
-    let jetstream = app.nats.jetstream().await;
-    let bucket = jetstream.get_key_value("wa_session_status").await.expect("the bucket");
-    let key = format!("{}.{}", session["client_id"], session["id"].as_str().expect("an id"));
+/// What the QR code says.
+async fn qr_content(client: &Client, id: &str) -> String {
     eventually("a QR code is shown", async || {
-        let bytes = bucket.get(key.as_str()).await.expect("the bus answers")?;
-        let status: Value = serde_json::from_slice(&bytes).expect("JSON");
-        status["pairing"]["code"].as_str().map(str::to_owned)
+        let (status, content) = client.text(&format!("/api/sessions/{id}/qr?format=raw")).await;
+        (status == 200).then_some(content)
     })
     .await
 }
@@ -68,7 +64,7 @@ impl Linked {
         let server = Server::start().await.expect("the stand-in starts");
         let app = App::on_whatsapp(&server, settings).await;
         let client = app.client(1).await;
-        let (session, device) = link(&client, &app, &server, json!({}), PHONE).await;
+        let (session, device) = link(&client, &server, json!({}), PHONE).await;
         Self { server, app, client, session, device }
     }
 

@@ -37,7 +37,7 @@ async fn killed_again_and_again_nothing_is_lost_and_nothing_doubled() {
     let app = App::on_whatsapp_playing("api,deliver,record", &server, &[]).await;
     let client = app.client(1).await;
     let mut ingest = app.second("ingest");
-    let (session, device) = link(&client, &app, &server, json!({}), PHONE).await;
+    let (session, device) = link(&client, &server, json!({}), PHONE).await;
     let receiver = Receiver::answering(&[200]).await;
     client.register(PHONE, &receiver.url("/")).await;
     let contacts: Vec<_> = (0..4).map(|number| server.contact(&format!("491520000000{number}"), "C")).collect();
