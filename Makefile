@@ -1,6 +1,6 @@
 # Two commands do everything: `make demo` and `make test`.
 
-.PHONY: demo test bench nats
+.PHONY: demo test bench bench-whatsapp nats
 
 # The main job on embedded defaults, told in plain words. KEEP=1 leaves it running.
 # Built together with the stand-in WhatsApp server, whose certificate this build of the client accepts: a build for use
@@ -19,6 +19,12 @@ bench: nats
 	target/release/wahook-bench throughput
 	target/release/wahook-bench latency
 	target/release/wahook-bench isolation
+
+# Memory per WhatsApp session, and messages per second from WhatsApp to the stream. In a folder of its own: this build of
+# the client accepts the stand-in's certificate.
+bench-whatsapp: nats
+	cargo build --release --locked --package wahook --package whatsapp-sim --bins --target-dir target/stand-in
+	target/stand-in/release/whatsapp-load
 
 # nats-server into .tools, if it is not there.
 nats:

@@ -132,164 +132,176 @@ impl Fenced {
     }
 }
 
-/// Hands each call on: `read` as it is, `write` behind the fence, `flush` after the rows as well.
+/// What stands before a call.
+#[async_trait]
+trait Gate {
+    /// Held while the call lasts.
+    type Pass<'a>: Send
+    where
+        Self: 'a;
+
+    fn inner(&self) -> &Arc<dyn Backend>;
+
+    /// Waits until a write may go on, or refuses it.
+    async fn enter(&self, call: Call) -> Result<Self::Pass<'_>>;
+}
+
+/// Calls that a gate tells apart; those that only read pass by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Call {
+    Write,
+    /// Moves ratchets on for good.
+    Flush,
+    /// Stores what a message can be replayed from.
+    Row,
+}
+
+#[async_trait]
+impl Gate for Fenced {
+    type Pass<'a> = Option<Row<'a>>;
+
+    fn inner(&self) -> &Arc<dyn Backend> {
+        &self.inner
+    }
+
+    async fn enter(&self, call: Call) -> Result<Option<Row<'_>>> {
+        let row = match call {
+            Call::Write => None,
+            Call::Flush => {
+                self.rows_written().await?;
+                None
+            }
+            Call::Row => Some(self.row()),
+        };
+        self.fence.check()?;
+        Ok(row)
+    }
+}
+
+/// Hands each call of a trait on to the inner backend, `read` as it is and all else through the gate.
 macro_rules! forward {
-    ($trait:ident { $($kind:ident $name:ident($($arg:ident: $ty:ty),*) -> $ret:ty;)* } $($own:item)*) => {
+    ($type:ident, $trait:ident { $($kind:ident $name:ident($($arg:ident: $ty:ty),*) -> $ret:ty;)* } $($own:item)*) => {
         #[async_trait]
-        impl $trait for Fenced {
+        impl $trait for $type {
             $(async fn $name(&self, $($arg: $ty),*) -> Result<$ret> {
-                forward!(@$kind self);
-                self.inner.$name($($arg),*).await
+                let _pass = forward!(@$kind self);
+                self.inner().$name($($arg),*).await
             })*
             $($own)*
         }
     };
-    (@read $self:ident) => {};
-    (@write $self:ident) => { $self.fence.check()?; };
-    (@flush $self:ident) => { $self.rows_written().await?; $self.fence.check()?; };
-    (@row $self:ident) => { let _row = $self.row(); $self.fence.check()?; };
+    (@read $self:ident) => { () };
+    (@write $self:ident) => { $self.enter(Call::Write).await? };
+    (@flush $self:ident) => { $self.enter(Call::Flush).await? };
+    (@row $self:ident) => { $self.enter(Call::Row).await? };
 }
 
-forward!(SignalStore {
-    write put_identity(address: &str, key: [u8; 32]) -> ();
-    flush put_identities_batch(identities: &[(Arc<str>, [u8; 32])]) -> ();
-    read load_identity(address: &str) -> Option<[u8; 32]>;
-    write delete_identity(address: &str) -> ();
-    read get_session(address: &str) -> Option<Bytes>;
-    flush put_session(address: &str, session: &[u8]) -> ();
-    flush put_sessions_batch(sessions: &[(Arc<str>, Bytes)]) -> ();
-    write delete_session(address: &str) -> ();
-    read has_session(address: &str) -> bool;
-    read has_signal_state_for_user(user: &str) -> bool;
-    write store_prekey(id: u32, record: &[u8], uploaded: bool) -> ();
-    write store_prekeys_batch(keys: &[(u32, Bytes)], uploaded: bool) -> ();
-    read load_prekey(id: u32) -> Option<Bytes>;
-    read load_prekeys_batch(ids: &[u32]) -> Vec<(u32, Bytes)>;
-    write mark_prekeys_uploaded(ids: &[u32]) -> ();
-    write remove_prekey(id: u32) -> ();
-    read get_max_prekey_id() -> u32;
-    write store_signed_prekey(id: u32, record: &[u8]) -> ();
-    read load_signed_prekey(id: u32) -> Option<Vec<u8>>;
-    read load_all_signed_prekeys() -> Vec<(u32, Vec<u8>)>;
-    write remove_signed_prekey(id: u32) -> ();
-    flush put_sender_key(address: &str, record: &[u8]) -> ();
-    flush put_sender_keys_batch(sender_keys: &[(Arc<str>, Bytes)]) -> ();
-    read get_sender_key(address: &str) -> Option<Vec<u8>>;
-    write delete_sender_key(address: &str) -> ();
-});
+/// Makes a gate a backend.
+macro_rules! backend {
+    ($type:ident) => {
+        forward!($type, SignalStore {
+            write put_identity(address: &str, key: [u8; 32]) -> ();
+            flush put_identities_batch(identities: &[(Arc<str>, [u8; 32])]) -> ();
+            read load_identity(address: &str) -> Option<[u8; 32]>;
+            write delete_identity(address: &str) -> ();
+            read get_session(address: &str) -> Option<Bytes>;
+            flush put_session(address: &str, session: &[u8]) -> ();
+            flush put_sessions_batch(sessions: &[(Arc<str>, Bytes)]) -> ();
+            write delete_session(address: &str) -> ();
+            read has_session(address: &str) -> bool;
+            read has_signal_state_for_user(user: &str) -> bool;
+            write store_prekey(id: u32, record: &[u8], uploaded: bool) -> ();
+            write store_prekeys_batch(keys: &[(u32, Bytes)], uploaded: bool) -> ();
+            read load_prekey(id: u32) -> Option<Bytes>;
+            read load_prekeys_batch(ids: &[u32]) -> Vec<(u32, Bytes)>;
+            write mark_prekeys_uploaded(ids: &[u32]) -> ();
+            write remove_prekey(id: u32) -> ();
+            read get_max_prekey_id() -> u32;
+            write store_signed_prekey(id: u32, record: &[u8]) -> ();
+            read load_signed_prekey(id: u32) -> Option<Vec<u8>>;
+            read load_all_signed_prekeys() -> Vec<(u32, Vec<u8>)>;
+            write remove_signed_prekey(id: u32) -> ();
+            flush put_sender_key(address: &str, record: &[u8]) -> ();
+            flush put_sender_keys_batch(sender_keys: &[(Arc<str>, Bytes)]) -> ();
+            read get_sender_key(address: &str) -> Option<Vec<u8>>;
+            write delete_sender_key(address: &str) -> ();
+        });
 
-forward!(AppSyncStore {
-    read get_sync_key(key_id: &[u8]) -> Option<AppStateSyncKey>;
-    write set_sync_key(key_id: &[u8], key: AppStateSyncKey) -> ();
-    read get_version(name: &str) -> HashState;
-    write set_version(name: &str, state: HashState) -> ();
-    write put_mutation_macs(name: &str, version: u64, mutations: &[AppStateMutationMAC]) -> ();
-    read get_mutation_mac(name: &str, index_mac: &[u8]) -> Option<Vec<u8>>;
-    read get_mutation_macs(name: &str, index_macs: &[[u8; 32]]) -> std::collections::HashMap<[u8; 32], Vec<u8>>;
-    write delete_mutation_macs(name: &str, index_macs: &[Vec<u8>]) -> ();
-    write clear_mutation_macs(name: &str) -> ();
-    read get_latest_sync_key_id() -> Option<Vec<u8>>;
-});
+        forward!($type, AppSyncStore {
+            read get_sync_key(key_id: &[u8]) -> Option<AppStateSyncKey>;
+            write set_sync_key(key_id: &[u8], key: AppStateSyncKey) -> ();
+            read get_version(name: &str) -> HashState;
+            write set_version(name: &str, state: HashState) -> ();
+            write put_mutation_macs(name: &str, version: u64, mutations: &[AppStateMutationMAC]) -> ();
+            read get_mutation_mac(name: &str, index_mac: &[u8]) -> Option<Vec<u8>>;
+            read get_mutation_macs(name: &str, index_macs: &[[u8; 32]]) -> std::collections::HashMap<[u8; 32], Vec<u8>>;
+            write delete_mutation_macs(name: &str, index_macs: &[Vec<u8>]) -> ();
+            write clear_mutation_macs(name: &str) -> ();
+            read get_latest_sync_key_id() -> Option<Vec<u8>>;
+        });
 
-forward!(ProtocolStore {
-    read get_sender_key_devices(group_jid: &str) -> Vec<(String, bool)>;
-    write set_sender_key_status(group_jid: &str, entries: &[(&str, bool)]) -> ();
-    write clear_sender_key_devices(group_jid: &str) -> ();
-    write delete_sender_key_device_rows(device_jids: &[&str]) -> ();
-    write clear_all_sender_key_devices() -> ();
-    read get_lid_mapping(lid: &str) -> Option<LidPnMappingEntry>;
-    read get_pn_mapping(phone: &str) -> Option<LidPnMappingEntry>;
-    write put_lid_mapping(entry: &LidPnMappingEntry) -> ();
-    write put_lid_mappings(entries: &[LidPnMappingEntry]) -> ();
-    read get_all_lid_mappings() -> Vec<LidPnMappingEntry>;
-    write save_base_key(address: &str, message_id: &str, base_key: &[u8]) -> ();
-    read has_same_base_key(address: &str, message_id: &str, current_base_key: &[u8]) -> bool;
-    write delete_base_key(address: &str, message_id: &str) -> ();
-    write update_device_list(record: DeviceListRecord) -> ();
-    write update_device_lists(records: Vec<DeviceListRecord>) -> ();
-    read get_devices(user: &str) -> Option<DeviceListRecord>;
-    write delete_devices(user: &str) -> ();
-    read get_group_metadata(group_jid: &str) -> Option<Vec<u8>>;
-    write put_group_metadata(group_jid: &str, blob: &[u8]) -> ();
-    write delete_group_metadata(group_jid: &str) -> ();
-    read get_tc_token(jid: &str) -> Option<TcTokenEntry>;
-    write put_tc_token(jid: &str, entry: &TcTokenEntry) -> ();
-    write delete_tc_token(jid: &str) -> ();
-    read get_all_tc_token_jids() -> Vec<String>;
-    write delete_expired_tc_tokens(token_cutoff: i64, sender_cutoff: i64) -> u32;
-    write touch_tc_token_sender_timestamp(jid: &str, sender_timestamp: i64) -> ();
-    write store_received_tc_token(jid: &str, token: &[u8], token_timestamp: i64) -> ();
-    write store_sent_message(chat_jid: &str, message_id: &str, payload: &[u8]) -> ();
-    write take_sent_message(chat_jid: &str, message_id: &str) -> Option<Vec<u8>>;
-    write delete_expired_sent_messages(cutoff_timestamp: i64) -> u32;
-    row store_pending_inbound(chat: &str, sender: &str, id: &str, message: &[u8]) -> ();
-    read get_pending_inbound(chat: &str, sender: &str, id: &str) -> Option<Vec<u8>>;
-    write delete_pending_inbound(chat: &str, sender: &str, id: &str) -> ();
-    write delete_expired_pending_inbound(cutoff_timestamp: i64) -> u32;
-    row store_pending_inbound_batch(rows: &[PendingInboundRow<'_>]) -> ();
-    write delete_pending_inbound_batch(keys: &[PendingInboundKey<'_>]) -> ();
-});
+        forward!($type, ProtocolStore {
+            read get_sender_key_devices(group_jid: &str) -> Vec<(String, bool)>;
+            write set_sender_key_status(group_jid: &str, entries: &[(&str, bool)]) -> ();
+            write clear_sender_key_devices(group_jid: &str) -> ();
+            write delete_sender_key_device_rows(device_jids: &[&str]) -> ();
+            write clear_all_sender_key_devices() -> ();
+            read get_lid_mapping(lid: &str) -> Option<LidPnMappingEntry>;
+            read get_pn_mapping(phone: &str) -> Option<LidPnMappingEntry>;
+            write put_lid_mapping(entry: &LidPnMappingEntry) -> ();
+            write put_lid_mappings(entries: &[LidPnMappingEntry]) -> ();
+            read get_all_lid_mappings() -> Vec<LidPnMappingEntry>;
+            write save_base_key(address: &str, message_id: &str, base_key: &[u8]) -> ();
+            read has_same_base_key(address: &str, message_id: &str, current_base_key: &[u8]) -> bool;
+            write delete_base_key(address: &str, message_id: &str) -> ();
+            write update_device_list(record: DeviceListRecord) -> ();
+            write update_device_lists(records: Vec<DeviceListRecord>) -> ();
+            read get_devices(user: &str) -> Option<DeviceListRecord>;
+            write delete_devices(user: &str) -> ();
+            read get_group_metadata(group_jid: &str) -> Option<Vec<u8>>;
+            write put_group_metadata(group_jid: &str, blob: &[u8]) -> ();
+            write delete_group_metadata(group_jid: &str) -> ();
+            read get_tc_token(jid: &str) -> Option<TcTokenEntry>;
+            write put_tc_token(jid: &str, entry: &TcTokenEntry) -> ();
+            write delete_tc_token(jid: &str) -> ();
+            read get_all_tc_token_jids() -> Vec<String>;
+            write delete_expired_tc_tokens(token_cutoff: i64, sender_cutoff: i64) -> u32;
+            write touch_tc_token_sender_timestamp(jid: &str, sender_timestamp: i64) -> ();
+            write store_received_tc_token(jid: &str, token: &[u8], token_timestamp: i64) -> ();
+            write store_sent_message(chat_jid: &str, message_id: &str, payload: &[u8]) -> ();
+            write take_sent_message(chat_jid: &str, message_id: &str) -> Option<Vec<u8>>;
+            write delete_expired_sent_messages(cutoff_timestamp: i64) -> u32;
+            row store_pending_inbound(chat: &str, sender: &str, id: &str, message: &[u8]) -> ();
+            read get_pending_inbound(chat: &str, sender: &str, id: &str) -> Option<Vec<u8>>;
+            write delete_pending_inbound(chat: &str, sender: &str, id: &str) -> ();
+            write delete_expired_pending_inbound(cutoff_timestamp: i64) -> u32;
+            row store_pending_inbound_batch(rows: &[PendingInboundRow<'_>]) -> ();
+            write delete_pending_inbound_batch(keys: &[PendingInboundKey<'_>]) -> ();
+        });
 
-forward!(DeviceStore {
-    write save(device: &Device) -> ();
-    read load() -> Option<Device>;
-    read exists() -> bool;
-    write create() -> i32;
-    write snapshot_db(name: &str, extra_content: Option<&[u8]>) -> ();
+        forward!($type, DeviceStore {
+            write save(device: &Device) -> ();
+            read load() -> Option<Device>;
+            read exists() -> bool;
+            write create() -> i32;
+            write snapshot_db(name: &str, extra_content: Option<&[u8]>) -> ();
+        }
+            async fn resource_report(&self) -> StorageResourceReport {
+                self.inner.resource_report().await
+            }
+        );
+
+        forward!($type, MsgSecretStore {
+            write put_msg_secret(chat: &str, sender: &str, msg_id: &str, secret: &[u8; MESSAGE_SECRET_SIZE]) -> ();
+            write put_msg_secrets(entries: Vec<MsgSecretEntry>) -> usize;
+            read get_msg_secret(chat: &str, sender: &str, msg_id: &str) -> Option<Vec<u8>>;
+            read get_msg_secret_with_ts(chat: &str, sender: &str, msg_id: &str) -> Option<(Vec<u8>, i64)>;
+            write delete_expired_msg_secrets(cutoff_timestamp: i64) -> u32;
+        });
+    };
 }
-    async fn resource_report(&self) -> StorageResourceReport {
-        self.inner.resource_report().await
-    }
-);
 
-forward!(MsgSecretStore {
-    write put_msg_secret(chat: &str, sender: &str, msg_id: &str, secret: &[u8; MESSAGE_SECRET_SIZE]) -> ();
-    write put_msg_secrets(entries: Vec<MsgSecretEntry>) -> usize;
-    read get_msg_secret(chat: &str, sender: &str, msg_id: &str) -> Option<Vec<u8>>;
-    read get_msg_secret_with_ts(chat: &str, sender: &str, msg_id: &str) -> Option<(Vec<u8>, i64)>;
-    write delete_expired_msg_secrets(cutoff_timestamp: i64) -> u32;
-});
+backend!(Fenced);
 
 #[cfg(test)]
-mod tests {
-    use std::time::Instant;
-
-    use whatsapp_rust::{store::error::StoreError, wacore::store::InMemoryBackend};
-
-    use super::*;
-
-    fn fenced(folder: &Path, epoch: u64) -> std::io::Result<Fenced> {
-        let fence = Fence::claim(folder.join("s.epoch"), epoch)?;
-        Ok(Fenced::new(Arc::new(InMemoryBackend::new()), fence))
-    }
-
-    #[tokio::test]
-    async fn an_older_epoch_can_neither_open_nor_write() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let first = fenced(folder.path(), 3).expect("nobody was here");
-        first.put_identity("a", [1; 32]).await.expect("its own epoch");
-        assert!(fenced(folder.path(), 2).is_err());
-        let _second = fenced(folder.path(), 4).expect("a later epoch");
-        let refused = first.put_identity("a", [2; 32]).await;
-        assert!(matches!(refused, Err(StoreError::Io(error)) if error.kind() == std::io::ErrorKind::PermissionDenied));
-        assert_eq!(first.load_identity("a").await.expect("reading stays"), Some([1; 32]));
-    }
-
-    #[tokio::test]
-    async fn a_flush_waits_for_rows_that_are_being_written() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let backend = Arc::new(fenced(folder.path(), 1).expect("nobody was here"));
-        let row = backend.row();
-        let (flushing, began) = (Arc::clone(&backend), Instant::now());
-        let flush = tokio::spawn(async move {
-            flushing.put_sessions_batch(&[("a".into(), Bytes::from_static(b"x"))]).await.expect("flushed");
-            Instant::now()
-        });
-        sleep(HEAD_START * 4).await;
-        assert_eq!(backend.get_session("a").await.expect("reading"), None, "it did not wait");
-        let released = Instant::now();
-        drop(row);
-        assert!(flush.await.expect("no panic") >= released && released > began);
-        assert!(backend.get_session("a").await.expect("reading").is_some());
-    }
-}
+mod tests;
