@@ -84,6 +84,7 @@ impl Load {
                     max_retries: 3,
                     rate_per_second: UNLIMITED,
                     in_flight: 8,
+                    event_types: vec![wahook::model::EventType::Message],
                     secrets: vec![SigningSecret::from_key(&[7; 32])],
                     metadata: Map::new(),
                     created_at: now,

@@ -21,6 +21,7 @@ mod messages;
 mod problem;
 pub mod qr;
 mod routes;
+mod send;
 mod server;
 mod sessions;
 mod state;

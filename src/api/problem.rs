@@ -27,6 +27,8 @@ pub(super) enum Code {
     Unlinkable,
     SessionLimit,
     MediaGone,
+    NotConnected,
+    KeyReused,
     TooLarge,
     NotJson,
     TooManyRequests,
@@ -54,9 +56,11 @@ impl Code {
             Self::Unlinkable => (StatusCode::CONFLICT, "no_code", "The session has no code to link it with now"),
             Self::SessionLimit => (StatusCode::CONFLICT, "session_limit", "The client has too many sessions"),
             Self::MediaGone => (StatusCode::BAD_GATEWAY, "media_gone", "WhatsApp did not give the file"),
+            Self::NotConnected => (StatusCode::CONFLICT, "not_connected", "The session cannot send now"),
+            Self::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "key_reused", "The idempotency key is taken"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The body is too large"),
             Self::NotJson => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", "The body must be application/json"),
-            Self::TooManyRequests => (StatusCode::TOO_MANY_REQUESTS, "too_many_requests", "Too many registrations"),
+            Self::TooManyRequests => (StatusCode::TOO_MANY_REQUESTS, "too_many_requests", "Too many requests"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong on our side"),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "A part of the system is down"),
             Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy", "Messages come in faster than they are delivered"),
@@ -114,6 +118,14 @@ impl Problem {
 
     pub(super) fn too_many(wait: Duration) -> Self {
         let detail = "the limit of registrations per minute is used up; see the retry-after header";
+        Self { retry_after: Some(wait), ..Self::new(Code::TooManyRequests, detail) }
+    }
+}
+
+impl Problem {
+    /// A session's pace is used up.
+    pub(super) fn too_fast(wait: Duration) -> Self {
+        let detail = "the session sends no more than whatsapp.sends_per_minute; see the retry-after header";
         Self { retry_after: Some(wait), ..Self::new(Code::TooManyRequests, detail) }
     }
 }
@@ -187,9 +199,9 @@ mod tests {
     #[test]
     fn every_code_stands_in_the_document_with_its_status() {
         use Code::{
-            Busy, Held, Internal, InvalidCursor, InvalidJson, InvalidRequest, MediaGone, MethodNotAllowed,
-            MissingScope, NoWebhook, NotFound, NotJson, SessionLimit, Timeout, TooLarge, TooManyRequests, Unauthorized,
-            Unavailable, Unlinkable,
+            Busy, Held, Internal, InvalidCursor, InvalidJson, InvalidRequest, KeyReused, MediaGone, MethodNotAllowed,
+            MissingScope, NoWebhook, NotConnected, NotFound, NotJson, SessionLimit, Timeout, TooLarge, TooManyRequests,
+            Unauthorized, Unavailable, Unlinkable,
         };
         let all = [
             InvalidRequest,
@@ -204,6 +216,8 @@ mod tests {
             Unlinkable,
             SessionLimit,
             MediaGone,
+            NotConnected,
+            KeyReused,
             TooLarge,
             NotJson,
             TooManyRequests,

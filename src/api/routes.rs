@@ -14,7 +14,7 @@ use super::{
     frame::frame,
     media, messages,
     problem::{Code, Problem},
-    sessions, webhooks,
+    send, sessions, webhooks,
 };
 use crate::model::Scope;
 
@@ -30,7 +30,9 @@ fn route(method: &'static str, path: &'static str, scope: Scope, handler: Method
 }
 
 fn table() -> Vec<Route> {
-    use Scope::{EventsRead, EventsWrite, MessagesWrite, SessionsRead, SessionsWrite, WebhooksRead, WebhooksWrite};
+    use Scope::{
+        EventsRead, EventsWrite, MessagesSend, MessagesWrite, SessionsRead, SessionsWrite, WebhooksRead, WebhooksWrite,
+    };
     use routing::{delete, get, patch, post};
     vec![
         route("POST", "/api/webhooks/register", WebhooksWrite, post(webhooks::register)),
@@ -45,6 +47,7 @@ fn table() -> Vec<Route> {
         route("POST", "/api/webhooks/events/{event_id}/retry", EventsWrite, post(events::retry)),
         route("GET", "/api/dead-letters", EventsRead, get(events::dead_letters)),
         route("POST", "/api/messages", MessagesWrite, post(messages::publish)),
+        route("POST", "/api/messages/send", MessagesSend, post(send::send)),
         route("GET", "/api/media/{media_id}", EventsRead, get(media::get)),
         route("POST", "/api/sessions", SessionsWrite, post(sessions::create)),
         route("GET", "/api/sessions", SessionsRead, get(sessions::list)),

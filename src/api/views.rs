@@ -4,7 +4,9 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::{
-    model::{Attempt, ClientId, DisabledReason, Event, Outcome, Webhook, WebhookId, WebhookState, WebhookStatus},
+    model::{
+        Attempt, ClientId, DisabledReason, Event, EventType, Outcome, Webhook, WebhookId, WebhookState, WebhookStatus,
+    },
     wire::Payload,
 };
 
@@ -30,6 +32,7 @@ pub(super) struct WebhookView {
     max_retries: u16,
     rate_per_second: u32,
     in_flight: u32,
+    event_types: Vec<EventType>,
     signing_secret_hint: Option<String>,
     /// Shown only when it was just made.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,6 +62,7 @@ impl WebhookView {
             max_retries: webhook.max_retries,
             rate_per_second: webhook.rate_per_second,
             in_flight: webhook.in_flight,
+            event_types: webhook.event_types.clone(),
             signing_secret_hint: webhook.secrets.first().map(|secret| secret.hint()),
             signing_secret: None,
             last_error: state.last_error,

@@ -15,7 +15,9 @@ use super::{
     views::{Page, WebhookView},
 };
 use crate::{
-    model::{ClientId, Delivery, EventId, Kind, Message, Phone, SigningSecret, Timestamp, Webhook, WebhookId},
+    model::{
+        ClientId, Delivery, EventId, EventType, Kind, Message, Phone, SigningSecret, Timestamp, Webhook, WebhookId,
+    },
     policy::address::check_url,
     wire::webhook_body,
 };
@@ -37,6 +39,7 @@ pub(super) struct Change {
     max_retries: Option<u16>,
     rate_per_second: Option<u32>,
     in_flight: Option<u32>,
+    event_types: Option<Vec<EventType>>,
     metadata: Option<Map<String, Value>>,
 }
 
@@ -50,6 +53,7 @@ pub(super) struct Registration {
     max_retries: Option<u16>,
     rate_per_second: Option<u32>,
     in_flight: Option<u32>,
+    event_types: Option<Vec<EventType>>,
     metadata: Option<Map<String, Value>>,
 }
 
@@ -81,6 +85,9 @@ impl Change {
         if self.in_flight.is_some_and(|number| !(1..=IN_FLIGHT_MAX).contains(&number)) {
             wrong("/in_flight", format!("is from 1 to {IN_FLIGHT_MAX}"));
         }
+        if self.event_types.as_ref().is_some_and(Vec::is_empty) {
+            wrong("/event_types", "names at least one of message and receipt".to_owned());
+        }
         let metadata_bytes = self.metadata.as_ref().map_or(0, |map| json!(map).to_string().len());
         if metadata_bytes > METADATA_BYTES_MAX {
             wrong("/metadata", format!("has at most {METADATA_BYTES_MAX} bytes as JSON"));
@@ -102,6 +109,11 @@ impl Change {
         webhook.max_retries = self.max_retries.unwrap_or(webhook.max_retries);
         webhook.rate_per_second = self.rate_per_second.unwrap_or(webhook.rate_per_second);
         webhook.in_flight = self.in_flight.unwrap_or(webhook.in_flight);
+        if let Some(event_types) = &self.event_types {
+            webhook.event_types.clone_from(event_types);
+            webhook.event_types.sort_unstable();
+            webhook.event_types.dedup();
+        }
         if let Some(metadata) = &self.metadata {
             webhook.metadata.clone_from(metadata);
         }
@@ -129,12 +141,13 @@ pub(super) async fn register(
         max_retries,
         rate_per_second,
         in_flight,
+        event_types,
         metadata,
     } = registration;
     // Registering again is how a stopped webhook is taken up again, unless told otherwise.
     let is_active = Some(is_active.unwrap_or(true));
-    let change =
-        Change { webhook_url: Some(webhook_url), is_active, max_retries, rate_per_second, in_flight, metadata };
+    let webhook_url = Some(webhook_url);
+    let change = Change { webhook_url, is_active, max_retries, rate_per_second, in_flight, event_types, metadata };
     let mut errors = change.errors(&state);
     if client_id.is_some_and(|id| id != client.get()) {
         let detail = "is not the client of this token; leave it out".to_owned();
@@ -175,6 +188,7 @@ fn fresh(state: &State, id: WebhookId, client_id: ClientId, phone: &Phone, secre
         max_retries: state.deliver.max_retries,
         rate_per_second: state.deliver.rate_per_second,
         in_flight: state.deliver.in_flight,
+        event_types: vec![EventType::Message],
         secrets: vec![secret.clone()],
         metadata: Map::new(),
         created_at: now(),

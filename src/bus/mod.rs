@@ -7,6 +7,7 @@
 //! - [`Registry`]: webhooks, tokens and shared keys in key-value buckets. Changes are compare-and-set; reads come
 //!   from a cache that a watch keeps, and a miss is never believed without asking the server.
 //! - [`SessionChanges`]: WhatsApp sessions as their clients want them, one change after the other.
+//! - [`SendRequests`]: what a session is asked to send.
 //! - [`Lease`]: the right to be the only one who runs something, for as long as it is renewed.
 //! - [`Change`] and [`Difference`]: the streams and consumers as `nats/` declares them, applied or compared.
 //!
@@ -21,6 +22,7 @@ mod lease;
 mod publish;
 mod pull;
 mod registry;
+mod send;
 mod sessions;
 mod tokens;
 
@@ -31,4 +33,5 @@ pub use lease::{LEASE_TTL, Lease};
 pub use publish::Published;
 pub use pull::{Incoming, Pull, Work};
 pub use registry::Registry;
+pub use send::{SendReply, SendRequests};
 pub use sessions::SessionChanges;

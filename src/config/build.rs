@@ -136,6 +136,7 @@ fn whatsapp(r: &mut Reader<'_>) -> WhatsApp {
         device_name: r.parsed("whatsapp.device_name", "a name of 1 to 40 characters", name).unwrap_or_default(),
         connects_per_second: r.integer("whatsapp.connects_per_second", 1, 1000),
         publish_patience: r.duration("whatsapp.publish_patience", "1s", "5m"),
+        sends_per_minute: r.integer("whatsapp.sends_per_minute", 1, 6000),
         media_host: r.parsed("whatsapp.media_host", "a host, with or without a port", host).unwrap_or_default(),
         root_ca_file: r.optional("whatsapp.root_ca_file"),
     }

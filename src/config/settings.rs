@@ -113,6 +113,7 @@ pub struct WhatsApp {
     pub device_name: String,
     pub connects_per_second: u32,
     pub publish_patience: Duration,
+    pub sends_per_minute: u32,
     pub media_host: String,
     pub root_ca_file: Option<PathBuf>,
 }

@@ -68,6 +68,9 @@ impl Engine {
                 return Ok(Settle::Ack);
             }
         };
+        if !webhook.wants(&delivery.kind) {
+            return Ok(Settle::Ack);
+        }
         if !webhook.takes_deliveries() {
             return self.hold(delivery).await;
         }

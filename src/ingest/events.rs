@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use whatsapp_rust::{
+    Jid,
     types::events::{Event, EventHandler, EventInterest, EventKind, MessageBatch},
+    types::presence::ReceiptType,
     wacore::types::events::ConnectFailureReason,
 };
 
@@ -42,6 +44,8 @@ impl EventHandler for Forward {
             EventKind::TemporaryBan,
             EventKind::ConnectFailure,
             EventKind::Messages,
+            EventKind::Receipt,
+            EventKind::ServerAck,
         ])
     }
 }
@@ -58,9 +62,22 @@ pub(super) enum Meaning {
     Paired(Option<Phone>),
     /// In this state now, for this reason.
     State(SessionState, Option<String>),
+    /// What became of messages that the account sent.
+    Receipt(Receipt),
     /// Messages that went past the hook: published now, at most once.
     Unhooked(MessageBatch),
     Nothing,
+}
+
+/// What became of messages that the account sent.
+pub(super) struct Receipt {
+    pub(super) message_ids: Vec<String>,
+    /// `server`, `delivered`, `read`, `played` or `failed`.
+    pub(super) status: &'static str,
+    /// Who tells; the server itself has none.
+    pub(super) from: Option<Jid>,
+    pub(super) chat: Option<Jid>,
+    pub(super) at_millis: i64,
 }
 
 pub(super) fn meaning(event: &Event) -> Meaning {
@@ -95,6 +112,28 @@ pub(super) fn meaning(event: &Event) -> Meaning {
         }
         Event::ConnectFailure(failure) => {
             state(LoggedOut, &format!("WhatsApp refused the session: {:?}", failure.reason))
+        }
+        Event::ServerAck(ack) if ack.class.as_deref() == Some("message") => Meaning::Receipt(Receipt {
+            message_ids: vec![ack.id.clone()],
+            status: if ack.error.is_some() { "failed" } else { "server" },
+            from: None,
+            chat: ack.from.clone(),
+            at_millis: ack.timestamp.map_or(0, |at| at.timestamp_millis()),
+        }),
+        Event::Receipt(receipt) if !receipt.source.is_from_me => {
+            let status = match receipt.r#type {
+                ReceiptType::Delivered => "delivered",
+                ReceiptType::Read => "read",
+                ReceiptType::Played => "played",
+                _ => return Meaning::Nothing,
+            };
+            Meaning::Receipt(Receipt {
+                message_ids: receipt.message_ids.iter().map(ToString::to_string).collect(),
+                status,
+                from: Some(receipt.source.sender.clone()),
+                chat: Some(receipt.source.chat.clone()),
+                at_millis: receipt.timestamp.timestamp_millis(),
+            })
         }
         Event::Messages(batch) if !batch.hook_committed => Meaning::Unhooked(batch.clone()),
         _ => Meaning::Nothing,

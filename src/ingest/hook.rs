@@ -22,10 +22,10 @@ use whatsapp_rust::{
     wacore_binary::JidExt,
 };
 
-use super::content;
+use super::{content, events::Receipt};
 use crate::{
     bus::{self, Bus},
-    model::{Message, MessageId, Phone, Session, Timestamp},
+    model::{Kind, Message, MessageId, Phone, Session, Timestamp},
     telemetry, wire,
 };
 
@@ -132,6 +132,44 @@ impl Publisher {
             metadata,
         };
         Some((message, dedupe_id))
+    }
+
+    /// Publishes what became of messages, if the number's webhook asks for it. WhatsApp does not hand receipts out twice:
+    /// what cannot be published now is lost.
+    pub(super) async fn publish_receipt(&self, client: &Client, receipt: &Receipt) -> anyhow::Result<()> {
+        let Some(phone) = self.own_phone(client) else { return Ok(()) };
+        let webhook = self.bus.registry().find(self.session.client_id, &phone).await?;
+        if !webhook.is_some_and(|webhook| webhook.wants(&Kind::Receipt)) {
+            return Ok(());
+        }
+        let named = async |jid: &Option<Jid>| match jid {
+            Some(jid) => name(client, jid, None).await,
+            None => String::new(),
+        };
+        let (from, chat) = (named(&receipt.from).await, named(&receipt.chat).await);
+        let from = if from.is_empty() { chat.clone() } else { from };
+        for id in &receipt.message_ids {
+            let Ok(message_id) = id.parse::<MessageId>() else { continue };
+            let parts = [phone.as_str(), "receipt", &chat, &from, id, receipt.status];
+            let dedupe_id = wire::dedupe_id(&parts);
+            let mut metadata = Map::new();
+            metadata.insert("chat".to_owned(), chat.clone().into());
+            let message = Message {
+                client_id: self.session.client_id,
+                phone: phone.clone(),
+                message_id,
+                // Two receipts of one message are two events: the status tells their ids apart.
+                chat: format!("{chat}#{}", receipt.status),
+                from: from.clone(),
+                to: phone.as_str().to_owned(),
+                timestamp: Timestamp::from_millis(receipt.at_millis),
+                kind: Kind::Receipt,
+                content: receipt.status.to_owned(),
+                metadata,
+            };
+            self.publish(&message, &dedupe_id).await?;
+        }
+        Ok(())
     }
 
     fn own_phone(&self, client: &Client) -> Option<Phone> {

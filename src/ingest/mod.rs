@@ -17,6 +17,7 @@ mod events;
 mod hook;
 mod manager;
 mod media;
+mod send;
 mod session;
 mod status;
 

@@ -10,7 +10,8 @@ use std::{
 use anyhow::Context as _;
 use tokio::{
     sync::{Notify, mpsc, watch},
-    time::{interval, timeout},
+    task::JoinSet,
+    time::{Instant, interval, sleep_until, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use whatsapp_rust::{
@@ -28,17 +29,20 @@ use super::{
     backend::{Fence, Fenced},
     events::{Forward, Meaning, QUEUE, meaning},
     hook::Publisher,
+    send::{Pace, send},
     status::Board,
 };
 use crate::{
     bus::{LEASE_TTL, Lease},
-    model::{Pairing, PairingMethod, Session, SessionState, Timestamp},
+    model::{Pairing, PairingMethod, SendOutcome, Session, SessionState, Timestamp},
 };
 
 /// How often the status is written, when it changed.
 const STATUS_EVERY: Duration = Duration::from_millis(500);
 /// Disconnecting flushes keys: the client takes up to 10 s.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(12);
+/// Handing one message to WhatsApp, keys of a new contact included.
+const SEND_PATIENCE: Duration = Duration::from_secs(6);
 /// Telling WhatsApp that the device is gone.
 const LOGOUT_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -121,6 +125,10 @@ impl Running {
         let publisher = self.publisher(session);
         let bot = self.bot(session, board, publisher.clone(), Forward(sender)).await?;
         let handle = bot.spawn();
+        let mut sends = self.context.bus.serve_sends(session.client_id, session.id).await?;
+        let mut pace = Pace::new(self.context.settings.sends_per_minute, Instant::now());
+        // Aborted with the session.
+        let mut sending = JoinSet::new();
         let mut ticks = interval(STATUS_EVERY);
         let ended = loop {
             tokio::select! {
@@ -144,6 +152,24 @@ impl Running {
                         break ended;
                     }
                 }
+                Some((outgoing, reply)) = sends.next() => match pace.take(Instant::now()) {
+                    Ok(at) => {
+                        let client = handle.client();
+                        sending.spawn(async move {
+                            sleep_until(at).await;
+                            let sent = timeout(SEND_PATIENCE, send(&client, &outgoing)).await;
+                            // Without an answer whoever asked learns that it is not known.
+                            if let Ok(outcome) = sent {
+                                reply.answer(&outcome).await;
+                            }
+                        });
+                    }
+                    Err(wait) => {
+                        let retry_after_seconds = wait.as_secs() + 1;
+                        reply.answer(&SendOutcome::TooFast { retry_after_seconds }).await;
+                    }
+                },
+                Some(_) = sending.join_next() => {}
                 _ = ticks.tick() => {
                     let last = publisher.last_message.load(Ordering::Relaxed);
                     board.set_last_message(Timestamp::from_millis(last));
@@ -251,6 +277,13 @@ impl Running {
                 let published = timeout(publisher.patience, publisher.publish_all(&client, &batch.messages)).await;
                 if !matches!(published, Ok(Ok(()))) {
                     tracing::error!(session.id = %session.id, "messages outside the hook could not be published");
+                }
+            }
+            Meaning::Receipt(receipt) => {
+                let client = handle.client();
+                let published = timeout(publisher.patience, publisher.publish_receipt(&client, &receipt)).await;
+                if !matches!(published, Ok(Ok(()))) {
+                    tracing::error!(session.id = %session.id, "a receipt could not be published");
                 }
             }
             Meaning::Pairing { .. } | Meaning::Nothing => {}

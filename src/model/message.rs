@@ -26,6 +26,8 @@ pub enum Kind {
     Revoke,
     ButtonReply,
     ListReply,
+    /// What became of a message that the account sent; only for webhooks that ask for it.
+    Receipt,
     /// Sent by `POST /api/webhooks/{id}/test`.
     Test,
     /// Anything that has no name here yet.
@@ -51,6 +53,7 @@ impl Kind {
             Self::Revoke => "revoke",
             Self::ButtonReply => "button_reply",
             Self::ListReply => "list_reply",
+            Self::Receipt => "receipt",
             Self::Test => "test",
             Self::Unknown => "unknown",
         }

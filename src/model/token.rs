@@ -25,6 +25,9 @@ pub enum Scope {
     /// Publish messages from another gateway.
     #[serde(rename = "messages:write")]
     MessagesWrite,
+    /// Send messages through WhatsApp sessions.
+    #[serde(rename = "messages:send")]
+    MessagesSend,
     /// See WhatsApp sessions.
     #[serde(rename = "sessions:read")]
     SessionsRead,
@@ -35,12 +38,13 @@ pub enum Scope {
 
 impl Scope {
     /// Every scope there is.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::WebhooksRead,
         Self::WebhooksWrite,
         Self::EventsRead,
         Self::EventsWrite,
         Self::MessagesWrite,
+        Self::MessagesSend,
         Self::SessionsRead,
         Self::SessionsWrite,
     ];
@@ -53,6 +57,7 @@ impl Scope {
             Self::EventsRead => "events:read",
             Self::EventsWrite => "events:write",
             Self::MessagesWrite => "messages:write",
+            Self::MessagesSend => "messages:send",
             Self::SessionsRead => "sessions:read",
             Self::SessionsWrite => "sessions:write",
         }
@@ -69,8 +74,8 @@ impl FromStr for Scope {
     type Err = InvalidId;
     fn from_str(text: &str) -> Result<Self, InvalidId> {
         Self::ALL.into_iter().find(|scope| scope.as_str() == text).ok_or(InvalidId(
-            "a scope is webhooks:read, webhooks:write, events:read, events:write, messages:write, sessions:read or \
-                 sessions:write",
+            "a scope is webhooks:read, webhooks:write, events:read, events:write, messages:write, messages:send, \
+                 sessions:read or sessions:write",
         ))
     }
 }

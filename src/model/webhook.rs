@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{ClientId, Phone, SigningSecret, Timestamp, WebhookId};
+use super::{ClientId, Kind, Phone, SigningSecret, Timestamp, WebhookId};
 
 /// Why deliveries to a webhook were stopped without its owner's asking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +13,16 @@ pub enum DisabledReason {
     Gone,
     /// It failed for days without one success.
     Failing,
+}
+
+/// What a webhook can ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventType {
+    /// Messages that came in.
+    Message,
+    /// What became of messages that were sent.
+    Receipt,
 }
 
 /// How a webhook stands, for its owner.
@@ -50,6 +60,9 @@ pub struct Webhook {
     pub rate_per_second: u32,
     /// Requests under way at once.
     pub in_flight: u32,
+    /// What it gets.
+    #[serde(default = "messages_only")]
+    pub event_types: Vec<EventType>,
     /// The current secret first, then older ones that still sign.
     pub secrets: Vec<SigningSecret>,
     /// The owner's own notes; never sent to the endpoint.
@@ -60,7 +73,23 @@ pub struct Webhook {
     pub updated_at: Timestamp,
 }
 
+/// What webhooks get that do not ask for anything else.
+fn messages_only() -> Vec<EventType> {
+    vec![EventType::Message]
+}
+
 impl Webhook {
+    /// Whether it asks for what this kind is.
+    pub fn wants(&self, kind: &Kind) -> bool {
+        let needed = match kind {
+            Kind::Receipt => EventType::Receipt,
+            // A test shows that the endpoint can be reached, whatever it asks for.
+            Kind::Test => return true,
+            _ => EventType::Message,
+        };
+        self.event_types.contains(&needed)
+    }
+
     /// Whether deliveries go out now.
     pub fn takes_deliveries(&self) -> bool {
         self.is_active && self.disabled.is_none()

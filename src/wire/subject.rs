@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::model::{ClientId, EventId, Message, Phone};
+use crate::model::{ClientId, EventId, Message, Phone, SessionId};
 
 /// How many partitions there are. Changing it moves clients between partitions: drain first.
 pub const PARTITIONS: u16 = 16;
@@ -41,6 +41,11 @@ pub fn hold(client: ClientId, phone: &Phone) -> String {
 /// Where what was given up lies.
 pub fn dead_letter(client: ClientId, phone: &Phone) -> String {
     format!("wa.dlq.{client}.{}", phone.as_str())
+}
+
+/// Where the node that runs a session takes requests to send.
+pub fn send(client: ClientId, session: SessionId) -> String {
+    format!("wa.send.{client}.{session}")
 }
 
 /// Where the results of a partition go.

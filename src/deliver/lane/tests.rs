@@ -31,6 +31,7 @@ fn lane(rate_per_second: u32, in_flight: u32) -> Lane {
         max_retries: 3,
         rate_per_second,
         in_flight,
+        event_types: vec![crate::model::EventType::Message],
         secrets: Vec::new(),
         metadata: Map::new(),
         created_at: Timestamp::EPOCH,

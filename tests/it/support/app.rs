@@ -125,6 +125,13 @@ impl App {
         self.ready().await;
     }
 
+    /// Resident memory of the process.
+    pub(crate) fn rss_bytes(&self) -> u64 {
+        let pid = self.process.id().expect("the process runs");
+        let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).expect("it runs");
+        statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).expect("pages") * 4096
+    }
+
     /// SIGTERM; the exit code.
     pub(crate) async fn terminate(&mut self) -> Option<i32> {
         let pid = self.process.id().expect("the process runs");

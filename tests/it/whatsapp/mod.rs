@@ -3,6 +3,7 @@
 mod kinds;
 mod lifecycle;
 mod safety;
+mod sending;
 
 use std::time::Duration;
 

@@ -1,6 +1,9 @@
 //! Nothing is acknowledged to WhatsApp before the stream has it, whatever dies.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use serde_json::json;
 use whatsapp_sim::{Server, content};
@@ -17,18 +20,23 @@ async fn nothing_is_acknowledged_while_nats_is_down() {
     receiver.wait_for(1).await;
     linked.device.wait_idle(SOON).await.expect("acknowledged");
     linked.app.nats.stop().await;
-    let mut sent = Vec::new();
-    for number in 0..20 {
-        sent.push(alice.send(&linked.device, content::text(&format!("down {number}"))).await.expect("sent"));
+    let (memory, mut sent) = (linked.app.rss_bytes(), Vec::new());
+    let down_since = Instant::now();
+    while down_since.elapsed() < Duration::from_secs(30) {
+        let text = format!("down {}", sent.len());
+        sent.push(alice.send(&linked.device, content::text(&text)).await.expect("sent"));
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    linked.device.wait_offline(Duration::from_secs(30)).await.expect("the session goes offline");
+    linked.device.wait_offline(SOON).await.expect("the session went offline");
     assert_eq!(linked.device.pending(), sent, "WhatsApp keeps them all");
+    let grown = linked.app.rss_bytes().saturating_sub(memory);
+    assert!(grown < 16 * 1024 * 1024, "{grown} bytes more");
     linked.app.nats.start_again().await;
     linked.device.wait_idle(Duration::from_secs(60)).await.expect("back by itself");
-    receiver.wait_for(21).await;
+    receiver.wait_for(sent.len() + 1).await;
     when(&linked.client, &linked.session, "connected").await;
     let ids: BTreeSet<_> = receiver.received().iter().map(|one| one.header("webhook-id").to_owned()).collect();
-    assert_eq!((ids.len(), receiver.received().len()), (21, 21), "each once");
+    assert_eq!((ids.len(), receiver.received().len()), (sent.len() + 1, sent.len() + 1), "each once");
 }
 
 #[tokio::test(flavor = "multi_thread")]

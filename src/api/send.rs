@@ -1,0 +1,145 @@
+//! Sending a text through a session.
+
+use std::time::Duration;
+
+use axum::{
+    Json,
+    extract::State as Extract,
+    http::{HeaderMap, StatusCode},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    State,
+    auth::Caller,
+    extract::Body,
+    problem::{Code, FieldError, Problem},
+};
+use crate::{
+    model::{ClientId, MessageId, Outgoing, Phone, Quoted, SendOutcome, SessionId},
+    wire::dedupe_id,
+};
+
+/// How long WhatsApp's acceptance is waited for; below `api.request_timeout`.
+const PATIENCE: Duration = Duration::from_secs(9);
+const TEXT_CHARS_MAX: usize = 4096;
+const KEY_CHARS_MAX: usize = 128;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Send {
+    session_id: Option<String>,
+    phone_number: Option<String>,
+    to: String,
+    text: String,
+    reply_to: Option<Reply>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reply {
+    message_id: String,
+    from: String,
+}
+
+/// `POST /api/messages/send`: answered once WhatsApp's client has handed it over; receipts tell what became of it.
+pub(super) async fn send(
+    Extract(state): Extract<State>,
+    Caller(client): Caller,
+    headers: HeaderMap,
+    Body(wanted): Body<Send>,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    check(&wanted)?;
+    let session = session(&state, client, &wanted).await?;
+    let message_id = message_id(&state, client, session, &headers, &wanted).await?;
+    let reply_to = wanted.reply_to.map(|reply| Quoted { message_id: reply.message_id, from: reply.from });
+    let outgoing = Outgoing { message_id: message_id.clone(), to: wanted.to, text: wanted.text, reply_to };
+    let answer = |status| Json(json!({"message_id": message_id.as_str(), "session_id": session, "status": status}));
+    match state.bus.send(client, session, &outgoing, PATIENCE).await? {
+        Some(SendOutcome::Sent) => Ok((StatusCode::ACCEPTED, answer("sent"))),
+        Some(SendOutcome::NotConnected) => {
+            Err(Problem::new(Code::NotConnected, "the session is not connected now; see its state"))
+        }
+        Some(SendOutcome::TooFast { retry_after_seconds }) => {
+            Err(Problem::too_fast(Duration::from_secs(retry_after_seconds)))
+        }
+        Some(SendOutcome::Refused) => Err(Problem::field("/to", "WhatsApp takes no message to this number or group")),
+        None => Ok((StatusCode::ACCEPTED, answer("unknown"))),
+    }
+}
+
+fn check(wanted: &Send) -> Result<(), Problem> {
+    let mut errors = Vec::new();
+    let mut wrong = |pointer: &'static str, detail: &str| {
+        errors.push(FieldError { pointer: pointer.into(), detail: detail.to_owned() });
+    };
+    let group = wanted
+        .to
+        .strip_suffix("@g.us")
+        .is_some_and(|id| (5..=40).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-'));
+    if !group && wanted.to.parse::<Phone>().is_err() {
+        wrong("/to", "is a phone number of digits alone, or a group's id as webhooks show it, …@g.us");
+    }
+    if !(1..=TEXT_CHARS_MAX).contains(&wanted.text.chars().count()) {
+        wrong("/text", "has 1 to 4096 characters");
+    }
+    if let Some(reply) = &wanted.reply_to {
+        if reply.message_id.parse::<MessageId>().is_err() {
+            wrong("/reply_to/message_id", "is the message_id of a webhook");
+        }
+        if reply.from.parse::<Phone>().is_err() {
+            wrong("/reply_to/from", "is the phone number of whoever wrote the message");
+        }
+    }
+    if wanted.session_id.is_some() == wanted.phone_number.is_some() {
+        wrong("/session_id", "give either session_id or phone_number");
+    }
+    if errors.is_empty() { Ok(()) } else { Err(Problem::fields(errors)) }
+}
+
+async fn session(state: &State, client: ClientId, wanted: &Send) -> Result<SessionId, Problem> {
+    let registry = state.bus.registry();
+    if let Some(text) = &wanted.session_id {
+        let id: SessionId = text.parse().map_err(|_| Problem::not_found())?;
+        return Ok(registry.session(client, id).await?.ok_or_else(Problem::not_found)?.id);
+    }
+    let number = wanted.phone_number.as_deref().unwrap_or_default();
+    let phone: Phone =
+        number.parse().map_err(|error: crate::model::InvalidId| Problem::field("/phone_number", error.to_string()))?;
+    for session in registry.sessions(client).await? {
+        let status = registry.session_status(client, session.id).await?;
+        if status.is_some_and(|status| status.phone.as_ref() == Some(&phone)) {
+            return Ok(session.id);
+        }
+    }
+    Err(Problem::not_found())
+}
+
+/// The same key gives the same id: WhatsApp shows a message that is sent again under its id once.
+async fn message_id(
+    state: &State,
+    client: ClientId,
+    session: SessionId,
+    headers: &HeaderMap,
+    wanted: &Send,
+) -> Result<MessageId, Problem> {
+    let text = match headers.get("idempotency-key") {
+        None => format!("3EB0{:018X}", rand::random::<u128>() >> 56),
+        Some(key) => {
+            let valid = key.to_str().ok().filter(|key| (1..=KEY_CHARS_MAX).contains(&key.len()));
+            let key = valid.ok_or_else(|| {
+                Problem::field("?idempotency-key", format!("has 1 to {KEY_CHARS_MAX} printable ASCII characters"))
+            })?;
+            let (client, session) = (client.to_string(), session.to_string());
+            let name = dedupe_id(&["send", &client, &session, key]);
+            let reply = wanted.reply_to.as_ref().map_or("", |reply| reply.message_id.as_str());
+            let content = dedupe_id(&[&wanted.to, &wanted.text, reply]);
+            if state.bus.claim_send(&name, &content).await?.is_some_and(|known| known != content) {
+                return Err(Problem::new(Code::KeyReused, "this key was used for another message within the last day"));
+            }
+            format!("3EB0{}", name[..18].to_uppercase())
+        }
+    };
+    text.parse().map_err(|_| Problem::not_found())
+}

@@ -1,0 +1,102 @@
+//! Asking the node that runs a session to send something.
+//!
+//! A plain request, not a stream: whoever asks wants to know now, and a message that waits for hours in a queue is one
+//! that nobody wants sent any more.
+
+use std::time::Duration;
+
+use async_nats::{RequestErrorKind, Subscriber, jetstream::kv};
+use futures_util::StreamExt;
+use tokio::time::timeout;
+
+use super::{Bus, Error};
+use crate::{
+    model::{ClientId, Outgoing, SendOutcome, SessionId},
+    wire::subject,
+};
+
+const SENDS: &str = "wa_sends";
+
+/// Requests to send through one session.
+pub struct SendRequests {
+    bus: Bus,
+    requests: Subscriber,
+}
+
+/// Where the answer goes.
+pub struct SendReply {
+    bus: Bus,
+    inbox: async_nats::Subject,
+}
+
+impl SendRequests {
+    /// The next one; `None` when the connection is closed for good.
+    pub async fn next(&mut self) -> Option<(Outgoing, SendReply)> {
+        loop {
+            let request = self.requests.next().await?;
+            let (Some(inbox), Ok(outgoing)) = (request.reply, serde_json::from_slice(&request.payload)) else {
+                tracing::error!("skipping a request to send that cannot be read");
+                continue;
+            };
+            return Some((outgoing, SendReply { bus: self.bus.clone(), inbox }));
+        }
+    }
+}
+
+impl SendReply {
+    /// Tells whoever asked.
+    pub async fn answer(self, outcome: &SendOutcome) {
+        let bytes = serde_json::to_vec(outcome).expect("plain values have a JSON form");
+        // Whoever asked finds out by the deadline.
+        let _ = self.bus.client.publish(self.inbox, bytes.into()).await;
+    }
+}
+
+impl Bus {
+    /// Sends through a session; `None` when it is not known whether it was sent.
+    ///
+    /// # Errors
+    /// When the bus does not answer.
+    pub async fn send(
+        &self,
+        client: ClientId,
+        session: SessionId,
+        outgoing: &Outgoing,
+        patience: Duration,
+    ) -> Result<Option<SendOutcome>, Error> {
+        let bytes = serde_json::to_vec(outgoing).map_err(Error::api)?;
+        let request = async_nats::Request::new().payload(bytes.into()).timeout(Some(patience));
+        match self.client.send_request(subject::send(client, session), request).await {
+            Ok(answer) => serde_json::from_slice(&answer.payload).map(Some).map_err(Error::api),
+            Err(error) if error.kind() == RequestErrorKind::NoResponders => Ok(Some(SendOutcome::NotConnected)),
+            Err(error) if error.kind() == RequestErrorKind::TimedOut => Ok(None),
+            Err(error) => Err(Error::api(error)),
+        }
+    }
+
+    /// Takes the requests of a session that this node runs.
+    ///
+    /// # Errors
+    /// When the bus does not answer.
+    pub async fn serve_sends(&self, client: ClientId, session: SessionId) -> Result<SendRequests, Error> {
+        let requests = self.client.subscribe(subject::send(client, session)).await.map_err(Error::api)?;
+        Ok(SendRequests { bus: self.clone(), requests })
+    }
+
+    /// Notes what an idempotency key was used for; gives back what it was used for before. Forgotten after a day.
+    ///
+    /// # Errors
+    /// When the bus does not answer.
+    pub async fn claim_send(&self, key: &str, content_hash: &str) -> Result<Option<String>, Error> {
+        let bucket = self.registry().bucket(SENDS).await?;
+        match timeout(self.settings.publish_deadline, bucket.create(key, content_hash.to_owned().into())).await {
+            Ok(Ok(_)) => Ok(None),
+            Ok(Err(error)) if error.kind() == kv::CreateErrorKind::AlreadyExists => {
+                let known = bucket.get(key).await.map_err(Error::api)?;
+                Ok(known.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+            }
+            Ok(Err(error)) => Err(Error::api(error)),
+            Err(_) => Err(Error::Api("no answer in time".to_owned())),
+        }
+    }
+}

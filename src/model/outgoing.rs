@@ -1,0 +1,44 @@
+//! Messages on their way out to WhatsApp.
+
+use serde::{Deserialize, Serialize};
+
+use super::MessageId;
+
+/// A text that a session is to send.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outgoing {
+    /// Its id at WhatsApp. Sent twice under the same id, its receiver sees it once.
+    pub message_id: MessageId,
+    /// A phone number, or a group's id.
+    pub to: String,
+    /// What it says.
+    pub text: String,
+    /// The message that it answers.
+    pub reply_to: Option<Quoted>,
+}
+
+/// A message that is quoted.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quoted {
+    /// Its id.
+    pub message_id: String,
+    /// The number of whoever wrote it.
+    pub from: String,
+}
+
+/// What became of an [`Outgoing`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SendOutcome {
+    /// Handed to WhatsApp.
+    Sent,
+    /// No node runs the session, or it is not connected.
+    NotConnected,
+    /// Faster than the session may send; nothing was sent.
+    TooFast {
+        /// When there is room again.
+        retry_after_seconds: u64,
+    },
+    /// WhatsApp or its client refused it.
+    Refused,
+}

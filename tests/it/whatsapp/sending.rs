@@ -1,0 +1,96 @@
+//! Sending through a session, and what becomes of it.
+
+use std::collections::BTreeSet;
+
+use reqwest::header::HeaderMap;
+use serde_json::{Value, json};
+use whatsapp_rust::prelude::MessageExt;
+
+use super::{Linked, PHONE, SOON};
+use crate::support::{app::http_client, receiver::Receiver};
+
+const BOB: &str = "4915200000009";
+
+async fn send(linked: &Linked, key: Option<&str>, body: Value) -> (u16, HeaderMap, Value) {
+    let mut request = http_client().post(format!("{}/api/messages/send", linked.app.api)).json(&body);
+    if let Some(key) = key {
+        request = request.header("idempotency-key", key);
+    }
+    let answer = request.bearer_auth(&linked.client.token).send().await.expect("the API answers");
+    let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+    (status, headers, answer.json().await.expect("JSON"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_is_sent_and_its_receipts_come_to_those_who_ask() {
+    let linked = Linked::start().await;
+    let receiver = Receiver::answering(&[200]).await;
+    let body = json!({"phone_number": PHONE, "webhook_url": receiver.url("/"), "event_types": ["receipt", "message"]});
+    let webhook = linked.client.register_with(body).await;
+    assert_eq!(webhook["event_types"], json!(["message", "receipt"]));
+    let bob = linked.server.contact(BOB, "Bob");
+    let reply = json!({"message_id": "Q1", "from": BOB});
+    let body = json!({"phone_number": PHONE, "to": BOB, "text": "hi bob", "reply_to": reply});
+    let (status, _, answer) = send(&linked, None, body).await;
+    assert_eq!((status, &answer["status"]), (202, &json!("sent")), "{answer}");
+    let (id, message) = bob.receive(&linked.device, SOON).await.expect("Bob can read it");
+    assert_eq!((answer["message_id"].as_str(), message.text_content()), (Some(id.as_str()), Some("hi bob")));
+    let quoted = message.extended_text_message.context_info.stanza_id.clone();
+    assert_eq!(quoted.as_deref(), Some("Q1"));
+    for kind in ["delivery", "read"] {
+        bob.receipt(&linked.device, &id, kind);
+    }
+    let received: Vec<Value> = receiver.wait_for(3).await.iter().map(|one| one.json()).collect();
+    let statuses: BTreeSet<_> = received.iter().filter_map(|one| one["content"].as_str()).collect();
+    assert_eq!(statuses, ["server", "delivered", "read"].into());
+    for one in received {
+        assert_eq!((&one["type"], &one["message_id"], &one["from"]), (&json!("receipt"), &json!(id), &json!(BOB)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_stands_for_one_message_and_a_session_has_its_pace() {
+    let linked = Linked::with(&[("WHATSAPP__SENDS_PER_MINUTE", "1")]).await;
+    let (_, receiver) = linked.webhook().await;
+    linked.server.contact(BOB, "Bob");
+    let body = |text: &str| json!({"session_id": linked.session, "to": BOB, "text": text});
+    let (status, _, first) = send(&linked, Some("order-17"), body("one")).await;
+    assert_eq!(status, 202, "{first}");
+    let (status, _, again) = send(&linked, Some("order-17"), body("one")).await;
+    assert_eq!((status, &again["message_id"]), (202, &first["message_id"]));
+    let (status, _, other) = send(&linked, Some("order-17"), body("two")).await;
+    assert_eq!((status, &other["code"]), (422, &json!("key_reused")));
+    for number in 0..3 {
+        let (status, _, answer) = send(&linked, None, body(&number.to_string())).await;
+        assert_eq!(status, 202, "{answer}");
+    }
+    let (status, headers, answer) = send(&linked, None, body("too fast")).await;
+    assert_eq!((status, &answer["code"]), (429, &json!("too_many_requests")));
+    let wait: u64 = headers["retry-after"].to_str().ok().and_then(|text| text.parse().ok()).expect("seconds");
+    assert!((50..=62).contains(&wait), "{wait}");
+    assert!(receiver.received().is_empty(), "nobody asked for receipts");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_sent_is_said() {
+    let linked = Linked::start().await;
+    let cases = [
+        (json!({"session_id": linked.session, "to": "nobody", "text": "x"}), 400, "/to"),
+        (json!({"session_id": linked.session, "to": BOB, "text": ""}), 400, "/text"),
+        (json!({"to": BOB, "text": "x"}), 400, "/session_id"),
+        (json!({"phone_number": "4915100000000", "to": BOB, "text": "x"}), 404, ""),
+    ];
+    for (body, expected, pointer) in cases {
+        let (status, _, answer) = send(&linked, None, body).await;
+        assert_eq!(status, expected, "{answer}");
+        assert_eq!(answer["errors"][0]["pointer"].as_str().unwrap_or_default(), pointer);
+    }
+    let stranger = linked.app.client(2).await;
+    let body = json!({"session_id": linked.session, "to": BOB, "text": "x"});
+    let (status, _) = stranger.call("POST", "/api/messages/send", Some(body.clone())).await;
+    assert_eq!(status, 404);
+    linked.device.replace();
+    super::when(&linked.client, &linked.session, "replaced").await;
+    let (status, _, answer) = send(&linked, None, body).await;
+    assert_eq!((status, &answer["code"]), (409, &json!("not_connected")));
+}
