@@ -59,7 +59,7 @@ impl Publisher {
     /// One after the other: the stream keeps the order in which a chat's messages came.
     pub(super) async fn publish_all(&self, client: &Client, batch: &[InboundMessage]) -> anyhow::Result<()> {
         for inbound in batch {
-            match self.message(client, inbound).await {
+            match self.message(client, inbound).await? {
                 Some((message, dedupe_id)) => self.publish(&message, &dedupe_id).await?,
                 None => telemetry::inbound("skipped"),
             }
@@ -89,22 +89,17 @@ impl Publisher {
 
     /// `None` for what is not published: traffic between devices, own messages when they are not asked for, statuses
     /// and channels.
-    async fn message(&self, client: &Client, inbound: &InboundMessage) -> Option<(Message, String)> {
+    async fn message(&self, client: &Client, inbound: &InboundMessage) -> anyhow::Result<Option<(Message, String)>> {
         let info = &inbound.info;
         let source = &info.source;
         let is_private = info.category == MessageCategory::Peer || source.is_from_me && !self.session.own_messages;
         if is_private || source.chat.is_status_broadcast() || source.chat.is_newsletter() {
-            return None;
+            return Ok(None);
         }
-        let content = content::read(&inbound.message)?;
-        let Some(phone) = self.own_phone(client) else {
-            tracing::error!(session.id = %self.session.id, "a message came before the session knew its number");
-            return None;
-        };
-        let message_id: MessageId = match info.id.to_string().parse() {
-            Ok(id) => id,
-            Err(_) => return None,
-        };
+        let Some(content) = content::read(&inbound.message) else { return Ok(None) };
+        // Not acknowledged then: WhatsApp hands it out again.
+        let phone = self.own_phone(client).context("a message came before the session knew its number")?;
+        let message_id = message_id(&info.id);
         let parties = Parties::of(client, info, &phone).await;
         let dedupe_id = wire::dedupe_id(&[
             &self.session.client_id.to_string(),
@@ -131,7 +126,7 @@ impl Publisher {
             content: content.text,
             metadata,
         };
-        Some((message, dedupe_id))
+        Ok(Some((message, dedupe_id)))
     }
 
     /// Publishes what became of messages, if the number's webhook asks for it. WhatsApp does not hand receipts out twice:
@@ -175,6 +170,12 @@ impl Publisher {
     fn own_phone(&self, client: &Client) -> Option<Phone> {
         client.pn().and_then(|jid| jid.user.parse().ok()).or_else(|| self.session.phone.clone())
     }
+}
+
+/// The id as it is; a hash of it when no id of ours can hold it, since senders choose their ids.
+fn message_id(id: &str) -> MessageId {
+    let hashed = || wire::dedupe_id(&["message id", id]).parse().expect("hex digits make an id");
+    id.parse().unwrap_or_else(|_| hashed())
 }
 
 /// Who wrote to whom.
@@ -233,5 +234,18 @@ async fn name(client: &Client, jid: &Jid, alt: Option<&Jid>) -> String {
     match client.get_lid_pn_entry(jid).await {
         Ok(Some(entry)) => entry.phone_number.to_string(),
         _ => jid.to_non_ad_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_id_that_a_sender_can_choose_makes_one() {
+        assert_eq!(message_id("3EB0A1").as_str(), "3EB0A1");
+        let odd = message_id("with space\r\n");
+        assert_eq!((odd.as_str().len(), message_id("with space\r\n") == odd), (32, true));
+        assert_ne!(message_id(&"x".repeat(200)), odd);
     }
 }

@@ -92,7 +92,11 @@ impl Running {
             } else {
                 match self.live(&session, &mut board, &lost).await {
                     Ok(ended) => ended,
-                    Err(error) => break Err(error),
+                    Err(error) => {
+                        let reason = "the WhatsApp client could not be started; the node's log says why".to_owned();
+                        board.set(board.state(), Some(reason));
+                        break Err(error);
+                    }
                 }
             };
             match ended {
@@ -124,7 +128,8 @@ impl Running {
         let (sender, mut events) = mpsc::channel(QUEUE);
         let publisher = self.publisher(session);
         let bot = self.bot(session, board, publisher.clone(), Forward(sender)).await?;
-        let handle = bot.spawn();
+        let mut handle = bot.spawn();
+        let mut is_over = false;
         let mut sends = self.context.bus.serve_sends(session.client_id, session.id).await?;
         let mut pace = Pace::new(self.context.settings.sends_per_minute, Instant::now());
         // Aborted with the session.
@@ -150,6 +155,21 @@ impl Running {
                 Some(event) = events.recv() => {
                     if let Some(ended) = self.on_event(&event, session, board, &publisher, &handle).await {
                         break ended;
+                    }
+                }
+                () = &mut handle, if !is_over => {
+                    is_over = true;
+                    // What ended it may still be waiting to be looked at.
+                    let mut told = None;
+                    while let Ok(event) = events.try_recv() {
+                        told = told.or(self.on_event(&event, session, board, &publisher, &handle).await);
+                    }
+                    if let Some(ended) = told {
+                        break ended;
+                    }
+                    // Without a code that was used in time it waits for its owner; else it is started anew.
+                    if board.state() != SessionState::Pairing {
+                        break Ended::Leave;
                     }
                 }
                 Some((outgoing, reply)) = sends.next() => match pace.take(Instant::now()) {
