@@ -1,4 +1,4 @@
-//! Sending a text through a session.
+//! Sending a text or a file through a session.
 
 use std::time::Duration;
 
@@ -17,7 +17,8 @@ use super::{
     problem::{Code, FieldError, Problem},
 };
 use crate::{
-    model::{ClientId, MessageId, Outgoing, Phone, Quoted, SendOutcome, SessionId},
+    model::{ClientId, MessageId, Outgoing, OutgoingMedia, Phone, Quoted, SendOutcome, SessionId},
+    policy::address::check_url,
     wire::dedupe_id,
 };
 
@@ -25,6 +26,7 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(9);
 const TEXT_CHARS_MAX: usize = 4096;
 const KEY_CHARS_MAX: usize = 128;
+const FILE_NAME_CHARS_MAX: usize = 255;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -32,8 +34,17 @@ pub(super) struct Send {
     session_id: Option<String>,
     phone_number: Option<String>,
     to: String,
+    #[serde(default)]
     text: String,
+    media: Option<Media>,
     reply_to: Option<Reply>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Media {
+    url: String,
+    file_name: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -50,11 +61,12 @@ pub(super) async fn send(
     headers: HeaderMap,
     Body(wanted): Body<Send>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    check(&wanted)?;
+    check(&state, &wanted)?;
     let session = session(&state, client, &wanted).await?;
     let message_id = message_id(&state, client, session, &headers, &wanted).await?;
     let reply_to = wanted.reply_to.map(|reply| Quoted { message_id: reply.message_id, from: reply.from });
-    let outgoing = Outgoing { message_id: message_id.clone(), to: wanted.to, text: wanted.text, reply_to };
+    let media = wanted.media.map(|media| OutgoingMedia { url: media.url, file_name: media.file_name });
+    let outgoing = Outgoing { message_id: message_id.clone(), to: wanted.to, text: wanted.text, media, reply_to };
     let answer = |status| Json(json!({"message_id": message_id.as_str(), "session_id": session, "status": status}));
     match state.bus.send(client, session, &outgoing, PATIENCE).await? {
         Some(SendOutcome::Sent) => Ok((StatusCode::ACCEPTED, answer("sent"))),
@@ -64,13 +76,19 @@ pub(super) async fn send(
         Some(SendOutcome::TooFast { retry_after_seconds }) => {
             Err(Problem::too_fast(Duration::from_secs(retry_after_seconds)))
         }
+        Some(SendOutcome::MediaFailed { reason }) => Err(Problem::field("/media/url", reason)),
         Some(SendOutcome::Refused) => Err(Problem::field("/to", "WhatsApp takes no message to this number or group")),
         None => Ok((StatusCode::ACCEPTED, answer("unknown"))),
     }
 }
 
-fn check(wanted: &Send) -> Result<(), Problem> {
+fn check(state: &State, wanted: &Send) -> Result<(), Problem> {
     let mut errors = Vec::new();
+    if let Some(media) = &wanted.media
+        && let Err(error) = check_url(&media.url, state.egress.allow_http, &state.egress.allow_cidrs)
+    {
+        errors.push(FieldError { pointer: "/media/url".into(), detail: error.to_string() });
+    }
     let mut wrong = |pointer: &'static str, detail: &str| {
         errors.push(FieldError { pointer: pointer.into(), detail: detail.to_owned() });
     };
@@ -81,8 +99,13 @@ fn check(wanted: &Send) -> Result<(), Problem> {
     if !group && wanted.to.parse::<Phone>().is_err() {
         wrong("/to", "is a phone number of digits alone, or a group's id as webhooks show it, …@g.us");
     }
-    if !(1..=TEXT_CHARS_MAX).contains(&wanted.text.chars().count()) {
-        wrong("/text", "has 1 to 4096 characters");
+    let chars = wanted.text.chars().count();
+    if chars > TEXT_CHARS_MAX || chars == 0 && wanted.media.is_none() {
+        wrong("/text", "has 1 to 4096 characters; none are needed beside media");
+    }
+    let name = wanted.media.as_ref().and_then(|media| media.file_name.as_ref());
+    if name.is_some_and(|name| !(1..=FILE_NAME_CHARS_MAX).contains(&name.chars().count())) {
+        wrong("/media/file_name", "has 1 to 255 characters");
     }
     if let Some(reply) = &wanted.reply_to {
         if reply.message_id.parse::<MessageId>().is_err() {
@@ -134,7 +157,8 @@ async fn message_id(
             let (client, session) = (client.to_string(), session.to_string());
             let name = dedupe_id(&["send", &client, &session, key]);
             let reply = wanted.reply_to.as_ref().map_or("", |reply| reply.message_id.as_str());
-            let content = dedupe_id(&[&wanted.to, &wanted.text, reply]);
+            let url = wanted.media.as_ref().map_or("", |media| media.url.as_str());
+            let content = dedupe_id(&[&wanted.to, &wanted.text, url, reply]);
             if state.bus.claim_send(&name, &content).await?.is_some_and(|known| known != content) {
                 return Err(Problem::new(Code::KeyReused, "this key was used for another message within the last day"));
             }

@@ -63,8 +63,8 @@ pub struct Answer {
 /// The client. Clones share its connections.
 #[derive(Clone)]
 pub struct Client {
-    http: reqwest::Client,
-    settings: Arc<config::Egress>,
+    pub(super) http: reqwest::Client,
+    pub(super) settings: Arc<config::Egress>,
 }
 
 impl Client {

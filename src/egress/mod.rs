@@ -14,8 +14,10 @@
 //! Connections are kept and used again, per host.
 
 mod client;
+mod download;
 mod failure;
 mod resolver;
 
 pub use client::{Answer, Client, Error};
+pub use download::Download;
 pub use resolver::Lookup;

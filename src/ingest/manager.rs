@@ -11,7 +11,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use whatsapp_rust::{http::UreqHttpClient, version::fetch_latest_app_version};
 
-use super::{media, session::Running};
+use super::{media, send::Fetch, session::Running};
 use crate::{
     bus::{self, Bus, SessionChanges},
     config,
@@ -37,6 +37,7 @@ pub(super) struct Context {
     pub(super) settings: config::WhatsApp,
     pub(super) http: UreqHttpClient,
     pub(super) media_secret: Arc<[u8; 32]>,
+    pub(super) fetch: Fetch,
     next_turn: Mutex<Instant>,
     version: Mutex<Option<(Instant, Version)>>,
 }
@@ -101,6 +102,7 @@ impl Ingest {
     pub async fn start(
         bus: Bus,
         settings: &config::WhatsApp,
+        fetch: Fetch,
         tasks: &TaskTracker,
         cancel: CancellationToken,
     ) -> anyhow::Result<()> {
@@ -109,6 +111,7 @@ impl Ingest {
             media_secret: Arc::new(bus.registry().media_key().await?),
             bus,
             http: media::http_client(settings)?,
+            fetch,
             settings: settings.clone(),
             next_turn: Mutex::new(Instant::now()),
             version: Mutex::new(None),

@@ -24,3 +24,4 @@ mod status;
 use manager::Context;
 pub use manager::Ingest;
 pub use media::{MEDIA_BYTES_MAX, Media, Reference};
+pub use send::{Fetch, Fetched, Fetching};

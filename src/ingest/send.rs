@@ -1,14 +1,29 @@
 //! Sending through a session, no faster than people write.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 use whatsapp_rust::{
     Jid, SendOptions,
+    download::MediaType,
     prelude::{Client, MessageField, wa},
 };
 
-use crate::model::{Outgoing, SendOutcome};
+use crate::model::{Outgoing, OutgoingMedia, SendOutcome};
+
+/// A file from somewhere else.
+pub struct Fetched {
+    /// All of it.
+    pub bytes: Vec<u8>,
+    /// Its media type, like `image/jpeg`; empty when it is not known.
+    pub content_type: String,
+}
+
+/// A file, or why it cannot be had.
+pub type Fetching = Pin<Box<dyn Future<Output = Result<Fetched, String>> + Send>>;
+
+/// Gets the file behind a URL; given by whoever may go out to the internet.
+pub type Fetch = Arc<dyn Fn(String) -> Fetching + Send + Sync>;
 
 /// Messages that may follow each other at once.
 const BURST: u32 = 5;
@@ -40,13 +55,20 @@ impl Pace {
 }
 
 /// Hands a message to WhatsApp.
-pub(super) async fn send(client: &Arc<Client>, outgoing: &Outgoing) -> SendOutcome {
+pub(super) async fn send(client: &Arc<Client>, fetch: &Fetch, outgoing: &Outgoing) -> SendOutcome {
     if !client.is_logged_in() {
         return SendOutcome::NotConnected;
     }
     let Ok(to) = address(&outgoing.to).parse::<Jid>() else { return SendOutcome::Refused };
+    let message = match &outgoing.media {
+        None => text(outgoing),
+        Some(media) => match with_file(client, fetch, outgoing, media).await {
+            Ok(message) => message,
+            Err(outcome) => return outcome,
+        },
+    };
     let options = SendOptions::default().with_message_id(outgoing.message_id.as_str());
-    match client.send_message_with_options(to, message(outgoing), options).await {
+    match client.send_message_with_options(to, message, options).await {
         Ok(_) => SendOutcome::Sent,
         Err(_) => {
             // The error's text may hold numbers.
@@ -60,23 +82,75 @@ fn address(to: &str) -> String {
     if to.contains('@') { to.to_owned() } else { format!("{to}@s.whatsapp.net") }
 }
 
-fn message(outgoing: &Outgoing) -> wa::Message {
-    let Some(quoted) = &outgoing.reply_to else {
-        return wa::Message { conversation: Some(outgoing.text.clone()), ..Default::default() };
-    };
-    let context = wa::ContextInfo {
+fn context(outgoing: &Outgoing) -> MessageField<wa::ContextInfo> {
+    let Some(quoted) = &outgoing.reply_to else { return MessageField::none() };
+    MessageField::some(wa::ContextInfo {
         stanza_id: Some(quoted.message_id.clone()),
         participant: Some(address(&quoted.from)),
         // A quotation without a quoted message is not shown as one.
         quoted_message: MessageField::some(wa::Message { conversation: Some(String::new()), ..Default::default() }),
         ..Default::default()
-    };
+    })
+}
+
+fn text(outgoing: &Outgoing) -> wa::Message {
+    if outgoing.reply_to.is_none() {
+        return wa::Message { conversation: Some(outgoing.text.clone()), ..Default::default() };
+    }
     let text = wa::message::ExtendedTextMessage {
         text: Some(outgoing.text.clone()),
-        context_info: MessageField::some(context),
+        context_info: context(outgoing),
         ..Default::default()
     };
     wa::Message { extended_text_message: MessageField::some(text), ..Default::default() }
+}
+
+/// Fetches the file, stores it at WhatsApp, and makes the message that refers to it.
+async fn with_file(
+    client: &Arc<Client>,
+    fetch: &Fetch,
+    outgoing: &Outgoing,
+    media: &OutgoingMedia,
+) -> Result<wa::Message, SendOutcome> {
+    let Fetched { bytes, content_type } =
+        fetch(media.url.clone()).await.map_err(|reason| SendOutcome::MediaFailed { reason })?;
+    let kind = match content_type.split('/').next() {
+        Some("image") => MediaType::Image,
+        Some("video") => MediaType::Video,
+        Some("audio") => MediaType::Audio,
+        _ => MediaType::Document,
+    };
+    let stored = client.upload(bytes, kind, Default::default()).await.map_err(|_| {
+        let reason = "WhatsApp's media servers did not take it".to_owned();
+        SendOutcome::MediaFailed { reason }
+    })?;
+    let caption = Some(outgoing.text.clone()).filter(|text| !text.is_empty());
+    macro_rules! stored {
+        ($field:ident, $type:ident { $($own:ident: $value:expr),* }) => {
+            wa::Message {
+                $field: MessageField::some(wa::message::$type {
+                    url: Some(stored.url.clone()),
+                    direct_path: Some(stored.direct_path.clone()),
+                    media_key: Some(stored.media_key.to_vec()),
+                    media_key_timestamp: Some(stored.media_key_timestamp),
+                    file_sha256: Some(stored.file_sha256.to_vec()),
+                    file_enc_sha256: Some(stored.file_enc_sha256.to_vec()),
+                    file_length: Some(stored.file_length),
+                    mimetype: Some(content_type.clone()),
+                    context_info: context(outgoing),
+                    $($own: $value,)*
+                    ..Default::default()
+                }),
+                ..Default::default()
+            }
+        };
+    }
+    Ok(match kind {
+        MediaType::Image => stored!(image_message, ImageMessage { caption: caption }),
+        MediaType::Video => stored!(video_message, VideoMessage { caption: caption }),
+        MediaType::Audio => stored!(audio_message, AudioMessage {}),
+        _ => stored!(document_message, DocumentMessage { caption: caption, file_name: media.file_name.clone() }),
+    })
 }
 
 #[cfg(test)]

@@ -41,8 +41,8 @@ use crate::{
 const STATUS_EVERY: Duration = Duration::from_millis(500);
 /// Disconnecting flushes keys: the client takes up to 10 s.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(12);
-/// Handing one message to WhatsApp, keys of a new contact included.
-const SEND_PATIENCE: Duration = Duration::from_secs(6);
+/// Handing one message to WhatsApp: the keys of a new contact, and a file, included.
+const SEND_PATIENCE: Duration = Duration::from_secs(8);
 /// Telling WhatsApp that the device is gone.
 const LOGOUT_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -174,10 +174,10 @@ impl Running {
                 }
                 Some((outgoing, reply)) = sends.next() => match pace.take(Instant::now()) {
                     Ok(at) => {
-                        let client = handle.client();
+                        let (client, fetch) = (handle.client(), Arc::clone(&self.context.fetch));
                         sending.spawn(async move {
                             sleep_until(at).await;
-                            let sent = timeout(SEND_PATIENCE, send(&client, &outgoing)).await;
+                            let sent = timeout(SEND_PATIENCE, send(&client, &fetch, &outgoing)).await;
                             // Without an answer whoever asked learns that it is not known.
                             if let Ok(outcome) = sent {
                                 reply.answer(&outcome).await;

@@ -24,7 +24,7 @@ pub use delivery::Delivery;
 pub use event::{Event, EventFilter, EventStatus, Position, WebhookState};
 pub use ids::{ClientId, EventId, InvalidId, MessageId, Phone, PublicEventId, SessionId, WebhookId};
 pub use message::{CONTENT_BYTES_MAX, Kind, Message};
-pub use outgoing::{Outgoing, Quoted, SendOutcome};
+pub use outgoing::{Outgoing, OutgoingMedia, Quoted, SendOutcome};
 pub use secret::{Secret, SigningSecret};
 pub use session::{Pairing, PairingMethod, Session, SessionState, SessionStatus};
 pub use timestamp::Timestamp;

@@ -4,17 +4,29 @@ use serde::{Deserialize, Serialize};
 
 use super::MessageId;
 
-/// A text that a session is to send.
+/// A text or file that a session is to send.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outgoing {
     /// Its id at WhatsApp. Sent twice under the same id, its receiver sees it once.
     pub message_id: MessageId,
     /// A phone number, or a group's id.
     pub to: String,
-    /// What it says.
+    /// What it says; the caption of a file.
     pub text: String,
+    /// A file to fetch and to send.
+    #[serde(default)]
+    pub media: Option<OutgoingMedia>,
     /// The message that it answers.
     pub reply_to: Option<Quoted>,
+}
+
+/// A file that is sent.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutgoingMedia {
+    /// Where it can be fetched from.
+    pub url: String,
+    /// How a document is called.
+    pub file_name: Option<String>,
 }
 
 /// A message that is quoted.
@@ -38,6 +50,11 @@ pub enum SendOutcome {
     TooFast {
         /// When there is room again.
         retry_after_seconds: u64,
+    },
+    /// The file could not be had; nothing was sent.
+    MediaFailed {
+        /// Why, in words for whoever gave its URL.
+        reason: String,
     },
     /// WhatsApp or its client refused it.
     Refused,

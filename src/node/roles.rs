@@ -1,6 +1,6 @@
 //! Starting the roles.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use tokio::{net::TcpListener, task::JoinSet};
@@ -13,11 +13,15 @@ use crate::{
     config::Config,
     deliver::Deliver,
     egress,
-    ingest::{Ingest, MEDIA_BYTES_MAX, Media, Reference},
+    ingest::{Fetch, Fetched, Ingest, MEDIA_BYTES_MAX, Media, Reference},
     record::Record,
     store::{Sqlite, Store},
     telemetry::Metrics,
 };
+
+/// A file that is to be sent: it has to be there while somebody waits for the answer.
+const FETCH_DEADLINE: Duration = Duration::from_secs(5);
+const FETCH_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// A running node.
 pub(super) struct Node {
@@ -69,7 +73,9 @@ pub(super) async fn start(config: &Config, bus: Bus, roles: &[Role]) -> anyhow::
         servers.spawn(async move { ("api", api::serve(listener, router, &settings, stop).await) });
     }
     if plays(Role::Ingest) {
-        Ingest::start(bus.clone(), &config.whatsapp, &tasks, cancel.clone()).await.context("starting ingest")?;
+        Ingest::start(bus.clone(), &config.whatsapp, fetch(config)?, &tasks, cancel.clone())
+            .await
+            .context("starting ingest")?;
     }
     if plays(Role::Deliver) {
         let client = egress::Client::new(&config.egress, config.deliver.timeout).context("setting up egress")?;
@@ -80,6 +86,18 @@ pub(super) async fn start(config: &Config, bus: Bus, roles: &[Role]) -> anyhow::
     }
     tracing::info!(?roles, "started");
     Ok(Node { readiness, cancel, admin_cancel, tasks, servers })
+}
+
+/// How sessions get files to send: out through the one guarded way.
+fn fetch(config: &Config) -> anyhow::Result<Fetch> {
+    let client = egress::Client::new(&config.egress, FETCH_DEADLINE).context("setting up egress")?;
+    Ok(Arc::new(move |url| {
+        let client = client.clone();
+        Box::pin(async move {
+            let file = client.get(&url, FETCH_BYTES_MAX).await?;
+            Ok(Fetched { bytes: file.bytes, content_type: file.content_type })
+        })
+    }))
 }
 
 /// How the API gets media: unsealed with the key that all nodes share, fetched without any session.

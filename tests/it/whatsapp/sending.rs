@@ -71,6 +71,48 @@ async fn a_key_stands_for_one_message_and_a_session_has_its_pace() {
     assert!(receiver.received().is_empty(), "nobody asked for receipts");
 }
 
+/// Serves a file at `/file` and says what it is.
+async fn file_server(content_type: &'static str, bytes: Vec<u8>) -> String {
+    let answer = move || async move { ([("content-type", content_type)], bytes) };
+    let router = axum::Router::new().route("/file", axum::routing::get(answer));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    format!("http://{address}/file")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_are_fetched_and_sent() {
+    let linked = Linked::start().await;
+    let bob = linked.server.contact(BOB, "Bob");
+    let bytes = vec![9_u8; 40_000];
+    let image = file_server("image/png; a=b", bytes.clone()).await;
+    let body = json!({"session_id": linked.session, "to": BOB, "text": "look", "media": {"url": image}});
+    let (status, _, answer) = send(&linked, None, body).await;
+    assert_eq!((status, &answer["status"]), (202, &json!("sent")), "{answer}");
+    let (_, message) = bob.receive(&linked.device, SOON).await.expect("Bob can read it");
+    let image = message.image_message.as_option().expect("an image");
+    assert_eq!((image.caption.as_deref(), image.mimetype.as_deref()), (Some("look"), Some("image/png")));
+    assert_eq!(linked.server.open(message).expect("stored at WhatsApp"), bytes);
+
+    let pdf = file_server("application/pdf", bytes).await;
+    let media = json!({"url": pdf, "file_name": "a.pdf"});
+    let (status, _, answer) =
+        send(&linked, None, json!({"session_id": linked.session, "to": BOB, "media": media})).await;
+    assert_eq!(status, 202, "{answer}");
+    let (_, message) = bob.receive(&linked.device, SOON).await.expect("Bob can read it");
+    assert_eq!(message.document_message.as_option().and_then(|one| one.file_name.as_deref()), Some("a.pdf"));
+
+    for (url, word) in [(pdf.replace("/file", "/none"), "404"), ("http://10.0.0.1/x".to_owned(), "")] {
+        let media = json!({"url": url});
+        let (status, _, answer) =
+            send(&linked, None, json!({"session_id": linked.session, "to": BOB, "media": media})).await;
+        let error = &answer["errors"][0];
+        assert_eq!((status, &error["pointer"]), (400, &json!("/media/url")), "{answer}");
+        assert!(error["detail"].as_str().is_some_and(|detail| detail.contains(word)), "{answer}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_sent_is_said() {
     let linked = Linked::start().await;

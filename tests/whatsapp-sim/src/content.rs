@@ -1,8 +1,12 @@
 //! Messages to send.
 
+use anyhow::Context;
 use buffa::MessageField;
 use whatsapp_rust::{
-    wacore::{download::MediaType, upload::encrypt_media},
+    wacore::{
+        download::{DownloadUtils, MediaType},
+        upload::encrypt_media,
+    },
     waproto::whatsapp as wa,
 };
 
@@ -119,6 +123,18 @@ impl Server {
         let sticker =
             stored!(self, MediaType::Sticker, file, "s", StickerMessage { mimetype: Some("image/webp".to_owned()) });
         Ok(wa::Message { sticker_message: MessageField::some(sticker), ..Default::default() })
+    }
+
+    /// What an image that a device sent shows, decrypted with the key in its message.
+    ///
+    /// # Errors
+    /// When it is no image, was never stored, or does not fit its key.
+    pub fn open(&self, message: wa::Message) -> anyhow::Result<Vec<u8>> {
+        let image = message.image_message.into_option().context("no image")?;
+        let path = image.direct_path.as_deref().context("no path")?;
+        let sealed = self.0.media.file(path).context("no such file")?;
+        let key = image.media_key.as_deref().context("no key")?;
+        Ok(DownloadUtils::verify_and_decrypt(&sealed, key, MediaType::Image)?)
     }
 
     /// Lets WhatsApp forget the file of an image message.

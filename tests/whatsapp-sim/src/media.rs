@@ -75,6 +75,10 @@ impl MediaServer {
         self.files.lock().insert(path.to_owned(), file.into());
     }
 
+    pub(crate) fn file(&self, path: &str) -> Option<Bytes> {
+        self.files.lock().get(path).cloned()
+    }
+
     pub(crate) fn remove(&self, path: &str) {
         self.files.lock().remove(path);
     }
