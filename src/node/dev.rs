@@ -173,7 +173,8 @@ impl Launch {
         tracing::warn!(pid, "stopping the nats-server that an earlier run left behind");
         self.signal(pid).await;
         let gone = async {
-            while is_ours(pid, &self.config_file()).await {
+            // A process that ends has no command line any more while its port is still open.
+            while is_ours(pid, &self.config_file()).await || self.answers().await {
                 sleep(Duration::from_millis(20)).await;
             }
         };

@@ -70,3 +70,8 @@ async fn a_parked_retry_survives_a_restart_of_everything() {
     let event = client.event_when(&webhook, "M1", "delivered").await;
     assert_eq!(event["attempt_count"], 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_dev_node_starts_again_and_ends_what_it_left_behind() {
+    crate::support::app::dev_survives_a_kill().await;
+}

@@ -238,6 +238,47 @@ impl Client {
     }
 }
 
+/// `wahook dev` with a nats-server child of its own; started again after SIGKILL on the same ports and data.
+pub(crate) async fn dev_survives_a_kill() {
+    let data = tempfile::tempdir().expect("a temporary folder");
+    let (nats, api, admin) = (free_address(), free_address(), free_address());
+    let path = |name: &str| data.path().join(name).display().to_string();
+    let settings = [
+        ("NATS__URL", format!("nats://{nats}")),
+        ("API__LISTEN", api),
+        ("ADMIN__LISTEN", admin.clone()),
+        ("NODE__DATA_DIR", path("node")),
+        ("STORE__PATH", path("hooks.db")),
+        ("WHATSAPP__SESSIONS_DIR", path("sessions")),
+    ];
+    let env: Vec<_> = settings.into_iter().map(|(key, value)| (format!("WAHOOK__{key}"), value)).collect();
+    let start = || {
+        let mut command = wahook(&env);
+        command.arg("dev").stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the executable starts")
+    };
+    let (http, url) = (http_client(), format!("http://{admin}/readyz"));
+    for _ in 0..2 {
+        let mut node = start();
+        eventually("the node is ready", async || {
+            assert!(node.try_wait().expect("its own child").is_none(), "it ended");
+            http.get(&url).send().await.ok().filter(|answer| answer.status().is_success())
+        })
+        .await;
+        // The nats-server child stays behind, and has to be found and ended by the next.
+        node.kill().await.expect("it runs");
+    }
+    let mut node = start();
+    eventually("the node is ready", async || {
+        http.get(&url).send().await.ok().filter(|answer| answer.status().is_success())
+    })
+    .await;
+    let pid = node.id().expect("it runs").to_string();
+    let told = Command::new("kill").args(["-TERM", &pid]).status().await;
+    assert!(told.is_ok_and(|status| status.success()));
+    let ended = tokio::time::timeout(PATIENCE, node.wait()).await;
+    assert!(ended.expect("ends in time").expect("was started here").success());
+}
+
 /// Asks until there is an answer.
 ///
 /// # Panics
