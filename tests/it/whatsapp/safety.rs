@@ -95,3 +95,31 @@ async fn a_second_node_takes_over_when_the_first_dies() {
     );
     second.kill().await.expect("it runs");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_acknowledgement_follows_its_publish() {
+    let server = Server::start().await.expect("the stand-in starts");
+    // Nobody takes messages out of the stream.
+    let app = App::on_whatsapp_playing("api,ingest", &server, &[]).await;
+    let client = app.client(1).await;
+    let (_, device) = link(&client, &server, json!({}), PHONE).await;
+    // What the phone itself sends to its device is acknowledged and never published.
+    device.wait_idle(SOON).await.expect("nothing left");
+    let private = device.acked().len() as u64;
+    let contacts: Vec<_> = (0..5).map(|number| server.contact(&format!("491520000000{number}"), "C")).collect();
+    let look = async || {
+        // In this order: what was acknowledged by then must be stored by now.
+        let acked = device.acked().len() as u64 - private;
+        let stored = app.nats.messages("WA_MSG").await;
+        assert!(stored >= acked, "{acked} acknowledged, {stored} stored");
+        acked
+    };
+    let all = 200;
+    for number in 0..all {
+        let contact = &contacts[number % contacts.len()];
+        contact.send(&device, content::text(&number.to_string())).await.expect("sent");
+        look().await;
+    }
+    device.wait_idle(SOON).await.expect("all acknowledged");
+    assert_eq!((look().await, app.nats.messages("WA_MSG").await), (all as u64, all as u64));
+}
