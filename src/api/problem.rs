@@ -116,16 +116,7 @@ impl Problem {
         Self::fields(vec![FieldError { pointer: pointer.into(), detail: detail.into() }])
     }
 
-    pub(super) fn too_many(wait: Duration) -> Self {
-        let detail = "the limit of registrations per minute is used up; see the retry-after header";
-        Self { retry_after: Some(wait), ..Self::new(Code::TooManyRequests, detail) }
-    }
-}
-
-impl Problem {
-    /// A session's pace is used up.
-    pub(super) fn too_fast(wait: Duration) -> Self {
-        let detail = "the session sends no more than whatsapp.sends_per_minute; see the retry-after header";
+    pub(super) fn too_many(wait: Duration, detail: &'static str) -> Self {
         Self { retry_after: Some(wait), ..Self::new(Code::TooManyRequests, detail) }
     }
 }

@@ -74,7 +74,8 @@ pub(super) async fn send(
             Err(Problem::new(Code::NotConnected, "the session is not connected now; see its state"))
         }
         Some(SendOutcome::TooFast { retry_after_seconds }) => {
-            Err(Problem::too_fast(Duration::from_secs(retry_after_seconds)))
+            let detail = "the session sends no more than whatsapp.sends_per_minute; see the retry-after header";
+            Err(Problem::too_many(Duration::from_secs(retry_after_seconds), detail))
         }
         Some(SendOutcome::MediaFailed { reason }) => Err(Problem::field("/media/url", reason)),
         Some(SendOutcome::Refused) => Err(Problem::field("/to", "WhatsApp takes no message to this number or group")),

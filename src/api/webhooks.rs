@@ -132,7 +132,8 @@ pub(super) async fn register(
     Caller(client): Caller,
     Body(registration): Body<Registration>,
 ) -> Answer<WebhookView> {
-    state.registrations.check(client).map_err(Problem::too_many)?;
+    const USED_UP: &str = "the limit of registrations per minute is used up; see the retry-after header";
+    state.registrations.check(client).map_err(|wait| Problem::too_many(wait, USED_UP))?;
     let Registration {
         phone_number,
         webhook_url,

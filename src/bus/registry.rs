@@ -10,7 +10,9 @@ use async_nats::jetstream::{
     self,
     kv::{self, Operation},
 };
+use bytes::Bytes;
 use futures_util::StreamExt;
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     sync::watch,
     time::{sleep, timeout},
@@ -21,7 +23,7 @@ use crate::model::{ClientId, Phone, Webhook, WebhookId};
 
 const WEBHOOKS: &str = "wa_webhooks";
 /// How often a change is tried when others change the same key.
-const CONTENTION_MAX: usize = 16;
+pub(super) const CONTENTION_MAX: usize = 16;
 /// How long a miss may wait for the watch to catch up.
 const CATCH_UP: Duration = Duration::from_millis(500);
 /// How long the first load may take.
@@ -54,12 +56,14 @@ fn parse(key: &str) -> Option<Key> {
     Some((client.parse().ok()?, phone.parse().ok()?))
 }
 
-fn read(bytes: &[u8]) -> Result<Webhook, Error> {
-    serde_json::from_slice(bytes).map_err(|source| Error::Stored { bucket: WEBHOOKS, source })
+/// A value of a bucket, from its JSON.
+pub(super) fn read<T: DeserializeOwned>(bucket: &'static str, bytes: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(bytes).map_err(|source| Error::Stored { bucket, source })
 }
 
-fn write(webhook: &Webhook) -> Result<Vec<u8>, Error> {
-    serde_json::to_vec(webhook).map_err(|source| Error::Stored { bucket: WEBHOOKS, source })
+/// A value for a bucket, as JSON.
+pub(super) fn write(bucket: &'static str, value: &impl Serialize) -> Result<Bytes, Error> {
+    serde_json::to_vec(value).map(Bytes::from).map_err(|source| Error::Stored { bucket, source })
 }
 
 impl Cache {
@@ -93,6 +97,26 @@ impl Registry {
         self.context.get_key_value(name).await.map_err(Error::api)
     }
 
+    /// All values of a bucket whose key begins so, with their keys.
+    pub(super) async fn all<T: DeserializeOwned>(
+        &self,
+        name: &'static str,
+        prefix: &str,
+    ) -> Result<Vec<(String, T)>, Error> {
+        let bucket = self.bucket(name).await?;
+        let mut keys = bucket.keys().await.map_err(Error::api)?;
+        let mut all = Vec::new();
+        while let Some(key) = keys.next().await {
+            let key = key.map_err(Error::api)?;
+            if key.starts_with(prefix)
+                && let Some(bytes) = bucket.get(key.as_str()).await.map_err(Error::api)?
+            {
+                all.push((key, read(name, &bytes)?));
+            }
+        }
+        Ok(all)
+    }
+
     fn read_cache(&self) -> RwLockReadGuard<'_, Cache> {
         self.cache.read().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -123,7 +147,7 @@ impl Registry {
             let entry = entry.map_err(Error::api)?;
             if let Some(key) = parse(&entry.key) {
                 match entry.operation {
-                    Operation::Put => match read(&entry.value) {
+                    Operation::Put => match read::<Webhook>(WEBHOOKS, &entry.value) {
                         Ok(webhook) => self.write_cache().put(key, entry.revision, Arc::new(webhook)),
                         Err(error) => tracing::error!(%error, "skipping a webhook"),
                     },
@@ -168,7 +192,7 @@ impl Registry {
     async fn entry(&self, client: ClientId, phone: &Phone) -> Result<Option<(u64, Arc<Webhook>)>, Error> {
         let entry = self.bucket(WEBHOOKS).await?.entry(text(client, phone)).await.map_err(Error::api)?;
         let Some(entry) = entry.filter(|entry| entry.operation == Operation::Put) else { return Ok(None) };
-        let webhook = Arc::new(read(&entry.value)?);
+        let webhook = Arc::new(read::<Webhook>(WEBHOOKS, &entry.value)?);
         self.write_cache().put((client, phone.clone()), entry.revision, Arc::clone(&webhook));
         Ok(Some((entry.revision, webhook)))
     }
@@ -219,7 +243,7 @@ impl Registry {
         for _ in 0..CONTENTION_MAX {
             let present = self.entry(client, phone).await?;
             let webhook = make(present.as_ref().map(|(_, webhook)| &**webhook));
-            let bytes = write(&webhook)?.into();
+            let bytes = write(WEBHOOKS, &webhook)?;
             let written = match &present {
                 Some((revision, _)) => self.replace(&bucket, &text(client, phone), bytes, *revision).await?,
                 None => match bucket.create(text(client, phone), bytes).await {
@@ -238,11 +262,11 @@ impl Registry {
     }
 
     /// The new revision; `None` when another was faster.
-    async fn replace(
+    pub(super) async fn replace(
         &self,
         bucket: &kv::Store,
         key: &str,
-        bytes: bytes::Bytes,
+        bytes: Bytes,
         revision: u64,
     ) -> Result<Option<u64>, Error> {
         match bucket.update(key, bytes, revision).await {
@@ -269,7 +293,7 @@ impl Registry {
             let Some((revision, webhook)) = present else { return Ok(None) };
             let mut webhook = Webhook::clone(&webhook);
             change(&mut webhook);
-            let bytes = write(&webhook)?.into();
+            let bytes = write(WEBHOOKS, &webhook)?;
             if let Some(revision) = self.replace(&bucket, &text(client, &known.phone), bytes, revision).await? {
                 let webhook = Arc::new(webhook);
                 self.write_cache().put((client, known.phone.clone()), revision, Arc::clone(&webhook));

@@ -1,27 +1,19 @@
 //! WhatsApp sessions in two buckets: what their clients want, and how they fare.
 
-use async_nats::jetstream::kv::{self, Operation, Watch};
+use async_nats::jetstream::kv::{Operation, Watch};
 use futures_util::StreamExt;
-use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Error, Registry};
+use super::{
+    Error, Registry,
+    registry::{CONTENTION_MAX, read, write},
+};
 use crate::model::{ClientId, Session, SessionId, SessionStatus};
 
 const WANTED: &str = "wa_sessions";
 const STATUS: &str = "wa_session_status";
-/// How often a change is tried when others change the same key.
-const CONTENTION_MAX: usize = 16;
 
 fn text(client: ClientId, id: SessionId) -> String {
     format!("{client}.{id}")
-}
-
-fn read<T: DeserializeOwned>(bucket: &'static str, bytes: &[u8]) -> Result<T, Error> {
-    serde_json::from_slice(bytes).map_err(|source| Error::Stored { bucket, source })
-}
-
-fn write(bucket: &'static str, value: &impl Serialize) -> Result<bytes::Bytes, Error> {
-    serde_json::to_vec(value).map(Into::into).map_err(|source| Error::Stored { bucket, source })
 }
 
 /// All sessions, and then each change of one.
@@ -81,18 +73,8 @@ impl Registry {
     /// # Errors
     /// When the bus does not answer.
     pub async fn sessions(&self, client: ClientId) -> Result<Vec<Session>, Error> {
-        let bucket = self.bucket(WANTED).await?;
-        let mut keys = bucket.keys().await.map_err(Error::api)?;
-        let prefix = format!("{client}.");
-        let mut all: Vec<Session> = Vec::new();
-        while let Some(key) = keys.next().await {
-            let key = key.map_err(Error::api)?;
-            if key.starts_with(&prefix)
-                && let Some(bytes) = bucket.get(key.as_str()).await.map_err(Error::api)?
-            {
-                all.push(read(WANTED, &bytes)?);
-            }
-        }
+        let all = self.all(WANTED, &format!("{client}.")).await?;
+        let mut all: Vec<Session> = all.into_iter().map(|(_, session)| session).collect();
         all.sort_by_key(|session| session.id);
         Ok(all)
     }
@@ -113,10 +95,9 @@ impl Registry {
             let Some(entry) = entry.filter(|entry| entry.operation == Operation::Put) else { return Ok(None) };
             let mut session: Session = read(WANTED, &entry.value)?;
             change(&mut session);
-            match bucket.update(text(client, id), write(WANTED, &session)?, entry.revision).await {
-                Ok(_) => return Ok(Some(session)),
-                Err(error) if error.kind() == kv::UpdateErrorKind::WrongLastRevision => {}
-                Err(error) => return Err(Error::api(error)),
+            let bytes = write(WANTED, &session)?;
+            if self.replace(&bucket, &text(client, id), bytes, entry.revision).await?.is_some() {
+                return Ok(Some(session));
             }
         }
         Err(Error::Contended)

@@ -1,10 +1,11 @@
 //! API tokens and the keys that all nodes share.
 
 use async_nats::jetstream::kv;
-use futures_util::StreamExt;
-use serde::de::DeserializeOwned;
 
-use super::{Error, Registry};
+use super::{
+    Error, Registry,
+    registry::{read, write},
+};
 use crate::model::{Token, TokenHash};
 
 const TOKENS: &str = "wa_tokens";
@@ -12,18 +13,13 @@ const SETTINGS: &str = "wa_settings";
 const CURSOR_KEY: &str = "cursor_key";
 const MEDIA_KEY: &str = "media_key";
 
-fn read<T: DeserializeOwned>(bucket: &'static str, bytes: &[u8]) -> Result<T, Error> {
-    serde_json::from_slice(bytes).map_err(|source| Error::Stored { bucket, source })
-}
-
 impl Registry {
     /// Lets a token in from now on.
     ///
     /// # Errors
     /// When the bus does not answer.
     pub async fn put_token(&self, hash: &TokenHash, token: &Token) -> Result<(), Error> {
-        let value = serde_json::to_vec(token).map_err(|source| Error::Stored { bucket: TOKENS, source })?;
-        self.bucket(TOKENS).await?.put(hash.as_str(), value.into()).await.map_err(Error::api)?;
+        self.bucket(TOKENS).await?.put(hash.as_str(), write(TOKENS, token)?).await.map_err(Error::api)?;
         Ok(())
     }
 
@@ -56,15 +52,7 @@ impl Registry {
     }
 
     async fn hashed_tokens(&self) -> Result<Vec<(String, Token)>, Error> {
-        let bucket = self.bucket(TOKENS).await?;
-        let mut keys = bucket.keys().await.map_err(Error::api)?;
-        let mut all: Vec<(String, Token)> = Vec::new();
-        while let Some(key) = keys.next().await {
-            let key = key.map_err(Error::api)?;
-            if let Some(bytes) = bucket.get(key.as_str()).await.map_err(Error::api)? {
-                all.push((key, read(TOKENS, &bytes)?));
-            }
-        }
+        let mut all: Vec<(String, Token)> = self.all(TOKENS, "").await?;
         all.sort_by_key(|(_, token)| token.created_at);
         Ok(all)
     }

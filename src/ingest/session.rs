@@ -71,7 +71,7 @@ impl Running {
     pub(super) async fn run(mut self) -> anyhow::Result<()> {
         let session = self.wanted.borrow().clone();
         let lost = CancellationToken::new();
-        let _renewal = AbortOnDropHandle::new(tokio::spawn(renew(Arc::clone(&self.lease), lost.clone())));
+        let renewal = AbortOnDropHandle::new(tokio::spawn(renew(Arc::clone(&self.lease), lost.clone())));
         let registry = self.context.bus.registry().clone();
         let earlier = registry.session_status(session.client_id, session.id).await?;
         let mut board = Board::new(registry.clone(), session.clone(), earlier);
@@ -113,7 +113,7 @@ impl Running {
         if self.lease.is_valid() && !self.wanted.borrow().is_deleted {
             board.write().await;
         }
-        drop(_renewal);
+        drop(renewal);
         self.lease.release().await;
         result
     }
@@ -143,15 +143,7 @@ impl Running {
                     board.set(SessionState::Reconnecting, Some("messages cannot be stored now".to_owned()));
                     break Ended::Leave;
                 }
-                changed = self.wanted.changed() => {
-                    let wanted = self.wanted.borrow_and_update().clone();
-                    if changed.is_err() || wanted.is_deleted {
-                        break Ended::Deleted;
-                    }
-                    if wanted.generation != session.generation {
-                        break Ended::Anew;
-                    }
-                }
+                ended = wish(&mut self.wanted, session.generation) => break ended,
                 Some(event) = events.recv() => {
                     if let Some(ended) = self.on_event(&event, session, board, &publisher, &handle).await {
                         break ended;
@@ -318,15 +310,7 @@ impl Running {
             tokio::select! {
                 () = self.cancel.cancelled() => return Ended::Leave,
                 () = lost.cancelled() => return Ended::Leave,
-                changed = self.wanted.changed() => {
-                    let wanted = self.wanted.borrow_and_update();
-                    if changed.is_err() || wanted.is_deleted {
-                        return Ended::Deleted;
-                    }
-                    if wanted.generation != generation {
-                        return Ended::Anew;
-                    }
-                }
+                ended = wish(&mut self.wanted, generation) => return ended,
                 _ = ticks.tick() => board.write().await,
             }
         }
@@ -338,6 +322,20 @@ impl Running {
         self.context.bus.registry().remove_session(session.client_id, session.id).await?;
         tracing::info!(session.id = %session.id, client.id = %session.client_id, "session deleted");
         Ok(())
+    }
+}
+
+/// Waits until the owner wants something else than this generation.
+async fn wish(wanted: &mut watch::Receiver<Session>, generation: u32) -> Ended {
+    loop {
+        let changed = wanted.changed().await;
+        let now = wanted.borrow_and_update();
+        if changed.is_err() || now.is_deleted {
+            return Ended::Deleted;
+        }
+        if now.generation != generation {
+            return Ended::Anew;
+        }
     }
 }
 
