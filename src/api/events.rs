@@ -14,7 +14,7 @@ use super::{
     problem::{Code, Problem},
     views::{EventView, Page},
 };
-use crate::model::{Delivery, Event, EventFilter, EventId, Timestamp};
+use crate::model::{Event, EventFilter, EventId, Priority, Timestamp};
 
 const LIMIT_DEFAULT: usize = 50;
 const LIMIT_MAX: usize = 250;
@@ -115,7 +115,7 @@ pub(super) async fn retry(
         return Err(Problem::new(Code::Held, "make the webhook active first: that sends what it holds"));
     }
     let last = event.last();
-    let delivery = Delivery { attempts: last.number, tries: 0, ..last.delivery.clone() };
+    let delivery = last.delivery.again(last.number, Priority::Normal);
     state.bus.park(&delivery, Timestamp::from_system(SystemTime::now())).await?;
     Ok((StatusCode::ACCEPTED, Json(json!({"event_id": id.to_string(), "status": "pending"}))))
 }

@@ -16,7 +16,8 @@ use super::{
 };
 use crate::{
     model::{
-        ClientId, Delivery, EventId, EventType, Kind, Message, Phone, SigningSecret, Timestamp, Webhook, WebhookId,
+        ClientId, Delivery, EventId, EventType, Kind, Message, Phone, Priority, SigningSecret, Timestamp, Webhook,
+        WebhookId,
     },
     policy::address::check_url,
     wire::webhook_body,
@@ -288,6 +289,7 @@ pub(super) async fn test(Extract(state): Extract<State>, WebhookPath(client, id)
         body: webhook_body(&message),
         attempts: 0,
         tries: 0,
+        priority: Priority::Normal,
     };
     state.bus.publish_delivery(&delivery).await?;
     Ok((StatusCode::ACCEPTED, Json(json!({"event_id": delivery.public_id().to_string(), "message_id": message_id}))))

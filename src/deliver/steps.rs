@@ -2,7 +2,10 @@
 
 use crate::{
     egress::Answer,
-    model::{Attempt, Delivery, ERROR_CHARS_MAX, EventId, EventStatus, Message, Outcome, Timestamp, Verdict, Webhook},
+    model::{
+        Attempt, Delivery, ERROR_CHARS_MAX, EventId, EventStatus, Message, Outcome, Priority, Timestamp, Verdict,
+        Webhook,
+    },
     wire,
 };
 
@@ -20,6 +23,7 @@ pub(super) fn first(message: &Message, webhook: &Webhook, published_at: Timestam
         body: wire::webhook_body(message),
         attempts: 0,
         tries: 0,
+        priority: Priority::Normal,
     }
 }
 
@@ -131,6 +135,7 @@ mod tests {
             body: Bytes::from_static(b"{}"),
             attempts,
             tries,
+            priority: Priority::Normal,
         }
     }
 

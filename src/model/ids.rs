@@ -146,6 +146,11 @@ pub struct WebhookId(pub Uuid);
 #[serde(transparent)]
 pub struct SessionId(pub Uuid);
 
+/// A job that sends deliveries again. A release of what a webhook holds goes by the webhook's own id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct JobId(pub Uuid);
+
 /// One message for one webhook. Sorts by the time of the first publish; see [`EventId::derive`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -260,6 +265,7 @@ macro_rules! uuid_text {
 uuid_text!(
     WebhookId: "a webhook id is a UUID",
     SessionId: "a session id is a UUID",
+    JobId: "a job id is a UUID",
     EventId: "an event id is a UUID"
 );
 

@@ -12,7 +12,9 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use wahook::{
     bus::{Bus, Work},
-    model::{ClientId, Delivery, EventId, Kind, Message, Phone, SigningSecret, Timestamp, Webhook, WebhookId},
+    model::{
+        ClientId, Delivery, EventId, Kind, Message, Phone, Priority, SigningSecret, Timestamp, Webhook, WebhookId,
+    },
     wire::{self, PARTITIONS, decode_delivery, decode_message, partition},
 };
 
@@ -57,6 +59,7 @@ fn delivery(event: u128) -> Delivery {
         created_at: Timestamp::EPOCH,
         attempts: 1,
         tries: 1,
+        priority: Priority::Normal,
     }
 }
 
