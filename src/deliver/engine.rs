@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -17,7 +20,7 @@ use super::{
 use crate::{
     bus::{Bus, Error, Incoming, Work},
     config, egress,
-    model::{Attempt, Delivery, DisabledReason, Outcome, Timestamp, Verdict, Webhook},
+    model::{Attempt, Delivery, DisabledReason, Outcome, Priority, Timestamp, Verdict, Webhook},
     policy::{self, Schedule},
     telemetry,
     wire::{self, DeadLetter},
@@ -45,6 +48,7 @@ pub(super) struct Engine {
     lanes: Lanes,
     /// Requests under way on this node.
     node: Arc<Semaphore>,
+    node_max: usize,
     lane_wait: Duration,
     schedule: Schedule,
     cancel: CancellationToken,
@@ -54,7 +58,8 @@ impl Engine {
     pub(super) fn new(bus: Bus, egress: egress::Client, settings: &config::Deliver, cancel: CancellationToken) -> Self {
         let schedule = Schedule { base: settings.retry_base, jitter: settings.retry_jitter, max: settings.retry_max };
         let node = Arc::new(Semaphore::new(settings.in_flight_max));
-        Self { bus, egress, lanes: Lanes::new(settings.clone()), node, lane_wait: settings.lane_wait, schedule, cancel }
+        let (node_max, lane_wait) = (settings.in_flight_max, settings.lane_wait);
+        Self { bus, egress, lanes: Lanes::new(settings.clone()), node, node_max, lane_wait, schedule, cancel }
     }
 
     /// Takes a message as far as it can go now. On an error nothing that matters is lost by trying it all again.
@@ -78,7 +83,7 @@ impl Engine {
         let turn = tokio::select! {
             biased;
             () = self.cancel.cancelled() => return Ok(Settle::GiveBack),
-            turn = lane.turn() => turn,
+            turn = lane.turn(delivery.priority) => turn,
         };
         let turn = match turn {
             Ok(turn) => turn,
@@ -87,13 +92,24 @@ impl Engine {
         let permit = tokio::select! {
             biased;
             () = self.cancel.cancelled() => return Ok(Settle::GiveBack),
-            permit = timeout(self.lane_wait, self.node.acquire()) => permit,
+            permit = self.place(delivery.priority) => permit,
         };
-        let Ok(Ok(permit)) = permit else { return self.park(&delivery, lane.park("node")).await };
+        let Some(permit) = permit else {
+            return self.park(&delivery, lane.park("node", delivery.priority)).await;
+        };
         let attempt = self.attempt(delivery, &webhook, &lane, turn).await;
         // The request is over: let the next one begin while this one is written down.
         drop(permit);
         self.follow(attempt).await
+    }
+
+    /// A place among the requests of this node; half of them are for live traffic alone.
+    async fn place(&self, priority: Priority) -> Option<SemaphorePermit<'_>> {
+        match priority {
+            Priority::Low if self.node.available_permits() <= self.node_max / 2 => None,
+            Priority::Low => self.node.try_acquire().ok(),
+            Priority::Normal => timeout(self.lane_wait, self.node.acquire()).await.ok()?.ok(),
+        }
     }
 
     async fn attempt(&self, delivery: Delivery, webhook: &Webhook, lane: &Lane, turn: Turn) -> (Attempt, Verdict) {
@@ -118,7 +134,8 @@ impl Engine {
             &self.schedule,
             rand::random::<f64>(),
         );
-        if verdict == Verdict::Delivered {
+        // What is replayed may be weeks old, which is no delay.
+        if verdict == Verdict::Delivered && delivery.priority == Priority::Normal {
             telemetry::end_to_end(now.since(delivery.created_at));
         }
         (steps::attempt(delivery, &answer, verdict, started_at), verdict)

@@ -257,7 +257,7 @@ mod tests {
             body: Bytes::from(body),
             attempts,
             tries: 0,
-            priority: if attempts % 2 == 0 { Priority::Normal } else { Priority::Low },
+            priority: if attempts.is_multiple_of(2) { Priority::Normal } else { Priority::Low },
         }
     }
 
