@@ -7,6 +7,7 @@
 //! - [`Registry`]: webhooks, tokens and shared keys in key-value buckets. Changes are compare-and-set; reads come
 //!   from a cache that a watch keeps, and a miss is never believed without asking the server.
 //! - [`SessionChanges`]: WhatsApp sessions as their clients want them, one change after the other.
+//! - [`Advisory`] and [`Stuck`]: messages that the server hands out no more, and taking them out.
 //! - [`SendRequests`]: what a session is asked to send.
 //! - [`Lease`]: the right to be the only one who runs something, for as long as it is renewed.
 //! - [`Change`] and [`Difference`]: the streams and consumers as `nats/` declares them, applied or compared.
@@ -14,6 +15,7 @@
 //! A fixed number of partitions, each with a pinned consumer, stands in place of a consumer per endpoint: consumers
 //! cost the server memory and start-up time, endpoints are only data.
 
+mod advisory;
 mod connection;
 mod declare;
 mod error;
@@ -26,6 +28,7 @@ mod send;
 mod sessions;
 mod tokens;
 
+pub use advisory::{Advisory, Stuck};
 pub use connection::Bus;
 pub use declare::{Change, Difference};
 pub use error::Error;

@@ -18,6 +18,8 @@ use crate::{
 
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// What is kept of a message that nobody can read: enough to tell what it was.
+const UNDECODABLE_BYTES_MAX: usize = 64 * 1024;
 
 /// What the stream said of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +63,19 @@ impl Bus {
     pub(super) async fn publish_delivery_as(&self, delivery: &Delivery, id: String) -> Result<(), Error> {
         let subject = subject::retry(delivery.client_id, &delivery.phone);
         self.publish(subject, with_id(id), wire::encode_delivery(delivery)).await.map(drop)
+    }
+
+    /// Keeps the bytes of a message that nobody can read, cut off at [`UNDECODABLE_BYTES_MAX`]; `wa-subject` and
+    /// `wa-bytes` tell where it lay and how long it was.
+    ///
+    /// # Errors
+    /// When no acknowledgement came in time.
+    pub async fn undecodable(&self, stream: &str, sequence: u64, subject: &str, payload: &[u8]) -> Result<(), Error> {
+        let mut headers = with_id(format!("undecodable:{stream}:{sequence}"));
+        headers.insert("wa-subject", subject);
+        headers.insert("wa-bytes", payload.len().to_string().as_str());
+        let kept = payload[..payload.len().min(UNDECODABLE_BYTES_MAX)].to_vec();
+        self.publish(subject::undecodable(stream), headers, kept).await.map(drop)
     }
 
     /// Lets a delivery come back at this time. Parking it again replaces the earlier time.

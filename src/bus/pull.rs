@@ -32,6 +32,8 @@ pub enum Work {
     Retry,
     /// Groups of results, for `record`.
     Result,
+    /// The server's word on messages that it hands out no more, for `deliver`. It has one partition.
+    Advisory,
 }
 
 impl Work {
@@ -40,11 +42,17 @@ impl Work {
         self.names().1
     }
 
+    /// The stream that it comes from.
+    pub fn stream(self) -> &'static str {
+        self.names().0
+    }
+
     fn names(self) -> (&'static str, &'static str) {
         match self {
             Self::Message => ("WA_MSG", "deliver"),
             Self::Retry => ("WA_RETRY", "retry"),
             Self::Result => ("WA_RESULT", "record"),
+            Self::Advisory => ("WA_ADV", "advisory"),
         }
     }
 }
@@ -69,6 +77,8 @@ pub struct Incoming {
     pub published_at: Timestamp,
     /// How many times it was handed out, this time included.
     pub deliveries: i64,
+    /// Its number in its stream.
+    pub sequence: u64,
 }
 
 impl Bus {
@@ -146,7 +156,8 @@ impl Pull {
 
     fn names(&self) -> (&'static str, String) {
         let (stream, kind) = self.work.names();
-        (stream, format!("{kind}-{:02}", self.partition))
+        let is_one = self.work == Work::Advisory;
+        (stream, if is_one { kind.to_owned() } else { format!("{kind}-{:02}", self.partition) })
     }
 
     /// Gives back the pin and what lies here unstarted, so that another node goes on at once.
@@ -185,13 +196,18 @@ impl Incoming {
         let published_at = Timestamp::from_millis(
             i64::try_from(info.published.unix_timestamp_nanos() / 1_000_000).unwrap_or_default(),
         );
-        let deliveries = info.delivered;
-        Ok(Self { payload: message.payload.clone(), published_at, deliveries, message })
+        let (deliveries, sequence) = (info.delivered, info.stream_sequence);
+        Ok(Self { payload: message.payload.clone(), published_at, deliveries, sequence, message })
     }
 
     /// The bytes.
     pub fn payload(&self) -> &Bytes {
         &self.payload
+    }
+
+    /// Where it lies in its stream.
+    pub fn subject(&self) -> &str {
+        &self.message.subject
     }
 
     /// Done: never hand it out again.

@@ -64,7 +64,7 @@ impl Engine {
 
     /// Takes a message as far as it can go now. On an error nothing that matters is lost by trying it all again.
     pub(super) async fn process(&self, work: Work, incoming: &Incoming) -> Result<Settle, Error> {
-        let (delivery, webhook) = match route(&self.bus, work, incoming).await? {
+        let (delivery, webhook) = match route(&self.bus, work, incoming.payload(), incoming.published_at).await? {
             Route::To(delivery, webhook) => (delivery, webhook),
             Route::Undecodable => return Ok(Settle::Undecodable),
             Route::Gone(delivery) => return Ok(publish(steps::gone(delivery, now()))),
@@ -110,6 +110,11 @@ impl Engine {
             Priority::Low => self.node.try_acquire().ok(),
             Priority::Normal => timeout(self.lane_wait, self.node.acquire()).await.ok()?.ok(),
         }
+    }
+
+    /// Keeps the bytes of what nobody can read.
+    pub(super) async fn keep_undecodable(&self, work: Work, incoming: &Incoming) -> Result<(), Error> {
+        self.bus.undecodable(work.stream(), incoming.sequence, incoming.subject(), incoming.payload()).await
     }
 
     async fn attempt(&self, delivery: Delivery, webhook: &Webhook, lane: &Lane, turn: Turn) -> (Attempt, Verdict) {

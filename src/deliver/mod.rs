@@ -13,8 +13,12 @@
 //! is noticed by the age of its oldest progress, not only by answers, so that its messages get parked before they
 //! fill a loop.
 //!
+//! A message that is handed out again and again and never settled is given up by the server. `abandoned` hears of it,
+//! puts it into the dead letters and takes it out of its stream.
+//!
 //! After cancellation nothing new is pulled, what waits for its turn is given back, and what is under way is settled.
 
+mod abandoned;
 mod engine;
 mod lane;
 mod lanes;
@@ -48,6 +52,8 @@ impl Deliver {
         tasks: &TaskTracker,
         cancel: CancellationToken,
     ) {
+        let advisories = bus.pull(Work::Advisory, 0, cancel.clone());
+        tasks.spawn(abandoned::run(advisories, bus.clone()));
         let engine = Arc::new(engine::Engine::new(bus.clone(), egress, config, cancel.clone()));
         for partition in 0..PARTITIONS {
             let results = results::start(bus.clone(), partition, bus_cfg, tasks, cancel.clone());

@@ -65,6 +65,13 @@ pub(super) fn gone(delivery: Delivery, now: Timestamp) -> Attempt {
     no_attempt(delivery, number, Outcome::WebhookGone, EventStatus::Failed, error, now)
 }
 
+/// The audit's word that the delivery was handed out `deliveries` times and never settled.
+pub(super) fn abandoned(delivery: Delivery, deliveries: u64, now: Timestamp) -> Attempt {
+    let number = delivery.attempts.saturating_add(1);
+    let error = format!("handed out {deliveries} times and never settled: a fault of wahook's, not of the endpoint");
+    no_attempt(delivery, number, Outcome::Abandoned, EventStatus::Failed, &error, now)
+}
+
 /// The audit's word that the delivery is held; only needed where there is no attempt yet that shows the event.
 pub(super) fn held(delivery: Delivery, now: Timestamp) -> Option<Attempt> {
     let error = "the webhook is paused or disabled";
@@ -180,6 +187,7 @@ mod tests {
     fn rows_that_are_no_attempts_overwrite_none() {
         assert_eq!(gone(delivery(0, 0), NOW).number, 1);
         assert_eq!(gone(delivery(3, 3), NOW).number, 4);
+        assert_eq!(abandoned(delivery(3, 3), 10, NOW).number, 4);
         assert_eq!(held(delivery(0, 0), NOW).map(|row| row.number), Some(0));
         assert_eq!(held(delivery(1, 1), NOW), None);
     }

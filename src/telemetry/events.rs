@@ -32,6 +32,11 @@ pub fn dead_letter(reason: &'static str) {
     counter!(names::DEAD_LETTERS, "reason" => reason).increment(1);
 }
 
+/// A stuck message was taken out of this stream.
+pub fn abandoned(stream: &'static str) {
+    counter!(names::ABANDONED, "stream" => stream).increment(1);
+}
+
 /// JetStream acknowledged a message.
 pub fn message_published(duplicate: bool) {
     counter!(names::MESSAGES_PUBLISHED, "duplicate" => truth(duplicate)).increment(1);

@@ -20,6 +20,7 @@ fn scrape_after_all_events() -> String {
         event::parked("rate");
         event::held();
         event::dead_letter("gone");
+        event::abandoned("WA_MSG");
         event::message_published(true);
         event::inbound("published");
         event::session_state(None, Some(SessionState::Connected));

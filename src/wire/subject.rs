@@ -43,6 +43,11 @@ pub fn dead_letter(client: ClientId, phone: &Phone) -> String {
     format!("wa.dlq.{client}.{}", phone.as_str())
 }
 
+/// Where the bytes go that nobody can read, by the stream they came from.
+pub fn undecodable(stream: &str) -> String {
+    format!("wa.undecodable.{stream}")
+}
+
 /// Where the node that runs a session takes requests to send.
 pub fn send(client: ClientId, session: SessionId) -> String {
     format!("wa.send.{client}.{session}")

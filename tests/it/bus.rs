@@ -91,7 +91,7 @@ async fn apply_creates_once_and_check_names_each_difference() {
     let server = NatsServer::start().await;
     let bus = server.connect().await;
     let missing = bus.check().await.expect("answers");
-    assert_eq!(missing.len(), 13 + 3 * usize::from(PARTITIONS));
+    assert_eq!(missing.len(), 13 + 3 * usize::from(PARTITIONS) + 1);
     assert!(missing.iter().any(|one| one.to_string() == "stream WA_MSG is missing"));
     assert_eq!(bus.apply().await.expect("applies").len(), missing.len());
     assert_eq!(bus.check().await.expect("answers"), []);
