@@ -123,8 +123,11 @@ impl Change {
 }
 
 async fn view(state: &State, webhook: &Webhook) -> WebhookView {
-    let states = state.states(webhook.client_id, &[webhook.id]).await;
-    WebhookView::new(webhook, states.map(|mut states| states.remove(&webhook.id).unwrap_or_default()))
+    let ids = [webhook.id];
+    let (states, held) =
+        tokio::join!(state.states(webhook.client_id, &ids), state.held(webhook.client_id, Some(&webhook.phone)));
+    let known = states.map(|mut states| states.remove(&webhook.id).unwrap_or_default());
+    WebhookView::new(webhook, known, held.as_ref())
 }
 
 /// `POST /api/webhooks/register`: a number that has a webhook already gets it changed.
@@ -169,7 +172,7 @@ pub(super) async fn register(
     };
     let (webhook, created) = state.bus.registry().register(client, &phone, make).await?;
     if !created && webhook.takes_deliveries() {
-        state.bus.release_held(client, &phone, webhook.id).await?;
+        state.bus.registry().want_release(&webhook, now()).await?;
     }
     let view = view(&state, &webhook).await;
     if created {
@@ -202,9 +205,9 @@ fn fresh(state: &State, id: WebhookId, client_id: ClientId, phone: &Phone, secre
 pub(super) async fn list(Extract(state): Extract<State>, Caller(client): Caller) -> Answer<Page<WebhookView>> {
     let webhooks = state.bus.registry().list(client).await?;
     let ids: Vec<_> = webhooks.iter().map(|webhook| webhook.id).collect();
-    let mut states = state.states(client, &ids).await;
+    let (mut states, held) = tokio::join!(state.states(client, &ids), state.held(client, None));
     let mut of = |id| states.as_mut().map(|states| states.remove(&id).unwrap_or_default());
-    let data = webhooks.iter().map(|webhook| WebhookView::new(webhook, of(webhook.id))).collect();
+    let data = webhooks.iter().map(|webhook| WebhookView::new(webhook, of(webhook.id), held.as_ref())).collect();
     Ok((StatusCode::OK, Json(Page { data, next_cursor: None, has_more: false })))
 }
 
@@ -227,7 +230,7 @@ pub(super) async fn patch(
     let changed = state.bus.registry().update(client, id, |webhook| change.apply(webhook)).await?;
     let webhook = changed.ok_or_else(Problem::not_found)?;
     if change.is_active == Some(true) {
-        state.bus.release_held(client, &webhook.phone, id).await?;
+        state.bus.registry().want_release(&webhook, now()).await?;
     }
     Ok((StatusCode::OK, Json(view(&state, &webhook).await)))
 }

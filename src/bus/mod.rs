@@ -7,6 +7,7 @@
 //! - [`Registry`]: webhooks, tokens and shared keys in key-value buckets. Changes are compare-and-set; reads come
 //!   from a cache that a watch keeps, and a miss is never believed without asking the server.
 //! - [`SessionChanges`]: WhatsApp sessions as their clients want them, one change after the other.
+//! - [`JobChanges`]: jobs that send many deliveries again, likewise.
 //! - [`Advisory`] and [`Stuck`]: messages that the server hands out no more, and taking them out.
 //! - [`SendRequests`]: what a session is asked to send.
 //! - [`Lease`]: the right to be the only one who runs something, for as long as it is renewed.
@@ -20,6 +21,7 @@ mod connection;
 mod declare;
 mod error;
 mod hold;
+mod jobs;
 mod lease;
 mod publish;
 mod pull;
@@ -32,6 +34,8 @@ pub use advisory::{Advisory, Stuck};
 pub use connection::Bus;
 pub use declare::{Change, Difference};
 pub use error::Error;
+pub use hold::{Held, HeldReader};
+pub use jobs::JobChanges;
 pub use lease::{LEASE_TTL, Lease};
 pub use publish::Published;
 pub use pull::{Incoming, Pull, Work};

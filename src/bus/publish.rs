@@ -1,6 +1,6 @@
 //! Publishing until acknowledged.
 
-use std::{error::Error as _, time::Duration};
+use std::{error::Error as _, future::IntoFuture as _, time::Duration};
 
 use async_nats::{
     HeaderMap, header,
@@ -60,9 +60,40 @@ impl Bus {
         self.publish_delivery_as(delivery, format!("retry:{}:{}", delivery.event_id, delivery.attempts)).await
     }
 
-    pub(super) async fn publish_delivery_as(&self, delivery: &Delivery, id: String) -> Result<(), Error> {
+    async fn publish_delivery_as(&self, delivery: &Delivery, id: String) -> Result<(), Error> {
         let subject = subject::retry(delivery.client_id, &delivery.phone);
         self.publish(subject, with_id(id), wire::encode_delivery(delivery)).await.map(drop)
+    }
+
+    /// Publishes all of them one behind the other and only then waits for the acknowledgements: the stream has them in
+    /// this order. Those that are not acknowledged are published once more under the same ids, in order among
+    /// themselves.
+    pub(super) async fn publish_deliveries<'a>(
+        &self,
+        all: impl Iterator<Item = (&'a Delivery, String)>,
+    ) -> Result<(), Error> {
+        let mut sent = Vec::new();
+        for (delivery, id) in all {
+            let subject = subject::retry(delivery.client_id, &delivery.phone);
+            let payload = Bytes::from(wire::encode_delivery(delivery));
+            let acknowledged = self.context.publish_with_headers(subject, with_id(id.clone()), payload).await;
+            sent.push((delivery, id, acknowledged));
+        }
+        let deadline = Instant::now() + self.settings.publish_deadline;
+        let mut missing = Vec::new();
+        for (delivery, id, acknowledged) in sent {
+            let is_stored = match acknowledged {
+                Ok(acknowledged) => matches!(timeout_at(deadline, acknowledged.into_future()).await, Ok(Ok(_))),
+                Err(_) => false,
+            };
+            if !is_stored {
+                missing.push((delivery, id));
+            }
+        }
+        for (delivery, id) in missing {
+            self.publish_delivery_as(delivery, id).await?;
+        }
+        Ok(())
     }
 
     /// Keeps the bytes of a message that nobody can read, cut off at [`UNDECODABLE_BYTES_MAX`]; `wa-subject` and

@@ -180,8 +180,9 @@ impl Engine {
         telemetry::held();
         // Its owner may have resumed it, and what was held released, between our look and the hold: look again.
         let webhook = self.bus.registry().fresh(delivery.client_id, &delivery.phone).await?;
-        if webhook.is_some_and(|webhook| webhook.id == delivery.webhook_id && webhook.takes_deliveries()) {
-            self.bus.release_held(delivery.client_id, &delivery.phone, delivery.webhook_id).await?;
+        let its = webhook.filter(|webhook| webhook.id == delivery.webhook_id && webhook.takes_deliveries());
+        if let Some(webhook) = its {
+            self.bus.registry().want_release(&webhook, now()).await?;
         }
         Ok(steps::held(delivery, now()).map_or(Settle::Ack, publish))
     }

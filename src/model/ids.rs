@@ -181,6 +181,12 @@ impl EventId {
         Self(uuid::Builder::from_custom_bytes(bytes).into_uuid())
     }
 
+    /// Not above any id of a message that was published at this time or later, and above all earlier ones.
+    pub fn first_at(time: Timestamp) -> Self {
+        let millis = u64::try_from(time.millis()).unwrap_or_default();
+        Self(Uuid::from_u128(u128::from(millis) << 80))
+    }
+
     /// When the message was first published, as held in the id.
     pub fn timestamp(self) -> Timestamp {
         let mut bytes = [0_u8; 8];
@@ -311,6 +317,7 @@ mod tests {
             let at = Timestamp::from_millis(ms);
             let id = EventId::derive(at, webhook, &chat, &sender, &message, &Kind::Text);
             prop_assert_eq!(id.timestamp(), at);
+            prop_assert!(EventId::first_at(at) <= id && id < EventId::first_at(Timestamp::from_millis(ms + 1)));
             prop_assert_eq!(id.0.get_version_num(), 8);
             let shifted = EventId::derive(at, webhook, &format!("{chat}x"), &sender, &message, &Kind::Text);
             prop_assert_ne!(id, shifted);
