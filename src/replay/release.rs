@@ -10,8 +10,6 @@ use crate::{
 
 /// How often its progress is written down; what is sent is no longer held, so nothing depends on it.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
-/// Deliveries that are read at once.
-const READ: usize = 256;
 const STOPPED: &str = "the webhook takes no deliveries any more; the rest stays held";
 
 /// Does the job as far as it goes. It is over, or this node stops, or the error says why it did not go on.
@@ -67,7 +65,7 @@ async fn pass(context: &Context, job: &Job, id: WebhookId, phone: &Phone) -> Res
     let mut pacer: Option<Pacer> = None;
     let (mut sent, mut dropped, mut noted) = (0, 0, Instant::now());
     loop {
-        let mut held = reader.next(READ).await?;
+        let mut held = reader.next(read(pacer.as_ref().map_or(1, Pacer::rate))).await?;
         let is_end = held.is_empty();
         while !held.is_empty() {
             let webhook = registry.get(job.client_id, id).await?.filter(|webhook| webhook.takes_deliveries());
@@ -96,6 +94,11 @@ async fn pass(context: &Context, job: &Job, id: WebhookId, phone: &Phone) -> Res
             return Ok(Pass::Through);
         }
     }
+}
+
+/// Deliveries that are read at once: ten seconds' work, since the server forgets a reader that is long away.
+fn read(rate: u32) -> usize {
+    rate.saturating_mul(10).clamp(10, 256) as usize
 }
 
 async fn note(context: &Context, job: &Job, sent: &mut u64, dropped: &mut u64) -> Result<(), Error> {

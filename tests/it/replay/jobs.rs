@@ -1,9 +1,11 @@
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 use wahook::{
     bus::Work,
-    model::Priority,
+    model::{ClientId, EventStatus, Job, JobFilter, JobId, JobState, JobWork, Priority, Timestamp},
+    replay::{ACTIVE_MAX, KEPT_MAX},
     wire::{decode_delivery, partition},
 };
 
@@ -228,7 +230,7 @@ async fn a_client_has_so_many_replays_and_no_more() {
     counted(&client, 100).await;
     // The first one takes its time, the others wait for it.
     let first = replay(&client, json!({"rate_per_second": 1})).await;
-    for _ in 1..wahook::replay::ACTIVE_MAX {
+    for _ in 1..ACTIVE_MAX {
         replay(&client, json!({})).await;
     }
     let (status, problem) = client.call("POST", "/api/replays", Some(json!({}))).await;
@@ -238,6 +240,31 @@ async fn a_client_has_so_many_replays_and_no_more() {
     assert_eq!(client.call("POST", &cancel, None).await.0, 200);
     job_when(&client, &first, "cancelled").await;
     replay(&client, json!({})).await;
+
+    // Of those that are over the oldest go, and leave nothing behind.
+    let other = app.client(2).await;
+    let bus = app.nats.bus().await;
+    for number in 0..KEPT_MAX as i64 {
+        let until = Timestamp::from_millis(number);
+        let filter = JobFilter { webhook: None, status: EventStatus::Failed, kind: None, since: None, until };
+        let work = JobWork::Replay { filter, rate_per_second: 1, place: None };
+        let client_id = ClientId::try_from(2).expect("in range");
+        let mut job = Job::new(JobId(Uuid::now_v7()), client_id, work, until);
+        job.end(JobState::Done, until);
+        assert!(bus.registry().create_job(&job).await.expect("answers"));
+    }
+    let oldest = |list: &Value| list["data"].as_array().expect("a list").last().expect("some")["until"].clone();
+    let before = other.get("/api/replays").await;
+    assert_eq!(
+        (before["data"].as_array().map(Vec::len), oldest(&before)),
+        (Some(KEPT_MAX), json!("1970-01-01T00:00:00Z"))
+    );
+    let kept = app.nats.messages("KV_wa_jobs").await;
+    replay(&other, json!({})).await;
+    let after = other.get("/api/replays").await;
+    assert_eq!(after["data"].as_array().map(Vec::len), Some(KEPT_MAX));
+    assert_eq!(oldest(&after), json!("1970-01-01T00:00:00.001Z"));
+    assert_eq!(app.nats.messages("KV_wa_jobs").await, kept);
 }
 
 #[tokio::test(flavor = "multi_thread")]
