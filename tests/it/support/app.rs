@@ -39,7 +39,8 @@ impl App {
         Self::playing("api,ingest,deliver,record", settings).await
     }
 
-    async fn playing(roles: &'static str, settings: &[(&str, &str)]) -> Self {
+    /// The same with these roles.
+    pub(crate) async fn playing(roles: &'static str, settings: &[(&str, &str)]) -> Self {
         let nats = NatsServer::start().await;
         let data = tempfile::tempdir().expect("a temporary folder");
         let (api, admin) = (free_address(), free_address());
