@@ -47,12 +47,16 @@ pub(crate) async fn run(rate: u32, dead_letters: u32, replay_rate: u32, rounds: 
                 .until(|caller| Box::pin(caller.matches(dead_letters)))
                 .await
                 .context("recording the dead letters")?;
+            let began = Instant::now();
+            ensure!(caller.matches(dead_letters).await?, "the dead letters went away");
+            let counting = began.elapsed();
             let job = if ARMS[arm] { Some(caller.begin(replay_rate).await?) } else { None };
             let began = Instant::now();
             let report = load.measure(&lab).await?;
             if let Some(job) = job {
                 caller.until(|caller| Box::pin(caller.is_over(&job))).await.context("the replay")?;
                 sleep(Duration::from_secs(2)).await;
+                println!("  counting them took {:.0} ms", counting.as_secs_f64() * 1e3);
                 check(&lab, &caller, &job, dead_letters, began.elapsed()).await?;
             }
             lab.stop().await?;

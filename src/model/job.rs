@@ -96,7 +96,7 @@ pub struct Job {
     pub matched: Option<u64>,
     /// What it put on its way.
     pub sent: u64,
-    /// What it left out, since the webhook takes no deliveries.
+    /// What it left out, since the webhook takes no deliveries, or none of this type.
     pub skipped: u64,
     /// Why it failed, or what it waits for; in words fit for its owner.
     pub error: Option<String>,

@@ -1,8 +1,8 @@
 //! Jobs that send many deliveries again, and outlive the node that does it.
 //!
 //! A **replay** sends events that were given up (or delivered) once more: it reads them from the store page by page
-//! ([`Scan`]), puts them into the retry stream at low priority and at a rate of its own, and writes down after each page
-//! how far it is. A **release** sends what a webhook held while it was paused, in order; what is sent is no longer held,
+//! ([`Scan`]), puts them into the retry stream at low priority and at a rate of its own, writes down after each page how
+//! far it is, and never gets more than some pages ahead of what the webhook takes (`window`). A **release** sends what a webhook held while it was paused, in order; what is sent is no longer held,
 //! so it goes on by itself wherever it stopped.
 //!
 //! Jobs lie in a bucket. Every node with this role watches it; whoever takes a job's lease does it (`supervisor`). A node
@@ -20,6 +20,7 @@ mod release;
 mod resend;
 mod scan;
 mod supervisor;
+mod window;
 
 use std::sync::Arc;
 

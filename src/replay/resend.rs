@@ -8,6 +8,7 @@ use super::{
     EVENTS_MAX, Error, Page, Scan, count,
     pacer::{Pacer, page, replay_rate},
     supervisor::Context,
+    window::Window,
 };
 use crate::{
     model::{Delivery, Event, EventId, Job, JobFilter, JobPlace, JobState, JobWork, Priority},
@@ -22,24 +23,29 @@ pub(super) async fn run(context: &Context, job: Job, filter: &JobFilter, rate: u
     // Small pages until a webhook's own rate is known.
     let mut pacer = Pacer::new(rate.min(FIRST_RATE));
     let mut scan = scan(context, &job, filter, place_of(&job)).await?;
+    let mut window = Window::default();
     while !context.cancel.is_cancelled() {
-        let Some(page) = scan.next(page(pacer.rate())).await? else {
+        if !window.room(context, &job).await? {
+            return cancelled(context, &job).await;
+        }
+        let Some(mut page) = scan.next(page(pacer.rate())).await? else {
             let registry = context.bus.registry();
             registry.change_job(&job, |job| job.end(JobState::Done, context.now())).await?;
             return Ok(());
         };
         let webhook = context.bus.registry().get(job.client_id, page.webhook).await?;
         let webhook = webhook.filter(|webhook| webhook.takes_deliveries());
-        let (done, skipped) = match webhook {
-            Some(webhook) => {
-                pacer.set(replay_rate(rate, webhook.rate_per_second));
-                (send(context, &job, &page, &mut pacer).await?, 0)
-            }
-            None => (0, page.events.len()),
-        };
+        let found = page.events.len();
+        page.events.retain(|event| webhook.as_ref().is_some_and(|webhook| webhook.wants(&event.last().delivery.kind)));
+        let skipped = found - page.events.len();
+        if let Some(webhook) = webhook {
+            pacer.set(replay_rate(rate, webhook.rate_per_second));
+        }
+        let done = send(context, &job, &page, &mut pacer).await?;
+        window.add(&page, done);
         telemetry::job_events("replay", "sent", done as u64);
         telemetry::job_events("replay", "skipped", skipped as u64);
-        let place = place_after(&page, done + skipped);
+        let place = place_after(&page, done);
         let changed = context.bus.registry().change_job(&job, |job| {
             job.sent += done as u64;
             job.skipped += skipped as u64;
@@ -54,6 +60,17 @@ pub(super) async fn run(context: &Context, job: Job, filter: &JobFilter, rate: u
             _ => return Ok(()),
         }
     }
+    Ok(())
+}
+
+/// Ends the job if its owner wants that; otherwise this node stops.
+async fn cancelled(context: &Context, job: &Job) -> Result<(), Error> {
+    let end = |job: &mut Job| {
+        if job.is_cancelled && job.state.is_active() {
+            job.end(JobState::Cancelled, context.now());
+        }
+    };
+    context.bus.registry().change_job(job, end).await?;
     Ok(())
 }
 

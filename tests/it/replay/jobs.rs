@@ -90,6 +90,30 @@ async fn what_a_replay_publishes_has_low_priority_and_starts_its_tries_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_replay_stays_close_to_what_was_attempted() {
+    // No deliver yet: nothing is attempted.
+    let app = App::playing("api,record", &[]).await;
+    let client = app.client(1).await;
+    let receiver = Receiver::answering(&[200]).await;
+    let webhook = webhook(&client, &receiver).await;
+    give_up(&app.nats.bus().await, &webhook, 200).await;
+    counted(&client, 200).await;
+    let job = replay(&client, json!({"rate_per_second": 50})).await;
+    let path = format!("/api/replays/{}", job["id"].as_str().expect("an id"));
+    let waiting = eventually("it says what it waits for", async || {
+        Some(client.get(&path).await).filter(|job| job["error"].as_str().is_some_and(|why| why.contains("keep up")))
+    })
+    .await;
+    // A first page of ten, then three of a second's work each.
+    assert_eq!((&waiting["state"], &waiting["sent"]), (&json!("running"), &json!(160)));
+    assert_eq!(app.nats.messages("WA_RETRY").await, 160);
+    let _deliver = app.second("deliver");
+    let job = job_when(&client, &job, "done").await;
+    assert_eq!((&job["sent"], &job["error"]), (&json!(200), &Value::Null));
+    receiver.wait_for(200).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_replay_goes_on_after_its_node_was_killed() {
     let mut app = App::start().await;
     let client = app.client(1).await;
