@@ -6,6 +6,7 @@
 //!   the message away.
 //! - [`Registry`]: webhooks, tokens and shared keys in key-value buckets. Changes are compare-and-set; reads come
 //!   from a cache that a watch keeps, and a miss is never believed without asking the server.
+//! - [`Resealed`]: secrets lie in the buckets sealed, with keys that the nodes alone have.
 //! - [`SessionChanges`]: WhatsApp sessions as their clients want them, one change after the other.
 //! - [`SendRequests`]: what a session is asked to send.
 //! - [`Lease`]: the right to be the only one who runs something, for as long as it is renewed.
@@ -22,6 +23,7 @@ mod lease;
 mod publish;
 mod pull;
 mod registry;
+mod seal;
 mod send;
 mod sessions;
 mod tokens;
@@ -33,5 +35,6 @@ pub use lease::{LEASE_TTL, Lease};
 pub use publish::Published;
 pub use pull::{Incoming, Pull, Work};
 pub use registry::Registry;
+pub use seal::Resealed;
 pub use send::{SendReply, SendRequests};
 pub use sessions::SessionChanges;

@@ -2,7 +2,7 @@
 
 use super::{
     read::Reader,
-    settings::{Admin, Api, Bus, Config, Deliver, Egress, Log, LogFormat, Nats, Node, Store, WhatsApp},
+    settings::{Admin, Api, Bus, Config, Deliver, Egress, Log, LogFormat, Nats, Node, Secrets, Store, WhatsApp},
 };
 
 pub(super) fn build(r: &mut Reader<'_>) -> Config {
@@ -16,6 +16,7 @@ pub(super) fn build(r: &mut Reader<'_>) -> Config {
         store: store(r),
         whatsapp: whatsapp(r),
         api: api(r),
+        secrets: Secrets { keys_file: r.optional("secrets.keys_file") },
         admin: Admin { listen: r.address("admin.listen") },
     }
 }

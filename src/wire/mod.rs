@@ -6,15 +6,18 @@
 //!   and an older one still reads it. Decoding never panics, whatever the bytes.
 //! - [`webhook_body`]: the JSON that customers receive, byte for byte the same over all attempts, since a delivery
 //!   carries it along once it is built.
+//! - [`Keyring`]: what is stored of a secret is sealed, bound to its place; [`encode_webhook`] is the one way in.
 //! - [`signature_headers`]: [Standard Webhooks](https://www.standardwebhooks.com), `v1` HMAC-SHA256.
 //!
 //! Text that people wrote goes into bodies only, never into NATS headers: async-nats panics on line breaks there.
 
 mod body;
 mod envelope;
+mod keyring;
 mod mac;
 mod seal;
 mod signature;
+mod stored;
 pub mod subject;
 
 pub use body::{Payload, webhook_body};
@@ -22,7 +25,9 @@ pub use envelope::{
     DeadLetter, Error, decode_attempts, decode_dead_letter, decode_delivery, decode_message, encode_attempts,
     encode_dead_letter, encode_delivery, encode_message,
 };
+pub use keyring::{Keyring, KeyringError, SealError};
 pub use mac::{mac, mac_is};
 pub use seal::{seal, unseal};
 pub use signature::signature_headers;
+pub use stored::{Sealing, StoredError, decode_webhook, encode_webhook, sealing};
 pub use subject::{PARTITIONS, dedupe_id, message_dedupe_id, partition};
