@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 use uuid::Uuid;
-use wahook::model::{ClientId, Kind, Message, Phone, SigningSecret, Timestamp, Webhook, WebhookId};
+use wahook::model::{ClientId, Kind, Message, Phone, Sending, SigningSecret, Timestamp, Webhook, WebhookId};
 
 use crate::{
     lab::{Lab, http_client},
@@ -86,6 +86,7 @@ impl Load {
                     in_flight: 8,
                     event_types: vec![wahook::model::EventType::Message],
                     secrets: vec![SigningSecret::from_key(&[7; 32])],
+                    sending: Sending::default(),
                     metadata: Map::new(),
                     created_at: now,
                     updated_at: now,

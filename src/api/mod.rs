@@ -22,6 +22,7 @@ mod problem;
 pub mod qr;
 mod routes;
 mod send;
+mod sending;
 mod server;
 mod sessions;
 mod state;

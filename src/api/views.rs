@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::sending::SendingView;
 use crate::{
     model::{
         Attempt, ClientId, DisabledReason, Event, EventType, Outcome, Webhook, WebhookId, WebhookState, WebhookStatus,
@@ -33,6 +34,8 @@ pub(super) struct WebhookView {
     rate_per_second: u32,
     in_flight: u32,
     event_types: Vec<EventType>,
+    #[serde(flatten)]
+    sending: SendingView,
     signing_secret_hint: Option<String>,
     /// Shown only when it was just made.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,6 +66,7 @@ impl WebhookView {
             rate_per_second: webhook.rate_per_second,
             in_flight: webhook.in_flight,
             event_types: webhook.event_types.clone(),
+            sending: SendingView::from(&webhook.sending),
             signing_secret_hint: webhook.secrets.first().map(|secret| secret.hint()),
             signing_secret: None,
             last_error: state.last_error,

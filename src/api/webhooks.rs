@@ -12,14 +12,16 @@ use super::{
     auth::Caller,
     extract::{Body, WebhookPath},
     problem::{FieldError, Problem},
+    sending::{Headers, SendingChange, too_many_headers},
     views::{Page, WebhookView},
 };
 use crate::{
     model::{
-        ClientId, Delivery, EventId, EventType, Kind, Message, Phone, SigningSecret, Timestamp, Webhook, WebhookId,
+        ClientId, Delivery, EventId, EventType, Kind, Message, Phone, Sending, SigningSecret, Timestamp, Webhook,
+        WebhookId,
     },
     policy::address::check_url,
-    wire::webhook_body,
+    wire::{new_signing_key, webhook_body},
 };
 
 const MAX_RETRIES: u16 = 20;
@@ -40,6 +42,8 @@ pub(super) struct Change {
     rate_per_second: Option<u32>,
     in_flight: Option<u32>,
     event_types: Option<Vec<EventType>>,
+    signature: Option<String>,
+    headers: Option<Headers>,
     metadata: Option<Map<String, Value>>,
 }
 
@@ -54,6 +58,8 @@ pub(super) struct Registration {
     rate_per_second: Option<u32>,
     in_flight: Option<u32>,
     event_types: Option<Vec<EventType>>,
+    signature: Option<String>,
+    headers: Option<Headers>,
     metadata: Option<Map<String, Value>>,
 }
 
@@ -66,6 +72,10 @@ fn new_secret() -> SigningSecret {
 }
 
 impl Change {
+    fn sending(&self) -> SendingChange<'_> {
+        SendingChange { signature: self.signature.as_ref(), headers: self.headers.as_ref() }
+    }
+
     /// All that is wrong with it.
     fn errors(&self, state: &State) -> Vec<FieldError> {
         let mut errors = Vec::new();
@@ -92,11 +102,14 @@ impl Change {
         if metadata_bytes > METADATA_BYTES_MAX {
             wrong("/metadata", format!("has at most {METADATA_BYTES_MAX} bytes as JSON"));
         }
+        errors.extend(self.sending().errors());
         errors
     }
 
-    /// Puts what is set into a webhook. Making it active ends a stop by wahook too.
-    fn apply(&self, webhook: &mut Webhook) {
+    /// Puts what is set into a webhook. Making it active ends a stop by wahook too. `None`, and nothing is changed, when
+    /// it would have too many headers.
+    fn apply(&self, webhook: &mut Webhook) -> Option<()> {
+        self.sending().apply(&mut webhook.sending)?;
         if let Some(url) = &self.webhook_url {
             webhook.url.clone_from(url);
         }
@@ -118,6 +131,7 @@ impl Change {
             webhook.metadata.clone_from(metadata);
         }
         webhook.updated_at = now();
+        Some(())
     }
 }
 
@@ -143,12 +157,24 @@ pub(super) async fn register(
         rate_per_second,
         in_flight,
         event_types,
+        signature,
+        headers,
         metadata,
     } = registration;
     // Registering again is how a stopped webhook is taken up again, unless told otherwise.
     let is_active = Some(is_active.unwrap_or(true));
     let webhook_url = Some(webhook_url);
-    let change = Change { webhook_url, is_active, max_retries, rate_per_second, in_flight, event_types, metadata };
+    let change = Change {
+        webhook_url,
+        is_active,
+        max_retries,
+        rate_per_second,
+        in_flight,
+        event_types,
+        signature,
+        headers,
+        metadata,
+    };
     let mut errors = change.errors(&state);
     if client_id.is_some_and(|id| id != client.get()) {
         let detail = "is not the client of this token; leave it out".to_owned();
@@ -161,12 +187,14 @@ pub(super) async fn register(
     let (Ok(phone), []) = (phone, &errors[..]) else { return Err(Problem::fields(errors)) };
 
     let (id, secret) = (WebhookId(Uuid::now_v7()), new_secret());
+    let mut fits = None;
     let make = |present: Option<&Webhook>| {
         let mut webhook = present.cloned().unwrap_or_else(|| fresh(&state, id, client, &phone, &secret));
-        change.apply(&mut webhook);
+        fits = change.apply(&mut webhook);
         webhook
     };
     let (webhook, created) = state.bus.registry().register(client, &phone, make).await?;
+    fits.ok_or_else(too_many_headers)?;
     if !created && webhook.takes_deliveries() {
         state.bus.release_held(client, &phone, webhook.id).await?;
     }
@@ -191,6 +219,7 @@ fn fresh(state: &State, id: WebhookId, client_id: ClientId, phone: &Phone, secre
         in_flight: state.deliver.in_flight,
         event_types: vec![EventType::Message],
         secrets: vec![secret.clone()],
+        sending: Sending::default(),
         metadata: Map::new(),
         created_at: now(),
         updated_at: now(),
@@ -223,8 +252,10 @@ pub(super) async fn patch(
     if !errors.is_empty() {
         return Err(Problem::fields(errors));
     }
-    let changed = state.bus.registry().update(client, id, |webhook| change.apply(webhook)).await?;
+    let mut fits = None;
+    let changed = state.bus.registry().update(client, id, |webhook| fits = change.apply(webhook)).await?;
     let webhook = changed.ok_or_else(Problem::not_found)?;
+    fits.ok_or_else(too_many_headers)?;
     if change.is_active == Some(true) {
         state.bus.release_held(client, &webhook.phone, id).await?;
     }
@@ -242,22 +273,27 @@ pub(super) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `POST /api/webhooks/{webhook_id}/rotate-secret`: the old one signs beside the new one for a while.
+/// `POST /api/webhooks/{webhook_id}/rotate-secret`: what signs is made anew; the old one signs beside it for a while.
 pub(super) async fn rotate_secret(
     Extract(state): Extract<State>,
     WebhookPath(client, id): WebhookPath,
 ) -> Answer<WebhookView> {
-    let (secret, at) = (new_secret(), now());
+    let (secret, key, at) = (new_secret(), new_signing_key(), now());
+    let end = at.after(state.settings.secret_overlap);
     let rotate = |webhook: &mut Webhook| {
-        webhook.secrets.truncate(1);
-        for old in &mut webhook.secrets {
-            old.expires_at = Some(at.after(state.settings.secret_overlap));
+        let scheme = webhook.sending.signature;
+        if scheme.has_hmac() {
+            webhook.rotate_secret(secret.clone(), end);
         }
-        webhook.secrets.insert(0, secret.clone());
+        if scheme.has_ed25519() {
+            webhook.rotate_key(key.clone(), end);
+        }
         webhook.updated_at = at;
     };
     let webhook = state.bus.registry().update(client, id, rotate).await?.ok_or_else(Problem::not_found)?;
-    Ok((StatusCode::OK, Json(view(&state, &webhook).await.with_secret(&webhook))))
+    let view = view(&state, &webhook).await;
+    let is_new = webhook.sending.signature.has_hmac();
+    Ok((StatusCode::OK, Json(if is_new { view.with_secret(&webhook) } else { view })))
 }
 
 /// `POST /api/webhooks/{webhook_id}/test`: a message of type `test` goes the whole way from the retry stream on.

@@ -98,8 +98,7 @@ impl Engine {
 
     async fn attempt(&self, delivery: Delivery, webhook: &Webhook, lane: &Lane, turn: Turn) -> (Attempt, Verdict) {
         let started_at = now();
-        let secrets = webhook.signing_secrets(started_at);
-        let headers = wire::signature_headers(delivery.event_id, started_at, secrets, &delivery.body);
+        let headers = wire::request_headers(webhook, delivery.event_id, started_at, &delivery.body);
         let answer = {
             let _under_way = UnderWay::new();
             self.egress.post(&webhook.url, &headers, delivery.body.clone()).await

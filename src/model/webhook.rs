@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{ClientId, Kind, Phone, SigningSecret, Timestamp, WebhookId};
+use super::{ClientId, Kind, Phone, Sending, SigningKey, SigningSecret, Timestamp, WebhookId};
 
 /// Why deliveries to a webhook were stopped without its owner's asking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +65,9 @@ pub struct Webhook {
     pub event_types: Vec<EventType>,
     /// The current secret first, then older ones that still sign.
     pub secrets: Vec<SigningSecret>,
+    /// How deliveries are sent.
+    #[serde(default)]
+    pub sending: Sending,
     /// The owner's own notes; never sent to the endpoint.
     pub metadata: Map<String, Value>,
     /// First registration.
@@ -108,5 +111,24 @@ impl Webhook {
     /// The secrets that sign at `now`: current first, at most two.
     pub fn signing_secrets(&self, now: Timestamp) -> impl Iterator<Item = &SigningSecret> {
         self.secrets.iter().filter(move |secret| secret.expires_at.is_none_or(|end| now < end)).take(2)
+    }
+
+    /// The keys that sign at `now`, likewise.
+    pub fn signing_keys(&self, now: Timestamp) -> impl Iterator<Item = &SigningKey> {
+        self.sending.keys.iter().filter(move |key| key.expires_at.is_none_or(|end| now < end)).take(2)
+    }
+
+    /// Puts a new secret before the present one, which goes on signing until `end`; what is older ends now.
+    pub fn rotate_secret(&mut self, new: SigningSecret, end: Timestamp) {
+        self.secrets.truncate(1);
+        self.secrets.iter_mut().for_each(|old| old.expires_at = Some(end));
+        self.secrets.insert(0, new);
+    }
+
+    /// The same for the key pair.
+    pub fn rotate_key(&mut self, new: SigningKey, end: Timestamp) {
+        self.sending.keys.truncate(1);
+        self.sending.keys.iter_mut().for_each(|old| old.expires_at = Some(end));
+        self.sending.keys.insert(0, new);
     }
 }

@@ -4,9 +4,11 @@
 //! - [`Limiter`] and [`KeyedLimiter`]: how often, by the generic cell rate algorithm of `governor`.
 //! - [`Breaker`]: when to leave an endpoint alone for a while.
 //! - [`address`]: which URLs and addresses wahook ever calls.
+//! - [`header`]: which headers a webhook may ask for.
 
 pub mod address;
 mod breaker;
+pub mod header;
 mod limiter;
 mod verdict;
 

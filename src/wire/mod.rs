@@ -7,7 +7,8 @@
 //! - [`webhook_body`]: the JSON that customers receive, byte for byte the same over all attempts, since a delivery
 //!   carries it along once it is built.
 //! - [`Keyring`]: what is stored of a secret is sealed, bound to its place; [`encode_webhook`] is the one way in.
-//! - [`signature_headers`]: [Standard Webhooks](https://www.standardwebhooks.com), `v1` HMAC-SHA256.
+//! - [`request_headers`]: [Standard Webhooks](https://www.standardwebhooks.com), `v1` HMAC-SHA256 and
+//!   `v1a` ed25519.
 //!
 //! Text that people wrote goes into bodies only, never into NATS headers: async-nats panics on line breaks there.
 
@@ -28,6 +29,6 @@ pub use envelope::{
 pub use keyring::{Keyring, KeyringError, SealError};
 pub use mac::{mac, mac_is};
 pub use seal::{seal, unseal};
-pub use signature::signature_headers;
+pub use signature::{new_signing_key, request_headers};
 pub use stored::{Sealing, StoredError, decode_webhook, encode_webhook, sealing};
 pub use subject::{PARTITIONS, dedupe_id, message_dedupe_id, partition};

@@ -72,11 +72,28 @@ fn secrets(webhook: &mut Value) -> Vec<(String, &mut String)> {
     let mut all = Vec::new();
     let Value::Object(fields) = webhook else { return all };
     for (name, field) in fields {
-        if let ("secrets", Value::Array(secrets)) = (name.as_str(), field) {
-            all.extend(texts("signing secret", secrets));
+        match (name.as_str(), field) {
+            ("secrets", Value::Array(secrets)) => all.extend(texts("signing secret", secrets)),
+            ("sending", Value::Object(sending)) => {
+                for (name, field) in sending {
+                    match (name.as_str(), field) {
+                        ("keys", Value::Array(keys)) => all.extend(texts("signing key", keys)),
+                        ("headers", Value::Object(headers)) => all.extend(headers.iter_mut().filter_map(header)),
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
         }
     }
     all
+}
+
+fn header<'a>((name, value): (&String, &'a mut Value)) -> Option<(String, &'a mut String)> {
+    match value {
+        Value::String(text) => Some((format!("header {name}"), text)),
+        _ => None,
+    }
 }
 
 fn texts<'a>(what: &'static str, values: &'a mut [Value]) -> impl Iterator<Item = (String, &'a mut String)> {
@@ -91,7 +108,7 @@ mod tests {
     use serde_json::Map;
 
     use super::*;
-    use crate::model::{EventType, SigningSecret, Timestamp, WebhookId};
+    use crate::model::{EventType, Secret, Sending, SigningKey, SigningSecret, Timestamp, WebhookId};
 
     const SECRET: [u8; 32] = [0x5e; 32];
 
@@ -108,6 +125,13 @@ mod tests {
             in_flight: 8,
             event_types: vec![EventType::Message],
             secrets: vec![SigningSecret::from_key(&SECRET), SigningSecret::from_key(&[1; 24])],
+            sending: Sending {
+                keys: vec![SigningKey::from_parts(&SECRET, &[2; 32])],
+                headers: [("authorization".to_owned(), Secret::new("Bearer Xl5eXl5e".to_owned()))]
+                    .into_iter()
+                    .collect(),
+                ..Sending::default()
+            },
             metadata: Map::new(),
             created_at: Timestamp::EPOCH,
             updated_at: Timestamp::EPOCH,
@@ -124,9 +148,10 @@ mod tests {
         let (keys, webhook) = (keys(&["k"]), webhook(1, 2));
         let bytes = encode_webhook(&webhook, &keys);
         let text = String::from_utf8(bytes.clone()).expect("JSON");
-        for secret in ["whsec_", "Xl5eXl5e"] {
-            assert!(webhook.secrets[0].expose().contains(secret) && !text.contains(secret), "{text}");
+        for secret in ["whsec_", "whsk_", "Bearer", "Xl5eXl5e"] {
+            assert!(!text.contains(secret), "{secret} in {text}");
         }
+        assert_eq!(text.matches("sealed.v1.k.").count(), 4, "{text}");
         assert_eq!(decode_webhook(&bytes, &keys).expect("its own bytes"), webhook);
         let plain = serde_json::to_vec(&webhook).expect("JSON");
         assert_eq!(decode_webhook(&plain, &keys).expect("as it was stored before"), webhook);

@@ -2,6 +2,7 @@
 
 mod failures;
 mod isolation;
+mod signing;
 mod survival;
 
 use std::time::Duration;
