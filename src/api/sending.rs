@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::problem::{FieldError, Problem};
 use crate::{
-    model::{Secret, Sending, SignatureScheme},
+    model::{Format, Secret, Sending, SignatureScheme},
     policy::header::{HEADERS_MAX, check_header_name, check_header_value},
     wire::new_signing_key,
 };
@@ -22,6 +22,7 @@ pub(super) type Headers = BTreeMap<String, Option<String>>;
 /// The part of a change that is about sending. Absent means unchanged.
 #[derive(Clone, Copy)]
 pub(super) struct SendingChange<'a> {
+    pub(super) format: Option<&'a String>,
     pub(super) signature: Option<&'a String>,
     pub(super) headers: Option<&'a Headers>,
 }
@@ -31,6 +32,9 @@ impl SendingChange<'_> {
     pub(super) fn errors(self) -> Vec<FieldError> {
         let mut errors = Vec::new();
         let mut wrong = |pointer: String, detail: String| errors.push(FieldError { pointer: pointer.into(), detail });
+        if let Some(Err(error)) = self.format.map(|text| text.parse::<Format>()) {
+            wrong("/format".to_owned(), error.to_string());
+        }
         if let Some(Err(error)) = self.signature.map(|text| text.parse::<SignatureScheme>()) {
             wrong("/signature".to_owned(), error.to_string());
         }
@@ -62,6 +66,7 @@ impl SendingChange<'_> {
             return None;
         }
         sending.headers = headers;
+        sending.format = self.format.and_then(|text| text.parse().ok()).unwrap_or(sending.format);
         sending.signature = self.signature.and_then(|text| text.parse().ok()).unwrap_or(sending.signature);
         if sending.signature.has_ed25519() && sending.keys.is_empty() {
             sending.keys.push(new_signing_key());
@@ -78,6 +83,7 @@ pub(super) fn too_many_headers() -> Problem {
 /// What callers see of it: no value of a header, no private key.
 #[derive(Serialize)]
 pub(super) struct SendingView {
+    format: &'static str,
     signature: &'static str,
     public_keys: Vec<String>,
     headers: BTreeMap<String, String>,
@@ -87,6 +93,7 @@ impl From<&Sending> for SendingView {
     fn from(sending: &Sending) -> Self {
         let keys = sending.keys.iter().filter(|_| sending.signature.has_ed25519());
         Self {
+            format: sending.format.as_str(),
             signature: sending.signature.as_str(),
             public_keys: keys.map(|key| key.public()).collect(),
             headers: sending.headers.iter().map(|(name, value)| (name.clone(), hint(value.expose()))).collect(),

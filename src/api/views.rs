@@ -8,7 +8,7 @@ use crate::{
     model::{
         Attempt, ClientId, DisabledReason, Event, EventType, Outcome, Webhook, WebhookId, WebhookState, WebhookStatus,
     },
-    wire::Payload,
+    wire::shown,
 };
 
 /// A page of a list.
@@ -143,15 +143,15 @@ impl EventView {
     pub(super) fn listed(event: &Event) -> Self {
         let last = event.last();
         let delivery = &last.delivery;
-        let payload: Option<Payload> = serde_json::from_slice(&delivery.body).ok();
+        let shown = shown(&delivery.body);
         Self {
             id: delivery.public_id().to_string(),
             webhook_id: delivery.webhook_id,
             message_id: delivery.message_id.as_str().to_owned(),
-            from: payload.as_ref().map(|payload| payload.from.clone()),
-            to: payload.as_ref().map(|payload| payload.to.clone()),
+            from: shown.as_ref().map(|shown| shown.from.clone()),
+            to: shown.as_ref().map(|shown| shown.to.clone()),
             message_type: delivery.kind.as_str(),
-            content: payload.map(|payload| payload.content),
+            content: shown.map(|shown| shown.content),
             payload: serde_json::from_slice(&delivery.body).ok(),
             status: last.status.as_str(),
             attempt_count: last.number.into(),

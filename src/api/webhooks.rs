@@ -21,7 +21,7 @@ use crate::{
         WebhookId,
     },
     policy::address::check_url,
-    wire::{new_signing_key, webhook_body},
+    wire::{delivery_body, new_signing_key},
 };
 
 const MAX_RETRIES: u16 = 20;
@@ -42,6 +42,7 @@ pub(super) struct Change {
     rate_per_second: Option<u32>,
     in_flight: Option<u32>,
     event_types: Option<Vec<EventType>>,
+    format: Option<String>,
     signature: Option<String>,
     headers: Option<Headers>,
     metadata: Option<Map<String, Value>>,
@@ -58,6 +59,7 @@ pub(super) struct Registration {
     rate_per_second: Option<u32>,
     in_flight: Option<u32>,
     event_types: Option<Vec<EventType>>,
+    format: Option<String>,
     signature: Option<String>,
     headers: Option<Headers>,
     metadata: Option<Map<String, Value>>,
@@ -73,7 +75,11 @@ fn new_secret() -> SigningSecret {
 
 impl Change {
     fn sending(&self) -> SendingChange<'_> {
-        SendingChange { signature: self.signature.as_ref(), headers: self.headers.as_ref() }
+        SendingChange {
+            format: self.format.as_ref(),
+            signature: self.signature.as_ref(),
+            headers: self.headers.as_ref(),
+        }
     }
 
     /// All that is wrong with it.
@@ -157,6 +163,7 @@ pub(super) async fn register(
         rate_per_second,
         in_flight,
         event_types,
+        format,
         signature,
         headers,
         metadata,
@@ -171,6 +178,7 @@ pub(super) async fn register(
         rate_per_second,
         in_flight,
         event_types,
+        format,
         signature,
         headers,
         metadata,
@@ -282,7 +290,7 @@ pub(super) async fn rotate_secret(
     let end = at.after(state.settings.secret_overlap);
     let rotate = |webhook: &mut Webhook| {
         let scheme = webhook.sending.signature;
-        if scheme.has_hmac() {
+        if webhook.uses_secret() {
             webhook.rotate_secret(secret.clone(), end);
         }
         if scheme.has_ed25519() {
@@ -292,7 +300,7 @@ pub(super) async fn rotate_secret(
     };
     let webhook = state.bus.registry().update(client, id, rotate).await?.ok_or_else(Problem::not_found)?;
     let view = view(&state, &webhook).await;
-    let is_new = webhook.sending.signature.has_hmac();
+    let is_new = webhook.uses_secret();
     Ok((StatusCode::OK, Json(if is_new { view.with_secret(&webhook) } else { view })))
 }
 
@@ -313,15 +321,16 @@ pub(super) async fn test(Extract(state): Extract<State>, WebhookPath(client, id)
         content: "This is a test from wahook.".to_owned(),
         metadata: Map::new(),
     };
+    let event_id = EventId::derive(at, id, &message.chat, &message.from, &message.message_id, &message.kind);
     let delivery = Delivery {
-        event_id: EventId::derive(at, id, &message.chat, &message.from, &message.message_id, &message.kind),
+        event_id,
         webhook_id: id,
         client_id: client,
         phone: webhook.phone.clone(),
         message_id: message.message_id.clone(),
         kind: Kind::Test,
         created_at: at,
-        body: webhook_body(&message),
+        body: delivery_body(&webhook, &message, event_id, at),
         attempts: 0,
         tries: 0,
     };

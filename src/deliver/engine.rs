@@ -98,7 +98,8 @@ impl Engine {
 
     async fn attempt(&self, delivery: Delivery, webhook: &Webhook, lane: &Lane, turn: Turn) -> (Attempt, Verdict) {
         let started_at = now();
-        let headers = wire::request_headers(webhook, delivery.event_id, started_at, &delivery.body);
+        let number = delivery.attempts.saturating_add(1);
+        let headers = wire::request_headers(webhook, delivery.event_id, number, started_at, &delivery.body);
         let answer = {
             let _under_way = UnderWay::new();
             self.egress.post(&webhook.url, &headers, delivery.body.clone()).await

@@ -27,7 +27,7 @@ pub use ids::{ClientId, EventId, InvalidId, MessageId, Phone, PublicEventId, Ses
 pub use message::{CONTENT_BYTES_MAX, Kind, Message};
 pub use outgoing::{Outgoing, OutgoingMedia, Quoted, SendOutcome};
 pub use secret::{Secret, SigningKey, SigningSecret};
-pub use sending::{Sending, SignatureScheme};
+pub use sending::{Format, Sending, SignatureScheme};
 pub use session::{Pairing, PairingMethod, Session, SessionState, SessionStatus};
 pub use timestamp::Timestamp;
 pub use token::{Scope, Token, TokenHash};

@@ -1,10 +1,48 @@
-//! How a webhook's deliveries are sent: signed how, with which headers of their own.
+//! How a webhook's deliveries are sent: in which format, signed how, with which headers of their own.
 
 use std::{collections::BTreeMap, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
 use super::{InvalidId, Secret, SigningKey};
+
+/// The shape of a body.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// wahook's own.
+    #[default]
+    Native,
+    /// As WAHA sends it.
+    Waha,
+    /// As Evolution API sends it.
+    Evolution,
+    /// As Meta's WhatsApp Cloud API sends it.
+    Cloud,
+}
+
+impl Format {
+    /// Every format there is.
+    pub const ALL: [Self; 4] = [Self::Native, Self::Waha, Self::Evolution, Self::Cloud];
+
+    /// The text that the API uses.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Waha => "waha",
+            Self::Evolution => "evolution",
+            Self::Cloud => "cloud",
+        }
+    }
+}
+
+impl FromStr for Format {
+    type Err = InvalidId;
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let found = Self::ALL.into_iter().find(|format| format.as_str() == text);
+        found.ok_or(InvalidId("is native, waha, evolution or cloud"))
+    }
+}
 
 /// What signs a delivery.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -54,6 +92,8 @@ impl FromStr for SignatureScheme {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Sending {
+    /// Of bodies that are built from now on.
+    pub format: Format,
     /// What signs.
     pub signature: SignatureScheme,
     /// The current key first, then older ones that still sign. Empty until a key is first asked for.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{ClientId, Kind, Phone, Sending, SigningKey, SigningSecret, Timestamp, WebhookId};
+use super::{ClientId, Format, Kind, Phone, Sending, SigningKey, SigningSecret, Timestamp, WebhookId};
 
 /// Why deliveries to a webhook were stopped without its owner's asking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,6 +116,11 @@ impl Webhook {
     /// The keys that sign at `now`, likewise.
     pub fn signing_keys(&self, now: Timestamp) -> impl Iterator<Item = &SigningKey> {
         self.sending.keys.iter().filter(move |key| key.expires_at.is_none_or(|end| now < end)).take(2)
+    }
+
+    /// Whether the signing secret signs anything: two formats bring signatures of their own.
+    pub fn uses_secret(&self) -> bool {
+        self.sending.signature.has_hmac() || matches!(self.sending.format, Format::Waha | Format::Cloud)
     }
 
     /// Puts a new secret before the present one, which goes on signing until `end`; what is older ends now.

@@ -4,7 +4,7 @@
 //!   only as a hash.
 //! - Envelopes are MessagePack maps with named fields behind one version byte, so that a newer node can add a field
 //!   and an older one still reads it. Decoding never panics, whatever the bytes.
-//! - [`webhook_body`]: the JSON that customers receive, byte for byte the same over all attempts, since a delivery
+//! - [`delivery_body`]: the JSON that customers receive, in the format that a webhook asks for, byte for byte the same over all attempts, since a delivery
 //!   carries it along once it is built.
 //! - [`Keyring`]: what is stored of a secret is sealed, bound to its place; [`encode_webhook`] is the one way in.
 //! - [`request_headers`]: [Standard Webhooks](https://www.standardwebhooks.com), `v1` HMAC-SHA256 and
@@ -21,7 +21,7 @@ mod signature;
 mod stored;
 pub mod subject;
 
-pub use body::{Payload, webhook_body};
+pub use body::{Payload, Shown, delivery_body, shown, webhook_body};
 pub use envelope::{
     DeadLetter, Error, decode_attempts, decode_dead_letter, decode_delivery, decode_message, encode_attempts,
     encode_dead_letter, encode_delivery, encode_message,

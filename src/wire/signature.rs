@@ -1,11 +1,13 @@
 //! What proves to a receiver where a delivery comes from: [Standard Webhooks](https://www.standardwebhooks.com) 1.0.0 with
-//! `v1` and `v1a`.
+//! `v1` and `v1a`, and beside it what receivers written for another gateway look for.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
+use hmac::{Hmac, Mac};
 use ring::signature::{Ed25519KeyPair, KeyPair};
+use sha2::Sha512;
 
-use super::mac;
-use crate::model::{EventId, SigningKey, SigningSecret, Timestamp, Webhook};
+use super::{body::format_of, mac};
+use crate::model::{EventId, Format, SigningKey, SigningSecret, Timestamp, Webhook};
 
 /// A new ed25519 key.
 pub fn new_signing_key() -> SigningKey {
@@ -15,11 +17,29 @@ pub fn new_signing_key() -> SigningKey {
     SigningKey::from_parts(&seed, &public)
 }
 
-/// The headers of one attempt: the webhook's own, and the signatures.
-pub fn request_headers<'a>(webhook: &'a Webhook, event: EventId, at: Timestamp, body: &[u8]) -> Vec<(&'a str, String)> {
+/// The headers of one attempt: the webhook's own, the signatures, and what the body's format asks for.
+pub fn request_headers<'a>(
+    webhook: &'a Webhook,
+    event: EventId,
+    attempt: u16,
+    at: Timestamp,
+    body: &[u8],
+) -> Vec<(&'a str, String)> {
     let own = webhook.sending.headers.iter().map(|(name, value)| (name.as_str(), value.expose().to_owned()));
     let mut headers: Vec<_> = own.collect();
     headers.extend(signature_headers(webhook, event, at, body));
+    // Receivers of these know one secret, and use its text as it stands as the key.
+    let secret = webhook.secrets.first().map_or("", |secret| secret.expose()).as_bytes();
+    match format_of(body) {
+        Format::Native | Format::Evolution => {}
+        Format::Cloud => headers.push(("x-hub-signature-256", format!("sha256={}", hex(&mac(secret, body))))),
+        Format::Waha => headers.extend([
+            ("x-webhook-request-id", format!("{event}-{attempt}")),
+            ("x-webhook-timestamp", at.millis().to_string()),
+            ("x-webhook-hmac-algorithm", "sha512".to_owned()),
+            ("x-webhook-hmac", sha512_hex(secret, body)),
+        ]),
+    }
     headers
 }
 
@@ -43,6 +63,16 @@ fn sign_with_key(key: &SigningKey, signed: &[u8]) -> Option<String> {
     let (seed, public) = key.parts()?;
     let pair = Ed25519KeyPair::from_seed_and_public_key(&seed, &public).ok()?;
     Some(format!("v1a,{}", BASE64_STANDARD.encode(pair.sign(signed))))
+}
+
+fn sha512_hex(key: &[u8], body: &[u8]) -> String {
+    let mut mac = Hmac::<Sha512>::new_from_slice(key).expect("HMAC takes keys of any length");
+    mac.update(body);
+    hex(&mac.finalize().into_bytes())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -147,14 +177,34 @@ mod tests {
         assert!(!format!("{key:?}").contains(&key.expose()[5..15]));
     }
 
+    /// The example of WAHA's documentation, and one that GitHub publishes for the header that Meta uses, too.
     #[test]
-    fn the_webhooks_own_headers_go_along() {
+    fn the_other_gateways_published_examples_are_met() {
+        let body = br#"{"event":"message","session":"default","engine":"WEBJS"}"#;
+        assert_eq!(
+            sha512_hex(b"my-secret-key", body),
+            "208f8a55dde9e05519e898b10b89bf0d0b3b0fdf11fdbf09b6b90476301b98d8097c462b2b17a6ce93b6b47a136cf2e78a33a63f6752c2c1631777076153fa89"
+        );
+        assert_eq!(
+            hex(&mac(b"It's a Secret to Everybody", b"Hello, World!")),
+            "757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
+        );
+    }
+
+    #[test]
+    fn a_format_brings_its_headers_and_the_webhooks_own_stay() {
         let mut webhook = webhook(SignatureScheme::Hmac);
         webhook.sending.headers.insert("x-tenant".to_owned(), Secret::new("t1".to_owned()));
         let (event, at) = (EventId(uuid::Uuid::nil()), Timestamp::from_millis(1_500));
-        let headers = request_headers(&webhook, event, at, b"{}");
-        let names: Vec<_> = headers.iter().map(|(name, _)| *name).collect();
-        assert_eq!(names, ["x-tenant", "webhook-id", "webhook-timestamp", "webhook-signature"]);
-        assert_eq!(headers[0].1, "t1");
+        let names = |body: &[u8]| -> Vec<&str> {
+            request_headers(&webhook, event, 3, at, body).into_iter().map(|(name, _)| name).collect()
+        };
+        let always = ["x-tenant", "webhook-id", "webhook-timestamp", "webhook-signature"];
+        assert_eq!(names(br#"{"client_id":1}"#), always);
+        let cloud = names(br#"{"object":"whatsapp_business_account""#);
+        assert_eq!(cloud, [&always[..], &["x-hub-signature-256"]].concat());
+        let waha = request_headers(&webhook, event, 3, at, br#"{"id":"evt_1"}"#);
+        assert_eq!(waha[4], ("x-webhook-request-id", "00000000-0000-0000-0000-000000000000-3".to_owned()));
+        assert_eq!(waha[5], ("x-webhook-timestamp", "1500".to_owned()));
     }
 }
