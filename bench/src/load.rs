@@ -86,6 +86,7 @@ impl Load {
                     in_flight: 8,
                     event_types: vec![wahook::model::EventType::Message],
                     secrets: vec![SigningSecret::from_key(&[7; 32])],
+                    operations: None,
                     sending: Sending::default(),
                     metadata: Map::new(),
                     created_at: now,

@@ -18,6 +18,7 @@ mod extract;
 mod frame;
 mod media;
 mod messages;
+mod operations;
 mod problem;
 pub mod qr;
 mod routes;

@@ -12,7 +12,7 @@ use super::{
     auth::authorize,
     events,
     frame::frame,
-    media, messages,
+    media, messages, operations,
     problem::{Code, Problem},
     send, sessions, webhooks,
 };
@@ -33,7 +33,7 @@ fn table() -> Vec<Route> {
     use Scope::{
         EventsRead, EventsWrite, MessagesSend, MessagesWrite, SessionsRead, SessionsWrite, WebhooksRead, WebhooksWrite,
     };
-    use routing::{delete, get, patch, post};
+    use routing::{delete, get, patch, post, put};
     vec![
         route("POST", "/api/webhooks/register", WebhooksWrite, post(webhooks::register)),
         route("GET", "/api/webhooks/list", WebhooksRead, get(webhooks::list)),
@@ -45,6 +45,9 @@ fn table() -> Vec<Route> {
         route("GET", "/api/webhooks/{webhook_id}/events", EventsRead, get(events::list)),
         route("GET", "/api/webhooks/events/{event_id}", EventsRead, get(events::get)),
         route("POST", "/api/webhooks/events/{event_id}/retry", EventsWrite, post(events::retry)),
+        route("PUT", "/api/operational-webhook", WebhooksWrite, put(operations::put)),
+        route("GET", "/api/operational-webhook", WebhooksRead, get(operations::get)),
+        route("DELETE", "/api/operational-webhook", WebhooksWrite, delete(operations::delete)),
         route("GET", "/api/dead-letters", EventsRead, get(events::dead_letters)),
         route("POST", "/api/messages", MessagesWrite, post(messages::publish)),
         route("POST", "/api/messages/send", MessagesSend, post(send::send)),

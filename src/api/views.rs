@@ -24,7 +24,8 @@ pub(super) struct Page<T> {
 pub(super) struct WebhookView {
     id: WebhookId,
     client_id: ClientId,
-    phone_number: String,
+    /// Null for the operational webhook.
+    phone_number: Option<String>,
     webhook_url: String,
     is_active: bool,
     status: WebhookStatus,
@@ -56,7 +57,7 @@ impl WebhookView {
         Self {
             id: webhook.id,
             client_id: webhook.client_id,
-            phone_number: webhook.phone.as_str().to_owned(),
+            phone_number: webhook.operations.is_none().then(|| webhook.phone.as_str().to_owned()),
             webhook_url: webhook.url.clone(),
             is_active: webhook.is_active,
             status: webhook.status(state.failed),

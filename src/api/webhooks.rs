@@ -17,8 +17,8 @@ use super::{
 };
 use crate::{
     model::{
-        ClientId, Delivery, EventId, EventType, Kind, Message, Phone, Sending, SigningSecret, Timestamp, Webhook,
-        WebhookId,
+        ClientId, Delivery, EventId, EventType, Kind, Message, Operation, Phone, Sending, SigningSecret, Timestamp,
+        Webhook, WebhookId,
     },
     policy::address::check_url,
     wire::{delivery_body, new_signing_key},
@@ -65,11 +65,11 @@ pub(super) struct Registration {
     metadata: Option<Map<String, Value>>,
 }
 
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     Timestamp::from_system(SystemTime::now())
 }
 
-fn new_secret() -> SigningSecret {
+pub(super) fn new_secret() -> SigningSecret {
     SigningSecret::from_key(&rand::random::<[u8; SECRET_BYTES]>())
 }
 
@@ -141,6 +141,21 @@ impl Change {
     }
 }
 
+/// Tells the client's operational webhook of a webhook that wahook had stopped and that goes on.
+async fn tell_enabled(state: &State, webhook: &Webhook, was_disabled: bool) {
+    if !was_disabled || !webhook.takes_deliveries() || webhook.operations.is_some() {
+        return;
+    }
+    let data = [("webhook_id", json!(webhook.id)), ("phone_number", json!(webhook.phone))];
+    let data = data.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    let (client, at) = (webhook.client_id, webhook.updated_at);
+    let once = format!("{} {at}", webhook.id);
+    // It is active all the same: the request has done what it was asked for.
+    if let Err(error) = state.bus.tell(client, Operation::EndpointEnabled, at, data, &once).await {
+        tracing::warn!(%error, client.id = %client, webhook.id = %webhook.id, "a notice is lost");
+    }
+}
+
 async fn view(state: &State, webhook: &Webhook) -> WebhookView {
     let states = state.states(webhook.client_id, &[webhook.id]).await;
     WebhookView::new(webhook, states.map(|mut states| states.remove(&webhook.id).unwrap_or_default()))
@@ -189,14 +204,19 @@ pub(super) async fn register(
         errors.push(FieldError { pointer: "/client_id".into(), detail });
     }
     let phone: Result<Phone, _> = phone_number.parse();
-    if let Err(error) = &phone {
-        errors.push(FieldError { pointer: "/phone_number".into(), detail: error.to_string() });
+    let refused = match &phone {
+        Err(error) => Some(error.to_string()),
+        Ok(phone) => phone.is_of_operations().then(|| "is a number that nobody can have".to_owned()),
+    };
+    if let Some(detail) = refused {
+        errors.push(FieldError { pointer: "/phone_number".into(), detail });
     }
     let (Ok(phone), []) = (phone, &errors[..]) else { return Err(Problem::fields(errors)) };
 
     let (id, secret) = (WebhookId(Uuid::now_v7()), new_secret());
-    let mut fits = None;
+    let (mut fits, mut was_disabled) = (None, false);
     let make = |present: Option<&Webhook>| {
+        was_disabled = present.is_some_and(|webhook| webhook.disabled.is_some());
         let mut webhook = present.cloned().unwrap_or_else(|| fresh(&state, id, client, &phone, &secret));
         fits = change.apply(&mut webhook);
         webhook
@@ -206,6 +226,7 @@ pub(super) async fn register(
     if !created && webhook.takes_deliveries() {
         state.bus.release_held(client, &phone, webhook.id).await?;
     }
+    tell_enabled(&state, &webhook, was_disabled).await;
     let view = view(&state, &webhook).await;
     if created {
         tracing::info!(client.id = %client, webhook.id = %webhook.id, "webhook registered");
@@ -214,7 +235,13 @@ pub(super) async fn register(
     Ok((StatusCode::OK, Json(view)))
 }
 
-fn fresh(state: &State, id: WebhookId, client_id: ClientId, phone: &Phone, secret: &SigningSecret) -> Webhook {
+pub(super) fn fresh(
+    state: &State,
+    id: WebhookId,
+    client_id: ClientId,
+    phone: &Phone,
+    secret: &SigningSecret,
+) -> Webhook {
     Webhook {
         id,
         client_id,
@@ -227,6 +254,7 @@ fn fresh(state: &State, id: WebhookId, client_id: ClientId, phone: &Phone, secre
         in_flight: state.deliver.in_flight,
         event_types: vec![EventType::Message],
         secrets: vec![secret.clone()],
+        operations: None,
         sending: Sending::default(),
         metadata: Map::new(),
         created_at: now(),
@@ -260,13 +288,18 @@ pub(super) async fn patch(
     if !errors.is_empty() {
         return Err(Problem::fields(errors));
     }
-    let mut fits = None;
-    let changed = state.bus.registry().update(client, id, |webhook| fits = change.apply(webhook)).await?;
+    let (mut fits, mut was_disabled) = (None, false);
+    let apply = |webhook: &mut Webhook| {
+        was_disabled = webhook.disabled.is_some();
+        fits = change.apply(webhook);
+    };
+    let changed = state.bus.registry().update(client, id, apply).await?;
     let webhook = changed.ok_or_else(Problem::not_found)?;
     fits.ok_or_else(too_many_headers)?;
     if change.is_active == Some(true) {
         state.bus.release_held(client, &webhook.phone, id).await?;
     }
+    tell_enabled(&state, &webhook, was_disabled).await;
     Ok((StatusCode::OK, Json(view(&state, &webhook).await)))
 }
 

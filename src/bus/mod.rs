@@ -20,6 +20,7 @@ mod declare;
 mod error;
 mod hold;
 mod lease;
+mod operations;
 mod publish;
 mod pull;
 mod registry;

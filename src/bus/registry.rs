@@ -237,14 +237,14 @@ impl Registry {
         cache.by_key.get(key).map(|(_, webhook)| Arc::clone(webhook))
     }
 
-    /// All webhooks of a client, by phone number.
+    /// All webhooks of a client but its operational one, by phone number.
     ///
     /// # Errors
     /// When the bus does not answer.
     pub async fn list(&self, client: ClientId) -> Result<Vec<Arc<Webhook>>, Error> {
         self.catch_up(CATCH_UP).await?;
         let cache = self.read_cache();
-        let mine = cache.by_key.iter().filter(|(key, _)| key.0 == client);
+        let mine = cache.by_key.iter().filter(|(key, _)| key.0 == client && !key.1.is_of_operations());
         let mut all: Vec<_> = mine.map(|(_, (_, webhook))| Arc::clone(webhook)).collect();
         all.sort_by(|a, b| a.phone.cmp(&b.phone));
         Ok(all)

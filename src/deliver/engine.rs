@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     lane::{Lane, Park, Turn},
     lanes::Lanes,
+    notices::Notices,
     route::{Route, route},
     steps,
 };
@@ -43,6 +44,7 @@ pub(super) struct Engine {
     bus: Bus,
     egress: egress::Client,
     lanes: Lanes,
+    notices: Arc<Notices>,
     /// Requests under way on this node.
     node: Arc<Semaphore>,
     lane_wait: Duration,
@@ -51,10 +53,25 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    pub(super) fn new(bus: Bus, egress: egress::Client, settings: &config::Deliver, cancel: CancellationToken) -> Self {
+    pub(super) fn new(
+        bus: Bus,
+        egress: egress::Client,
+        notices: Arc<Notices>,
+        settings: &config::Deliver,
+        cancel: CancellationToken,
+    ) -> Self {
         let schedule = Schedule { base: settings.retry_base, jitter: settings.retry_jitter, max: settings.retry_max };
         let node = Arc::new(Semaphore::new(settings.in_flight_max));
-        Self { bus, egress, lanes: Lanes::new(settings.clone()), node, lane_wait: settings.lane_wait, schedule, cancel }
+        Self {
+            bus,
+            egress,
+            lanes: Lanes::new(settings.clone()),
+            notices,
+            node,
+            lane_wait: settings.lane_wait,
+            schedule,
+            cancel,
+        }
     }
 
     /// Takes a message as far as it can go now. On an error nothing that matters is lost by trying it all again.
@@ -138,6 +155,7 @@ impl Engine {
                 let letter = DeadLetter { delivery, reason, http_status: attempt.http_status, at: attempt.ended_at() };
                 self.bus.dead_letter(&letter).await?;
                 telemetry::dead_letter(attempt.outcome.as_str());
+                self.notices.dead_letter(&attempt.delivery);
                 if disable {
                     self.disable(&attempt.delivery).await;
                 }
@@ -171,7 +189,10 @@ impl Engine {
                 webhook.updated_at = now();
             };
             match self.bus.registry().update(delivery.client_id, delivery.webhook_id, change).await {
-                Ok(_) => {
+                Ok(webhook) => {
+                    if let Some(webhook) = webhook {
+                        self.notices.disabled(&webhook, DisabledReason::Gone).await;
+                    }
                     tracing::info!(webhook = %delivery.webhook_id.0, outcome = Outcome::Gone.as_str(), "disabled");
                     return;
                 }

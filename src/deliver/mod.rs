@@ -13,11 +13,14 @@
 //! is noticed by the age of its oldest progress, not only by answers, so that its messages get parked before they
 //! fill a loop.
 //!
+//! `notices` tells the client's operational webhook what it has to know: a webhook that was disabled, many dead letters.
+//!
 //! After cancellation nothing new is pulled, what waits for its turn is given back, and what is under way is settled.
 
 mod engine;
 mod lane;
 mod lanes;
+mod notices;
 mod pace;
 mod pump;
 mod results;
@@ -48,7 +51,11 @@ impl Deliver {
         tasks: &TaskTracker,
         cancel: CancellationToken,
     ) {
-        let engine = Arc::new(engine::Engine::new(bus.clone(), egress, config, cancel.clone()));
+        let notices = Arc::new(notices::Notices::new(bus.clone()));
+        let engine = engine::Engine::new(bus.clone(), egress, Arc::clone(&notices), config, cancel.clone());
+        let engine = Arc::new(engine);
+        let cancelled = cancel.clone();
+        tasks.spawn(async move { notices.run(cancelled).await });
         for partition in 0..PARTITIONS {
             let results = results::start(bus.clone(), partition, bus_cfg, tasks, cancel.clone());
             for work in [Work::Message, Work::Retry] {

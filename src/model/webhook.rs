@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{ClientId, Format, Kind, Phone, Sending, SigningKey, SigningSecret, Timestamp, WebhookId};
+use super::{ClientId, Format, Kind, Operations, Phone, Sending, SigningKey, SigningSecret, Timestamp, WebhookId};
 
 /// Why deliveries to a webhook were stopped without its owner's asking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +65,9 @@ pub struct Webhook {
     pub event_types: Vec<EventType>,
     /// The current secret first, then older ones that still sign.
     pub secrets: Vec<SigningSecret>,
+    /// Set when it is the client's operational webhook, which gets this and nothing else.
+    #[serde(default)]
+    pub operations: Option<Operations>,
     /// How deliveries are sent.
     #[serde(default)]
     pub sending: Sending,
@@ -88,6 +91,7 @@ impl Webhook {
             Kind::Receipt => EventType::Receipt,
             // A test shows that the endpoint can be reached, whatever it asks for.
             Kind::Test => return true,
+            Kind::Operational => return self.operations.is_some(),
             _ => EventType::Message,
         };
         self.event_types.contains(&needed)

@@ -102,6 +102,7 @@ mod tests {
             event_types: Vec::new(),
             secrets,
             metadata: serde_json::Map::new(),
+            operations: None,
             sending: Sending { signature, keys, ..Sending::default() },
             created_at: Timestamp::EPOCH,
             updated_at: Timestamp::EPOCH,

@@ -125,6 +125,7 @@ mod tests {
             in_flight: 8,
             event_types: vec![EventType::Message],
             secrets: vec![SigningSecret::from_key(&SECRET), SigningSecret::from_key(&[1; 24])],
+            operations: None,
             sending: Sending {
                 keys: vec![SigningKey::from_parts(&SECRET, &[2; 32])],
                 headers: [("authorization".to_owned(), Secret::new("Bearer Xl5eXl5e".to_owned()))]

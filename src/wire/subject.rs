@@ -43,6 +43,11 @@ pub fn dead_letter(client: ClientId, phone: &Phone) -> String {
     format!("wa.dlq.{client}.{}", phone.as_str())
 }
 
+/// All that was given up of a client's.
+pub fn dead_letters_of(client: ClientId) -> String {
+    format!("wa.dlq.{client}.*")
+}
+
 /// Where the node that runs a session takes requests to send.
 pub fn send(client: ClientId, session: SessionId) -> String {
     format!("wa.send.{client}.{session}")

@@ -73,6 +73,7 @@ fn webhook(client_id: u64, number: &str) -> Webhook {
         in_flight: 8,
         event_types: vec![wahook::model::EventType::Message],
         secrets: vec![SigningSecret::from_key(&[1; 32])],
+        operations: None,
         sending: wahook::model::Sending::default(),
         metadata: Map::new(),
         created_at: Timestamp::EPOCH,

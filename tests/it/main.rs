@@ -3,6 +3,7 @@
 mod api;
 mod bus;
 mod egress;
+mod operations;
 mod pipeline;
 mod secrets;
 mod snippets;

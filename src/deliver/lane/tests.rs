@@ -33,6 +33,7 @@ fn lane(rate_per_second: u32, in_flight: u32) -> Lane {
         in_flight,
         event_types: vec![crate::model::EventType::Message],
         secrets: Vec::new(),
+        operations: None,
         sending: crate::model::Sending::default(),
         metadata: Map::new(),
         created_at: Timestamp::EPOCH,

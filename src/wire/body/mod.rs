@@ -7,6 +7,7 @@
 mod cloud;
 mod evolution;
 mod native;
+mod operation;
 mod parts;
 #[cfg(test)]
 mod tests;
@@ -18,7 +19,7 @@ use serde_json::Value;
 
 pub use native::Payload;
 
-use crate::model::{EventId, Format, Message, PublicEventId, Timestamp, Webhook};
+use crate::model::{EventId, Format, Kind, Message, PublicEventId, Timestamp, Webhook};
 
 /// What a body is made of.
 struct Source<'a> {
@@ -33,6 +34,9 @@ struct Source<'a> {
 pub fn delivery_body(webhook: &Webhook, message: &Message, event: EventId, published_at: Timestamp) -> Bytes {
     let event = PublicEventId { webhook: webhook.id, event };
     let source = Source { message, event, at: published_at, url: &webhook.url };
+    if message.kind == Kind::Operational {
+        return operation::body(message).into();
+    }
     let body = match webhook.sending.format {
         Format::Native => return webhook_body(message),
         Format::Waha => waha::body(&source),

@@ -27,6 +27,7 @@ fn webhook(format: Format) -> Webhook {
         event_types: vec![EventType::Message],
         secrets: vec![SigningSecret::from_key(&[1; 32])],
         metadata: [("mine".to_owned(), json!("private"))].into_iter().collect(),
+        operations: None,
         sending: Sending { format, ..Sending::default() },
         created_at: Timestamp::EPOCH,
         updated_at: Timestamp::EPOCH,
