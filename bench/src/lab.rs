@@ -14,7 +14,7 @@ use tokio::{
     process::{Child, Command},
     time::{sleep, timeout},
 };
-use wahook::{bus::Bus, config};
+use wahook::{bus::Bus, config, wire::Keyring};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -59,10 +59,13 @@ impl Lab {
         let loaded = config::load(&sources).map_err(|errors| anyhow::anyhow!("{errors}"))?;
         let bus = connect(&loaded.config).await?;
         bus.apply().await?;
-        bus.start_registry().await?;
+        let keys = data.path().join("secrets.keys");
+        let line = Keyring::new_line("lab")?;
+        std::fs::write(&keys, &line)?;
+        bus.start_registry(Keyring::parse(&line)?).await?;
 
         let mut command = Command::new(wahook_binary()?);
-        command.args(["serve", "--roles", "api,deliver,record"]).envs(env);
+        command.args(["serve", "--roles", "api,deliver,record"]).envs(env).env("WAHOOK__SECRETS__KEYS_FILE", keys);
         let wahook = spawn(&mut command)?;
         wait_ready(admin_port).await?;
         let api = format!("http://127.0.0.1:{api_port}");

@@ -74,7 +74,7 @@ impl Running {
         let renewal = AbortOnDropHandle::new(tokio::spawn(renew(Arc::clone(&self.lease), lost.clone())));
         let registry = self.context.bus.registry().clone();
         let earlier = registry.session_status(session.client_id, session.id).await?;
-        let mut board = Board::new(registry.clone(), session.clone(), earlier);
+        let mut board = Board::new(self.context.bus.clone(), session.clone(), earlier);
         let result = loop {
             let session = self.wanted.borrow_and_update().clone();
             // The key may be gone already: another node was faster.

@@ -6,7 +6,7 @@ use anyhow::Context;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{cli::Role, readiness::Readiness};
+use super::{cli::Role, readiness::Readiness, secrets};
 use crate::{
     api,
     bus::Bus,
@@ -41,7 +41,8 @@ pub(super) struct Node {
 /// Opens what the roles need, binds the ports, and starts them.
 pub(super) async fn start(config: &Config, bus: Bus, roles: &[Role]) -> anyhow::Result<Node> {
     let metrics = Metrics::install();
-    bus.start_registry().await.context("reading the registry of webhooks")?;
+    let keys = secrets::keyring(config, &bus).await?;
+    bus.start_registry(keys).await.context("reading the registry of webhooks")?;
     let (cancel, admin_cancel, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
     let plays = |role| roles.contains(&role);
 

@@ -142,6 +142,14 @@ impl App {
         ended.expect("ends in time").expect("was started here").code()
     }
 
+    /// Runs another `wahook` command that is to fail; what it writes to both outputs.
+    pub(crate) async fn failing_command(&self, arguments: &[&str]) -> String {
+        let output = tokio::time::timeout(PATIENCE, wahook(&self.env).args(arguments).output()).await;
+        let output = output.expect("ends in time").expect("the executable starts");
+        assert!(!output.status.success(), "wahook {arguments:?} succeeded");
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    }
+
     /// Runs another `wahook` command with the same settings; its standard output.
     pub(crate) async fn command(&self, arguments: &[&str]) -> String {
         run(&self.env, arguments).await
