@@ -2,4 +2,5 @@
 
 pub(crate) mod app;
 pub(crate) mod nats;
+pub(crate) mod process;
 pub(crate) mod receiver;
