@@ -4,6 +4,7 @@
 //! WhatsApp hands it out again at the next connect; so an error also takes the session offline.
 
 use std::{
+    panic::AssertUnwindSafe,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -13,6 +14,7 @@ use std::{
 
 use anyhow::Context;
 use async_trait::async_trait;
+use futures_util::FutureExt;
 use serde_json::{Map, Value};
 use tokio::{sync::Notify, time::timeout};
 use whatsapp_rust::{
@@ -22,7 +24,10 @@ use whatsapp_rust::{
     wacore_binary::JidExt,
 };
 
-use super::{content, events::Receipt};
+use super::{
+    content::{self, Content},
+    events::Receipt,
+};
 use crate::{
     bus::{self, Bus},
     model::{Kind, Message, MessageId, Phone, Session, Timestamp},
@@ -45,8 +50,12 @@ pub(super) struct Publisher {
 #[async_trait]
 impl InboundDurabilityHook for Publisher {
     async fn on_messages(&self, client: Arc<Client>, batch: &[InboundMessage]) -> anyhow::Result<()> {
-        let published = timeout(self.patience, self.publish_all(&client, batch)).await;
-        let result = published.context("the stream did not take a message in time").and_then(|result| result);
+        // This runs in a task of the client's: a panic would leave the chat waiting without a word.
+        let published = AssertUnwindSafe(timeout(self.patience, self.publish_all(&client, batch))).catch_unwind().await;
+        let result = match published {
+            Ok(published) => published.context("the stream did not take a message in time").and_then(|result| result),
+            Err(_) => Err(anyhow::anyhow!("publishing panicked")),
+        };
         if result.is_err() {
             telemetry::inbound("failed");
             self.offline.notify_one();
@@ -96,7 +105,7 @@ impl Publisher {
         if is_private || source.chat.is_status_broadcast() || source.chat.is_newsletter() {
             return Ok(None);
         }
-        let Some(content) = content::read(&inbound.message) else { return Ok(None) };
+        let Some(content) = unpanicked(|| content::read(&inbound.message)) else { return Ok(None) };
         // Not acknowledged then: WhatsApp hands it out again.
         let phone = self.own_phone(client).context("a message came before the session knew its number")?;
         let message_id = message_id(&info.id);
@@ -172,6 +181,14 @@ impl Publisher {
     }
 }
 
+/// What a message says. Should reading it panic, it would come back for ever, and do so again: better kept as unknown.
+fn unpanicked(read: impl FnOnce() -> Option<Content>) -> Option<Content> {
+    std::panic::catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
+        telemetry::error("ingest", "panic");
+        Some(Content::unknown())
+    })
+}
+
 /// The id as it is; a hash of it when no id of ours can hold it, since senders choose their ids.
 fn message_id(id: &str) -> MessageId {
     let hashed = || wire::dedupe_id(&["message id", id]).parse().expect("hex digits make an id");
@@ -240,6 +257,13 @@ async fn name(client: &Client, jid: &Jid, alt: Option<&Jid>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_that_cannot_be_read_is_kept_as_unknown() {
+        let read = unpanicked(|| panic!("poisoned")).expect("kept");
+        assert_eq!((read.kind, read.text.as_str()), (Kind::Unknown, ""));
+        assert_eq!(unpanicked(|| None), None);
+    }
 
     #[test]
     fn every_id_that_a_sender_can_choose_makes_one() {

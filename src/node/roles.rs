@@ -13,7 +13,7 @@ use crate::{
     config::Config,
     deliver::Deliver,
     egress,
-    ingest::{Fetch, Fetched, Ingest, MEDIA_BYTES_MAX, Media, Reference},
+    ingest::{self, Fetch, Fetched, Ingest, MEDIA_BYTES_MAX, Media, Reference},
     record::Record,
     store::{Sqlite, Store},
     telemetry::Metrics,
@@ -73,7 +73,8 @@ pub(super) async fn start(config: &Config, bus: Bus, roles: &[Role]) -> anyhow::
         servers.spawn(async move { ("api", api::serve(listener, router, &settings, stop).await) });
     }
     if plays(Role::Ingest) {
-        Ingest::start(bus.clone(), &config.whatsapp, fetch(config)?, &tasks, cancel.clone())
+        let open = Arc::new(ingest::sqlite);
+        Ingest::start(bus.clone(), &config.whatsapp, fetch(config)?, open, &tasks, cancel.clone())
             .await
             .context("starting ingest")?;
     }

@@ -161,6 +161,33 @@ async fn deleting_logs_out_and_erases_the_keys() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_nobody_runs_is_unlinked_by_the_next_node() {
+    let server = Server::start().await.expect("the stand-in starts");
+    let app = App::on_whatsapp_playing("api", &server, &[]).await;
+    let client = app.client(1).await;
+    let mut ingest = app.second("ingest");
+    let (known, device) = link(&client, &server, json!({}), PHONE).await;
+    let (refused, other) = link(&client, &server, json!({}), "4915187654321").await;
+    ingest.kill().await;
+    server.phone("4915187654321").remove(&other);
+    let delete = async |id: &str| client.call("DELETE", &format!("/api/sessions/{id}"), None).await;
+    let (one, two) = tokio::join!(delete(&known), delete(&refused));
+    for (status, answer) in [one, two] {
+        assert_eq!((status, &answer["status"]), (202, &json!("deleting")));
+        assert!(answer["detail"].as_str().is_some_and(|detail| detail.contains("not been told")), "{answer}");
+    }
+    assert!(device.is_linked());
+    ingest = app.second("ingest");
+    for id in [&known, &refused] {
+        let path = format!("/api/sessions/{id}");
+        eventually("it is gone", async || (client.call("GET", &path, None).await.0 == 404).then_some(())).await;
+        assert!(!app.data.path().join("sessions").join(format!("{id}.db")).exists());
+    }
+    assert!(!device.is_linked(), "WhatsApp was told");
+    ingest.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_process_runs_the_sessions_of_several_clients() {
     let linked = Linked::start().await;
     let other = linked.app.client(2).await;
