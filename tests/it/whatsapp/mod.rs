@@ -1,7 +1,9 @@
 //! Real WhatsApp clients against the stand-in server, through the real executable.
 
+mod kills;
 mod kinds;
 mod lifecycle;
+mod order;
 mod safety;
 mod sending;
 

@@ -18,6 +18,7 @@ mod media;
 mod noise;
 mod phone;
 mod state;
+mod watch;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -30,6 +31,7 @@ use tokio::{net::TcpListener, task::AbortHandle, time::Instant};
 use wacore_noise::test_util::build_cert_chain_bytes;
 use whatsapp_rust::wacore::libsignal::protocol::KeyPair;
 
+pub use crate::watch::{Seen, Watching};
 use crate::{keys::public, media::MediaServer};
 
 /// How long a wait without a deadline of its own may take.
@@ -46,6 +48,7 @@ pub(crate) struct Shared {
     pub(crate) identity: KeyPair,
     pub(crate) certificate: Vec<u8>,
     pub(crate) media: MediaServer,
+    pub(crate) watcher: std::sync::Mutex<Option<watch::Watcher>>,
     accepting: std::sync::Mutex<Option<AbortHandle>>,
 }
 
@@ -82,6 +85,7 @@ impl Server {
             certificate: build_cert_chain_bytes(&public(&identity.public_key)),
             identity,
             media: MediaServer::start().await?,
+            watcher: std::sync::Mutex::new(None),
             accepting: std::sync::Mutex::new(None),
         });
         // Weak: connections keep the server no longer than its handles do.
