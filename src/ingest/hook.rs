@@ -96,13 +96,13 @@ impl Publisher {
         }
     }
 
-    /// `None` for what is not published: traffic between devices, own messages when they are not asked for, statuses
-    /// and channels.
+    /// `None` for what is not published: traffic between devices, own messages when they are not asked for, and
+    /// statuses.
     async fn message(&self, client: &Client, inbound: &InboundMessage) -> anyhow::Result<Option<(Message, String)>> {
         let info = &inbound.info;
         let source = &info.source;
         let is_private = info.category == MessageCategory::Peer || source.is_from_me && !self.session.own_messages;
-        if is_private || source.chat.is_status_broadcast() || source.chat.is_newsletter() {
+        if is_private || source.chat.is_status_broadcast() {
             return Ok(None);
         }
         let Some(content) = unpanicked(|| content::read(&inbound.message)) else { return Ok(None) };
@@ -227,6 +227,9 @@ impl Parties {
         let mut put = |key: &str, value: Value| metadata.insert(key.to_owned(), value);
         put("chat", self.chat.clone().into());
         put("is_group", info.source.is_group.into());
+        if info.source.chat.is_newsletter() {
+            put("is_channel", true.into());
+        }
         if !info.push_name.is_empty() {
             put("push_name", info.push_name.clone().into());
         }

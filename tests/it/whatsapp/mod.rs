@@ -6,6 +6,7 @@ mod lifecycle;
 mod order;
 mod safety;
 mod sending;
+mod sources;
 
 use std::time::Duration;
 

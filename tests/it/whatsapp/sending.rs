@@ -114,6 +114,27 @@ async fn files_are_fetched_and_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_group_reads_what_is_sent_to_it() {
+    let linked = Linked::start().await;
+    let (bob, carol) = (linked.server.contact(BOB, "Bob"), linked.server.contact("4915200000008", "Carol"));
+    let group = "120363000000000002@g.us";
+    linked.server.group(group, PHONE, &[&bob, &carol]);
+    // The first brings the key for the group along, the second needs it.
+    for text in ["hello all", "and again"] {
+        let body = json!({"session_id": linked.session, "to": group, "text": text});
+        let (status, _, answer) = send(&linked, None, body).await;
+        assert_eq!((status, &answer["status"]), (202, &json!("sent")), "{answer}");
+        for member in [&bob, &carol] {
+            let (id, message) = member.receive(&linked.device, SOON).await.expect("every member can read it");
+            assert_eq!((answer["message_id"].as_str(), message.text_content()), (Some(id.as_str()), Some(text)));
+        }
+    }
+    let body = json!({"session_id": linked.session, "to": "120363000000000099@g.us", "text": "x"});
+    let (status, _, answer) = send(&linked, None, body).await;
+    assert_eq!((status, &answer["errors"][0]["pointer"]), (400, &json!("/to")), "a group it is not in: {answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_sent_is_said() {
     let linked = Linked::start().await;
     let cases = [

@@ -12,10 +12,11 @@ use whatsapp_rust::{
         libsignal::protocol::{
             CiphertextMessage, Direction, GenericSignedPreKey, IdentityChange, IdentityKey, IdentityKeyPair,
             IdentityKeyStore, KeyPair, PreKeyBundle, PreKeyId, PreKeyRecord, PreKeySignalMessage, PreKeyStore,
-            ProtocolAddress, PublicKey, SenderKeyName, SenderKeyRecord, SenderKeyStore, SessionRecord, SessionStore,
-            SignalMessage, SignalProtocolError, SignedPreKeyId, SignedPreKeyRecord, SignedPreKeyStore, Timestamp,
-            UsePQRatchet, create_sender_key_distribution_message, error::Result as SignalResult, group_encrypt,
-            message_decrypt, message_encrypt, process_prekey_bundle,
+            ProtocolAddress, PublicKey, SenderKeyDistributionMessage, SenderKeyName, SenderKeyRecord, SenderKeyStore,
+            SessionRecord, SessionStore, SignalMessage, SignalProtocolError, SignedPreKeyId, SignedPreKeyRecord,
+            SignedPreKeyStore, Timestamp, UsePQRatchet, create_sender_key_distribution_message,
+            error::Result as SignalResult, group_decrypt, group_encrypt, message_decrypt, message_encrypt,
+            process_prekey_bundle, process_sender_key_distribution_message,
         },
         messages::{MessageUtils, decode_plaintext},
     },
@@ -25,6 +26,7 @@ use whatsapp_rust::{
 use crate::{
     Device, Server,
     connection::SERVER,
+    content,
     keys::{now, own_attr, own_bytes, public, rng},
     state::{Bundle, DeviceKey},
 };
@@ -320,6 +322,15 @@ impl Contact {
         Ok(id)
     }
 
+    /// The account's handset tells its own device of a message that it sent to a chat.
+    pub(crate) async fn send_copy(&self, device: &Device, chat: &str, message: wa::Message) -> anyhow::Result<String> {
+        let (id, message) = (new_id(), content::sent_to(chat, message));
+        let sealed = self.person.signal.lock().await.seal(device, &message).await?;
+        let stanza = self.envelope(&id, self.person.jid.clone()).attr("recipient", chat.parse::<Jid>()?);
+        device.deliver(stanza.children([sealed]).build());
+        Ok(id)
+    }
+
     /// Tells a device what became of a message it sent: `delivery` (an empty type on the wire), `read`, `played`.
     pub fn receipt(&self, device: &Device, message_id: &str, kind: &str) {
         let mut receipt = NodeBuilder::new("receipt").attr("from", self.sender().clone());
@@ -338,15 +349,27 @@ impl Contact {
         let mut signal = self.person.signal.lock().await;
         let known = *signal.read.get(&device.key).unwrap_or(&0);
         let find = |state: &mut crate::state::State| {
+            let is_member = |to: &str| state.groups.get(to).is_some_and(|all| all.contains(&self.person.jid));
             let sent = state.devices.get(&device.key)?.sent.iter().enumerate().skip(known);
             sent.into_iter().find_map(|(at, stanza)| {
-                let sealed = self.sealed_for_me(stanza)?;
-                Some((at, own_attr(stanza, "id"), own_attr(sealed, "type"), own_bytes(sealed).to_vec()))
+                let (to, sealed) = (own_attr(stanza, "to"), self.sealed_for_me(stanza));
+                let is_mine = sealed.is_some() || is_member(&to);
+                is_mine.then(|| (at, to, own_attr(stanza, "id"), sealed.cloned(), stanza.clone()))
             })
         };
-        let (at, id, kind, bytes) = self.server.wait(patience, "a message from the device", find).await?;
+        let (at, to, id, sealed, stanza) = self.server.wait(patience, "a message from the device", find).await?;
         signal.read.insert(device.key.clone(), at + 1);
-        Ok((id, signal.open(device, &kind, &bytes).await?))
+        let opened = match sealed {
+            Some(sealed) => Some(signal.open(device, &own_attr(&sealed, "type"), own_bytes(&sealed)).await?),
+            None => None,
+        };
+        if !to.ends_with("@g.us") {
+            return Ok((id, opened.context("it is for this contact")?));
+        }
+        // What is for this contact alone is the key to what is for all.
+        let key = opened.and_then(|message| message.sender_key_distribution_message.into_option());
+        let sealed = stanza.get_optional_child("enc").context("nothing for the group")?;
+        Ok((id, signal.open_for_group(device, &to, key, own_bytes(sealed)).await?))
     }
 
     fn sealed_for_me<'a>(&self, stanza: &'a Node) -> Option<&'a Node> {
@@ -360,6 +383,10 @@ impl Contact {
         }
         let participants = stanza.get_optional_child("participants")?.children()?;
         participants.iter().find(|to| mine(&own_attr(to, "jid")))?.get_optional_child("enc")
+    }
+
+    pub(crate) fn jid(&self) -> &Jid {
+        &self.person.jid
     }
 
     fn sender(&self) -> &Jid {
@@ -452,5 +479,20 @@ impl Signal {
             message_decrypt(&sealed, &address, sessions, identities, one_time, signed, &mut rng(), UsePQRatchet::No)
                 .await?;
         decode_plaintext(&opened.plaintext, 2)
+    }
+
+    async fn open_for_group(
+        &mut self,
+        device: &Device,
+        group: &str,
+        key: Option<wa::message::SenderKeyDistributionMessage>,
+        bytes: &[u8],
+    ) -> anyhow::Result<wa::Message> {
+        let name = SenderKeyName::from_parts(group, &address(device).to_string());
+        if let Some(key) = key.and_then(|key| key.axolotl_sender_key_distribution_message) {
+            let key = SenderKeyDistributionMessage::try_from(&key[..])?;
+            process_sender_key_distribution_message(&name, &key, &mut self.sender_keys).await?;
+        }
+        decode_plaintext(&group_decrypt(bytes, &mut self.sender_keys, &name).await?, 2)
     }
 }

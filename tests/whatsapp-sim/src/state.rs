@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use tokio::sync::mpsc;
-use wacore_binary::Node;
+use wacore_binary::{Jid, Node};
 use whatsapp_rust::{
     wacore::libsignal::protocol::KeyPair, waproto::whatsapp::client_payload::DevicePairingRegistrationData,
 };
@@ -99,6 +99,8 @@ pub(crate) struct State {
     pub(crate) registrations: HashMap<usize, DevicePairingRegistrationData>,
     /// What was written, by message id, until it is acknowledged.
     pub(crate) resends: HashMap<String, Resend>,
+    /// Members of groups, by the group's id.
+    pub(crate) groups: HashMap<String, Vec<Jid>>,
     /// Contacts' keys, by JID.
     pub(crate) contacts: HashMap<String, Bundle>,
 }
