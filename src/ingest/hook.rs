@@ -43,7 +43,7 @@ pub(super) struct Publisher {
     pub(super) patience: Duration,
     /// Asks for the session to go offline.
     pub(super) offline: Arc<Notify>,
-    /// When a message was last published, in milliseconds since 1970.
+    /// When the newest message was sent, in milliseconds since 1970.
     pub(super) last_message: Arc<AtomicI64>,
 }
 
@@ -81,7 +81,9 @@ impl Publisher {
             match self.bus.publish_message_as(message, dedupe_id).await {
                 Ok(published) => {
                     telemetry::inbound(if published.duplicate { "duplicate" } else { "published" });
-                    self.last_message.store(message.timestamp.millis(), Ordering::Relaxed);
+                    if message.kind != Kind::Receipt {
+                        self.last_message.fetch_max(message.timestamp.millis(), Ordering::Relaxed);
+                    }
                     return Ok(());
                 }
                 Err(bus::Error::TooLarge) => {

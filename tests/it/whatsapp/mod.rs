@@ -4,6 +4,7 @@ mod kills;
 mod kinds;
 mod lifecycle;
 mod order;
+mod panics;
 mod safety;
 mod sending;
 mod sources;
