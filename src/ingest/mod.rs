@@ -26,5 +26,5 @@ mod status;
 pub use files::{Open, Opening, sqlite};
 use manager::Context;
 pub use manager::Ingest;
-pub use media::{MEDIA_BYTES_MAX, Media, Reference};
+pub use media::{MEDIA_BYTES_MAX, Media, MediaError, Pieces, Reference};
 pub use send::{Fetch, Fetched, Fetching};

@@ -1,6 +1,6 @@
 //! Messages to send.
 
-use std::io::Write;
+use std::{io::Write, time::Duration};
 
 use anyhow::Context;
 use buffa::{Message as _, MessageField};
@@ -137,6 +137,21 @@ impl Server {
         let sealed = self.0.media.file(path).context("no such file")?;
         let key = image.media_key.as_deref().context("no key")?;
         Ok(DownloadUtils::verify_and_decrypt(&sealed, key, MediaType::Image)?)
+    }
+
+    /// Changes a byte in the middle of a stored file.
+    pub fn spoil_file(&self, path: &str) {
+        let mut file = self.0.media.file(path).map(|file| file.to_vec()).unwrap_or_default();
+        let middle = file.len() / 2;
+        if let Some(byte) = file.get_mut(middle) {
+            *byte ^= 1;
+        }
+        self.0.media.store(path, file);
+    }
+
+    /// Serves files so many bytes at a time from now on, with a pause between.
+    pub fn pace_files(&self, bytes: usize, pause: Duration) {
+        self.0.media.set_pace(bytes, pause);
     }
 
     /// Lets WhatsApp forget the file of an image message.
