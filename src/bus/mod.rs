@@ -33,5 +33,5 @@ pub use lease::{LEASE_TTL, Lease};
 pub use publish::Published;
 pub use pull::{Incoming, Pull, Work};
 pub use registry::Registry;
-pub use send::{SendReply, SendRequests};
+pub use send::{SendClaim, SendReply, SendRequests};
 pub use sessions::SessionChanges;

@@ -4,7 +4,7 @@ use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use tokio::{
-    sync::{Mutex, watch},
+    sync::{Mutex, Semaphore, watch},
     task::{Id, JoinSet},
     time::{Instant, interval, sleep, sleep_until, timeout},
 };
@@ -35,6 +35,9 @@ const FAILURE_PAUSE: Duration = Duration::from_secs(5);
 const VERSION_KEEP: Duration = Duration::from_secs(24 * 60 * 60);
 const VERSION_PATIENCE: Duration = Duration::from_secs(20);
 
+/// Files to send under way at once, each held in memory.
+const FILES_MAX: usize = 8;
+
 type Version = (u32, u32, u32);
 
 /// What all sessions of a node share.
@@ -45,6 +48,8 @@ pub(super) struct Context {
     pub(super) media_secret: Arc<[u8; 32]>,
     pub(super) fetch: Fetch,
     pub(super) open: Open,
+    /// Files to send that are held in memory at once.
+    pub(super) files: Semaphore,
     next_turn: Mutex<Instant>,
     version: Mutex<Option<(Instant, Version)>>,
 }
@@ -122,6 +127,7 @@ impl Ingest {
             http: media::http_client(settings)?,
             fetch,
             open,
+            files: Semaphore::new(FILES_MAX),
             settings: settings.clone(),
             next_turn: Mutex::new(Instant::now()),
             version: Mutex::new(None),

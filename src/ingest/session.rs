@@ -176,10 +176,10 @@ impl Running {
                 }
                 Some((outgoing, reply)) = sends.next() => match pace.take(Instant::now()) {
                     Ok(at) => {
-                        let (client, fetch) = (handle.client(), Arc::clone(&self.context.fetch));
+                        let (client, context) = (handle.client(), Arc::clone(&self.context));
                         sending.spawn(async move {
                             sleep_until(at).await;
-                            let sent = timeout(SEND_PATIENCE, send(&client, &fetch, &outgoing)).await;
+                            let sent = timeout(SEND_PATIENCE, send(&client, &context, &outgoing)).await;
                             // Without an answer whoever asked learns that it is not known.
                             if let Ok(outcome) = sent {
                                 reply.answer(&outcome).await;
@@ -199,6 +199,8 @@ impl Running {
                 }
             }
         };
+        // Who asks to send from now on is told at once that nobody is there.
+        drop(sends);
         let ended = match ended {
             Ended::Deleted { .. } => Ended::Deleted { is_told: unlink(&handle.client()).await },
             other => other,
