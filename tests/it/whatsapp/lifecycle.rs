@@ -89,9 +89,12 @@ async fn a_cut_connection_comes_back_and_brings_what_was_missed() {
     for number in 0..500 {
         sent.push(alice.send(&linked.device, content::text(&format!("offline {number}"))).await.expect("sent"));
     }
+    let memory = linked.app.rss_bytes();
     linked.device.wait_online(2, SOON).await.expect("back");
     linked.device.wait_idle(SOON).await.expect("all acknowledged");
     let received = receiver.wait_for(501).await;
+    let grown = linked.app.rss_bytes().saturating_sub(memory);
+    assert!(grown < 32 * 1024 * 1024, "{grown} bytes more");
     let mut ids: Vec<_> =
         received[1..].iter().map(|one| one.json()["message_id"].as_str().map(str::to_owned)).collect();
     let mut expected: Vec<_> = sent.into_iter().map(Some).collect();
