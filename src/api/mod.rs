@@ -33,7 +33,7 @@ pub mod token;
 mod views;
 mod webhooks;
 
-pub use media::{Download, MediaError, MediaSource};
+pub use media::{Download, MediaError, MediaSource, Pieces};
 pub use routes::{router, routes};
 pub use server::serve;
 pub use state::State;

@@ -51,5 +51,5 @@ pub use publish::Published;
 pub use pull::{Incoming, Pull, Work};
 pub use registry::Registry;
 pub use seal::Resealed;
-pub use send::{SendReply, SendRequests};
+pub use send::{SendClaim, SendReply, SendRequests};
 pub use sessions::SessionChanges;

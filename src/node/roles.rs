@@ -13,7 +13,7 @@ use crate::{
     config::Config,
     deliver::Deliver,
     egress,
-    ingest::{Fetch, Fetched, Ingest, MEDIA_BYTES_MAX, Media, Reference},
+    ingest::{self, Fetch, Fetched, Ingest, Media, MediaError, Reference},
     record::Record,
     replay::Replay,
     store::{Sqlite, Store},
@@ -77,7 +77,8 @@ pub(super) async fn start(config: &Config, bus: Bus, roles: &[Role]) -> anyhow::
         servers.spawn(async move { ("api", api::serve(listener, router, &settings, stop).await) });
     }
     if plays(Role::Ingest) {
-        Ingest::start(bus.clone(), &config.whatsapp, fetch(config)?, &tasks, cancel.clone())
+        let open = Arc::new(ingest::sqlite);
+        Ingest::start(bus.clone(), &config.whatsapp, fetch(config)?, open, &tasks, cancel.clone())
             .await
             .context("starting ingest")?;
     }
@@ -123,10 +124,11 @@ async fn media_source(bus: &Bus, config: &Config) -> anyhow::Result<api::MediaSo
         let (reference, media) = (Reference::unseal(&secret, client, id), media.clone());
         Box::pin(async move {
             let reference = reference.ok_or(api::MediaError::Unknown)?;
-            if reference.length() > MEDIA_BYTES_MAX {
-                return Err(api::MediaError::TooLarge);
-            }
-            media.download(&reference).await.map_err(|error| api::MediaError::Gone(format!("{error:#}")))
+            media.download(&reference).await.map_err(|error| match error {
+                MediaError::Busy => api::MediaError::Busy,
+                MediaError::TooLarge => api::MediaError::TooLarge,
+                MediaError::Gone(error) => api::MediaError::Gone(format!("{error:#}")),
+            })
         })
     }))
 }

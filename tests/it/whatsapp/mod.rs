@@ -1,9 +1,13 @@
 //! Real WhatsApp clients against the stand-in server, through the real executable.
 
+mod kills;
 mod kinds;
 mod lifecycle;
+mod order;
+mod panics;
 mod safety;
 mod sending;
+mod sources;
 
 use std::time::Duration;
 
