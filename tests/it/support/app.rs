@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::{
     nats::NatsServer,
-    process::{Env, Node, run},
+    process::{Env, Node, run, wahook},
 };
 
 /// How long anything may take that has no time of its own.
