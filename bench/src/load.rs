@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 use uuid::Uuid;
-use wahook::model::{ClientId, Kind, Message, Phone, Sending, SigningSecret, Timestamp, Webhook, WebhookId};
+use wahook::model::{ClientId, Kind, Message, Phone, SigningSecret, Timestamp, Webhook, WebhookId};
 
 use crate::{
     lab::{Lab, http_client},
@@ -75,22 +75,9 @@ impl Load {
             lab.bus
                 .registry()
                 .register(client_id, &phone, |_| Webhook {
-                    id: WebhookId(Uuid::now_v7()),
-                    client_id,
-                    phone: phone.clone(),
-                    url: url.clone(),
-                    is_active: true,
-                    disabled: None,
-                    max_retries: 3,
                     rate_per_second: UNLIMITED,
-                    in_flight: 8,
-                    event_types: vec![wahook::model::EventType::Message],
                     secrets: vec![SigningSecret::from_key(&[7; 32])],
-                    operations: None,
-                    sending: Sending::default(),
-                    metadata: Map::new(),
-                    created_at: now,
-                    updated_at: now,
+                    ..Webhook::new(WebhookId(Uuid::now_v7()), client_id, phone.clone(), url.clone(), now)
                 })
                 .await?;
         }

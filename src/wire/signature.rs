@@ -89,24 +89,10 @@ mod tests {
         let mut keys = vec![new_signing_key(), new_signing_key()];
         secrets[1].expires_at = Some(Timestamp::from_millis(2_000));
         keys[1].expires_at = Some(Timestamp::from_millis(2_000));
-        Webhook {
-            id: WebhookId(uuid::Uuid::from_u128(2)),
-            client_id: 1.try_into().expect("in range"),
-            phone: "4915112345678".parse().expect("valid"),
-            url: "https://example.com/".to_owned(),
-            is_active: true,
-            disabled: None,
-            max_retries: 3,
-            rate_per_second: 50,
-            in_flight: 8,
-            event_types: Vec::new(),
-            secrets,
-            metadata: serde_json::Map::new(),
-            operations: None,
-            sending: Sending { signature, keys, ..Sending::default() },
-            created_at: Timestamp::EPOCH,
-            updated_at: Timestamp::EPOCH,
-        }
+        let phone = "4915112345678".parse().expect("valid");
+        let (id, client) = (WebhookId(uuid::Uuid::from_u128(2)), 1.try_into().expect("in range"));
+        let webhook = Webhook::new(id, client, phone, "https://example.com/".to_owned(), Timestamp::EPOCH);
+        Webhook { secrets, sending: Sending { signature, keys, ..Sending::default() }, ..webhook }
     }
 
     /// The vector of the specification's own libraries.

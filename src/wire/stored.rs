@@ -105,27 +105,16 @@ fn texts<'a>(what: &'static str, values: &'a mut [Value]) -> impl Iterator<Item 
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Map;
-
     use super::*;
-    use crate::model::{EventType, Secret, Sending, SigningKey, SigningSecret, Timestamp, WebhookId};
+    use crate::model::{Secret, Sending, SigningKey, SigningSecret, Timestamp, WebhookId};
 
     const SECRET: [u8; 32] = [0x5e; 32];
 
     fn webhook(client: u64, id: u128) -> Webhook {
+        let (id, client) = (WebhookId(uuid::Uuid::from_u128(id)), client.try_into().expect("in range"));
+        let phone = "4915112345678".parse().expect("valid");
         Webhook {
-            id: WebhookId(uuid::Uuid::from_u128(id)),
-            client_id: client.try_into().expect("in range"),
-            phone: "4915112345678".parse().expect("valid"),
-            url: "https://example.com/".to_owned(),
-            is_active: true,
-            disabled: None,
-            max_retries: 3,
-            rate_per_second: 50,
-            in_flight: 8,
-            event_types: vec![EventType::Message],
             secrets: vec![SigningSecret::from_key(&SECRET), SigningSecret::from_key(&[1; 24])],
-            operations: None,
             sending: Sending {
                 keys: vec![SigningKey::from_parts(&SECRET, &[2; 32])],
                 headers: [("authorization".to_owned(), Secret::new("Bearer Xl5eXl5e".to_owned()))]
@@ -133,9 +122,7 @@ mod tests {
                     .collect(),
                 ..Sending::default()
             },
-            metadata: Map::new(),
-            created_at: Timestamp::EPOCH,
-            updated_at: Timestamp::EPOCH,
+            ..Webhook::new(id, client, phone, "https://example.com/".to_owned(), Timestamp::EPOCH)
         }
     }
 

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::*;
-use crate::model::{ClientId, EventType, Kind, Sending, SigningSecret, WebhookId};
+use crate::model::{ClientId, Kind, Sending, SigningSecret, WebhookId};
 
 const EVENT: EventId = EventId(Uuid::from_u128(9));
 fn at() -> Timestamp {
@@ -14,23 +14,13 @@ fn at() -> Timestamp {
 }
 
 fn webhook(format: Format) -> Webhook {
+    let (id, client) = (WebhookId(Uuid::from_u128(2)), ClientId::try_from(7).expect("in range"));
+    let (phone, url) = ("4911100000".parse().expect("valid"), "https://example.com/hook?key=secret".to_owned());
     Webhook {
-        id: WebhookId(Uuid::from_u128(2)),
-        client_id: ClientId::try_from(7).expect("in range"),
-        phone: "4911100000".parse().expect("valid"),
-        url: "https://example.com/hook?key=secret".to_owned(),
-        is_active: true,
-        disabled: None,
-        max_retries: 3,
-        rate_per_second: 50,
-        in_flight: 8,
-        event_types: vec![EventType::Message],
         secrets: vec![SigningSecret::from_key(&[1; 32])],
         metadata: [("mine".to_owned(), json!("private"))].into_iter().collect(),
-        operations: None,
         sending: Sending { format, ..Sending::default() },
-        created_at: Timestamp::EPOCH,
-        updated_at: Timestamp::EPOCH,
+        ..Webhook::new(id, client, phone, url, Timestamp::EPOCH)
     }
 }
 
