@@ -218,6 +218,24 @@ fn cloud_receivers_find_what_they_know() {
     assert_eq!(ours["entry"][0]["changes"][0]["value"]["message_echoes"][0]["to"], "4922200000");
 }
 
+#[test]
+fn a_long_message_is_not_there_twice() {
+    let card = "x".repeat(16 * 1024);
+    let cards: Vec<Value> = (0..40).map(|_| json!({"name": "Bob", "vcard": card})).collect();
+    for long in [
+        message(Kind::Text, &"x".repeat(600_000), json!({})),
+        message(Kind::Contact, "all", json!({"contacts": cards})),
+    ] {
+        let native = webhook_body(&long).len();
+        for format in Format::ALL {
+            let (body, _) = render(format, &long);
+            // The bodies of other formats have more around the message, but no more of it.
+            assert!(body.len() < native + 4096, "{format:?}: {} bytes for {native}", body.len());
+            assert!(shown(&body).is_some_and(|shown| shown.from == "4922200000" && shown.to == "4911100000"));
+        }
+    }
+}
+
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
