@@ -16,6 +16,8 @@ use super::nats::NatsServer;
 /// How long anything may take that has no time of its own.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
+const LOG: &str = "node.log";
+
 /// `wahook serve` with all roles, and what is needed to talk to it.
 pub(crate) struct App {
     pub(crate) nats: NatsServer,
@@ -123,6 +125,11 @@ impl App {
     pub(crate) async fn restart(&mut self) {
         self.process = spawn(&self.env, self.roles);
         self.ready().await;
+    }
+
+    /// All that its processes have logged.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.data.path().join(LOG)).expect("it has logged")
     }
 
     /// Resident memory of the process.
@@ -320,10 +327,12 @@ fn wahook(env: &[(String, String)]) -> Command {
 }
 
 fn spawn(env: &[(String, String)], roles: &str) -> Child {
+    let folder = env.iter().find(|(key, _)| key == "WAHOOK__NODE__DATA_DIR").map_or(".", |(_, value)| value);
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(PathBuf::from(folder).join(LOG));
     wahook(env)
         .args(["serve", "--roles", roles])
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stderr(log.expect("a writable folder"))
         .spawn()
         .expect("the executable starts")
 }
