@@ -13,12 +13,13 @@ demo: nats
 test: nats
 	cargo test --workspace --locked
 
-# Deliveries per second, latency, and what one hanging endpoint does to the others.
+# Deliveries per second, latency, and what one hanging endpoint, or a replay, does to the others.
 bench: nats
 	cargo build --release --locked --package wahook --package wahook-bench
 	target/release/wahook-bench throughput
 	target/release/wahook-bench latency
 	target/release/wahook-bench isolation
+	target/release/wahook-bench replay
 
 # Memory per WhatsApp session, and messages per second from WhatsApp to the stream. In a folder of its own: this build of
 # the client accepts the stand-in's certificate.

@@ -13,6 +13,7 @@
 pub mod admin;
 mod auth;
 mod cursor;
+mod dead_letters;
 mod events;
 mod extract;
 mod frame;
@@ -21,6 +22,7 @@ mod messages;
 mod operations;
 mod problem;
 pub mod qr;
+mod replays;
 mod routes;
 mod send;
 mod sending;

@@ -137,7 +137,7 @@ pub(super) async fn put(
     let (webhook, created) = state.bus.registry().register(client, &phone, make).await?;
     fits.ok_or_else(too_many_headers)?;
     if !created && webhook.takes_deliveries() {
-        state.bus.release_held(client, &phone, webhook.id).await?;
+        state.bus.registry().want_release(&webhook, now()).await?;
     }
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(OperationsView::new(&webhook, created))))

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     model::{
-        BURST_SECONDS_MAX, ClientId, Delivery, EventId, EventType, Kind, Message, Operation, Ordering, Phone,
+        BURST_SECONDS_MAX, ClientId, Delivery, EventId, EventType, Kind, Message, Operation, Ordering, Phone, Priority,
         SigningSecret, Timestamp, Webhook, WebhookId,
     },
     policy::address::check_url,
@@ -184,8 +184,11 @@ async fn tell_enabled(state: &State, webhook: &Webhook, was_disabled: bool) {
 }
 
 async fn view(state: &State, webhook: &Webhook) -> WebhookView {
-    let states = state.states(webhook.client_id, &[webhook.id]).await;
-    WebhookView::new(webhook, states.map(|mut states| states.remove(&webhook.id).unwrap_or_default()))
+    let ids = [webhook.id];
+    let (states, held) =
+        tokio::join!(state.states(webhook.client_id, &ids), state.held(webhook.client_id, Some(&webhook.phone)));
+    let known = states.map(|mut states| states.remove(&webhook.id).unwrap_or_default());
+    WebhookView::new(webhook, known, held.as_ref())
 }
 
 /// `POST /api/webhooks/register`: a number that has a webhook already gets it changed.
@@ -257,7 +260,7 @@ pub(super) async fn register(
     let (webhook, created) = state.bus.registry().register(client, &phone, make).await?;
     fits.ok_or_else(too_many_headers)?;
     if !created && webhook.takes_deliveries() {
-        state.bus.release_held(client, &phone, webhook.id).await?;
+        state.bus.registry().want_release(&webhook, now()).await?;
     }
     tell_enabled(&state, &webhook, was_disabled).await;
     let view = view(&state, &webhook).await;
@@ -288,9 +291,9 @@ pub(super) fn fresh(
 pub(super) async fn list(Extract(state): Extract<State>, Caller(client): Caller) -> Answer<Page<WebhookView>> {
     let webhooks = state.bus.registry().list(client).await?;
     let ids: Vec<_> = webhooks.iter().map(|webhook| webhook.id).collect();
-    let mut states = state.states(client, &ids).await;
+    let (mut states, held) = tokio::join!(state.states(client, &ids), state.held(client, None));
     let mut of = |id| states.as_mut().map(|states| states.remove(&id).unwrap_or_default());
-    let data = webhooks.iter().map(|webhook| WebhookView::new(webhook, of(webhook.id))).collect();
+    let data = webhooks.iter().map(|webhook| WebhookView::new(webhook, of(webhook.id), held.as_ref())).collect();
     Ok((StatusCode::OK, Json(Page { data, next_cursor: None, has_more: false })))
 }
 
@@ -319,7 +322,7 @@ pub(super) async fn patch(
     let webhook = changed.ok_or_else(Problem::not_found)?;
     fits.ok_or_else(too_many_headers)?;
     if change.is_active == Some(true) {
-        state.bus.release_held(client, &webhook.phone, id).await?;
+        state.bus.registry().want_release(&webhook, now()).await?;
     }
     tell_enabled(&state, &webhook, was_disabled).await;
     Ok((StatusCode::OK, Json(view(&state, &webhook).await)))
@@ -388,6 +391,7 @@ pub(super) async fn test(Extract(state): Extract<State>, WebhookPath(client, id)
         body: delivery_body(&webhook, &message, event_id, at),
         attempts: 0,
         tries: 0,
+        priority: Priority::Normal,
     };
     state.bus.publish_delivery(&delivery).await?;
     Ok((StatusCode::ACCEPTED, Json(json!({"event_id": delivery.public_id().to_string(), "message_id": message_id}))))

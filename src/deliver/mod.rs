@@ -16,8 +16,12 @@
 //!
 //! `notices` tells the client's operational webhook what it has to know: a webhook that was disabled, many dead letters.
 //!
+//! A message that is handed out again and again and never settled is given up by the server. `abandoned` hears of it,
+//! puts it into the dead letters and takes it out of its stream.
+//!
 //! After cancellation nothing new is pulled, what waits for its turn is given back, and what is under way is settled.
 
+mod abandoned;
 mod engine;
 mod fleet;
 mod lane;
@@ -35,7 +39,7 @@ use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    bus::{Bus, Error},
+    bus::{Bus, Error, Work},
     config, egress,
 };
 
@@ -63,6 +67,7 @@ impl Deliver {
         let notices = Arc::new(notices::Notices::new(bus.clone()));
         let (telling, cancelled) = (Arc::clone(&notices), cancel.clone());
         tasks.spawn(async move { telling.run(cancelled).await });
+        tasks.spawn(abandoned::run(bus.pull(Work::Advisory, 0, cancel.clone()), bus.clone(), Arc::clone(&notices)));
         let shared = fleet::Shared {
             bus,
             notices,

@@ -5,6 +5,7 @@ mod bus;
 mod egress;
 mod operations;
 mod pipeline;
+mod replay;
 mod secrets;
 mod snippets;
 mod support;

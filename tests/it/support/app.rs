@@ -41,9 +41,11 @@ impl App {
         Self::playing("api,ingest,deliver,record", settings).await
     }
 
-    async fn playing(roles: &'static str, settings: &[(&str, &str)]) -> Self {
-        let nats = NatsServer::start().await;
+    /// The same with these roles.
+    pub(crate) async fn playing(roles: &'static str, settings: &[(&str, &str)]) -> Self {
+        let mut nats = NatsServer::start().await;
         let data = tempfile::tempdir().expect("a temporary folder");
+        nats.keys_file = Some(data.path().join("secrets.keys"));
         let (api, admin) = (free_address(), free_address());
         let mut env: Vec<(String, String)> = [
             ("NATS__URL", nats.url().as_str()),
