@@ -65,7 +65,8 @@ impl Lab {
         bus.start_registry(Keyring::parse(&line)?).await?;
 
         let mut command = Command::new(wahook_binary()?);
-        command.args(["serve", "--roles", "api,deliver,record"]).envs(env).env("WAHOOK__SECRETS__KEYS_FILE", keys);
+        command.args(["serve", "--roles", "api,deliver,record"]).envs(env);
+        command.env("WAHOOK__SECRETS__KEYS_FILE", keys);
         let wahook = spawn(&mut command)?;
         wait_ready(admin_port).await?;
         let api = format!("http://127.0.0.1:{api_port}");

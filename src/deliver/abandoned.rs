@@ -3,9 +3,13 @@
 //! A message gets there when ten nodes in a row die over it, or the bus fails it that often. No endpoint is to blame, so
 //! its dead letter says so. Each step may be repeated without harm, and the advisory is acknowledged after all of them.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use super::{
+    notices::Notices,
     route::{Route, route},
     steps,
 };
@@ -19,9 +23,9 @@ use crate::{
 /// Before an advisory is looked at again that could not be followed.
 const PAUSE: Duration = Duration::from_secs(5);
 
-pub(super) async fn run(mut pull: Pull, bus: Bus) {
+pub(super) async fn run(mut pull: Pull, bus: Bus, notices: Arc<Notices>) {
     while let Some(incoming) = pull.next().await {
-        match follow(&bus, &incoming).await {
+        match follow(&bus, &notices, &incoming).await {
             // A lost ack costs one more look at a message that is gone.
             Ok(()) => drop(incoming.ack().await),
             Err(error) => {
@@ -33,7 +37,7 @@ pub(super) async fn run(mut pull: Pull, bus: Bus) {
     }
 }
 
-async fn follow(bus: &Bus, incoming: &Incoming) -> Result<(), Error> {
+async fn follow(bus: &Bus, notices: &Notices, incoming: &Incoming) -> Result<(), Error> {
     let advisory = match Advisory::parse(incoming.payload()) {
         Ok(advisory) => advisory,
         Err(error) => {
@@ -50,13 +54,13 @@ async fn follow(bus: &Bus, incoming: &Incoming) -> Result<(), Error> {
         Work::Result if !stuck.is_second && wire::decode_attempts(&stuck.payload).is_ok() => {
             bus.second_life(&stuck).await?;
         }
-        Work::Message | Work::Retry => give_up(bus, work, &advisory, &stuck).await?,
+        Work::Message | Work::Retry => give_up(bus, notices, work, &advisory, &stuck).await?,
         _ => keep(bus, &advisory, &stuck).await?,
     }
     bus.remove_stuck(&advisory).await
 }
 
-async fn give_up(bus: &Bus, work: Work, advisory: &Advisory, stuck: &Stuck) -> Result<(), Error> {
+async fn give_up(bus: &Bus, notices: &Notices, work: Work, advisory: &Advisory, stuck: &Stuck) -> Result<(), Error> {
     match route(bus, work, &stuck.payload, stuck.published_at).await? {
         Route::Undecodable => keep(bus, advisory, stuck).await,
         Route::Unrouted => {
@@ -64,7 +68,11 @@ async fn give_up(bus: &Bus, work: Work, advisory: &Advisory, stuck: &Stuck) -> R
             Ok(())
         }
         Route::Gone(delivery) => record(bus, steps::gone(delivery, now())).await,
-        Route::To(delivery, webhook) if webhook.wants(&delivery.kind) => letter(bus, advisory, delivery).await,
+        Route::To(delivery, webhook) if webhook.wants(&delivery.kind) => {
+            letter(bus, advisory, delivery.clone()).await?;
+            notices.dead_letter(&delivery);
+            Ok(())
+        }
         Route::To(..) => Ok(()),
     }
 }

@@ -26,8 +26,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// What all partitions of a node share.
 pub(super) struct Shared {
     pub(super) bus: Bus,
-    pub(super) egress: egress::Client,
     pub(super) notices: Arc<Notices>,
+    pub(super) egress: egress::Client,
     pub(super) deliver: config::Deliver,
     pub(super) results: config::Bus,
     pub(super) membership: Membership,

@@ -14,8 +14,11 @@
 //! is noticed by the age of its oldest progress, not only by answers, so that its messages get parked before they
 //! fill a loop.
 //!
+//! `notices` tells the client's operational webhook what it has to know: a webhook that was disabled, many dead letters.
+//!
 //! A message that is handed out again and again and never settled is given up by the server. `abandoned` hears of it,
-//! puts it into the dead letters and takes it out of its stream. `notices` tells the client's operational webhook what it has to know: a webhook that was disabled, many dead letters.
+//! puts it into the dead letters and takes it out of its stream. `health` disables a webhook that is gone or has failed
+//! for days; `line` keeps the order of a chat where a webhook asks for it.
 //!
 //! After cancellation nothing new is pulled, what waits for its turn is given back, and what is under way is settled.
 
@@ -64,10 +67,10 @@ impl Deliver {
     ) -> Result<(), Error> {
         let membership = bus.join(node, tasks).await?;
         let first = membership.is_first().await?;
-        tasks.spawn(abandoned::run(bus.pull(Work::Advisory, 0, cancel.clone()), bus.clone()));
         let notices = Arc::new(notices::Notices::new(bus.clone()));
         let (telling, cancelled) = (Arc::clone(&notices), cancel.clone());
         tasks.spawn(async move { telling.run(cancelled).await });
+        tasks.spawn(abandoned::run(bus.pull(Work::Advisory, 0, cancel.clone()), bus.clone(), Arc::clone(&notices)));
         let shared = fleet::Shared {
             bus,
             egress,

@@ -105,7 +105,6 @@ fn texts<'a>(what: &'static str, values: &'a mut [Value]) -> impl Iterator<Item 
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::model::{Secret, Sending, SigningKey, SigningSecret, Timestamp, WebhookId};
 
@@ -113,7 +112,7 @@ mod tests {
 
     fn webhook(client: u64, id: u128) -> Webhook {
         let (id, client) = (WebhookId(uuid::Uuid::from_u128(id)), client.try_into().expect("in range"));
-        let (phone, url) = ("4915112345678".parse().expect("valid"), "https://example.com/".to_owned());
+        let phone = "4915112345678".parse().expect("valid");
         Webhook {
             secrets: vec![SigningSecret::from_key(&SECRET), SigningSecret::from_key(&[1; 24])],
             sending: Sending {
@@ -123,7 +122,7 @@ mod tests {
                     .collect(),
                 ..Sending::default()
             },
-            ..Webhook::new(id, client, phone, url, Timestamp::EPOCH)
+            ..Webhook::new(id, client, phone, "https://example.com/".to_owned(), Timestamp::EPOCH)
         }
     }
 

@@ -4,8 +4,14 @@ use std::{fs, os::unix::fs::PermissionsExt};
 
 use serde_json::{Value, json};
 
+use wahook::{
+    model::{ClientId, Phone, SigningSecret, Timestamp, Webhook, WebhookId},
+    wire::Keyring,
+};
+
 use crate::support::{
     app::{App, Client},
+    nats::NatsServer,
     receiver::Receiver,
 };
 
@@ -46,6 +52,30 @@ async fn stored_secrets_are_sealed_with_a_key_that_is_not_on_the_bus() {
     }
     let mode = fs::metadata(keys_file(&app)).expect("made by the node").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_is_logged_however_much_is() {
+    let app = App::with(&[("LOG__FILTER", "debug,wahook=trace"), ("LOG__FORMAT", "json")]).await;
+    let client = app.client(1).await;
+    let receiver = Receiver::answering(&[500, 200]).await;
+    let token = "Bearer 0123456789-not-for-logs";
+    let body = json!({
+        "phone_number": PHONE, "webhook_url": receiver.url("/?key=not-for-logs-either"), "signature": "both",
+        "headers": {"authorization": token},
+    });
+    let webhook = client.register_with(body).await;
+    client.publish(PHONE, "M1").await;
+    client.event_when(&webhook, "M1", "delivered").await;
+    let path = format!("/api/webhooks/{}", webhook["id"].as_str().expect("an id"));
+    client.call("POST", &format!("{path}/rotate-secret"), None).await;
+    client.call("PATCH", &path, Some(json!({"headers": {"x-bad": "not-for-logs\n"}}))).await;
+    let log = app.log();
+    assert!(log.contains("webhook registered"), "it logs at all");
+    let secret = webhook["signing_secret"].as_str().expect("shown once");
+    for text in [secret, &secret[10..20], "whsk_", "not-for-logs", &client.token] {
+        assert!(!log.contains(text), "{:#?}", log.lines().find(|line| line.contains(text)));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -122,4 +152,47 @@ async fn a_missing_key_is_named_and_nothing_is_touched() {
     app.restart().await;
     let shown = client.get("/api/webhooks/list").await;
     assert_eq!(shown["data"][0]["phone_number"], json!(PHONE));
+}
+
+/// What a rotation that was cut off leaves behind is some webhooks under the new key and some under the old one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_goes_on_where_it_was_cut_off_and_loses_no_change_made_meanwhile() {
+    let server = NatsServer::start().await;
+    let (old, new) = (Keyring::new_line("old").expect("an id"), Keyring::new_line("new").expect("an id"));
+    let keys = |text: &str| Keyring::parse(text).expect("keys");
+    let (before, after) = (server.connect().await, server.connect().await);
+    before.apply().await.expect("applies");
+    before.start_registry(keys(&format!("{old}\n{new}"))).await.expect("loads");
+    let both = keys(&format!("{new}\n{old}"));
+    after.start_registry(both.clone()).await.expect("loads");
+    let client = ClientId::try_from(1).expect("in range");
+    let mut ids = Vec::new();
+    for number in 0..40_u32 {
+        let bus = if number % 4 == 0 { &after } else { &before };
+        let phone: Phone = format!("4915112345{number:03}").parse().expect("valid");
+        let id = WebhookId(uuid::Uuid::now_v7());
+        let make = |_: Option<&Webhook>| Webhook {
+            secrets: vec![SigningSecret::from_key(&[7; 32])],
+            ..Webhook::new(id, client, phone.clone(), "https://example.com/".to_owned(), Timestamp::EPOCH)
+        };
+        bus.registry().register(client, &phone, make).await.expect("registers");
+        ids.push(id);
+    }
+    let change = async {
+        for id in &ids {
+            after.registry().update(client, *id, |webhook| webhook.rate_per_second += 1).await.expect("changes");
+        }
+    };
+    let (done, ()) = tokio::join!(after.registry().reseal(&both), change);
+    let done = done.expect("seals");
+    assert_eq!((done.webhooks, done.current + done.anew, done.closed.len()), (40, 40, 0), "{done:?}");
+    assert!(done.current >= 10 && done.anew <= 30, "{done:?}");
+    let again = after.registry().reseal(&both).await.expect("seals");
+    assert_eq!((again.current, again.anew), (40, 0));
+    // A node with the new key alone reads all of it.
+    let third = server.connect().await;
+    third.start_registry(keys(&new)).await.expect("its keys are those of the bus");
+    let all = third.registry().list(client).await.expect("answers");
+    assert_eq!(all.len(), 40);
+    assert!(all.iter().all(|webhook| webhook.rate_per_second == 51 && webhook.secrets[0].key() == [7; 32]));
 }

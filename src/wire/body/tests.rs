@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::*;
-use crate::model::{ClientId, Kind, Sending, WebhookId};
+use crate::model::{ClientId, Kind, Sending, SigningSecret, WebhookId};
 
 const EVENT: EventId = EventId(Uuid::from_u128(9));
 fn at() -> Timestamp {
@@ -17,6 +17,7 @@ fn webhook(format: Format) -> Webhook {
     let (id, client) = (WebhookId(Uuid::from_u128(2)), ClientId::try_from(7).expect("in range"));
     let (phone, url) = ("4911100000".parse().expect("valid"), "https://example.com/hook?key=secret".to_owned());
     Webhook {
+        secrets: vec![SigningSecret::from_key(&[1; 32])],
         metadata: [("mine".to_owned(), json!("private"))].into_iter().collect(),
         sending: Sending { format, ..Sending::default() },
         ..Webhook::new(id, client, phone, url, Timestamp::EPOCH)
@@ -215,6 +216,24 @@ fn cloud_receivers_find_what_they_know() {
     let (_, ours) = render(Format::Cloud, &own);
     assert_eq!(ours["entry"][0]["changes"][0]["field"], "smb_message_echoes");
     assert_eq!(ours["entry"][0]["changes"][0]["value"]["message_echoes"][0]["to"], "4922200000");
+}
+
+#[test]
+fn a_long_message_is_not_there_twice() {
+    let card = "x".repeat(16 * 1024);
+    let cards: Vec<Value> = (0..40).map(|_| json!({"name": "Bob", "vcard": card})).collect();
+    for long in [
+        message(Kind::Text, &"x".repeat(600_000), json!({})),
+        message(Kind::Contact, "all", json!({"contacts": cards})),
+    ] {
+        let native = webhook_body(&long).len();
+        for format in Format::ALL {
+            let (body, _) = render(format, &long);
+            // The bodies of other formats have more around the message, but no more of it.
+            assert!(body.len() < native + 4096, "{format:?}: {} bytes for {native}", body.len());
+            assert!(shown(&body).is_some_and(|shown| shown.from == "4922200000" && shown.to == "4911100000"));
+        }
+    }
 }
 
 fn any_json() -> impl Strategy<Value = Value> {

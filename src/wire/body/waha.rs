@@ -6,11 +6,13 @@ use serde_json::{Map, Value, json};
 use super::{
     Shown, Source,
     native::Payload,
-    parts::{Parts, jid},
+    parts::{Parts, bare, jid},
 };
 use crate::model::Kind;
 
 const DOMAIN: &str = "c.us";
+/// A longer message stands in the body once, without its native form, so that the body still fits into the stream.
+const RAW_BYTES_MAX: usize = 256 * 1024;
 
 #[derive(Serialize)]
 struct Body {
@@ -29,7 +31,9 @@ pub(super) fn body(source: &Source<'_>) -> Vec<u8> {
     let parts = Parts::of(source.message);
     let (event, mut payload) = payload(&parts);
     // Engine's own there; wahook's own here.
-    payload["_data"] = json!(Payload::from(source.message));
+    let raw = Payload::from(source.message);
+    let is_short = super::json(&raw).len() <= RAW_BYTES_MAX;
+    payload["_data"] = if is_short { json!(raw) } else { Value::Null };
     let phone = source.message.phone.as_str();
     super::json(&Body {
         id: source.event.to_string(),
@@ -140,5 +144,13 @@ fn ack(parts: &Parts<'_>) -> Value {
 }
 
 pub(super) fn shown(body: &Value) -> Option<Shown> {
-    serde_json::from_value::<Payload>(body.get("payload")?.get("_data")?.clone()).ok().map(Into::into)
+    let payload = body.get("payload")?;
+    if let Ok(raw) = serde_json::from_value::<Payload>(payload.get("_data")?.clone()) {
+        return Some(raw.into());
+    }
+    let head = payload.get("after").unwrap_or(payload);
+    let name = |field: &str| head.get(field).and_then(Value::as_str).map(|name| bare(name).to_owned());
+    let from = name("participant").or_else(|| name("from"))?;
+    let content = head.get("body").and_then(Value::as_str).unwrap_or_default();
+    Some(Shown { from, to: name("to").unwrap_or_default(), content: content.to_owned() })
 }

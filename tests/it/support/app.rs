@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::{
     nats::NatsServer,
-    process::{Env, Node, run, wahook},
+    process::{Env, LOG, Node, run, wahook},
 };
 
 /// How long anything may take that has no time of its own.
@@ -45,7 +45,8 @@ impl App {
     }
 
     async fn in_folder(roles: &'static str, data: TempDir, settings: &[(&str, &str)]) -> Self {
-        let nats = NatsServer::start().await;
+        let mut nats = NatsServer::start().await;
+        nats.keys_file = Some(data.path().join("secrets.keys"));
         let (api, admin) = (free_address(), free_address());
         let mut env: Env = [
             ("NATS__URL", nats.url().as_str()),
@@ -127,6 +128,11 @@ impl App {
     pub(crate) async fn restart(&mut self) {
         self.process = Node::start(&self.env, &["serve", "--roles", self.roles], &self.admin);
         self.process.ready().await;
+    }
+
+    /// All that its processes have logged.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.data.path().join(LOG)).expect("it has logged")
     }
 
     /// Resident memory of the process.

@@ -27,6 +27,8 @@ pub(crate) struct NatsServer {
     process: Child,
     /// What its secrets are sealed with.
     key: String,
+    /// Where a node that runs on it has made its keys.
+    pub(crate) keys_file: Option<PathBuf>,
 }
 
 /// `NATS_SERVER_BIN`, what `make nats` installed, or the PATH: without any the tests fail, they are not skipped.
@@ -59,7 +61,7 @@ impl NatsServer {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let process = spawn(port, folder.path());
         let key = Keyring::new_line("test").expect("an id");
-        let server = Self { port, folder, process, key };
+        let server = Self { port, folder, process, key, keys_file: None };
         server.wait().await;
         server
     }
@@ -111,7 +113,8 @@ impl NatsServer {
     pub(crate) async fn bus(&self) -> Bus {
         let bus = self.connect().await;
         bus.apply().await.expect("applies");
-        let keys = Keyring::parse(&self.key).expect("a key");
+        let made = self.keys_file.as_ref().map(|file| std::fs::read_to_string(file).expect("a node has made it"));
+        let keys = Keyring::parse(&made.unwrap_or_else(|| self.key.clone())).expect("a key");
         bus.start_registry(keys).await.expect("loads");
         bus
     }

@@ -1,12 +1,15 @@
 //! The real executable as a process of a test's own, ended by its id.
 
-use std::{path::PathBuf, process::Stdio};
+use std::{fs::OpenOptions, path::PathBuf, process::Stdio};
 
 use tokio::process::{Child, Command};
 
 use super::app::{PATIENCE, eventually, http_client};
 
 pub(crate) type Env = Vec<(String, String)>;
+
+/// Where processes log, below their data folder.
+pub(crate) const LOG: &str = "wahook.log";
 
 /// A running `wahook`; killed when dropped.
 pub(crate) struct Node {
@@ -18,7 +21,10 @@ impl Node {
     /// Starts it; `admin` is the URL of its listener for probes.
     pub(crate) fn start(env: &Env, arguments: &[&str], admin: &str) -> Self {
         let mut command = wahook(env);
-        command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
+        let folder = env.iter().find(|(key, _)| key == "WAHOOK__NODE__DATA_DIR").map_or(".", |(_, value)| value);
+        std::fs::create_dir_all(folder).expect("a writable place");
+        let log = OpenOptions::new().create(true).append(true).open(PathBuf::from(folder).join(LOG));
+        command.args(arguments).stdout(Stdio::null()).stderr(log.expect("a writable folder"));
         let child = command.spawn().expect("the executable starts");
         Self { child, ready_url: format!("{admin}/readyz") }
     }
