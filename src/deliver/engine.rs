@@ -61,11 +61,13 @@ impl Engine {
         self.lanes.taken_over(Instant::now());
     }
 
-    /// Waits until new messages may be taken up: retries of them would have to be stored.
-    pub(super) async fn room(&self, work: Work) {
+    /// Waits until more may be taken up, or no more: retries of new messages would have to be stored.
+    pub(super) async fn room(&self, work: Work, wanted: bool) {
         if work == Work::Message {
             // An error means that the node ends.
-            let _ = self.shared.room.subscribe().wait_for(|room| *room).await;
+            let _ = self.shared.room.subscribe().wait_for(|room| *room == wanted).await;
+        } else if !wanted {
+            std::future::pending::<()>().await;
         }
     }
 

@@ -53,10 +53,7 @@ impl Pump {
             let incoming = tokio::select! {
                 biased;
                 () = self.cancel.cancelled() => None,
-                incoming = async {
-                    self.engine.room(self.work).await;
-                    self.pull.next().await
-                } => incoming,
+                incoming = next(&mut self.pull, &self.engine, self.work) => incoming,
             };
             let Some(incoming) = incoming else {
                 drop(slot);
@@ -86,6 +83,18 @@ impl Pump {
     async fn let_go(mut self, slots: &Semaphore) {
         let _ = timeout(HANDOVER, slots.acquire_many(SLOTS as u32)).await;
         self.pull.release().await;
+    }
+}
+
+/// The next message for which there is room.
+async fn next(pull: &mut Pull, engine: &Engine, work: Work) -> Option<Incoming> {
+    loop {
+        engine.room(work, true).await;
+        tokio::select! {
+            biased;
+            () = engine.room(work, false) => {}
+            incoming = pull.next() => return incoming,
+        }
     }
 }
 
