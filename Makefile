@@ -1,6 +1,6 @@
 # Two commands do everything: `make demo` and `make test`.
 
-.PHONY: demo test bench bench-whatsapp nats
+.PHONY: demo test chaos bench bench-whatsapp nats
 
 # The main job on embedded defaults, told in plain words. KEEP=1 leaves it running.
 # Built together with the stand-in WhatsApp server, whose certificate this build of the client accepts: a build for use
@@ -12,6 +12,11 @@ demo: nats
 # All tests. They start the servers they need on free ports.
 test: nats
 	cargo test --workspace --locked
+
+# The same faults as in `make test`, many more of them: 200 kills, and every scenario one after the other, so that none
+# disturbs another's times. CHAOS_SEED=… draws the chances of an earlier run again.
+chaos: nats
+	CHAOS_KILLS=$(or $(CHAOS_KILLS),200) cargo test --locked --test chaos -- --test-threads=1
 
 # Deliveries per second, latency, and what one hanging endpoint does to the others.
 bench: nats

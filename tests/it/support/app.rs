@@ -39,7 +39,8 @@ impl App {
         Self::playing("api,ingest,deliver,record", settings).await
     }
 
-    async fn playing(roles: &'static str, settings: &[(&str, &str)]) -> Self {
+    /// The same with only these roles.
+    pub(crate) async fn playing(roles: &'static str, settings: &[(&str, &str)]) -> Self {
         let nats = NatsServer::start().await;
         let data = tempfile::tempdir().expect("a temporary folder");
         let (api, admin) = (free_address(), free_address());
@@ -95,9 +96,14 @@ impl App {
 
     /// Another process on the same bus and folders, with these roles.
     pub(crate) fn second(&self, roles: &str) -> Child {
+        self.beside(roles, "127.0.0.1:0", Stdio::null())
+    }
+
+    /// The same with an address for its probes, and a place for its log.
+    pub(crate) fn beside(&self, roles: &str, admin: &str, log: Stdio) -> Child {
         let mut command = wahook(&self.env);
-        command.args(["serve", "--roles", roles, "--set", "admin.listen=127.0.0.1:0"]);
-        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the executable starts")
+        command.args(["serve", "--roles", roles, "--set", &format!("admin.listen={admin}")]);
+        command.stdout(Stdio::null()).stderr(log).spawn().expect("the executable starts")
     }
 
     async fn ready(&self) {
@@ -300,7 +306,7 @@ pub(crate) fn http_client() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().expect("a plain client")
 }
 
-fn free_address() -> String {
+pub(crate) fn free_address() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("an address").to_string()
 }

@@ -117,16 +117,18 @@ impl Ledgers {
         left
     }
 
-    /// From each acknowledgement to the first time that the endpoint took the message, sorted.
+    /// From each acknowledgement to the first time that the endpoint saw the message, sorted. What endpoints make of it
+    /// is not the product's time.
     pub fn latencies(&self) -> Vec<u64> {
-        let mut all: Vec<u64> = self.first_taken().map(|(accepted, at)| at.saturating_sub(accepted.at)).collect();
+        let first = self.first(|_| true);
+        let mut all: Vec<u64> = first.map(|(accepted, at)| at.saturating_sub(accepted.at)).collect();
         all.sort_unstable();
         all
     }
 
     /// The longest time from a fault until all that was accepted before it had been taken.
     pub fn recovery(&self) -> u64 {
-        let taken: Vec<(Accepted, u64)> = self.first_taken().collect();
+        let taken: Vec<(Accepted, u64)> = self.first(Sighting::taken).collect();
         let after = |fault: &Fault| {
             let before = taken.iter().filter(|(accepted, _)| accepted.at <= fault.at);
             before.map(|(_, at)| at.saturating_sub(fault.at)).max().unwrap_or(0)
@@ -134,9 +136,10 @@ impl Ledgers {
         self.faults.iter().map(after).max().unwrap_or(0)
     }
 
-    fn first_taken(&self) -> impl Iterator<Item = (Accepted, u64)> {
+    /// Of each accepted message, the first of those sightings.
+    fn first(&self, which: impl Fn(&Sighting) -> bool) -> impl Iterator<Item = (Accepted, u64)> {
         let mut first: HashMap<u64, u64> = HashMap::new();
-        for sighting in self.sightings.iter().filter(|sighting| sighting.taken()) {
+        for sighting in self.sightings.iter().filter(|sighting| which(sighting)) {
             let at = first.entry(sighting.id).or_insert(sighting.at);
             *at = sighting.at.min(*at);
         }

@@ -62,7 +62,7 @@ pub struct Reach {
     pub notice: u64,
 }
 
-/// 1. What was accepted is taken by its endpoint in the end, or among the dead letters with a reason.
+/// **1** What was accepted is taken by its endpoint in the end, or among the dead letters with a reason.
 pub fn no_loss(ledgers: &Ledgers) -> Vec<Violation> {
     let lost = ledgers.outstanding().into_iter().map(|id| Violation::Lost(id, ledgers.accepted[&id]));
     let silent = ledgers.dead.iter().filter(|(id, dead)| dead.reason.is_empty() && ledgers.accepted.contains_key(id));
@@ -76,7 +76,7 @@ pub fn crossings(ledgers: &Ledgers) -> Vec<Sighting> {
     ledgers.sightings.iter().filter(elsewhere).copied().collect()
 }
 
-/// 2. Nothing comes to an endpoint that is not for it.
+/// **2** Nothing comes to an endpoint that is not for it.
 pub fn no_crossing(ledgers: &Ledgers) -> Vec<Violation> {
     let strangers = ledgers.sightings.iter().filter(|one| !ledgers.offered.contains_key(&one.id));
     let strangers = strangers.copied().map(Violation::Stranger);
@@ -111,7 +111,7 @@ pub fn by_fault(ledgers: &Ledgers, reach: Reach) -> (Vec<usize>, Vec<Duplicate>)
     (counts, unexplained)
 }
 
-/// 3. Nothing is taken twice without a fault, and for each fault at most what was under way then.
+/// **3** Nothing is taken twice without a fault, and for each fault at most what was under way then.
 pub fn bounded_duplicates(ledgers: &Ledgers, under_way: usize, reach: Reach) -> Vec<Violation> {
     let (counts, unexplained) = by_fault(ledgers, reach);
     let too_many = ledgers.faults.iter().zip(counts).filter(|(_, count)| *count > under_way);
@@ -119,7 +119,7 @@ pub fn bounded_duplicates(ledgers: &Ledgers, under_way: usize, reach: Reach) -> 
     too_many.chain(unexplained.into_iter().map(Violation::Unexplained)).collect()
 }
 
-/// 4. Webhook id and body are the same over all attempts.
+/// **4** Webhook id and body are the same over all attempts.
 pub fn sameness(ledgers: &Ledgers) -> Vec<Violation> {
     let mut found = Vec::new();
     for sightings in ledgers.by_id().into_values() {
@@ -129,7 +129,7 @@ pub fn sameness(ledgers: &Ledgers) -> Vec<Violation> {
     found
 }
 
-/// 5. The audit tells what endpoints saw: delivered what was taken, failed what is dead and was never taken. Without a
+/// **5** The audit tells what endpoints saw: delivered what was taken, failed what is dead and was never taken. Without a
 /// fault it has each answered attempt, otherwise no more of them than were answered.
 pub fn record(ledgers: &Ledgers) -> Vec<Violation> {
     let (mut found, sightings) = (Vec::new(), ledgers.by_id());
@@ -153,7 +153,7 @@ pub fn record(ledgers: &Ledgers) -> Vec<Violation> {
     found
 }
 
-/// 6. Nothing is settled before its result is durable: with this many messages left in the streams, none, the audit
+/// **6** Nothing is settled before its result is durable: with this many messages left in the streams, none, the audit
 /// tells the end of everything that was accepted.
 pub fn durability(ledgers: &Ledgers, left: u64) -> Vec<Violation> {
     let mut found: Vec<_> = (left > 0).then_some(Violation::Unsettled(left)).into_iter().collect();
@@ -166,7 +166,7 @@ pub fn durability(ledgers: &Ledgers, left: u64) -> Vec<Violation> {
     found
 }
 
-/// 7. No more attempts than the schedule has (in the audit, where a repetition after a fault has the same number), and
+/// **7** No more attempts than the schedule has (in the audit, where a repetition after a fault has the same number), and
 /// no more requests under way at an endpoint than `under_way` allows at that time.
 pub fn bounds(ledgers: &Ledgers, attempts: u32, under_way: impl Fn(&Sighting) -> u32) -> Vec<Violation> {
     let many = ledgers.recorded.iter().filter(|(_, recorded)| recorded.attempts > attempts);

@@ -28,7 +28,7 @@ pub struct Summary {
     pub dead: usize,
     /// Faults that were made.
     pub kills: usize,
-    /// Publish ack to first 2xx, in milliseconds.
+    /// Publish ack to the first request, in milliseconds.
     pub p50_ms: f64,
     /// The same.
     pub p99_ms: f64,

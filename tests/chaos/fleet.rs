@@ -1,0 +1,159 @@
+//! The processes of a run.
+
+use std::{fs, path::PathBuf, process::Stdio};
+
+use tokio::process::{Child, Command};
+
+use crate::support::{
+    app::{App, PATIENCE, eventually, free_address, http_client},
+    nats::NatsServer,
+};
+
+/// What every run sets. A killed node's messages come again after `ack_wait`, so it is as short as the rest allows;
+/// `in_flight_max` bounds what a kill can double.
+const SETTINGS: [(&str, &str); 5] = [
+    ("BUS__ACK_WAIT", "16s"),
+    ("DELIVER__TIMEOUT", "3s"),
+    ("DELIVER__RETRY_BASE", "1s"),
+    ("DELIVER__IN_FLIGHT_MAX", "64"),
+    ("API__REGISTRATIONS_PER_MINUTE", "1000"),
+];
+/// Requests that one deliver process has under way at most; see [`SETTINGS`].
+pub(crate) const IN_FLIGHT_MAX: usize = 64;
+/// Lines of each log that a failure shows.
+const LOG_LINES: usize = 15;
+
+/// One process.
+pub(crate) struct Node {
+    process: Child,
+    admin: String,
+    log: PathBuf,
+    /// Attempts that it had made when last asked.
+    attempts: u64,
+}
+
+/// One process for `api`, one for `record`, and some for `deliver`.
+pub(crate) struct Fleet {
+    pub(crate) app: App,
+    record: Node,
+    pub(crate) deliver: Vec<Node>,
+    http: reqwest::Client,
+    started: usize,
+}
+
+impl Fleet {
+    pub(crate) async fn start(deliver: usize) -> Self {
+        let app = App::playing("api", &SETTINGS).await;
+        let record = Node::start(&app, "record", "record");
+        let mut fleet = Self { app, record, deliver: Vec::new(), http: http_client(), started: 0 };
+        fleet.ready(&fleet.record).await;
+        for _ in 0..deliver {
+            fleet.join().await;
+        }
+        fleet
+    }
+
+    pub(crate) fn nats(&mut self) -> &mut NatsServer {
+        &mut self.app.nats
+    }
+
+    /// One more deliver process; its place.
+    pub(crate) async fn join(&mut self) -> usize {
+        let node = self.spawn();
+        self.ready(&node).await;
+        self.deliver.push(node);
+        self.deliver.len() - 1
+    }
+
+    /// SIGKILL, and at once a new process in its place.
+    pub(crate) async fn kill_and_restart(&mut self, place: usize) {
+        let next = self.spawn();
+        let mut killed = std::mem::replace(&mut self.deliver[place], next);
+        killed.process.kill().await.expect("it runs");
+    }
+
+    /// SIGKILL, without another in its place.
+    pub(crate) async fn kill(&mut self, place: usize) {
+        self.deliver.remove(place).process.kill().await.expect("it runs");
+    }
+
+    /// SIGTERM, and waits for the end; the exit code.
+    pub(crate) async fn terminate(&mut self, place: usize) -> Option<i32> {
+        let mut node = self.deliver.remove(place);
+        node.signal("TERM").await;
+        let ended = tokio::time::timeout(PATIENCE, node.process.wait()).await;
+        ended.expect("ends in time").expect("was started here").code()
+    }
+
+    /// Waits until one of these is delivering; its place. Who is first among those that are is up to `choice`.
+    pub(crate) async fn delivering(&mut self, choice: u64) -> usize {
+        let mut places: Vec<usize> = (0..self.deliver.len()).collect();
+        let first = usize::try_from(choice % places.len() as u64).expect("small");
+        places.rotate_left(first);
+        for place in &places {
+            self.made_more(*place).await;
+        }
+        let end = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            for place in &places {
+                if self.made_more(*place).await {
+                    return *place;
+                }
+            }
+            assert!(tokio::time::Instant::now() < end, "no node delivers anything\n{}", self.logs());
+        }
+    }
+
+    /// Whether a node made attempts since the last look. One that does not answer (yet) made none.
+    pub(crate) async fn made_more(&mut self, place: usize) -> bool {
+        let node = &mut self.deliver[place];
+        let answer = self.http.get(format!("http://{}/metrics", node.admin)).send().await;
+        let Ok(answer) = answer else { return false };
+        let text = answer.text().await.unwrap_or_default();
+        let counts = text.lines().filter(|line| line.starts_with("wahook_delivery_attempt_duration_seconds_count"));
+        let made: u64 = counts.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum();
+        made > std::mem::replace(&mut node.attempts, made)
+    }
+
+    async fn ready(&self, node: &Node) {
+        let url = format!("http://{}/readyz", node.admin);
+        eventually("the node is ready", async || {
+            self.http.get(&url).send().await.ok().filter(|answer| answer.status().is_success())
+        })
+        .await;
+    }
+
+    fn spawn(&mut self) -> Node {
+        self.started += 1;
+        Node::start(&self.app, "deliver", &format!("deliver-{}", self.started))
+    }
+
+    /// The last lines of all logs, for a failure's report.
+    pub(crate) fn logs(&self) -> String {
+        let mut all = String::new();
+        for node in self.deliver.iter().chain([&self.record]) {
+            let text = fs::read_to_string(&node.log).unwrap_or_default();
+            let lines: Vec<_> = text.lines().collect();
+            let last = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n");
+            all.push_str(&format!("--- {}\n{last}\n", node.log.display()));
+        }
+        all
+    }
+}
+
+impl Node {
+    fn start(app: &App, roles: &str, name: &str) -> Self {
+        let (admin, log) = (free_address(), app.data.path().join(format!("{name}.log")));
+        let file = fs::File::create(&log).expect("a writable folder");
+        let process = app.beside(roles, &admin, Stdio::from(file));
+        Self { process, admin, log, attempts: 0 }
+    }
+
+    /// Sends a signal by its name.
+    pub(crate) async fn signal(&self, name: &str) {
+        let pid = self.process.id().expect("it runs").to_string();
+        let status = Command::new("kill").args([&format!("-{name}"), &pid]).status().await;
+        assert!(status.is_ok_and(|status| status.success()), "kill -{name}");
+    }
+}
