@@ -1,6 +1,6 @@
 # Two commands do everything: `make demo` and `make test`.
 
-.PHONY: demo test chaos bench bench-whatsapp nats
+.PHONY: demo test chaos bench bench-scale bench-whatsapp nats
 
 # The main job on embedded defaults, told in plain words. KEEP=1 leaves it running.
 # Built together with the stand-in WhatsApp server, whose certificate this build of the client accepts: a build for use
@@ -24,6 +24,14 @@ bench: nats
 	target/release/wahook-bench throughput
 	target/release/wahook-bench latency
 	target/release/wahook-bench isolation
+
+# What dead endpoints, parked retries, many endpoints and many processes cost. About half an hour.
+bench-scale: nats
+	cargo build --release --locked --package wahook --package wahook-bench
+	target/release/wahook-bench dead-half
+	target/release/wahook-bench parked
+	target/release/wahook-bench endpoints
+	target/release/wahook-bench fleet
 
 # Memory per WhatsApp session, and messages per second from WhatsApp to the stream. In a folder of its own: this build of
 # the client accepts the stand-in's certificate.
