@@ -85,6 +85,10 @@ impl Farm {
         format!("http://{}/{endpoint}", self.address)
     }
 
+    pub(crate) fn address(&self) -> String {
+        self.address.to_string()
+    }
+
     pub(crate) fn sightings(&self) -> Vec<Sighting> {
         self.shared.sightings.lock().expect("no panic while held").clone()
     }

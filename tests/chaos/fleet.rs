@@ -1,6 +1,6 @@
 //! The processes of a run.
 
-use std::{fs, path::PathBuf, process::Stdio};
+use std::{fs, process::Stdio};
 
 use tokio::process::{Child, Command};
 
@@ -20,14 +20,13 @@ const SETTINGS: [(&str, &str); 5] = [
 ];
 /// Requests that one deliver process has under way at most; see [`SETTINGS`].
 pub(crate) const IN_FLIGHT_MAX: usize = 64;
-/// Lines of each log that a failure shows.
+/// Warnings and errors of each log that a failure shows.
 const LOG_LINES: usize = 15;
 
 /// One process.
 pub(crate) struct Node {
     process: Child,
     admin: String,
-    log: PathBuf,
     /// Attempts that it had made when last asked.
     attempts: u64,
 }
@@ -101,7 +100,7 @@ impl Fleet {
                     return *place;
                 }
             }
-            assert!(tokio::time::Instant::now() < end, "no node delivers anything\n{}", self.logs());
+            assert!(tokio::time::Instant::now() < end, "no node delivers anything\n{}", self.last_words());
         }
     }
 
@@ -129,14 +128,28 @@ impl Fleet {
         Node::start(&self.app, "deliver", &format!("deliver-{}", self.started))
     }
 
-    /// The last lines of all logs, for a failure's report.
-    pub(crate) fn logs(&self) -> String {
+    /// All logs of this run by name, those of dead nodes too.
+    pub(crate) fn logs(&self) -> Vec<(String, String)> {
+        let folder = fs::read_dir(self.app.data.path()).expect("the run's folder");
+        let paths = folder.map(|entry| entry.expect("an entry").path());
+        let logs = paths.filter(|path| path.extension().is_some_and(|ending| ending == "log"));
+        let mut all: Vec<_> = logs
+            .map(|path| (path.file_stem().unwrap_or_default().to_string_lossy().into_owned(), path))
+            .map(|(name, path)| (name, fs::read_to_string(path).expect("its own file")))
+            .collect();
+        all.sort();
+        all
+    }
+
+    /// The last lines of each log that has more than its start, for a failure's report.
+    pub(crate) fn last_words(&self) -> String {
         let mut all = String::new();
-        for node in self.deliver.iter().chain([&self.record]) {
-            let text = fs::read_to_string(&node.log).unwrap_or_default();
-            let lines: Vec<_> = text.lines().collect();
-            let last = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n");
-            all.push_str(&format!("--- {}\n{last}\n", node.log.display()));
+        for (name, text) in self.logs() {
+            let lines: Vec<_> = text.lines().filter(|line| !line.contains(r#""level":"INFO""#)).collect();
+            if !lines.is_empty() {
+                let last = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n");
+                all.push_str(&format!("--- {name}\n{last}\n"));
+            }
         }
         all
     }
@@ -145,9 +158,9 @@ impl Fleet {
 impl Node {
     fn start(app: &App, roles: &str, name: &str) -> Self {
         let (admin, log) = (free_address(), app.data.path().join(format!("{name}.log")));
-        let file = fs::File::create(&log).expect("a writable folder");
+        let file = fs::File::create(log).expect("a writable folder");
         let process = app.beside(roles, &admin, Stdio::from(file));
-        Self { process, admin, log, attempts: 0 }
+        Self { process, admin, attempts: 0 }
     }
 
     /// Sends a signal by its name.

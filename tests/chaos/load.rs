@@ -30,6 +30,9 @@ use crate::{
 /// Publishes under way at once: two hundred a second while nats-server is away for ten seconds.
 const UNDER_WAY: usize = 2_000;
 
+/// A word of every message's text, which no log may have.
+pub(crate) const SPOKEN: &str = "grüße";
+
 /// What was offered and accepted so far, and the way to offer more.
 #[derive(Clone)]
 pub(crate) struct Publisher {
@@ -106,6 +109,10 @@ impl Publisher {
         self.books()
     }
 
+    pub(crate) fn endpoints(&self) -> &[Endpoint] {
+        &self.endpoints
+    }
+
     fn books(&self) -> std::sync::MutexGuard<'_, Books> {
         self.books.lock().expect("no panic while held")
     }
@@ -128,7 +135,7 @@ fn message(id: u64, endpoint: &Endpoint) -> Message {
         to: endpoint.phone.as_str().to_owned(),
         timestamp: Timestamp::from_system(SystemTime::now()),
         kind: Kind::Text,
-        content: format!("message {id} – grüße 👋"),
+        content: format!("message {id} – {SPOKEN} 👋"),
         metadata: Map::new(),
     }
 }

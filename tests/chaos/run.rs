@@ -22,7 +22,7 @@ use wahook::{
 use crate::{
     farm::{Clock, Farm, ID_PREFIX, Manner},
     fleet::Fleet,
-    load::Publisher,
+    load::{Publisher, SPOKEN},
 };
 
 /// Clients that endpoints belong to, in turn; their numbers overlap.
@@ -98,6 +98,8 @@ impl Run {
     /// Starts everything and registers the webhooks, each in the partition of its number modulo 16.
     pub(crate) async fn start(scenario: &'static str, deliver: usize, wanted: &[Wanted]) -> Self {
         let seed = seed();
+        // Shown when the run fails, wherever it does.
+        println!("{scenario}: CHAOS_SEED={seed}");
         let manners: Vec<_> = wanted.iter().map(|one| one.manner).collect();
         let farm = Farm::start(seed, &manners).await;
         let fleet = Fleet::start(deliver).await;
@@ -171,10 +173,20 @@ impl Run {
             let most = |begin| if after_crash(begin) { 2 * most } else { *most };
             violations.extend(invariants::rate(&ledgers, *endpoint, second, most));
         }
+        violations.extend(self.silence());
         if !violations.is_empty() {
             panic!("{}", self.report(&violations, &ledgers));
         }
         ledgers
+    }
+
+    /// Texts, numbers and addresses of this run in the logs of its nodes.
+    fn silence(&self) -> Vec<Violation> {
+        let phones = self.publisher.endpoints().iter().map(|endpoint| endpoint.phone.as_str().to_owned());
+        let secrets: Vec<_> = phones.chain([SPOKEN.to_owned(), self.farm.address()]).collect();
+        let logs = self.fleet.logs();
+        assert!(logs.len() >= 2, "record and deliver write logs");
+        invariants::silence(logs.iter().map(|(name, text)| (name.as_str(), text.as_str())), &secrets)
     }
 
     fn report(&self, violations: &[Violation], ledgers: &Ledgers) -> String {
@@ -193,7 +205,7 @@ impl Run {
                 let _ = writeln!(text, "    seen {:?}, audit {:?}", sightings.get(id), ledgers.recorded.get(id));
             }
         }
-        text + &self.fleet.logs()
+        text + &self.fleet.last_words()
     }
 
     /// Waits until no work is left in the streams; how much is, when that takes too long.

@@ -18,7 +18,7 @@ async fn a_node_that_leaves_under_load_loses_and_doubles_nothing() {
     for _ in 0..2 {
         let place = run.fleet.delivering(run.seed).await;
         sleep(Duration::from_millis(500)).await;
-        assert_eq!(run.fleet.terminate(place).await, Some(0), "a clean end\n{}", run.fleet.logs());
+        assert_eq!(run.fleet.terminate(place).await, Some(0), "a clean end\n{}", run.fleet.last_words());
         left += 1;
         run.fleet.join().await;
     }

@@ -46,7 +46,7 @@ async fn limits(scenario: &'static str, nodes: usize) {
         run.fleet.join().await;
         sleep(Duration::from_secs(3)).await;
         let place = run.fleet.delivering(run.seed).await;
-        assert_eq!(run.fleet.terminate(place).await, Some(0), "a clean end\n{}", run.fleet.logs());
+        assert_eq!(run.fleet.terminate(place).await, Some(0), "a clean end\n{}", run.fleet.last_words());
         sleep(Duration::from_secs(2)).await;
     }
     let place = run.fleet.delivering(run.seed).await;

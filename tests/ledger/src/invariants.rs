@@ -33,6 +33,8 @@ pub enum Violation {
     TooManyUnderWay(Sighting),
     /// More in a window than the limit: endpoint, its begin, count, most.
     TooFast(u32, u64, usize, usize),
+    /// A log has what must not be in it: which log, and what.
+    Spoke(String, String),
 }
 
 impl fmt::Display for Violation {
@@ -173,6 +175,16 @@ pub fn bounds(ledgers: &Ledgers, attempts: u32, under_way: impl Fn(&Sighting) ->
     let many = many.map(|(id, recorded)| Violation::TooManyAttempts(*id, recorded.attempts));
     let crowds = ledgers.sightings.iter().filter(|one| one.under_way > under_way(one));
     many.chain(crowds.copied().map(Violation::TooManyUnderWay)).collect()
+}
+
+/// **9** No log says what people wrote, who they are, or where it goes. `secrets` are texts to look for.
+pub fn silence<'a>(logs: impl IntoIterator<Item = (&'a str, &'a str)>, secrets: &[String]) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for (name, text) in logs {
+        let spoken = secrets.iter().filter(|secret| text.contains(secret.as_str()));
+        found.extend(spoken.map(|secret| Violation::Spoke(name.to_owned(), secret.clone())));
+    }
+    found
 }
 
 /// The rate: no window of `length` at `endpoint` holds more than `most` says for its begin.

@@ -134,6 +134,13 @@ fn bounds_hold_for_attempts_requests_and_windows() {
 }
 
 #[test]
+fn a_log_that_speaks_is_heard() {
+    let logs = [("a.log", "delivered"), ("b.log", "posting grüße")];
+    let found = silence(logs, &["grüße".to_owned(), "4915100000001".to_owned()]);
+    assert_eq!(found, [Violation::Spoke("b.log".to_owned(), "grüße".to_owned())]);
+}
+
+#[test]
 fn the_summary_is_one_line_of_json() {
     let mut ledgers = good();
     ledgers.faults = vec![Fault { at: 500, until: 500 }];
