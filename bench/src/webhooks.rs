@@ -8,9 +8,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 use wahook::{
     bus::Bus,
-    model::{
-        ClientId, Delivery, EventId, EventType, Kind, Message, Phone, SigningSecret, Timestamp, Webhook, WebhookId,
-    },
+    model::{ClientId, Delivery, EventId, Kind, Message, Phone, SigningSecret, Timestamp, Webhook, WebhookId},
 };
 
 use crate::{lab::Lab, sink::ID_PREFIX};
@@ -64,20 +62,9 @@ impl Endpoint {
             Manner::Refuse => format!("http://127.0.0.1:{CLOSED_PORT}/{number}"),
         };
         Webhook {
-            id: WebhookId(Uuid::now_v7()),
-            client_id: client(),
-            phone: phone(number),
-            url,
-            is_active: true,
-            disabled: None,
-            max_retries: 3,
             rate_per_second,
-            in_flight: 8,
-            event_types: vec![EventType::Message],
             secrets: vec![SigningSecret::from_key(&[7; 32])],
-            metadata: Map::new(),
-            created_at: now(),
-            updated_at: now(),
+            ..Webhook::new(WebhookId(Uuid::now_v7()), client(), phone(number), url, now())
         }
     }
 }

@@ -5,7 +5,8 @@ use serde_json::{Map, Value};
 
 use crate::{
     model::{
-        Attempt, ClientId, DisabledReason, Event, EventType, Outcome, Webhook, WebhookId, WebhookState, WebhookStatus,
+        Attempt, ClientId, DisabledReason, Event, EventType, Ordering, Outcome, Webhook, WebhookId, WebhookState,
+        WebhookStatus,
     },
     wire::Payload,
 };
@@ -31,7 +32,11 @@ pub(super) struct WebhookView {
     failure_count: Option<u32>,
     max_retries: u16,
     rate_per_second: u32,
+    burst: u32,
     in_flight: u32,
+    retry_schedule: Vec<u32>,
+    ordering: Ordering,
+    failing_since: Option<String>,
     event_types: Vec<EventType>,
     signing_secret_hint: Option<String>,
     /// Shown only when it was just made.
@@ -59,9 +64,13 @@ impl WebhookView {
             status: webhook.status(state.failed),
             disabled_reason: webhook.disabled,
             failure_count: known.then_some(state.failure_count),
-            max_retries: webhook.max_retries,
+            max_retries: webhook.retries(),
             rate_per_second: webhook.rate_per_second,
+            burst: webhook.burst(),
             in_flight: webhook.in_flight,
+            retry_schedule: webhook.retry_schedule.clone(),
+            ordering: webhook.ordering,
+            failing_since: webhook.failing_since.map(|at| at.to_string()),
             event_types: webhook.event_types.clone(),
             signing_secret_hint: webhook.secrets.first().map(|secret| secret.hint()),
             signing_secret: None,

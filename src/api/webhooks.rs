@@ -16,7 +16,8 @@ use super::{
 };
 use crate::{
     model::{
-        ClientId, Delivery, EventId, EventType, Kind, Message, Phone, SigningSecret, Timestamp, Webhook, WebhookId,
+        BURST_SECONDS_MAX, ClientId, Delivery, EventId, EventType, Kind, Message, Ordering, Phone, SigningSecret,
+        Timestamp, Webhook, WebhookId,
     },
     policy::address::check_url,
     wire::webhook_body,
@@ -24,6 +25,7 @@ use crate::{
 
 const MAX_RETRIES: u16 = 20;
 const RATE_MAX: u32 = 10_000;
+const RETRY_WAIT_SECONDS_MAX: u32 = 7 * 24 * 60 * 60;
 const IN_FLIGHT_MAX: u32 = 256;
 const METADATA_BYTES_MAX: usize = 16 * 1024;
 const SECRET_BYTES: usize = 32;
@@ -38,7 +40,10 @@ pub(super) struct Change {
     is_active: Option<bool>,
     max_retries: Option<u16>,
     rate_per_second: Option<u32>,
+    burst: Option<u32>,
     in_flight: Option<u32>,
+    retry_schedule: Option<Vec<u32>>,
+    ordering: Option<Ordering>,
     event_types: Option<Vec<EventType>>,
     metadata: Option<Map<String, Value>>,
 }
@@ -52,7 +57,10 @@ pub(super) struct Registration {
     is_active: Option<bool>,
     max_retries: Option<u16>,
     rate_per_second: Option<u32>,
+    burst: Option<u32>,
     in_flight: Option<u32>,
+    retry_schedule: Option<Vec<u32>>,
+    ordering: Option<Ordering>,
     event_types: Option<Vec<EventType>>,
     metadata: Option<Map<String, Value>>,
 }
@@ -85,6 +93,17 @@ impl Change {
         if self.in_flight.is_some_and(|number| !(1..=IN_FLIGHT_MAX).contains(&number)) {
             wrong("/in_flight", format!("is from 1 to {IN_FLIGHT_MAX}"));
         }
+        if self.burst.is_some_and(|burst| !(1..=RATE_MAX).contains(&burst)) {
+            wrong("/burst", format!("is from 1 to {RATE_MAX}, and at most {BURST_SECONDS_MAX} times the rate"));
+        }
+        if let Some(schedule) = &self.retry_schedule {
+            if schedule.len() > usize::from(MAX_RETRIES) {
+                wrong("/retry_schedule", format!("has at most {MAX_RETRIES} waits"));
+            }
+            if schedule.iter().any(|seconds| !(1..=RETRY_WAIT_SECONDS_MAX).contains(seconds)) {
+                wrong("/retry_schedule", format!("has waits from 1 to {RETRY_WAIT_SECONDS_MAX} seconds (7 days)"));
+            }
+        }
         if self.event_types.as_ref().is_some_and(Vec::is_empty) {
             wrong("/event_types", "names at least one of message and receipt".to_owned());
         }
@@ -104,11 +123,20 @@ impl Change {
             webhook.is_active = is_active;
             if is_active {
                 webhook.disabled = None;
+                webhook.failing_since = None;
             }
         }
         webhook.max_retries = self.max_retries.unwrap_or(webhook.max_retries);
         webhook.rate_per_second = self.rate_per_second.unwrap_or(webhook.rate_per_second);
+        webhook.burst = self.burst.or(webhook.burst);
+        // A burst that was set for a faster rate goes down with it.
+        let burst_max = webhook.rate_per_second.saturating_mul(BURST_SECONDS_MAX);
+        webhook.burst = webhook.burst.map(|burst| burst.min(burst_max));
         webhook.in_flight = self.in_flight.unwrap_or(webhook.in_flight);
+        if let Some(schedule) = &self.retry_schedule {
+            webhook.retry_schedule.clone_from(schedule);
+        }
+        webhook.ordering = self.ordering.unwrap_or(webhook.ordering);
         if let Some(event_types) = &self.event_types {
             webhook.event_types.clone_from(event_types);
             webhook.event_types.sort_unstable();
@@ -141,14 +169,28 @@ pub(super) async fn register(
         is_active,
         max_retries,
         rate_per_second,
+        burst,
         in_flight,
+        retry_schedule,
+        ordering,
         event_types,
         metadata,
     } = registration;
     // Registering again is how a stopped webhook is taken up again, unless told otherwise.
     let is_active = Some(is_active.unwrap_or(true));
     let webhook_url = Some(webhook_url);
-    let change = Change { webhook_url, is_active, max_retries, rate_per_second, in_flight, event_types, metadata };
+    let change = Change {
+        webhook_url,
+        is_active,
+        max_retries,
+        rate_per_second,
+        burst,
+        in_flight,
+        retry_schedule,
+        ordering,
+        event_types,
+        metadata,
+    };
     let mut errors = change.errors(&state);
     if client_id.is_some_and(|id| id != client.get()) {
         let detail = "is not the client of this token; leave it out".to_owned();
@@ -180,20 +222,11 @@ pub(super) async fn register(
 
 fn fresh(state: &State, id: WebhookId, client_id: ClientId, phone: &Phone, secret: &SigningSecret) -> Webhook {
     Webhook {
-        id,
-        client_id,
-        phone: phone.clone(),
-        url: String::new(),
-        is_active: true,
-        disabled: None,
         max_retries: state.deliver.max_retries,
         rate_per_second: state.deliver.rate_per_second,
         in_flight: state.deliver.in_flight,
-        event_types: vec![EventType::Message],
         secrets: vec![secret.clone()],
-        metadata: Map::new(),
-        created_at: now(),
-        updated_at: now(),
+        ..Webhook::new(id, client_id, phone.clone(), String::new(), now())
     }
 }
 

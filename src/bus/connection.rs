@@ -26,6 +26,7 @@ pub struct Bus {
     pub(super) context: jetstream::Context,
     pub(super) settings: Arc<config::Bus>,
     registry: Registry,
+    request_timeout: Duration,
 }
 
 impl Bus {
@@ -48,12 +49,21 @@ impl Bus {
         let context =
             ContextBuilder::new().timeout(nats.request_timeout).ack_timeout(nats.request_timeout).build(client.clone());
         let registry = Registry::new(context.clone());
-        Ok(Self { client, context, settings: Arc::new(bus.clone()), registry })
+        Ok(Self { client, context, settings: Arc::new(bus.clone()), registry, request_timeout: nats.request_timeout })
     }
 
     /// Whether the connection stands now.
     pub fn is_connected(&self) -> bool {
         self.client.connection_state() == State::Connected
+    }
+
+    /// Returns once the server has all that was sent, acknowledgements among it; call it before the process ends.
+    ///
+    /// # Errors
+    /// When the bus does not answer.
+    pub async fn flush(&self) -> Result<(), Error> {
+        let flushed = timeout(self.request_timeout, self.client.flush()).await;
+        flushed.map_err(|_| Error::Api("flushing took too long".to_owned()))?.map_err(Error::api)
     }
 
     /// Webhooks, tokens and shared keys.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Bus, Error};
 use crate::{config, wire::PARTITIONS};
 
-const STREAMS: [&str; 13] = [
+const STREAMS: [&str; 14] = [
     include_str!("../../nats/streams/WA_MSG.json"),
     include_str!("../../nats/streams/WA_RETRY.json"),
     include_str!("../../nats/streams/WA_HOLD.json"),
@@ -22,6 +22,7 @@ const STREAMS: [&str; 13] = [
     include_str!("../../nats/streams/KV_wa_session_status.json"),
     include_str!("../../nats/streams/KV_wa_leases.json"),
     include_str!("../../nats/streams/KV_wa_sends.json"),
+    include_str!("../../nats/streams/KV_wa_members.json"),
 ];
 /// Each stands for one consumer per partition: `{N}` is the partition, `{NN}` the same in two digits.
 const CONSUMERS: [(&str, &str); 3] = [

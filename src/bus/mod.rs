@@ -9,6 +9,8 @@
 //! - [`SessionChanges`]: WhatsApp sessions as their clients want them, one change after the other.
 //! - [`SendRequests`]: what a session is asked to send.
 //! - [`Lease`]: the right to be the only one who runs something, for as long as it is renewed.
+//! - [`Membership`]: which nodes deliver, and whether this one may still count itself among them.
+//! - [`Partition`]: what operators see: who runs what, and how far behind it is.
 //! - [`Change`] and [`Difference`]: the streams and consumers as `nats/` declares them, applied or compared.
 //!
 //! A fixed number of partitions, each with a pinned consumer, stands in place of a consumer per endpoint: consumers
@@ -17,8 +19,11 @@
 mod connection;
 mod declare;
 mod error;
+mod feed;
 mod hold;
 mod lease;
+mod members;
+mod partitions;
 mod publish;
 mod pull;
 mod registry;
@@ -30,6 +35,8 @@ pub use connection::Bus;
 pub use declare::{Change, Difference};
 pub use error::Error;
 pub use lease::{LEASE_TTL, Lease};
+pub use members::{Member, Membership};
+pub use partitions::{Backlog, Partition};
 pub use publish::Published;
 pub use pull::{Incoming, Pull, Work};
 pub use registry::Registry;

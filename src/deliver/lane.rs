@@ -19,13 +19,16 @@ use super::{
 };
 use crate::{
     config,
-    model::Webhook,
+    model::{BURST_SECONDS_MAX, Webhook},
     policy::{Admit, Breaker, Limiter},
     telemetry,
 };
 
 /// Waiters of one lane that a loop bears when the lane hardly moves.
 const CROWD: usize = SLOTS / 4;
+
+/// A burst is full again after so long; the API refuses larger ones.
+const REFILL_MAX: Duration = Duration::from_secs(BURST_SECONDS_MAX as u64);
 
 /// Not now: come back at `at`.
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +57,7 @@ struct State {
 pub(super) struct Lane {
     url: String,
     rate: u32,
+    burst: u32,
     in_flight: u32,
     patience: Duration,
     keep: Duration,
@@ -64,17 +68,29 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    pub(super) fn new(webhook: &Webhook, settings: &config::Deliver, now: Instant) -> Self {
+    /// `refilled_for`: how long its burst has been filling; `None`: for long enough.
+    pub(super) fn new(
+        webhook: &Webhook,
+        settings: &config::Deliver,
+        now: Instant,
+        refilled_for: Option<Duration>,
+    ) -> Self {
         let in_flight = webhook.in_flight.max(1);
         let breaker = Breaker::new(settings.breaker_failures, settings.breaker_open);
+        let (rate, burst) = (webhook.rate_per_second, webhook.burst());
+        let limiter = match refilled_for {
+            None => Limiter::new(rate, burst),
+            Some(time) => Limiter::refilled(rate, burst, time),
+        };
         Self {
             url: webhook.url.clone(),
-            rate: webhook.rate_per_second,
+            rate,
             in_flight: webhook.in_flight,
             patience: settings.lane_wait,
-            keep: (settings.breaker_open * 2).max(Duration::from_secs(60)),
+            burst,
+            keep: (settings.breaker_open * 2).max(REFILL_MAX),
             permits: Arc::new(Semaphore::new(in_flight as usize)),
-            limiter: Limiter::new(webhook.rate_per_second),
+            limiter,
             waiters: AtomicUsize::new(0),
             state: Mutex::new(State { breaker, average: None, progress: now, slot_clock: now, last_used: now }),
         }
@@ -82,7 +98,10 @@ impl Lane {
 
     /// Whether it was built for these settings.
     pub(super) fn fits(&self, webhook: &Webhook) -> bool {
-        self.rate == webhook.rate_per_second && self.in_flight == webhook.in_flight && self.url == webhook.url
+        self.rate == webhook.rate_per_second
+            && self.burst == webhook.burst()
+            && self.in_flight == webhook.in_flight
+            && self.url == webhook.url
     }
 
     /// Whether nothing would be lost by forgetting it.

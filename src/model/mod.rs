@@ -29,4 +29,4 @@ pub use secret::{Secret, SigningSecret};
 pub use session::{Pairing, PairingMethod, Session, SessionState, SessionStatus};
 pub use timestamp::Timestamp;
 pub use token::{Scope, Token, TokenHash};
-pub use webhook::{DisabledReason, EventType, Webhook, WebhookStatus};
+pub use webhook::{BURST_SECONDS_MAX, DisabledReason, EventType, Ordering, Webhook, WebhookStatus};

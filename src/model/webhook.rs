@@ -5,6 +5,9 @@ use serde_json::{Map, Value};
 
 use super::{ClientId, Kind, Phone, SigningSecret, Timestamp, WebhookId};
 
+/// Largest burst, as seconds of the rate: what a limiter must remember to be exact.
+pub const BURST_SECONDS_MAX: u32 = 60;
+
 /// Why deliveries to a webhook were stopped without its owner's asking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -23,6 +26,17 @@ pub enum EventType {
     Message,
     /// What became of messages that were sent.
     Receipt,
+}
+
+/// What a webhook's messages wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ordering {
+    /// Each goes when it can: a later one may overtake one that failed.
+    #[default]
+    None,
+    /// In a chat, each waits until the one before it is delivered or given up.
+    Chat,
 }
 
 /// How a webhook stands, for its owner.
@@ -58,8 +72,21 @@ pub struct Webhook {
     pub max_retries: u16,
     /// Requests per second that it gets at most.
     pub rate_per_second: u32,
+    /// Requests at once after a pause; as many as the rate when not set.
+    #[serde(default)]
+    pub burst: Option<u32>,
     /// Requests under way at once.
     pub in_flight: u32,
+    /// Waits before each retry, in seconds, in place of doubling ones; empty: doubling ones. When set, there are as
+    /// many retries as it has waits.
+    #[serde(default)]
+    pub retry_schedule: Vec<u32>,
+    /// Whether the order of messages matters more than each one's speed.
+    #[serde(default)]
+    pub ordering: Ordering,
+    /// Since when deliveries were given up without one success between.
+    #[serde(default)]
+    pub failing_since: Option<Timestamp>,
     /// What it gets.
     #[serde(default = "messages_only")]
     pub event_types: Vec<EventType>,
@@ -79,6 +106,30 @@ fn messages_only() -> Vec<EventType> {
 }
 
 impl Webhook {
+    /// One that takes messages at a modest pace, without secrets; callers change what they want otherwise.
+    pub fn new(id: WebhookId, client_id: ClientId, phone: Phone, url: String, created_at: Timestamp) -> Self {
+        Self {
+            id,
+            client_id,
+            phone,
+            url,
+            is_active: true,
+            disabled: None,
+            max_retries: 3,
+            rate_per_second: 50,
+            burst: None,
+            in_flight: 8,
+            retry_schedule: Vec::new(),
+            ordering: Ordering::None,
+            failing_since: None,
+            event_types: messages_only(),
+            secrets: Vec::new(),
+            metadata: Map::new(),
+            created_at,
+            updated_at: created_at,
+        }
+    }
+
     /// Whether it asks for what this kind is.
     pub fn wants(&self, kind: &Kind) -> bool {
         let needed = match kind {
@@ -88,6 +139,20 @@ impl Webhook {
             _ => EventType::Message,
         };
         self.event_types.contains(&needed)
+    }
+
+    /// Requests at once after a pause.
+    pub fn burst(&self) -> u32 {
+        self.burst.unwrap_or(self.rate_per_second).max(1)
+    }
+
+    /// Tries after the first one.
+    pub fn retries(&self) -> u16 {
+        if self.retry_schedule.is_empty() {
+            self.max_retries
+        } else {
+            u16::try_from(self.retry_schedule.len()).unwrap_or(u16::MAX)
+        }
     }
 
     /// Whether deliveries go out now.

@@ -43,6 +43,12 @@ pub enum Command {
     /// Create, update or check the streams, consumers and buckets.
     #[command(subcommand)]
     Bus(BusCommand),
+    /// Show which node runs each partition, and how far behind it is.
+    Partitions {
+        /// As JSON, for programs.
+        #[arg(long)]
+        json: bool,
+    },
     /// Make, list and revoke API tokens.
     #[command(subcommand)]
     Token(TokenCommand),

@@ -25,6 +25,7 @@ const FETCH_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// A running node.
 pub(super) struct Node {
+    pub(super) bus: Bus,
     pub(super) readiness: Readiness,
     /// Stops the taking of new work.
     pub(super) cancel: CancellationToken,
@@ -79,13 +80,24 @@ pub(super) async fn start(config: &Config, bus: Bus, roles: &[Role]) -> anyhow::
     }
     if plays(Role::Deliver) {
         let client = egress::Client::new(&config.egress, config.deliver.timeout).context("setting up egress")?;
-        Deliver::start(bus.clone(), client, &config.deliver, &config.bus, &tasks, cancel.clone());
+        let node = node_name();
+        Deliver::start(bus.clone(), &node, client, &config.deliver, &config.bus, &tasks, cancel.clone())
+            .await
+            .context("joining the nodes that deliver")?;
     }
     if plays(Role::Record) {
-        Record::start(bus, store.context("the record role has a store")?, &tasks, cancel.clone());
+        Record::start(bus.clone(), store.context("the record role has a store")?, &tasks, cancel.clone());
     }
     tracing::info!(?roles, "started");
-    Ok(Node { readiness, cancel, admin_cancel, tasks, servers })
+    Ok(Node { bus, readiness, cancel, admin_cancel, tasks, servers })
+}
+
+/// Tells operators the machine, and is no other process's, not even of one that ran here before.
+fn node_name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host: String = host.trim().chars().filter(|letter| letter.is_ascii_alphanumeric() || *letter == '-').collect();
+    let host = if host.is_empty() { "node" } else { &host };
+    format!("{host}-{}-{:04x}", std::process::id(), rand::random::<u16>())
 }
 
 /// How sessions get files to send: out through the one guarded way.

@@ -17,6 +17,11 @@ pub fn end_to_end(age: Duration) {
     histogram!(names::END_TO_END_DURATION).record(age);
 }
 
+/// So many partitions are this node's now.
+pub fn partitions_owned(count: usize) {
+    gauge!(names::PARTITIONS_OWNED).set(count as f64);
+}
+
 /// A delivery was put off: `retry`, `rate`, `breaker`…
 pub fn parked(cause: &'static str) {
     counter!(names::PARKED, "cause" => cause).increment(1);

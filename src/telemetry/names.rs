@@ -60,6 +60,8 @@ table! {
         "Deliveries and how long each took, from the first publish to the 2xx.";
     INFLIGHT = "wahook_delivery_inflight", Gauge, [],
         "Requests to endpoints under way.";
+    PARTITIONS_OWNED = "wahook_partitions_owned", Gauge, [],
+        "Partitions that this node delivers for; over all nodes they come to 16.";
     PARKED = "wahook_delivery_parked_total", Counter, ["cause"],
         "Deliveries put off to a later time, and why.";
     HELD = "wahook_delivery_held_total", Counter, [],

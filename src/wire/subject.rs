@@ -28,6 +28,11 @@ pub fn retry(client: ClientId, phone: &Phone) -> String {
     format!("wa.retry.{}.{client}.{}", partition(client, phone), phone.as_str())
 }
 
+/// All new messages of a partition, or all its due retries.
+pub fn all_of(messages: bool, partition: u16) -> String {
+    format!("wa.{}.{partition}.>", if messages { "msg" } else { "retry" })
+}
+
 /// Where a delivery waits for its time. One subject per event: parking it again replaces the earlier schedule.
 pub fn park(client: ClientId, event: EventId) -> String {
     format!("wa.park.{client}.{}", event.0.simple())

@@ -64,6 +64,7 @@ pub(crate) struct Endpoint {
 pub(crate) struct Wanted {
     pub(crate) manner: Manner,
     pub(crate) rate_per_second: u32,
+    pub(crate) burst: u32,
 }
 
 /// A limit that arrivals are held against.
@@ -110,7 +111,7 @@ impl Run {
                 if endpoint.client.get() == client {
                     let body = json!({
                         "phone_number": endpoint.phone.as_str(), "webhook_url": farm.url(number),
-                        "rate_per_second": wanted.rate_per_second, "in_flight": IN_FLIGHT,
+                        "rate_per_second": wanted.rate_per_second, "burst": wanted.burst, "in_flight": IN_FLIGHT,
                     });
                     caller.register_with(body).await;
                 }

@@ -61,21 +61,11 @@ fn delivery(event: u128) -> Delivery {
 }
 
 fn webhook(client_id: u64, number: &str) -> Webhook {
+    let id = WebhookId(Uuid::now_v7());
+    let url = "https://example.com/".to_owned();
     Webhook {
-        id: WebhookId(Uuid::now_v7()),
-        client_id: client(client_id),
-        phone: phone(number),
-        url: "https://example.com/".to_owned(),
-        is_active: true,
-        disabled: None,
-        max_retries: 3,
-        rate_per_second: 50,
-        in_flight: 8,
-        event_types: vec![wahook::model::EventType::Message],
         secrets: vec![SigningSecret::from_key(&[1; 32])],
-        metadata: Map::new(),
-        created_at: Timestamp::EPOCH,
-        updated_at: Timestamp::EPOCH,
+        ..Webhook::new(id, client(client_id), phone(number), url, Timestamp::EPOCH)
     }
 }
 
@@ -88,7 +78,7 @@ async fn apply_creates_once_and_check_names_each_difference() {
     let server = NatsServer::start().await;
     let bus = server.connect().await;
     let missing = bus.check().await.expect("answers");
-    assert_eq!(missing.len(), 13 + 3 * usize::from(PARTITIONS));
+    assert_eq!(missing.len(), 14 + 3 * usize::from(PARTITIONS));
     assert!(missing.iter().any(|one| one.to_string() == "stream WA_MSG is missing"));
     assert_eq!(bus.apply().await.expect("applies").len(), missing.len());
     assert_eq!(bus.check().await.expect("answers"), []);

@@ -1,4 +1,3 @@
-use serde_json::Map;
 use uuid::Uuid;
 
 use super::*;
@@ -21,25 +20,14 @@ fn settings() -> config::Deliver {
 }
 
 fn lane(rate_per_second: u32, in_flight: u32) -> Lane {
-    let webhook = Webhook {
-        id: WebhookId(Uuid::from_u128(1)),
-        client_id: 1.try_into().expect("in range"),
-        phone: "4915112345678".parse().expect("valid"),
-        url: "https://example.com/".to_owned(),
-        is_active: true,
-        disabled: None,
-        max_retries: 3,
-        rate_per_second,
-        in_flight,
-        event_types: vec![crate::model::EventType::Message],
-        secrets: Vec::new(),
-        metadata: Map::new(),
-        created_at: Timestamp::EPOCH,
-        updated_at: Timestamp::EPOCH,
-    };
-    let lane = Lane::new(&webhook, &settings(), Instant::now());
+    let (id, client) = (WebhookId(Uuid::from_u128(1)), 1.try_into().expect("in range"));
+    let phone = "4915112345678".parse().expect("valid");
+    let webhook = Webhook::new(id, client, phone, "https://example.com/".to_owned(), Timestamp::EPOCH);
+    let webhook = Webhook { rate_per_second, in_flight, ..webhook };
+    let lane = Lane::new(&webhook, &settings(), Instant::now(), None);
     assert!(lane.fits(&webhook));
     assert!(!lane.fits(&Webhook { in_flight: in_flight + 1, ..webhook.clone() }));
+    assert!(!lane.fits(&Webhook { burst: Some(rate_per_second + 1), ..webhook.clone() }));
     assert!(!lane.fits(&Webhook { url: "https://example.org/".to_owned(), ..webhook }));
     lane
 }

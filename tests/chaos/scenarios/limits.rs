@@ -15,7 +15,7 @@ use crate::{
 };
 
 const RATE: u32 = 50;
-const BURST: u32 = 50;
+const BURST: u32 = 10;
 /// Endpoints that are limited; the other partitions have one each that is not.
 const LIMITED: u32 = 4;
 /// What each of them is offered per second: more than it may get.
@@ -32,9 +32,9 @@ async fn four_nodes_keep_an_endpoints_rate_while_nodes_come_go_and_die() {
 }
 
 async fn limits(scenario: &'static str, nodes: usize) {
-    let wanted = |number| Wanted {
-        manner: Manner::Well { within_ms: 5 },
-        rate_per_second: if number < LIMITED { RATE } else { UNLIMITED },
+    let wanted = |number| {
+        let (rate_per_second, burst) = if number < LIMITED { (RATE, BURST) } else { (UNLIMITED, UNLIMITED) };
+        Wanted { manner: Manner::Well { within_ms: 5 }, rate_per_second, burst }
     };
     let wanted: Vec<_> = (0..u32::from(PARTITIONS)).map(wanted).collect();
     let mut run = Run::start(scenario, nodes, &wanted).await;

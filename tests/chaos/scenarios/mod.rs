@@ -19,7 +19,7 @@ fn mixed() -> Vec<Wanted> {
         number if number % 4 == 0 => Manner::Flaky { within_ms: 40, percent: 15 },
         _ => Manner::Well { within_ms: 40 },
     };
-    (0..32).map(|number| Wanted { manner: manner(number), rate_per_second: UNLIMITED }).collect()
+    (0..32).map(|number| Wanted { manner: manner(number), rate_per_second: UNLIMITED, burst: UNLIMITED }).collect()
 }
 
 fn all(wanted: &[Wanted]) -> Vec<u32> {

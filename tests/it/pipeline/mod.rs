@@ -1,6 +1,7 @@
 //! The whole way, through the real executable: register, publish, delivered, retried, audited.
 
 mod failures;
+mod fleet;
 mod isolation;
 mod survival;
 
