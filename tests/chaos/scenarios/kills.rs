@@ -26,7 +26,7 @@ async fn killed_deliver_nodes_lose_nothing_and_double_at_most_what_was_under_way
     for _ in 0..kills {
         // Killing a node that has nothing to do would show nothing.
         let place = run.fleet.delivering(chance.random()).await;
-        sleep(Duration::from_millis(chance.random_range(0..300))).await;
+        sleep(Duration::from_millis(chance.random_range(0..600))).await;
         run.crash();
         run.fleet.kill_and_restart(place).await;
     }

@@ -1,6 +1,6 @@
 //! What must hold, one function each. All of them give what is wrong; an empty list is the good answer.
 
-use std::fmt;
+use std::{cmp::Reverse, fmt};
 
 use crate::{Accepted, Fate, Fault, Ledgers, Sighting, windows};
 
@@ -95,22 +95,29 @@ pub fn duplicates(ledgers: &Ledgers) -> Vec<Duplicate> {
     found
 }
 
-/// How many duplicates each fault explains, and those that none does. A duplicate is laid to the latest fault that
-/// fell between an earlier attempt of its message and the end of that attempt's settling.
+/// How many duplicates each fault explains, and those that none does. A fault explains a duplicate if it fell between an
+/// earlier attempt of the message and the end of that attempt's settling; of several, the one nearest to the attempt, and the latest of those.
 pub fn by_fault(ledgers: &Ledgers, reach: Reach) -> (Vec<usize>, Vec<Duplicate>) {
     let (mut counts, mut unexplained) = (vec![0; ledgers.faults.len()], Vec::new());
     let sightings = ledgers.by_id();
     for duplicate in duplicates(ledgers) {
-        let earlier = || sightings[&duplicate.id].iter().filter(|one| one.at < duplicate.again);
-        let touches =
-            |fault: &Fault, one: &Sighting| fault.at <= one.at + reach.settle && one.at <= fault.until + reach.notice;
-        let explains = |fault: &Fault| fault.at <= duplicate.again && earlier().any(|one| touches(fault, one));
-        match ledgers.faults.iter().rposition(explains) {
-            Some(fault) => counts[fault] += 1,
+        let earlier = sightings[&duplicate.id].iter().filter(|one| one.at < duplicate.again);
+        let distances = earlier.flat_map(|one| {
+            let before = ledgers.faults.iter().enumerate().filter(|(_, fault)| fault.at <= duplicate.again);
+            before.filter_map(|(place, fault)| Some((distance(fault, one.at, reach)?, Reverse(place))))
+        });
+        match distances.min() {
+            Some((_, Reverse(fault))) => counts[fault] += 1,
             None => unexplained.push(duplicate),
         }
     }
     (counts, unexplained)
+}
+
+/// How far a fault is from an attempt that it may have left unsettled; `None`: too far.
+fn distance(fault: &Fault, attempt: u64, reach: Reach) -> Option<u64> {
+    let reaches = fault.at <= attempt + reach.settle && attempt <= fault.until + reach.notice;
+    reaches.then(|| fault.at.saturating_sub(attempt).max(attempt.saturating_sub(fault.until)))
 }
 
 /// **3** Nothing is taken twice without a fault, and for each fault at most what was under way then.

@@ -101,6 +101,16 @@ fn duplicates_are_laid_to_their_faults_and_bounded() {
 }
 
 #[test]
+fn of_two_kills_the_nearer_one_is_it() {
+    let mut ledgers = good();
+    ledgers.sightings.push(seen(1, 3_000, 200));
+    for (faults, counts) in [([1_001, 1_090], [1, 0]), ([995, 1_002], [0, 1]), ([1_020, 1_020], [0, 1])] {
+        ledgers.faults = faults.map(|at| Fault { at, until: at }).into();
+        assert_eq!(by_fault(&ledgers, REACH), (counts.to_vec(), vec![]), "{faults:?}");
+    }
+}
+
+#[test]
 fn changed_bytes_are_seen() {
     assert!(matches!(
         after(|ledgers| ledgers.sightings[2].same += 1)[..],
