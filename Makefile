@@ -18,12 +18,13 @@ test: nats
 chaos: nats
 	CHAOS_KILLS=$(or $(CHAOS_KILLS),200) cargo test --locked --test chaos -- --test-threads=1
 
-# Deliveries per second, latency, and what one hanging endpoint does to the others.
+# Deliveries per second, latency, and what one hanging endpoint, or a replay, does to the others.
 bench: nats
 	cargo build --release --locked --package wahook --package wahook-bench
 	target/release/wahook-bench throughput
 	target/release/wahook-bench latency
 	target/release/wahook-bench isolation
+	target/release/wahook-bench replay
 
 # What dead endpoints, parked retries, many endpoints and many processes cost. About half an hour.
 bench-scale: nats

@@ -22,6 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Lab {
     pub(crate) bus: Bus,
     pub(crate) sink_port: u16,
+    /// The admin API, where a process plays that role.
+    pub(crate) api: String,
     env: Vec<(String, String)>,
     nodes: Vec<Child>,
     others: Vec<Child>,
@@ -29,17 +31,17 @@ pub(crate) struct Lab {
 }
 
 impl Lab {
-    /// With one process that delivers and records.
+    /// With one process that delivers, records and has the API.
     pub(crate) async fn start() -> anyhow::Result<Self> {
         let mut lab = Self::prepare().await?;
-        lab.launch("deliver,record").await?;
+        lab.launch("api,deliver,record").await?;
         Ok(lab)
     }
 
     /// Without any wahook process yet.
     pub(crate) async fn prepare() -> anyhow::Result<Self> {
         let data = tempfile::tempdir()?;
-        let nats_port = free_port()?;
+        let (nats_port, api_port) = (free_port()?, free_port()?);
         let nats = spawn(
             Command::new(nats_server()?)
                 .arg("--config")
@@ -56,6 +58,7 @@ impl Lab {
 
         let settings = [
             ("NATS__URL", format!("nats://127.0.0.1:{nats_port}")),
+            ("API__LISTEN", format!("127.0.0.1:{api_port}")),
             ("STORE__PATH", data.path().join("hooks.db").display().to_string()),
             ("EGRESS__ALLOW_HTTP", "true".to_owned()),
             ("EGRESS__ALLOW_CIDRS", "127.0.0.0/8".to_owned()),
@@ -68,7 +71,8 @@ impl Lab {
         bus.apply().await?;
         bus.start_registry().await?;
         let (others, nodes) = (vec![nats, sink], Vec::new());
-        Ok(Self { bus, sink_port: port.trim().parse()?, env, nodes, others, _data: data })
+        let (sink_port, api) = (port.trim().parse()?, format!("http://127.0.0.1:{api_port}"));
+        Ok(Self { bus, sink_port, api, env, nodes, others, _data: data })
     }
 
     /// One more wahook process, once it is ready.

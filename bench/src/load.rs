@@ -24,6 +24,8 @@ const IN_FLIGHT: usize = 256;
 /// that late is not taken for lost.
 const QUIET: Duration = Duration::from_secs(75);
 
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// How messages are sent.
 #[derive(Clone, Copy)]
 pub(crate) enum Pace {
@@ -131,16 +133,14 @@ impl Load {
 
     /// Asks the sink until all came, or nothing new did for a while.
     async fn wait(&self, lab: &Lab) -> anyhow::Result<Vec<Seen>> {
-        let client = http_client()?;
         let (mut all, mut measured, mut last_change): (Vec<Seen>, u32, _) = (Vec::new(), 0, Instant::now());
         loop {
-            let url = format!("http://127.0.0.1:{}/report?{}", lab.sink_port, all.len());
-            let answer = timeout(QUIET, client.get(&url).send()).await.context("asking the sink")??;
-            let known = all.len();
-            all.extend(answer.bytes().await?.chunks_exact(SEEN_BYTES).map(Seen::decode));
-            let new = all[known..].iter().filter(|one| one.id < self.messages.into()).count();
-            if new > 0 {
-                measured += u32::try_from(new)?;
+            let new = seen(lab, all.len()).await?;
+            // What else came is not this load's.
+            let count = new.iter().filter(|one| one.id < self.messages.into()).count();
+            all.extend(new);
+            if count > 0 {
+                measured += u32::try_from(count)?;
                 last_change = Instant::now();
             }
             // A second after the last one, so that a duplicate has time to come.
@@ -165,4 +165,11 @@ impl Load {
         };
         Ledgers { offered, accepted, sightings: seen.iter().map(sighting).collect(), ..Ledgers::default() }
     }
+}
+
+/// All that the sink saw after so many.
+pub(crate) async fn seen(lab: &Lab, known: usize) -> anyhow::Result<Vec<Seen>> {
+    let url = format!("http://127.0.0.1:{}/report?{known}", lab.sink_port);
+    let answer = timeout(PATIENCE, http_client()?.get(&url).send()).await.context("asking the sink")??;
+    Ok(answer.bytes().await?.chunks_exact(SEEN_BYTES).map(Seen::decode).collect())
 }

@@ -6,12 +6,14 @@
 //!
 //! `isolation`, `dead-half` and `parked` run `latency` without and with something beside it (an endpoint that never
 //! answers; half of all endpoints dead; a heap of parked retries), and once more without, which shows what the machine's
-//! noise alone makes of the ratio. `endpoints` and `fleet` ask what a delivery costs by the number of endpoints and of
+//! noise alone makes of the ratio. `replay` does the same with a replay of dead letters to the same endpoints under way.
+//! `endpoints` and `fleet` ask what a delivery costs by the number of endpoints and of
 //! processes.
 
 mod compare;
 mod lab;
 mod load;
+mod replay;
 mod report;
 mod scale;
 mod sink;
@@ -61,6 +63,21 @@ enum Scenario {
         /// Retries that are parked.
         #[arg(long, default_value_t = 100_000)]
         parked: u32,
+    },
+    /// 50 endpoints without, again without, and with a replay of dead letters to the same endpoints under way.
+    Replay {
+        /// Messages per second over all endpoints, beside the replay.
+        #[arg(long, default_value_t = 500)]
+        rate: u32,
+        /// Dead letters that are sent again.
+        #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
+        dead_letters: u32,
+        /// How many of them per second; a run lasts as long as the replay.
+        #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        replay_rate: u32,
+        /// How often all three are run.
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+        rounds: u32,
     },
     /// Cost per delivery and memory by the number of endpoints.
     Endpoints {
@@ -167,6 +184,9 @@ async fn main() -> anyhow::Result<()> {
                 Ok(report)
             };
             compare::alternate(rounds.rounds, run).await
+        }
+        Scenario::Replay { rate, dead_letters, replay_rate, rounds } => {
+            replay::run(rate, dead_letters, replay_rate, rounds).await
         }
         Scenario::Endpoints { sizes, messages, rounds } => scale::endpoints(&sizes, messages, rounds).await,
         Scenario::Fleet { nodes, messages, seconds } => scale::fleet(&nodes, messages, seconds).await,

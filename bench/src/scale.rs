@@ -93,7 +93,7 @@ async fn size(endpoints: u32, messages: u32) -> anyhow::Result<Size> {
     load.register(&lab).await?;
     let registering = began.elapsed();
     let began = Instant::now();
-    lab.launch("deliver,record").await?;
+    lab.launch("api,deliver,record").await?;
     let starting = began.elapsed();
     let (_, idle_bytes) = lab.usage()?;
     let report = load.measure(&lab).await?;

@@ -8,7 +8,9 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 use wahook::{
     bus::Bus,
-    model::{ClientId, Delivery, EventId, Kind, Message, Phone, SigningSecret, Timestamp, Webhook, WebhookId},
+    model::{
+        ClientId, Delivery, EventId, Kind, Message, Phone, Priority, SigningSecret, Timestamp, Webhook, WebhookId,
+    },
 };
 
 use crate::{lab::Lab, sink::ID_PREFIX};
@@ -41,11 +43,13 @@ pub(crate) struct Endpoint {
     pub(crate) rate_per_second: u32,
 }
 
-fn client() -> ClientId {
+/// Whose all endpoints are.
+pub(crate) fn client() -> ClientId {
     ClientId::try_from(1).expect("one is a client id")
 }
 
-fn phone(endpoint: u32) -> Phone {
+/// The number of an endpoint.
+pub(crate) fn phone(endpoint: u32) -> Phone {
     format!("49{:09}", endpoint + 1).parse().expect("eleven digits")
 }
 
@@ -98,6 +102,7 @@ pub(crate) async fn park(lab: &Lab, endpoint: u32, many: u32, wait: Duration) ->
             body: Bytes::from(message.content),
             attempts: 1,
             tries: 1,
+            priority: Priority::Normal,
         };
         Ok(bus.park(&delivery, at).await?)
     })

@@ -13,6 +13,7 @@
 pub mod admin;
 mod auth;
 mod cursor;
+mod dead_letters;
 mod events;
 mod extract;
 mod frame;
@@ -20,6 +21,7 @@ mod media;
 mod messages;
 mod problem;
 pub mod qr;
+mod replays;
 mod routes;
 mod send;
 mod server;

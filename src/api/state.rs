@@ -8,7 +8,7 @@ use super::media::{DOWNLOADS_MAX, MediaSource};
 use crate::{
     bus::{self, Bus},
     config::{self, Config},
-    model::{ClientId, WebhookId, WebhookState},
+    model::{ClientId, Phone, WebhookId, WebhookState},
     policy::KeyedLimiter,
     store::Store,
 };
@@ -24,6 +24,7 @@ pub struct State {
     pub(super) settings: Arc<config::Api>,
     pub(super) deliver: Arc<config::Deliver>,
     pub(super) egress: Arc<config::Egress>,
+    pub(super) replay: Arc<config::Replay>,
     pub(super) registrations: Arc<KeyedLimiter>,
     pub(super) cursor_key: Arc<[u8; 32]>,
     pub(super) media: MediaSource,
@@ -45,6 +46,7 @@ impl State {
             registrations: Arc::new(KeyedLimiter::new(config.api.registrations_per_minute)),
             settings: Arc::new(config.api.clone()),
             deliver: Arc::new(config.deliver.clone()),
+            replay: Arc::new(config.replay.clone()),
             egress: Arc::new(config.egress.clone()),
         })
     }
@@ -59,6 +61,18 @@ impl State {
             Ok(Ok(states)) => Some(states),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "webhooks are shown without their state");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// How many deliveries are held for each number of a client, or for `phone` alone; `None` when the bus does not say.
+    pub(super) async fn held(&self, client: ClientId, phone: Option<&Phone>) -> Option<HashMap<String, u64>> {
+        match timeout(STATE_PATIENCE, self.bus.held_counts(client, phone)).await {
+            Ok(Ok(counts)) => Some(counts),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "webhooks are shown without what they hold");
                 None
             }
             Err(_) => None,

@@ -1,5 +1,7 @@
 //! What callers see.
 
+use std::collections::HashMap;
+
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -30,6 +32,7 @@ pub(super) struct WebhookView {
     status: WebhookStatus,
     disabled_reason: Option<DisabledReason>,
     failure_count: Option<u32>,
+    held_count: Option<u64>,
     max_retries: u16,
     rate_per_second: u32,
     burst: u32,
@@ -51,8 +54,8 @@ pub(super) struct WebhookView {
 }
 
 impl WebhookView {
-    /// `state` is `None` when the store did not answer.
-    pub(super) fn new(webhook: &Webhook, state: Option<WebhookState>) -> Self {
+    /// `state` is `None` when the store did not answer, `held` when the bus did not.
+    pub(super) fn new(webhook: &Webhook, state: Option<WebhookState>, held: Option<&HashMap<String, u64>>) -> Self {
         let known = state.is_some();
         let state = state.unwrap_or_default();
         Self {
@@ -64,6 +67,7 @@ impl WebhookView {
             status: webhook.status(state.failed),
             disabled_reason: webhook.disabled,
             failure_count: known.then_some(state.failure_count),
+            held_count: held.map(|held| held.get(webhook.phone.as_str()).copied().unwrap_or_default()),
             max_retries: webhook.retries(),
             rate_per_second: webhook.rate_per_second,
             burst: webhook.burst(),
@@ -174,5 +178,32 @@ impl EventView {
     pub(super) fn whole(event: &Event) -> Self {
         let attempts = event.attempts.iter().map(AttemptView::from).collect();
         Self { attempt_count: event.attempt_count(), attempts: Some(attempts), ..Self::listed(event) }
+    }
+}
+
+/// An event that was given up.
+#[derive(Serialize)]
+pub(super) struct DeadLetterView {
+    #[serde(flatten)]
+    event: EventView,
+    reason: String,
+    given_up_at: String,
+}
+
+impl DeadLetterView {
+    /// For a list.
+    pub(super) fn listed(event: &Event) -> Self {
+        Self::new(event, EventView::listed(event))
+    }
+
+    /// By itself.
+    pub(super) fn whole(event: &Event) -> Self {
+        Self::new(event, EventView::whole(event))
+    }
+
+    fn new(event: &Event, view: EventView) -> Self {
+        let last = event.last();
+        let reason = last.error.clone().unwrap_or_else(|| last.outcome.as_str().to_owned());
+        Self { event: view, reason, given_up_at: last.ended_at().to_string() }
     }
 }

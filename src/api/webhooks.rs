@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{
     model::{
-        BURST_SECONDS_MAX, ClientId, Delivery, EventId, EventType, Kind, Message, Ordering, Phone, SigningSecret,
-        Timestamp, Webhook, WebhookId,
+        BURST_SECONDS_MAX, ClientId, Delivery, EventId, EventType, Kind, Message, Ordering, Phone, Priority,
+        SigningSecret, Timestamp, Webhook, WebhookId,
     },
     policy::address::check_url,
     wire::webhook_body,
@@ -150,8 +150,11 @@ impl Change {
 }
 
 async fn view(state: &State, webhook: &Webhook) -> WebhookView {
-    let states = state.states(webhook.client_id, &[webhook.id]).await;
-    WebhookView::new(webhook, states.map(|mut states| states.remove(&webhook.id).unwrap_or_default()))
+    let ids = [webhook.id];
+    let (states, held) =
+        tokio::join!(state.states(webhook.client_id, &ids), state.held(webhook.client_id, Some(&webhook.phone)));
+    let known = states.map(|mut states| states.remove(&webhook.id).unwrap_or_default());
+    WebhookView::new(webhook, known, held.as_ref())
 }
 
 /// `POST /api/webhooks/register`: a number that has a webhook already gets it changed.
@@ -210,7 +213,7 @@ pub(super) async fn register(
     };
     let (webhook, created) = state.bus.registry().register(client, &phone, make).await?;
     if !created && webhook.takes_deliveries() {
-        state.bus.release_held(client, &phone, webhook.id).await?;
+        state.bus.registry().want_release(&webhook, now()).await?;
     }
     let view = view(&state, &webhook).await;
     if created {
@@ -234,9 +237,9 @@ fn fresh(state: &State, id: WebhookId, client_id: ClientId, phone: &Phone, secre
 pub(super) async fn list(Extract(state): Extract<State>, Caller(client): Caller) -> Answer<Page<WebhookView>> {
     let webhooks = state.bus.registry().list(client).await?;
     let ids: Vec<_> = webhooks.iter().map(|webhook| webhook.id).collect();
-    let mut states = state.states(client, &ids).await;
+    let (mut states, held) = tokio::join!(state.states(client, &ids), state.held(client, None));
     let mut of = |id| states.as_mut().map(|states| states.remove(&id).unwrap_or_default());
-    let data = webhooks.iter().map(|webhook| WebhookView::new(webhook, of(webhook.id))).collect();
+    let data = webhooks.iter().map(|webhook| WebhookView::new(webhook, of(webhook.id), held.as_ref())).collect();
     Ok((StatusCode::OK, Json(Page { data, next_cursor: None, has_more: false })))
 }
 
@@ -259,7 +262,7 @@ pub(super) async fn patch(
     let changed = state.bus.registry().update(client, id, |webhook| change.apply(webhook)).await?;
     let webhook = changed.ok_or_else(Problem::not_found)?;
     if change.is_active == Some(true) {
-        state.bus.release_held(client, &webhook.phone, id).await?;
+        state.bus.registry().want_release(&webhook, now()).await?;
     }
     Ok((StatusCode::OK, Json(view(&state, &webhook).await)))
 }
@@ -321,6 +324,7 @@ pub(super) async fn test(Extract(state): Extract<State>, WebhookPath(client, id)
         body: webhook_body(&message),
         attempts: 0,
         tries: 0,
+        priority: Priority::Normal,
     };
     state.bus.publish_delivery(&delivery).await?;
     Ok((StatusCode::ACCEPTED, Json(json!({"event_id": delivery.public_id().to_string(), "message_id": message_id}))))

@@ -7,6 +7,8 @@
 //! - [`Registry`]: webhooks, tokens and shared keys in key-value buckets. Changes are compare-and-set; reads come
 //!   from a cache that a watch keeps, and a miss is never believed without asking the server.
 //! - [`SessionChanges`]: WhatsApp sessions as their clients want them, one change after the other.
+//! - [`JobChanges`]: jobs that send many deliveries again, likewise.
+//! - [`Advisory`] and [`Stuck`]: messages that the server hands out no more, and taking them out.
 //! - [`SendRequests`]: what a session is asked to send.
 //! - [`Lease`]: the right to be the only one who runs something, for as long as it is renewed.
 //! - [`Membership`]: which nodes deliver, and whether this one may still count itself among them.
@@ -16,11 +18,13 @@
 //! A fixed number of partitions, each with a pinned consumer, stands in place of a consumer per endpoint: consumers
 //! cost the server memory and start-up time, endpoints are only data.
 
+mod advisory;
 mod connection;
 mod declare;
 mod error;
 mod feed;
 mod hold;
+mod jobs;
 mod lease;
 mod members;
 mod partitions;
@@ -31,9 +35,12 @@ mod send;
 mod sessions;
 mod tokens;
 
+pub use advisory::{Advisory, Stuck};
 pub use connection::Bus;
 pub use declare::{Change, Difference};
 pub use error::Error;
+pub use hold::{Held, HeldReader};
+pub use jobs::JobChanges;
 pub use lease::{LEASE_TTL, Lease};
 pub use members::{Member, Membership};
 pub use partitions::{Backlog, Partition};

@@ -22,6 +22,8 @@ pub enum Work {
     Retry,
     /// Groups of results, for `record`.
     Result,
+    /// The server's word on messages that it hands out no more, for `deliver`. It has one partition.
+    Advisory,
 }
 
 impl Work {
@@ -30,10 +32,16 @@ impl Work {
         self.names().1
     }
 
+    /// The stream that it comes from.
+    pub fn stream(self) -> &'static str {
+        self.names().0
+    }
+
     /// The stream, and the durable consumer of a partition.
     pub(super) fn consumer(self, partition: u16) -> (&'static str, String) {
         let (stream, kind) = self.names();
-        (stream, format!("{kind}-{partition:02}"))
+        let is_one = self == Self::Advisory;
+        (stream, if is_one { kind.to_owned() } else { format!("{kind}-{partition:02}") })
     }
 
     fn names(self) -> (&'static str, &'static str) {
@@ -41,6 +49,7 @@ impl Work {
             Self::Message => ("WA_MSG", "deliver"),
             Self::Retry => ("WA_RETRY", "retry"),
             Self::Result => ("WA_RESULT", "record"),
+            Self::Advisory => ("WA_ADV", "advisory"),
         }
     }
 }
@@ -66,6 +75,8 @@ pub struct Incoming {
     pub published_at: Timestamp,
     /// How many times it was handed out, this time included.
     pub deliveries: i64,
+    /// Its number in its stream.
+    pub sequence: u64,
 }
 
 impl Bus {
@@ -163,13 +174,18 @@ impl Incoming {
         let published_at = Timestamp::from_millis(
             i64::try_from(info.published.unix_timestamp_nanos() / 1_000_000).unwrap_or_default(),
         );
-        let deliveries = info.delivered;
-        Ok(Self { payload: message.payload.clone(), published_at, deliveries, message })
+        let (deliveries, sequence) = (info.delivered, info.stream_sequence);
+        Ok(Self { payload: message.payload.clone(), published_at, deliveries, sequence, message })
     }
 
     /// The bytes.
     pub fn payload(&self) -> &Bytes {
         &self.payload
+    }
+
+    /// Where it lies in its stream.
+    pub fn subject(&self) -> &str {
+        &self.message.subject
     }
 
     /// Done: never hand it out again.

@@ -2,7 +2,7 @@
 
 use super::{
     read::Reader,
-    settings::{Admin, Api, Bus, Config, Deliver, Egress, Log, LogFormat, Nats, Node, Store, WhatsApp},
+    settings::{Admin, Api, Bus, Config, Deliver, Egress, Log, LogFormat, Nats, Node, Replay, Store, WhatsApp},
 };
 
 pub(super) fn build(r: &mut Reader<'_>) -> Config {
@@ -15,6 +15,10 @@ pub(super) fn build(r: &mut Reader<'_>) -> Config {
         egress: egress(r),
         store: store(r),
         whatsapp: whatsapp(r),
+        replay: Replay {
+            rate_per_second: r.integer("replay.rate_per_second", 1, 1000),
+            jobs_max: r.integer("replay.jobs_max", 1, 1024),
+        },
         api: api(r),
         admin: Admin { listen: r.address("admin.listen") },
     }

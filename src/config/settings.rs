@@ -16,6 +16,7 @@ pub struct Config {
     pub egress: Egress,
     pub store: Store,
     pub whatsapp: WhatsApp,
+    pub replay: Replay,
     pub api: Api,
     pub admin: Admin,
 }
@@ -131,6 +132,13 @@ impl std::str::FromStr for WebVersion {
             _ => Err(()),
         }
     }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "config/default.toml documents every key")]
+pub struct Replay {
+    pub rate_per_second: u32,
+    pub jobs_max: usize,
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     bus::{Error, Incoming, Work},
-    model::{Attempt, Delivery, DisabledReason, Outcome, Timestamp, Verdict, Webhook},
+    model::{Attempt, Delivery, DisabledReason, Outcome, Priority, Timestamp, Verdict, Webhook},
     policy::{self, Plan, Schedule},
     telemetry,
     wire::{self, DeadLetter},
@@ -73,7 +73,8 @@ impl Engine {
 
     /// Takes a message as far as it can go now. On an error nothing that matters is lost by trying it all again.
     pub(super) async fn process(&self, work: Work, incoming: &Incoming, term: u64) -> Result<Settle, Error> {
-        let (delivery, webhook) = match route(&self.shared.bus, work, incoming).await? {
+        let routed = route(&self.shared.bus, work, incoming.payload(), incoming.published_at).await?;
+        let (delivery, webhook) = match routed {
             Route::To(delivery, webhook) => (delivery, webhook),
             Route::Undecodable => return Ok(Settle::Undecodable),
             Route::Gone(delivery) => return Ok(publish(steps::gone(delivery, now()))),
@@ -92,7 +93,7 @@ impl Engine {
         let turn = tokio::select! {
             biased;
             () = self.cancel.cancelled() => return Ok(Settle::GiveBack),
-            turn = lane.turn() => turn,
+            turn = lane.turn(delivery.priority) => turn,
         };
         let turn = match turn {
             Ok(turn) => turn,
@@ -101,9 +102,11 @@ impl Engine {
         let permit = tokio::select! {
             biased;
             () = self.cancel.cancelled() => return Ok(Settle::GiveBack),
-            permit = timeout(self.shared.deliver.lane_wait, Arc::clone(&self.shared.permits).acquire_owned()) => permit,
+            permit = self.place(delivery.priority) => permit,
         };
-        let Ok(Ok(permit)) = permit else { return self.park(&delivery, lane.park("node")).await };
+        let Some(permit) = permit else {
+            return self.park(&delivery, lane.park("node", delivery.priority)).await;
+        };
         // Others may take this node for dead, and be at it already.
         if !self.shared.membership.is_current(term) {
             return Ok(if self.is_alone() { Settle::GiveBack } else { Settle::Forget });
@@ -114,6 +117,21 @@ impl Engine {
         let (attempt, verdict) = self.attempt(delivery, &webhook, &lane, turn).await;
         self.follow(&attempt, verdict).await?;
         Ok(Settle::Publish(Box::new(attempt), Some(permit)))
+    }
+
+    /// A place among the requests of this node; half of them are for live traffic alone.
+    async fn place(&self, priority: Priority) -> Option<OwnedSemaphorePermit> {
+        let (permits, most) = (Arc::clone(&self.shared.permits), self.shared.deliver.in_flight_max);
+        match priority {
+            Priority::Low if permits.available_permits() <= most / 2 => None,
+            Priority::Low => permits.try_acquire_owned().ok(),
+            Priority::Normal => timeout(self.shared.deliver.lane_wait, permits.acquire_owned()).await.ok()?.ok(),
+        }
+    }
+
+    /// Keeps the bytes of what nobody can read.
+    pub(super) async fn keep_undecodable(&self, work: Work, incoming: &Incoming) -> Result<(), Error> {
+        self.shared.bus.undecodable(work.stream(), incoming.sequence, incoming.subject(), incoming.payload()).await
     }
 
     async fn attempt(&self, delivery: Delivery, webhook: &Webhook, lane: &Lane, turn: Turn) -> (Attempt, Verdict) {
@@ -134,7 +152,8 @@ impl Engine {
             listed => Plan::Listed(listed, &self.schedule),
         };
         let verdict = policy::verdict(answer.outcome, tries, &plan, asked, now, rand::random::<f64>());
-        if verdict == Verdict::Delivered {
+        // What is replayed may be weeks old, which is no delay.
+        if verdict == Verdict::Delivered && delivery.priority == Priority::Normal {
             telemetry::end_to_end(now.since(delivery.created_at));
         }
         (steps::attempt(delivery, &answer, verdict, started_at), verdict)
@@ -174,8 +193,9 @@ impl Engine {
         telemetry::held();
         // Its owner may have resumed it, and what was held released, between our look and the hold: look again.
         let webhook = self.shared.bus.registry().fresh(delivery.client_id, &delivery.phone).await?;
-        if webhook.is_some_and(|webhook| webhook.id == delivery.webhook_id && webhook.takes_deliveries()) {
-            self.shared.bus.release_held(delivery.client_id, &delivery.phone, delivery.webhook_id).await?;
+        let its = webhook.filter(|webhook| webhook.id == delivery.webhook_id && webhook.takes_deliveries());
+        if let Some(webhook) = its {
+            self.shared.bus.registry().want_release(&webhook, now()).await?;
         }
         Ok(steps::held(delivery, now()).map_or(Settle::Ack, publish))
     }

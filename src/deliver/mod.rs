@@ -14,8 +14,12 @@
 //! is noticed by the age of its oldest progress, not only by answers, so that its messages get parked before they
 //! fill a loop.
 //!
+//! A message that is handed out again and again and never settled is given up by the server. `abandoned` hears of it,
+//! puts it into the dead letters and takes it out of its stream.
+//!
 //! After cancellation nothing new is pulled, what waits for its turn is given back, and what is under way is settled.
 
+mod abandoned;
 mod engine;
 mod fleet;
 mod lane;
@@ -32,7 +36,7 @@ use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    bus::{Bus, Error},
+    bus::{Bus, Error, Work},
     config, egress,
 };
 
@@ -57,6 +61,7 @@ impl Deliver {
     ) -> Result<(), Error> {
         let membership = bus.join(node, tasks).await?;
         let first = membership.is_first().await?;
+        tasks.spawn(abandoned::run(bus.pull(Work::Advisory, 0, cancel.clone()), bus.clone()));
         let shared = fleet::Shared {
             bus,
             egress,

@@ -103,7 +103,13 @@ async fn handle(
         Ok(Settle::Forget) => telemetry::error("deliver", "not_current"),
         Ok(Settle::Undecodable) => {
             telemetry::error("deliver", "undecodable");
-            incoming.term("undecodable").await;
+            match engine.keep_undecodable(work, &incoming).await {
+                Ok(()) => incoming.term("undecodable").await,
+                Err(_) => {
+                    let pause = pause(incoming.deliveries);
+                    incoming.nak(Some(pause)).await;
+                }
+            }
         }
         Ok(Settle::Publish(attempt, permit)) => {
             // The other end lives until the last sender is gone; should it have died, the message comes again.

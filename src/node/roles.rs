@@ -15,6 +15,7 @@ use crate::{
     egress,
     ingest::{Fetch, Fetched, Ingest, MEDIA_BYTES_MAX, Media, Reference},
     record::Record,
+    replay::Replay,
     store::{Sqlite, Store},
     telemetry::Metrics,
 };
@@ -68,6 +69,7 @@ pub(super) async fn start(config: &Config, bus: Bus, roles: &[Role]) -> anyhow::
             .with_context(|| format!("binding api.listen {}", config.api.listen))?;
         tracing::info!(address = %listener.local_addr()?, "admin API");
         let store = store.clone().context("the api role has a store")?;
+        Replay::start(bus.clone(), Arc::clone(&store), &config.replay, &tasks, cancel.clone());
         let media = media_source(&bus, config).await?;
         let router = api::router(api::State::new(bus.clone(), store, media, config).await?);
         let (settings, stop) = (config.api.clone(), cancel.clone());

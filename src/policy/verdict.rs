@@ -78,9 +78,12 @@ pub fn verdict(
     match outcome {
         Outcome::Ok => Verdict::Delivered,
         Outcome::Gone => Verdict::Failed { disable: true },
-        Outcome::Http3xx | Outcome::Http4xx | Outcome::Blocked | Outcome::Held | Outcome::WebhookGone => {
-            Verdict::Failed { disable: false }
-        }
+        Outcome::Http3xx
+        | Outcome::Http4xx
+        | Outcome::Blocked
+        | Outcome::Held
+        | Outcome::WebhookGone
+        | Outcome::Abandoned => Verdict::Failed { disable: false },
         Outcome::RateLimited
         | Outcome::TryAgain
         | Outcome::Http5xx

@@ -34,7 +34,7 @@ impl Record {
     pub fn start(bus: Bus, store: Arc<dyn Store>, tasks: &TaskTracker, cancel: CancellationToken) {
         for partition in 0..wire::PARTITIONS {
             let pull = bus.pull(Work::Result, partition, cancel.clone());
-            tasks.spawn(run(pull, Arc::clone(&store), cancel.clone()));
+            tasks.spawn(run(bus.clone(), pull, Arc::clone(&store), cancel.clone()));
         }
     }
 }
@@ -47,7 +47,7 @@ struct Batch {
 }
 
 impl Batch {
-    async fn add(&mut self, incoming: Incoming) {
+    async fn add(&mut self, bus: &Bus, incoming: Incoming) {
         match wire::decode_attempts(incoming.payload()) {
             Ok(attempts) => {
                 self.bytes += incoming.payload().len();
@@ -56,8 +56,12 @@ impl Batch {
             }
             Err(error) => {
                 telemetry::error("record", "undecodable");
-                tracing::error!(%error, "dropping a group of results that nobody can read");
-                incoming.term("undecodable").await;
+                tracing::error!(%error, "a group of results that nobody can read; its bytes are kept in WA_DLQ");
+                let stream = Work::Result.stream();
+                match bus.undecodable(stream, incoming.sequence, incoming.subject(), incoming.payload()).await {
+                    Ok(()) => incoming.term("undecodable").await,
+                    Err(_) => incoming.nak(Some(LONGEST_PAUSE)).await,
+                }
             }
         }
     }
@@ -67,13 +71,13 @@ impl Batch {
     }
 }
 
-async fn run(mut pull: Pull, store: Arc<dyn Store>, cancel: CancellationToken) {
+async fn run(bus: Bus, mut pull: Pull, store: Arc<dyn Store>, cancel: CancellationToken) {
     while let Some(first) = pull.next().await {
         let mut batch = Batch::default();
-        batch.add(first).await;
+        batch.add(&bus, first).await;
         while !batch.is_full() {
             let Some(more) = pull.try_next() else { break };
-            batch.add(more).await;
+            batch.add(&bus, more).await;
         }
         let durable = write(&*store, batch.attempts, &cancel).await;
         for incoming in batch.messages {

@@ -8,7 +8,9 @@ use uuid::Uuid;
 use super::{Sqlite, Store};
 use crate::{
     config,
-    model::{Attempt, ClientId, Delivery, EventFilter, EventId, EventStatus, Kind, Outcome, Timestamp, WebhookId},
+    model::{
+        Attempt, ClientId, Delivery, EventFilter, EventId, EventStatus, Kind, Outcome, Priority, Timestamp, WebhookId,
+    },
 };
 
 struct Home {
@@ -53,6 +55,7 @@ fn attempt(event: i64, number: u16, status: EventStatus, at: i64) -> Attempt {
             body: b"{\"content\":\"hi\"}".to_vec().into(),
             attempts: number.saturating_sub(1),
             tries: 0,
+            priority: Priority::Normal,
         },
         number,
         outcome: if ok { Outcome::Ok } else { Outcome::Http5xx },

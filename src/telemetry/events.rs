@@ -37,6 +37,21 @@ pub fn dead_letter(reason: &'static str) {
     counter!(names::DEAD_LETTERS, "reason" => reason).increment(1);
 }
 
+/// A stuck message was taken out of this stream.
+pub fn abandoned(stream: &'static str) {
+    counter!(names::ABANDONED, "stream" => stream).increment(1);
+}
+
+/// A job (`replay`, `release`) did this with so many events: `sent`, `skipped`.
+pub fn job_events(job: &'static str, what: &'static str, count: u64) {
+    counter!(names::JOBS_EVENTS, "job" => job, "what" => what).increment(count);
+}
+
+/// So many more (or fewer) jobs run here.
+pub fn jobs_running(job: &'static str, delta: i32) {
+    gauge!(names::JOBS_RUNNING, "job" => job).increment(f64::from(delta));
+}
+
 /// JetStream acknowledged a message.
 pub fn message_published(duplicate: bool) {
     counter!(names::MESSAGES_PUBLISHED, "duplicate" => truth(duplicate)).increment(1);

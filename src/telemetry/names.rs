@@ -68,6 +68,12 @@ table! {
         "Deliveries held because their webhook is paused or disabled.";
     DEAD_LETTERS = "wahook_dead_letters_total", Counter, ["reason"],
         "Deliveries given up, and why.";
+    ABANDONED = "wahook_abandoned_total", Counter, ["stream"],
+        "Messages taken out of a stream since nobody ever settled them: a fault of the pipeline.";
+    JOBS_EVENTS = "wahook_job_events_total", Counter, ["job", "what"],
+        "Events that jobs took: job=replay or release, what=sent or skipped.";
+    JOBS_RUNNING = "wahook_jobs_running", Gauge, ["job"],
+        "Jobs that this node runs.";
     BREAKER = "wahook_breaker_transitions_total", Counter, ["to"],
         "Breakers of endpoints that opened or closed.";
     BLOCKED = "wahook_egress_blocked_total", Counter, ["rule"],

@@ -21,6 +21,9 @@ fn scrape_after_all_events() -> String {
         event::parked("rate");
         event::held();
         event::dead_letter("gone");
+        event::abandoned("WA_MSG");
+        event::job_events("replay", "sent", 3);
+        event::jobs_running("replay", 1);
         event::message_published(true);
         event::inbound("published");
         event::session_state(None, Some(SessionState::Connected));

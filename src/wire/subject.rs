@@ -43,9 +43,19 @@ pub fn hold(client: ClientId, phone: &Phone) -> String {
     format!("wa.hold.{client}.{}", phone.as_str())
 }
 
+/// All of those of a client.
+pub fn hold_of(client: ClientId) -> String {
+    format!("wa.hold.{client}.*")
+}
+
 /// Where what was given up lies.
 pub fn dead_letter(client: ClientId, phone: &Phone) -> String {
     format!("wa.dlq.{client}.{}", phone.as_str())
+}
+
+/// Where the bytes go that nobody can read, by the stream they came from.
+pub fn undecodable(stream: &str) -> String {
+    format!("wa.undecodable.{stream}")
 }
 
 /// Where the node that runs a session takes requests to send.

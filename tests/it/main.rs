@@ -4,6 +4,7 @@ mod api;
 mod bus;
 mod egress;
 mod pipeline;
+mod replay;
 mod snippets;
 mod support;
 mod tidy;
