@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -53,13 +53,15 @@ struct Shared {
     clock: Clock,
     endpoints: Vec<Endpoint>,
     sightings: Mutex<Vec<Sighting>>,
+    /// The longest time in microseconds by which a timer was late here.
+    stall: AtomicU64,
 }
 
 /// All endpoints, on one port; gone when dropped.
 pub(crate) struct Farm {
     address: SocketAddr,
     shared: Arc<Shared>,
-    task: JoinHandle<()>,
+    tasks: [JoinHandle<()>; 2],
 }
 
 impl Farm {
@@ -67,14 +69,16 @@ impl Farm {
     pub(crate) async fn start(seed: u64, manners: &[Manner]) -> Self {
         let endpoints = manners.iter().map(|manner| Endpoint { manner: *manner, under_way: AtomicU32::new(0) });
         let (clock, sightings) = (Clock(Instant::now()), Mutex::default());
-        let shared = Arc::new(Shared { seed, clock, endpoints: endpoints.collect(), sightings });
+        let stall = AtomicU64::new(0);
+        let shared = Arc::new(Shared { seed, clock, endpoints: endpoints.collect(), sightings, stall });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let router = Router::new().route("/{endpoint}", post(answer)).with_state(Arc::clone(&shared));
-        let task = tokio::spawn(async move {
+        let server = tokio::spawn(async move {
             axum::serve(listener, router).await.expect("serves until aborted");
         });
-        Self { address, shared, task }
+        let watch = tokio::spawn(watch(Arc::clone(&shared)));
+        Self { address, shared, tasks: [server, watch] }
     }
 
     pub(crate) fn clock(&self) -> Clock {
@@ -89,6 +93,11 @@ impl Farm {
         self.address.to_string()
     }
 
+    /// The longest that this machine, as far as it was noticed here, let runnable work wait.
+    pub(crate) fn stall(&self) -> Duration {
+        Duration::from_micros(self.shared.stall.load(Ordering::Relaxed))
+    }
+
     pub(crate) fn sightings(&self) -> Vec<Sighting> {
         self.shared.sightings.lock().expect("no panic while held").clone()
     }
@@ -96,7 +105,17 @@ impl Farm {
 
 impl Drop for Farm {
     fn drop(&mut self) {
-        self.task.abort();
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+async fn watch(shared: Arc<Shared>) {
+    const STEP: Duration = Duration::from_millis(5);
+    loop {
+        let began = Instant::now();
+        tokio::time::sleep(STEP).await;
+        let late = began.elapsed().saturating_sub(STEP).as_micros();
+        shared.stall.fetch_max(u64::try_from(late).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 }
 

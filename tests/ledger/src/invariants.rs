@@ -96,7 +96,9 @@ pub fn duplicates(ledgers: &Ledgers) -> Vec<Duplicate> {
 }
 
 /// How many duplicates each fault explains, and those that none does. A fault explains a duplicate if it fell between an
-/// earlier attempt of the message and the end of that attempt's settling; of several, the one nearest to the attempt, and the latest of those.
+/// earlier attempt of the message and the end of that attempt's settling; of several, the one nearest to the attempt, and
+/// the latest of those. If there is none, the last fault between the message's acceptance and its first attempt explains
+/// it: the node may have put it off, and died before it could say so.
 pub fn by_fault(ledgers: &Ledgers, reach: Reach) -> (Vec<usize>, Vec<Duplicate>) {
     let (mut counts, mut unexplained) = (vec![0; ledgers.faults.len()], Vec::new());
     let sightings = ledgers.by_id();
@@ -106,8 +108,12 @@ pub fn by_fault(ledgers: &Ledgers, reach: Reach) -> (Vec<usize>, Vec<Duplicate>)
             let before = ledgers.faults.iter().enumerate().filter(|(_, fault)| fault.at <= duplicate.again);
             before.filter_map(|(place, fault)| Some((distance(fault, one.at, reach)?, Reverse(place))))
         });
-        match distances.min() {
-            Some((_, Reverse(fault))) => counts[fault] += 1,
+        let unsettled = distances.min().map(|(_, Reverse(fault))| fault);
+        let first = sightings[&duplicate.id][0].at;
+        let accepted = ledgers.accepted.get(&duplicate.id).map_or(0, |accepted| accepted.at);
+        let put_off = || ledgers.faults.iter().rposition(|fault| (accepted..=first).contains(&fault.at));
+        match unsettled.or_else(put_off) {
+            Some(fault) => counts[fault] += 1,
             None => unexplained.push(duplicate),
         }
     }
