@@ -14,7 +14,7 @@ use tokio::{
     process::{Child, Command},
     time::{sleep, timeout},
 };
-use wahook::{bus::Bus, config};
+use wahook::{bus::Bus, config, wire::Keyring};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -64,12 +64,16 @@ impl Lab {
             ("EGRESS__ALLOW_CIDRS", "127.0.0.0/8".to_owned()),
             ("LOG__FILTER", "warn".to_owned()),
         ];
-        let env: Vec<_> = settings.iter().map(|(key, value)| (format!("WAHOOK__{key}"), value.clone())).collect();
+        let mut env: Vec<_> = settings.iter().map(|(key, value)| (format!("WAHOOK__{key}"), value.clone())).collect();
         let sources = config::Sources { file: None, env: env.clone(), flags: Vec::new() };
         let loaded = config::load(&sources).map_err(|errors| anyhow::anyhow!("{errors}"))?;
         let bus = connect(&loaded.config).await?;
         bus.apply().await?;
-        bus.start_registry().await?;
+        let keys = data.path().join("secrets.keys");
+        let line = Keyring::new_line("lab")?;
+        std::fs::write(&keys, &line)?;
+        bus.start_registry(Keyring::parse(&line)?).await?;
+        env.push(("WAHOOK__SECRETS__KEYS_FILE".to_owned(), keys.display().to_string()));
         let (others, nodes) = (vec![nats, sink], Vec::new());
         let (sink_port, api) = (port.trim().parse()?, format!("http://127.0.0.1:{api_port}"));
         Ok(Self { bus, sink_port, api, env, nodes, others, _data: data })

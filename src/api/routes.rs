@@ -12,7 +12,7 @@ use super::{
     auth::authorize,
     dead_letters, events,
     frame::frame,
-    media, messages,
+    media, messages, operations,
     problem::{Code, Problem},
     replays, send, sessions, webhooks,
 };
@@ -33,7 +33,7 @@ fn table() -> Vec<Route> {
     use Scope::{
         EventsRead, EventsWrite, MessagesSend, MessagesWrite, SessionsRead, SessionsWrite, WebhooksRead, WebhooksWrite,
     };
-    use routing::{delete, get, patch, post};
+    use routing::{delete, get, patch, post, put};
     vec![
         route("POST", "/api/webhooks/register", WebhooksWrite, post(webhooks::register)),
         route("GET", "/api/webhooks/list", WebhooksRead, get(webhooks::list)),
@@ -52,6 +52,9 @@ fn table() -> Vec<Route> {
         route("GET", "/api/replays", EventsRead, get(replays::list)),
         route("GET", "/api/replays/{replay_id}", EventsRead, get(replays::get)),
         route("POST", "/api/replays/{replay_id}/cancel", EventsWrite, post(replays::cancel)),
+        route("PUT", "/api/operational-webhook", WebhooksWrite, put(operations::put)),
+        route("GET", "/api/operational-webhook", WebhooksRead, get(operations::get)),
+        route("DELETE", "/api/operational-webhook", WebhooksWrite, delete(operations::delete)),
         route("POST", "/api/messages", MessagesWrite, post(messages::publish)),
         route("POST", "/api/messages/send", MessagesSend, post(send::send)),
         route("GET", "/api/media/{media_id}", EventsRead, get(media::get)),

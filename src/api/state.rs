@@ -2,9 +2,9 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::time::timeout;
 
-use super::media::{DOWNLOADS_MAX, MediaSource};
+use super::media::MediaSource;
 use crate::{
     bus::{self, Bus},
     config::{self, Config},
@@ -28,7 +28,6 @@ pub struct State {
     pub(super) registrations: Arc<KeyedLimiter>,
     pub(super) cursor_key: Arc<[u8; 32]>,
     pub(super) media: MediaSource,
-    pub(super) downloads: Arc<Semaphore>,
 }
 
 impl State {
@@ -42,7 +41,6 @@ impl State {
             bus,
             store,
             media,
-            downloads: Arc::new(Semaphore::new(DOWNLOADS_MAX)),
             registrations: Arc::new(KeyedLimiter::new(config.api.registrations_per_minute)),
             settings: Arc::new(config.api.clone()),
             deliver: Arc::new(config.deliver.clone()),

@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::sending::SendingView;
 use crate::{
     model::{
         Attempt, ClientId, DisabledReason, Event, EventType, Ordering, Outcome, Webhook, WebhookId, WebhookState,
         WebhookStatus,
     },
-    wire::Payload,
+    wire::shown,
 };
 
 /// A page of a list.
@@ -26,7 +27,8 @@ pub(super) struct Page<T> {
 pub(super) struct WebhookView {
     id: WebhookId,
     client_id: ClientId,
-    phone_number: String,
+    /// Null for the operational webhook.
+    phone_number: Option<String>,
     webhook_url: String,
     is_active: bool,
     status: WebhookStatus,
@@ -41,6 +43,8 @@ pub(super) struct WebhookView {
     ordering: Ordering,
     failing_since: Option<String>,
     event_types: Vec<EventType>,
+    #[serde(flatten)]
+    sending: SendingView,
     signing_secret_hint: Option<String>,
     /// Shown only when it was just made.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -61,7 +65,7 @@ impl WebhookView {
         Self {
             id: webhook.id,
             client_id: webhook.client_id,
-            phone_number: webhook.phone.as_str().to_owned(),
+            phone_number: webhook.operations.is_none().then(|| webhook.phone.as_str().to_owned()),
             webhook_url: webhook.url.clone(),
             is_active: webhook.is_active,
             status: webhook.status(state.failed),
@@ -76,6 +80,7 @@ impl WebhookView {
             ordering: webhook.ordering,
             failing_since: webhook.failing_since.map(|at| at.to_string()),
             event_types: webhook.event_types.clone(),
+            sending: SendingView::from(&webhook.sending),
             signing_secret_hint: webhook.secrets.first().map(|secret| secret.hint()),
             signing_secret: None,
             last_error: state.last_error,
@@ -152,15 +157,15 @@ impl EventView {
     pub(super) fn listed(event: &Event) -> Self {
         let last = event.last();
         let delivery = &last.delivery;
-        let payload: Option<Payload> = serde_json::from_slice(&delivery.body).ok();
+        let shown = shown(&delivery.body);
         Self {
             id: delivery.public_id().to_string(),
             webhook_id: delivery.webhook_id,
             message_id: delivery.message_id.as_str().to_owned(),
-            from: payload.as_ref().map(|payload| payload.from.clone()),
-            to: payload.as_ref().map(|payload| payload.to.clone()),
+            from: shown.as_ref().map(|shown| shown.from.clone()),
+            to: shown.as_ref().map(|shown| shown.to.clone()),
             message_type: delivery.kind.as_str(),
-            content: payload.map(|payload| payload.content),
+            content: shown.map(|shown| shown.content),
             payload: serde_json::from_slice(&delivery.body).ok(),
             status: last.status.as_str(),
             attempt_count: last.number.into(),

@@ -13,7 +13,7 @@ use async_nats::{
 use tokio::time::timeout;
 
 use super::{Error, Registry};
-use crate::{config, telemetry};
+use crate::{config, telemetry, wire::Keyring};
 
 const PING_EVERY: Duration = Duration::from_secs(10);
 /// Requests waiting for the connection; more of them wait outside.
@@ -71,12 +71,14 @@ impl Bus {
         &self.registry
     }
 
-    /// Loads the webhooks and keeps them current. Needs the buckets: call it once they are applied or checked.
+    /// Loads the webhooks, opens their secrets with these keys, and keeps them current. Needs the buckets: call it once
+    /// they are applied or checked.
     ///
     /// # Errors
-    /// When the bucket is missing or does not answer.
-    pub async fn start_registry(&self) -> Result<(), Error> {
-        self.registry.start().await
+    /// When a bucket is missing or does not answer, or the keys are not those of the bus.
+    pub async fn start_registry(&self, keys: Keyring) -> Result<(), Error> {
+        self.registry.check_keys(&keys).await?;
+        self.registry.start(keys).await
     }
 }
 

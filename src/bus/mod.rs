@@ -6,6 +6,7 @@
 //!   the message away.
 //! - [`Registry`]: webhooks, tokens and shared keys in key-value buckets. Changes are compare-and-set; reads come
 //!   from a cache that a watch keeps, and a miss is never believed without asking the server.
+//! - [`Resealed`]: secrets lie in the buckets sealed, with keys that the nodes alone have.
 //! - [`SessionChanges`]: WhatsApp sessions as their clients want them, one change after the other.
 //! - [`JobChanges`]: jobs that send many deliveries again, likewise.
 //! - [`Advisory`] and [`Stuck`]: messages that the server hands out no more, and taking them out.
@@ -27,10 +28,12 @@ mod hold;
 mod jobs;
 mod lease;
 mod members;
+mod operations;
 mod partitions;
 mod publish;
 mod pull;
 mod registry;
+mod seal;
 mod send;
 mod sessions;
 mod tokens;
@@ -47,5 +50,6 @@ pub use partitions::{Backlog, Partition};
 pub use publish::Published;
 pub use pull::{Incoming, Pull, Work};
 pub use registry::Registry;
-pub use send::{SendReply, SendRequests};
+pub use seal::Resealed;
+pub use send::{SendClaim, SendReply, SendRequests};
 pub use sessions::SessionChanges;

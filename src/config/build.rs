@@ -2,7 +2,9 @@
 
 use super::{
     read::Reader,
-    settings::{Admin, Api, Bus, Config, Deliver, Egress, Log, LogFormat, Nats, Node, Replay, Store, WhatsApp},
+    settings::{
+        Admin, Api, Bus, Config, Deliver, Egress, Log, LogFormat, Nats, Node, Replay, Secrets, Store, WhatsApp,
+    },
 };
 
 pub(super) fn build(r: &mut Reader<'_>) -> Config {
@@ -20,6 +22,7 @@ pub(super) fn build(r: &mut Reader<'_>) -> Config {
             jobs_max: r.integer("replay.jobs_max", 1, 1024),
         },
         api: api(r),
+        secrets: Secrets { keys_file: r.optional("secrets.keys_file") },
         admin: Admin { listen: r.address("admin.listen") },
     }
 }

@@ -18,6 +18,7 @@ pub struct Config {
     pub whatsapp: WhatsApp,
     pub replay: Replay,
     pub api: Api,
+    pub secrets: Secrets,
     pub admin: Admin,
 }
 
@@ -151,6 +152,12 @@ pub struct Api {
     pub connections_max: usize,
     pub registrations_per_minute: u32,
     pub secret_overlap: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "config/default.toml documents every key")]
+pub struct Secrets {
+    pub keys_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -136,8 +136,8 @@ impl Engine {
 
     async fn attempt(&self, delivery: Delivery, webhook: &Webhook, lane: &Lane, turn: Turn) -> (Attempt, Verdict) {
         let started_at = now();
-        let secrets = webhook.signing_secrets(started_at);
-        let headers = wire::signature_headers(delivery.event_id, started_at, secrets, &delivery.body);
+        let number = delivery.attempts.saturating_add(1);
+        let headers = wire::request_headers(webhook, delivery.event_id, number, started_at, &delivery.body);
         let answer = {
             let _under_way = UnderWay::new();
             self.shared.egress.post(&webhook.url, &headers, delivery.body.clone()).await
@@ -173,6 +173,7 @@ impl Engine {
                 let letter = DeadLetter { delivery, reason, http_status: attempt.http_status, at: attempt.ended_at() };
                 self.shared.bus.dead_letter(&letter).await?;
                 telemetry::dead_letter(attempt.outcome.as_str());
+                self.shared.notices.dead_letter(&attempt.delivery);
                 if disable {
                     self.disable(&attempt.delivery).await;
                 }
@@ -207,7 +208,10 @@ impl Engine {
                 webhook.updated_at = now();
             };
             match self.shared.bus.registry().update(delivery.client_id, delivery.webhook_id, change).await {
-                Ok(_) => {
+                Ok(webhook) => {
+                    if let Some(webhook) = webhook {
+                        self.shared.notices.disabled(&webhook, DisabledReason::Gone).await;
+                    }
                     tracing::info!(webhook = %delivery.webhook_id.0, outcome = Outcome::Gone.as_str(), "disabled");
                     return;
                 }

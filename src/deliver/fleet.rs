@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{engine::Engine, pump::Pump, results};
+use super::{engine::Engine, notices::Notices, pump::Pump, results};
 use crate::{
     bus::{Bus, Membership, Work},
     config, egress, policy, telemetry,
@@ -21,6 +21,7 @@ use crate::{
 pub(super) struct Shared {
     pub(super) bus: Bus,
     pub(super) egress: egress::Client,
+    pub(super) notices: Arc<Notices>,
     pub(super) deliver: config::Deliver,
     pub(super) results: config::Bus,
     pub(super) membership: Membership,

@@ -15,7 +15,7 @@
 //! fill a loop.
 //!
 //! A message that is handed out again and again and never settled is given up by the server. `abandoned` hears of it,
-//! puts it into the dead letters and takes it out of its stream.
+//! puts it into the dead letters and takes it out of its stream. `notices` tells the client's operational webhook what it has to know: a webhook that was disabled, many dead letters.
 //!
 //! After cancellation nothing new is pulled, what waits for its turn is given back, and what is under way is settled.
 
@@ -24,6 +24,7 @@ mod engine;
 mod fleet;
 mod lane;
 mod lanes;
+mod notices;
 mod pace;
 mod pump;
 mod results;
@@ -62,9 +63,13 @@ impl Deliver {
         let membership = bus.join(node, tasks).await?;
         let first = membership.is_first().await?;
         tasks.spawn(abandoned::run(bus.pull(Work::Advisory, 0, cancel.clone()), bus.clone()));
+        let notices = Arc::new(notices::Notices::new(bus.clone()));
+        let (telling, cancelled) = (Arc::clone(&notices), cancel.clone());
+        tasks.spawn(async move { telling.run(cancelled).await });
         let shared = fleet::Shared {
             bus,
             egress,
+            notices,
             deliver: deliver.clone(),
             results: results.clone(),
             membership,

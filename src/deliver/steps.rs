@@ -12,15 +12,16 @@ use crate::{
 /// The delivery of a message before its first attempt; its body stays the same from here on.
 pub(super) fn first(message: &Message, webhook: &Webhook, published_at: Timestamp) -> Delivery {
     let Message { chat, from, message_id, kind, .. } = message;
+    let event_id = EventId::derive(published_at, webhook.id, chat, from, message_id, kind);
     Delivery {
-        event_id: EventId::derive(published_at, webhook.id, chat, from, message_id, kind),
+        event_id,
         webhook_id: webhook.id,
         client_id: message.client_id,
         phone: message.phone.clone(),
         message_id: message_id.clone(),
         kind: kind.clone(),
         created_at: published_at,
-        body: wire::webhook_body(message),
+        body: wire::delivery_body(webhook, message, event_id, published_at),
         attempts: 0,
         tries: 0,
         priority: Priority::Normal,

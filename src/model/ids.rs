@@ -67,6 +67,17 @@ impl Phone {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Stands for a number where there is none: that of a client's operational webhook. Nobody can have it: country code 1
+    /// has numbers of eleven digits, and none of them has a 0 behind the 1.
+    pub fn of_operations() -> Self {
+        Self("10000".into())
+    }
+
+    /// Whether it is that one.
+    pub fn is_of_operations(&self) -> bool {
+        *self == Self::of_operations()
+    }
 }
 
 impl FromStr for Phone {

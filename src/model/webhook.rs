@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{ClientId, Kind, Phone, SigningSecret, Timestamp, WebhookId};
+use super::{ClientId, Format, Kind, Operations, Phone, Sending, SigningKey, SigningSecret, Timestamp, WebhookId};
 
 /// Largest burst, as seconds of the rate: what a limiter must remember to be exact.
 pub const BURST_SECONDS_MAX: u32 = 60;
@@ -92,6 +92,12 @@ pub struct Webhook {
     pub event_types: Vec<EventType>,
     /// The current secret first, then older ones that still sign.
     pub secrets: Vec<SigningSecret>,
+    /// Set when it is the client's operational webhook, which gets this and nothing else.
+    #[serde(default)]
+    pub operations: Option<Operations>,
+    /// How deliveries are sent.
+    #[serde(default)]
+    pub sending: Sending,
     /// The owner's own notes; never sent to the endpoint.
     pub metadata: Map<String, Value>,
     /// First registration.
@@ -124,6 +130,8 @@ impl Webhook {
             failing_since: None,
             event_types: messages_only(),
             secrets: Vec::new(),
+            operations: None,
+            sending: Sending::default(),
             metadata: Map::new(),
             created_at,
             updated_at: created_at,
@@ -136,6 +144,7 @@ impl Webhook {
             Kind::Receipt => EventType::Receipt,
             // A test shows that the endpoint can be reached, whatever it asks for.
             Kind::Test => return true,
+            Kind::Operational => return self.operations.is_some(),
             _ => EventType::Message,
         };
         self.event_types.contains(&needed)
@@ -173,5 +182,29 @@ impl Webhook {
     /// The secrets that sign at `now`: current first, at most two.
     pub fn signing_secrets(&self, now: Timestamp) -> impl Iterator<Item = &SigningSecret> {
         self.secrets.iter().filter(move |secret| secret.expires_at.is_none_or(|end| now < end)).take(2)
+    }
+
+    /// The keys that sign at `now`, likewise.
+    pub fn signing_keys(&self, now: Timestamp) -> impl Iterator<Item = &SigningKey> {
+        self.sending.keys.iter().filter(move |key| key.expires_at.is_none_or(|end| now < end)).take(2)
+    }
+
+    /// Whether the signing secret signs anything: two formats bring signatures of their own.
+    pub fn uses_secret(&self) -> bool {
+        self.sending.signature.has_hmac() || matches!(self.sending.format, Format::Waha | Format::Cloud)
+    }
+
+    /// Puts a new secret before the present one, which goes on signing until `end`; what is older ends now.
+    pub fn rotate_secret(&mut self, new: SigningSecret, end: Timestamp) {
+        self.secrets.truncate(1);
+        self.secrets.iter_mut().for_each(|old| old.expires_at = Some(end));
+        self.secrets.insert(0, new);
+    }
+
+    /// The same for the key pair.
+    pub fn rotate_key(&mut self, new: SigningKey, end: Timestamp) {
+        self.sending.keys.truncate(1);
+        self.sending.keys.iter_mut().for_each(|old| old.expires_at = Some(end));
+        self.sending.keys.insert(0, new);
     }
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 
 use super::{
     cli::{BusCommand, Command, Role, TokenCommand},
-    dev, drain, roles, session,
+    dev, drain, roles, secrets, session,
 };
 use crate::{
     api,
@@ -38,6 +38,7 @@ pub fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
             Command::Bus(command) => bus(&config, &command).await,
             Command::Partitions { json } => partitions(&config, json).await,
             Command::Token(command) => token(&config, command).await,
+            Command::Secrets(command) => secrets::run(&config, command).await,
             Command::Session(command) => session::run(connect(&config, "wahook-session").await?, command).await,
             Command::CheckConfig | Command::DumpConfig => Ok(ExitCode::SUCCESS),
         }
@@ -47,7 +48,7 @@ pub fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
     code
 }
 
-async fn connect(config: &Config, name: &str) -> anyhow::Result<Bus> {
+pub(super) async fn connect(config: &Config, name: &str) -> anyhow::Result<Bus> {
     Bus::connect(&config.nats, &config.bus, name).await.with_context(|| {
         format!("connecting to NATS at {} (set nats.url, or start it with `wahook dev`)", config.nats.url)
     })

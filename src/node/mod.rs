@@ -25,6 +25,7 @@ mod dev;
 mod drain;
 mod readiness;
 mod roles;
+mod secrets;
 mod session;
 
 pub use commands::run;

@@ -6,14 +6,14 @@ use anyhow::Context;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{cli::Role, readiness::Readiness};
+use super::{cli::Role, readiness::Readiness, secrets};
 use crate::{
     api,
     bus::Bus,
     config::Config,
     deliver::Deliver,
     egress,
-    ingest::{Fetch, Fetched, Ingest, MEDIA_BYTES_MAX, Media, Reference},
+    ingest::{self, Fetch, Fetched, Ingest, Media, MediaError, Reference},
     record::Record,
     replay::Replay,
     store::{Sqlite, Store},
@@ -41,7 +41,8 @@ pub(super) struct Node {
 /// Opens what the roles need, binds the ports, and starts them.
 pub(super) async fn start(config: &Config, bus: Bus, roles: &[Role]) -> anyhow::Result<Node> {
     let metrics = Metrics::install();
-    bus.start_registry().await.context("reading the registry of webhooks")?;
+    let keys = secrets::keyring(config, &bus).await?;
+    bus.start_registry(keys).await.context("reading the registry of webhooks")?;
     let (cancel, admin_cancel, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
     let plays = |role| roles.contains(&role);
 
@@ -76,7 +77,8 @@ pub(super) async fn start(config: &Config, bus: Bus, roles: &[Role]) -> anyhow::
         servers.spawn(async move { ("api", api::serve(listener, router, &settings, stop).await) });
     }
     if plays(Role::Ingest) {
-        Ingest::start(bus.clone(), &config.whatsapp, fetch(config)?, &tasks, cancel.clone())
+        let open = Arc::new(ingest::sqlite);
+        Ingest::start(bus.clone(), &config.whatsapp, fetch(config)?, open, &tasks, cancel.clone())
             .await
             .context("starting ingest")?;
     }
@@ -122,10 +124,11 @@ async fn media_source(bus: &Bus, config: &Config) -> anyhow::Result<api::MediaSo
         let (reference, media) = (Reference::unseal(&secret, client, id), media.clone());
         Box::pin(async move {
             let reference = reference.ok_or(api::MediaError::Unknown)?;
-            if reference.length() > MEDIA_BYTES_MAX {
-                return Err(api::MediaError::TooLarge);
-            }
-            media.download(&reference).await.map_err(|error| api::MediaError::Gone(format!("{error:#}")))
+            media.download(&reference).await.map_err(|error| match error {
+                MediaError::Busy => api::MediaError::Busy,
+                MediaError::TooLarge => api::MediaError::TooLarge,
+                MediaError::Gone(error) => api::MediaError::Gone(format!("{error:#}")),
+            })
         })
     }))
 }

@@ -5,9 +5,11 @@
 //! - [`Breaker`]: when to leave an endpoint alone for a while.
 //! - [`owners()`]: which node of a fleet owns which partition.
 //! - [`address`]: which URLs and addresses wahook ever calls.
+//! - [`header`]: which headers a webhook may ask for.
 
 pub mod address;
 mod breaker;
+pub mod header;
 mod limiter;
 mod owners;
 mod verdict;

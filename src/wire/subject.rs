@@ -58,6 +58,11 @@ pub fn undecodable(stream: &str) -> String {
     format!("wa.undecodable.{stream}")
 }
 
+/// All that was given up of a client's.
+pub fn dead_letters_of(client: ClientId) -> String {
+    format!("wa.dlq.{client}.*")
+}
+
 /// Where the node that runs a session takes requests to send.
 pub fn send(client: ClientId, session: SessionId) -> String {
     format!("wa.send.{client}.{session}")

@@ -2,11 +2,10 @@
 
 use std::{fs, process::Stdio};
 
-use tokio::process::{Child, Command};
-
 use crate::support::{
-    app::{App, PATIENCE, eventually, free_address, http_client},
+    app::{App, PATIENCE, http_client},
     nats::NatsServer,
+    process,
 };
 
 /// What every run sets. A killed node's messages come again after `ack_wait`, so it is as short as the rest allows;
@@ -25,7 +24,7 @@ const LOG_LINES: usize = 15;
 
 /// One process.
 pub(crate) struct Node {
-    process: Child,
+    pub(crate) process: process::Node,
     admin: String,
     /// Attempts that it had made when last asked.
     attempts: u64,
@@ -34,7 +33,7 @@ pub(crate) struct Node {
 /// One process for `api`, one for `record`, and some for `deliver`.
 pub(crate) struct Fleet {
     pub(crate) app: App,
-    record: Node,
+    _record: Node,
     pub(crate) deliver: Vec<Node>,
     http: reqwest::Client,
     started: usize,
@@ -43,9 +42,9 @@ pub(crate) struct Fleet {
 impl Fleet {
     pub(crate) async fn start(deliver: usize) -> Self {
         let app = App::playing("api", &SETTINGS).await;
-        let record = Node::start(&app, "record", "record");
-        let mut fleet = Self { app, record, deliver: Vec::new(), http: http_client(), started: 0 };
-        fleet.ready(&fleet.record).await;
+        let mut record = Node::start(&app, "record", "record");
+        record.process.ready().await;
+        let mut fleet = Self { app, _record: record, deliver: Vec::new(), http: http_client(), started: 0 };
         for _ in 0..deliver {
             fleet.join().await;
         }
@@ -58,8 +57,8 @@ impl Fleet {
 
     /// One more deliver process; its place.
     pub(crate) async fn join(&mut self) -> usize {
-        let node = self.spawn();
-        self.ready(&node).await;
+        let mut node = self.spawn();
+        node.process.ready().await;
         self.deliver.push(node);
         self.deliver.len() - 1
     }
@@ -68,20 +67,17 @@ impl Fleet {
     pub(crate) async fn kill_and_restart(&mut self, place: usize) {
         let next = self.spawn();
         let mut killed = std::mem::replace(&mut self.deliver[place], next);
-        killed.process.kill().await.expect("it runs");
+        killed.process.kill().await;
     }
 
     /// SIGKILL, without another in its place.
     pub(crate) async fn kill(&mut self, place: usize) {
-        self.deliver.remove(place).process.kill().await.expect("it runs");
+        self.deliver.remove(place).process.kill().await;
     }
 
     /// SIGTERM, and waits for the end; the exit code.
     pub(crate) async fn terminate(&mut self, place: usize) -> Option<i32> {
-        let mut node = self.deliver.remove(place);
-        node.signal("TERM").await;
-        let ended = tokio::time::timeout(PATIENCE, node.process.wait()).await;
-        ended.expect("ends in time").expect("was started here").code()
+        self.deliver.remove(place).process.terminate().await
     }
 
     /// Waits until one of these is delivering; its place. Who is first among those that are is up to `choice`.
@@ -107,20 +103,12 @@ impl Fleet {
     /// Whether a node made attempts since the last look. One that does not answer (yet) made none.
     pub(crate) async fn made_more(&mut self, place: usize) -> bool {
         let node = &mut self.deliver[place];
-        let answer = self.http.get(format!("http://{}/metrics", node.admin)).send().await;
+        let answer = self.http.get(format!("{}/metrics", node.admin)).send().await;
         let Ok(answer) = answer else { return false };
         let text = answer.text().await.unwrap_or_default();
         let counts = text.lines().filter(|line| line.starts_with("wahook_delivery_attempt_duration_seconds_count"));
         let made: u64 = counts.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum();
         made > std::mem::replace(&mut node.attempts, made)
-    }
-
-    async fn ready(&self, node: &Node) {
-        let url = format!("http://{}/readyz", node.admin);
-        eventually("the node is ready", async || {
-            self.http.get(&url).send().await.ok().filter(|answer| answer.status().is_success())
-        })
-        .await;
     }
 
     fn spawn(&mut self) -> Node {
@@ -157,16 +145,8 @@ impl Fleet {
 
 impl Node {
     fn start(app: &App, roles: &str, name: &str) -> Self {
-        let (admin, log) = (free_address(), app.data.path().join(format!("{name}.log")));
-        let file = fs::File::create(log).expect("a writable folder");
-        let process = app.beside(roles, &admin, Stdio::from(file));
+        let log = fs::File::create(app.data.path().join(format!("{name}.log"))).expect("a writable folder");
+        let (process, admin) = app.second_logging(roles, Stdio::from(log));
         Self { process, admin, attempts: 0 }
-    }
-
-    /// Sends a signal by its name.
-    pub(crate) async fn signal(&self, name: &str) {
-        let pid = self.process.id().expect("it runs").to_string();
-        let status = Command::new("kill").args([&format!("-{name}"), &pid]).status().await;
-        assert!(status.is_ok_and(|status| status.success()), "kill -{name}");
     }
 }

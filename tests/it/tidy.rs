@@ -11,7 +11,7 @@ const ROOMS: [(&str, &[&str], &[&str]); 14] = [
     ("model", &[], &[]),
     ("config", &["model"], &["toml"]),
     ("telemetry", &["model", "config"], &["tracing_subscriber", "metrics", "metrics_exporter_prometheus"]),
-    ("wire", &["model"], &["rmp_serde", "hmac"]),
+    ("wire", &["model"], &["rmp_serde", "hmac", "chacha20poly1305"]),
     ("policy", &["model"], &["governor", "httpdate"]),
     ("bus", &["model", "config", "telemetry", "wire"], &["async_nats"]),
     ("store", &["model", "config", "telemetry"], &["rusqlite"]),

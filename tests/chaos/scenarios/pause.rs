@@ -19,9 +19,9 @@ async fn a_node_that_sleeps_through_its_lease_loses_nothing() {
     let place = run.fleet.delivering(run.seed).await;
     sleep(Duration::from_secs(1)).await;
     run.crash();
-    run.fleet.deliver[place].signal("STOP").await;
+    run.fleet.deliver[place].process.signal("STOP").await;
     sleep(STOPPED).await;
-    run.fleet.deliver[place].signal("CONT").await;
+    run.fleet.deliver[place].process.signal("CONT").await;
     // What it does when it wakes is the fault's, too.
     let until = run.clock().now() + 1_000_000;
     run.faults.last_mut().expect("noted above").until = until;

@@ -2,7 +2,9 @@
 
 mod failures;
 mod fleet;
+mod formats;
 mod isolation;
+mod signing;
 mod survival;
 
 use std::time::Duration;

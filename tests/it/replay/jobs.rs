@@ -115,7 +115,9 @@ async fn a_replay_stays_close_to_what_was_attempted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replay_goes_on_after_its_node_was_killed() {
-    let mut app = App::start().await;
+    // A short ack wait, so that what the killed process held comes again soon.
+    let settings = [("BUS__ACK_WAIT", "16s"), ("DELIVER__TIMEOUT", "1s"), ("DELIVER__LANE_WAIT", "500ms")];
+    let mut app = App::with(&settings).await;
     let client = app.client(1).await;
     let receiver = Receiver::answering(&[200]).await;
     let webhook = webhook(&client, &receiver).await;

@@ -2,4 +2,6 @@
 
 pub(crate) mod app;
 pub(crate) mod nats;
+pub(crate) mod process;
+pub(crate) mod proxy;
 pub(crate) mod receiver;
