@@ -7,8 +7,8 @@ use tokio::time::sleep;
 use super::{all, mixed};
 use crate::run::{Expect, Run};
 
-/// Longer than ownership lasts without a sign of life (10 s) and than `bus.ack_wait` (16 s): all that the node had is
-/// with another when it wakes.
+/// Longer than a node counts as alive without a sign of life (5 s) and than `bus.ack_wait` (16 s): all that it had is with
+/// another when it wakes.
 const STOPPED: Duration = Duration::from_secs(18);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -28,7 +28,7 @@ async fn a_node_that_sleeps_through_its_lease_loses_nothing() {
     run.crashes.push(until - 1_000_000);
     sleep(Duration::from_secs(3)).await;
     load.stop().await;
-    // What it had fetched may be posted when it wakes, though another delivered it: how much is printed.
+    // What was under way when it stopped is delivered by another, and may go on here when it wakes: how much is printed.
     let expect = Expect { duplicates_per_fault: None, quiet_within: Duration::from_secs(60), ..Expect::default() };
     run.end(&expect, &[]).await;
 }
