@@ -90,6 +90,7 @@ fn letter(webhook: &Webhook, endpoint: u32, number: u32, now: Timestamp) -> Atte
             attempts: 0,
             tries: 0,
             priority: Priority::Normal,
+            chat: String::new(),
         },
         number: 1,
         outcome: Outcome::Http4xx,

@@ -103,6 +103,7 @@ pub(crate) async fn park(lab: &Lab, endpoint: u32, many: u32, wait: Duration) ->
             attempts: 1,
             tries: 1,
             priority: Priority::Normal,
+            chat: String::new(),
         };
         Ok(bus.park(&delivery, at).await?)
     })

@@ -335,6 +335,7 @@ pub(super) async fn delete(
 ) -> Result<StatusCode, Problem> {
     let webhook = state.bus.registry().delete(client, id).await?.ok_or_else(Problem::not_found)?;
     state.bus.purge_held(client, &webhook.phone).await?;
+    state.bus.purge_lines(client, &webhook.phone).await?;
     tracing::info!(client.id = %client, webhook.id = %id, "webhook deleted");
     Ok(StatusCode::NO_CONTENT)
 }
@@ -392,6 +393,7 @@ pub(super) async fn test(Extract(state): Extract<State>, WebhookPath(client, id)
         attempts: 0,
         tries: 0,
         priority: Priority::Normal,
+        chat: String::new(),
     };
     state.bus.publish_delivery(&delivery).await?;
     Ok((StatusCode::ACCEPTED, Json(json!({"event_id": delivery.public_id().to_string(), "message_id": message_id}))))

@@ -10,7 +10,7 @@ use async_nats::{
     connection::State,
     jetstream::{self, context::ContextBuilder},
 };
-use tokio::time::timeout;
+use tokio::{sync::watch, time::timeout};
 
 use super::{Error, Registry};
 use crate::{config, telemetry, wire::Keyring};
@@ -25,6 +25,8 @@ pub struct Bus {
     pub(super) client: Client,
     pub(super) context: jetstream::Context,
     pub(super) settings: Arc<config::Bus>,
+    /// Counts connections: whoever waits for an answer that was under way asks again when it changes.
+    pub(super) connections: watch::Sender<u64>,
     registry: Registry,
     request_timeout: Duration,
 }
@@ -36,7 +38,8 @@ impl Bus {
     /// When there is no connection within `connect_timeout`, or the server is older than 2.12.
     pub async fn connect(nats: &config::Nats, bus: &config::Bus, name: &str) -> Result<Self, Error> {
         let started = Instant::now();
-        let connecting = options(nats, name).await?.connect(&nats.url);
+        let connections = watch::Sender::new(0);
+        let connecting = options(nats, name, connections.clone()).await?.connect(&nats.url);
         let client = timeout(nats.connect_timeout, connecting)
             .await
             .map_err(|_| Error::Connect(format!("no answer within {:?}", nats.connect_timeout)))?
@@ -49,7 +52,8 @@ impl Bus {
         let context =
             ContextBuilder::new().timeout(nats.request_timeout).ack_timeout(nats.request_timeout).build(client.clone());
         let registry = Registry::new(context.clone());
-        Ok(Self { client, context, settings: Arc::new(bus.clone()), registry, request_timeout: nats.request_timeout })
+        let (settings, request_timeout) = (Arc::new(bus.clone()), nats.request_timeout);
+        Ok(Self { client, context, settings, connections, registry, request_timeout })
     }
 
     /// Whether the connection stands now.
@@ -82,7 +86,7 @@ impl Bus {
     }
 }
 
-async fn options(nats: &config::Nats, name: &str) -> Result<ConnectOptions, Error> {
+async fn options(nats: &config::Nats, name: &str, connections: watch::Sender<u64>) -> Result<ConnectOptions, Error> {
     let mut options = match &nats.credentials_file {
         Some(file) => ConnectOptions::with_credentials_file(file)
             .await
@@ -95,7 +99,12 @@ async fn options(nats: &config::Nats, name: &str) -> Result<ConnectOptions, Erro
         .connection_timeout(nats.connect_timeout)
         .request_timeout(Some(nats.request_timeout))
         .client_capacity(CLIENT_QUEUE)
-        .event_callback(|event| async move { note(&event) });
+        .event_callback(move |event| {
+            if matches!(event, Event::Connected) {
+                connections.send_modify(|count| *count += 1);
+            }
+            async move { note(&event) }
+        });
     if let (Some(user), Some(password)) = (&nats.user, &nats.password) {
         options = options.user_and_password(user.clone(), password.expose().to_owned());
     }

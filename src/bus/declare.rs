@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 use super::{Bus, Error};
 use crate::{config, wire::PARTITIONS};
 
-const STREAMS: [&str; 15] = [
+const STREAMS: [&str; 16] = [
     include_str!("../../nats/streams/WA_MSG.json"),
     include_str!("../../nats/streams/WA_RETRY.json"),
     include_str!("../../nats/streams/WA_HOLD.json"),
+    include_str!("../../nats/streams/WA_CHAT.json"),
     include_str!("../../nats/streams/WA_RESULT.json"),
     include_str!("../../nats/streams/WA_DLQ.json"),
     include_str!("../../nats/streams/WA_ADV.json"),

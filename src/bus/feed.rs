@@ -12,7 +12,10 @@ use async_nats::{
 };
 use futures_util::{FutureExt, StreamExt};
 use serde::Serialize;
-use tokio::time::{Instant, timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 
 use super::{Bus, Error};
 
@@ -43,6 +46,7 @@ pub(super) struct Feed {
     next: String,
     inbox: String,
     subscriber: Subscriber,
+    connections: watch::Receiver<u64>,
     /// The server's name for this node, once it is pinned.
     pin: Option<String>,
     /// When the last request ends that named no pin.
@@ -56,7 +60,8 @@ impl Feed {
         let inbox = bus.client.new_inbox();
         let subscriber = bus.client.subscribe(inbox.clone()).await.map_err(Error::api)?;
         let next = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}");
-        Ok(Self { bus: bus.clone(), next, inbox, subscriber, pin: None, unnamed_until: None, asked: 0 })
+        let connections = bus.connections.subscribe();
+        Ok(Self { bus: bus.clone(), next, inbox, subscriber, connections, pin: None, unnamed_until: None, asked: 0 })
     }
 
     /// The next message. Nothing is lost when this is dropped while it waits.
@@ -65,7 +70,12 @@ impl Feed {
             if self.asked <= BATCH / 2 {
                 self.ask().await?;
             }
-            let came = timeout(SILENCE, self.subscriber.next()).await;
+            let came = tokio::select! {
+                biased;
+                came = timeout(SILENCE, self.subscriber.next()) => came,
+                // Requests do not outlive their connection.
+                _ = self.connections.changed() => return Err(Error::Api("connected anew".to_owned())),
+            };
             let came = came.map_err(|_| Error::Api("the consumer does not answer".to_owned()))?;
             let message = came.ok_or_else(|| Error::Api("the connection is closed".to_owned()))?;
             if let Some(message) = self.take(message)? {

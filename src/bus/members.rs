@@ -47,8 +47,9 @@ struct Seen {
     server_time: OffsetDateTime,
     /// When this node's own last sign was asked for that got through.
     current: Option<Instant>,
-    /// How often this node has come back from silence.
+    /// How often this node has come back from silence, and how long the last one was.
     term: u64,
+    silence: Duration,
 }
 
 impl Seen {
@@ -61,6 +62,7 @@ struct Shared {
     bucket: kv::Store,
     key: String,
     member: watch::Sender<Member>,
+    connections: watch::Sender<u64>,
     seen: Mutex<Seen>,
     members: watch::Sender<Vec<String>>,
     cancel: CancellationToken,
@@ -81,11 +83,13 @@ impl Bus {
             bucket,
             key: format!("{PREFIX}{node}"),
             member: watch::Sender::default(),
+            connections: self.connections.clone(),
             seen: Mutex::new(Seen {
                 alive: BTreeMap::new(),
                 server_time: OffsetDateTime::UNIX_EPOCH,
                 current: None,
                 term: 0,
+                silence: Duration::ZERO,
             }),
             members: watch::Sender::default(),
             cancel: CancellationToken::new(),
@@ -119,11 +123,6 @@ impl Membership {
         &self.0.key[PREFIX.len()..]
     }
 
-    /// Whether this node knows of no other.
-    pub fn is_alone(&self) -> bool {
-        self.0.members.borrow().len() <= 1
-    }
-
     /// Tells the others and operators what this node runs.
     pub fn runs(&self, partitions: Vec<u16>) {
         self.0.member.send_replace(Member { partitions });
@@ -141,6 +140,11 @@ impl Membership {
     /// Changes when this node has been silent for so long that others may have done what it had fetched before.
     pub fn term(&self) -> u64 {
         self.seen().term
+    }
+
+    /// How long this node was silent before the present term began.
+    pub fn silence(&self) -> Duration {
+        self.seen().silence
     }
 
     /// Whether no other can have taken this node for dead since that term began.
@@ -168,6 +172,7 @@ impl Membership {
         let mut seen = self.seen();
         if !seen.is_current() {
             seen.term += 1;
+            seen.silence = seen.current.map_or(Duration::ZERO, |at| at.elapsed());
             // What was silent was the bus, as far as this node can tell: the others get their time anew.
             seen.alive.values_mut().for_each(|at| *at = asked);
         }
@@ -178,16 +183,23 @@ impl Membership {
     async fn keep_beating(self) {
         let mut ticks = interval(BEAT_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut member = self.0.member.subscribe();
+        let (mut member, mut connections) = (self.0.member.subscribe(), self.0.connections.subscribe());
         loop {
             tokio::select! {
                 biased;
                 () = self.0.cancel.cancelled() => return,
                 _ = ticks.tick() => {}
                 changed = member.changed() => if changed.is_err() { return },
+                _ = connections.changed() => {}
             }
             member.mark_unchanged();
-            if let Err(error) = self.beat().await {
+            let beat = tokio::select! {
+                biased;
+                beat = self.beat() => beat,
+                // Its answer will not come any more.
+                _ = connections.changed() => self.beat().await,
+            };
+            if let Err(error) = beat {
                 telemetry::error("bus", "beat");
                 tracing::warn!(%error, "a sign of life did not get through");
             }

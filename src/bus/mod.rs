@@ -12,6 +12,8 @@
 //! - [`Advisory`] and [`Stuck`]: messages that the server hands out no more, and taking them out.
 //! - [`SendRequests`]: what a session is asked to send.
 //! - [`Lease`]: the right to be the only one who runs something, for as long as it is renewed.
+//! - [`InLine`]: the line of a chat whose messages go one after the other.
+//! - [`Question`]: whether an attempt is on record, asked of the nodes that record.
 //! - [`Membership`]: which nodes deliver, and whether this one may still count itself among them.
 //! - [`Partition`]: what operators see: who runs what, and how far behind it is.
 //! - [`Change`] and [`Difference`]: the streams and consumers as `nats/` declares them, applied or compared.
@@ -20,6 +22,8 @@
 //! cost the server memory and start-up time, endpoints are only data.
 
 mod advisory;
+mod ask;
+mod chat;
 mod connection;
 mod declare;
 mod error;
@@ -39,6 +43,8 @@ mod sessions;
 mod tokens;
 
 pub use advisory::{Advisory, Stuck};
+pub use ask::{Answer, Question, Questions};
+pub use chat::InLine;
 pub use connection::Bus;
 pub use declare::{Change, Difference};
 pub use error::Error;

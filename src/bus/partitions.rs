@@ -50,6 +50,15 @@ impl Bus {
         Ok(all)
     }
 
+    /// Bytes that parked and due retries take.
+    ///
+    /// # Errors
+    /// When the bus does not answer.
+    pub async fn retry_bytes(&self) -> Result<u64, Error> {
+        let stream = self.context.get_stream(Work::Retry.stream()).await.map_err(Error::api)?;
+        Ok(stream.cached_info().state.bytes)
+    }
+
     async fn backlog(&self, work: Work, partition: u16) -> Result<Backlog, Error> {
         let (stream, consumer) = work.consumer(partition);
         let consumer: PullConsumer =

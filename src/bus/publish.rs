@@ -60,7 +60,7 @@ impl Bus {
         self.publish_delivery_as(delivery, format!("retry:{}:{}", delivery.event_id, delivery.attempts)).await
     }
 
-    async fn publish_delivery_as(&self, delivery: &Delivery, id: String) -> Result<(), Error> {
+    pub(super) async fn publish_delivery_as(&self, delivery: &Delivery, id: String) -> Result<(), Error> {
         let subject = subject::retry(delivery.client_id, &delivery.phone);
         self.publish(subject, with_id(id), wire::encode_delivery(delivery)).await.map(drop)
     }

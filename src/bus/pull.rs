@@ -1,6 +1,6 @@
 //! Pulling work and settling it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream::{self, AckKind};
 use bytes::Bytes;
@@ -10,6 +10,8 @@ use tokio_util::sync::CancellationToken;
 use super::{Bus, Error, feed::Feed};
 use crate::{model::Timestamp, telemetry};
 
+/// Clocks differ a little, and what is decided takes its way.
+const ACK_MARGIN: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
@@ -71,6 +73,7 @@ pub struct Pull {
 pub struct Incoming {
     message: jetstream::Message,
     payload: Bytes,
+    received_at: Instant,
     /// When the stream stored it.
     pub published_at: Timestamp,
     /// How many times it was handed out, this time included.
@@ -116,7 +119,7 @@ impl Pull {
                     return Some(incoming);
                 }
                 Err(error) => {
-                    self.feed = None;
+                    self.give_back().await;
                     telemetry::error("bus", "pull");
                     tracing::warn!(work = self.work.as_str(), partition = self.partition, %error, "pulling again");
                     tokio::select! {
@@ -149,6 +152,16 @@ impl Pull {
         Incoming::new(feed.next().await?)
     }
 
+    /// Gives back what lies here unstarted, and begins anew.
+    pub async fn give_back(&mut self) {
+        let Some(mut feed) = self.feed.take() else { return };
+        while let Some(message) = feed.ready() {
+            // A lost NAK costs a wait, no message.
+            let _ = message.ack_with(AckKind::Nak(None)).await;
+        }
+        self.pinned = false;
+    }
+
     /// Drops what lies here, unsettled.
     pub fn forget(&mut self) {
         self.feed = None;
@@ -175,7 +188,19 @@ impl Incoming {
             i64::try_from(info.published.unix_timestamp_nanos() / 1_000_000).unwrap_or_default(),
         );
         let (deliveries, sequence) = (info.delivered, info.stream_sequence);
-        Ok(Self { payload: message.payload.clone(), published_at, deliveries, sequence, message })
+        Ok(Self {
+            payload: message.payload.clone(),
+            received_at: Instant::now(),
+            published_at,
+            deliveries,
+            sequence,
+            message,
+        })
+    }
+
+    /// Whether the server keeps it for this node for some time yet, unless it is settled.
+    pub fn is_ours(&self, ack_wait: Duration) -> bool {
+        self.received_at.elapsed() + ACK_MARGIN < ack_wait
     }
 
     /// The bytes.

@@ -199,8 +199,13 @@ impl Registry {
     /// # Errors
     /// When the bus does not answer.
     pub async fn find(&self, client: ClientId, phone: &Phone) -> Result<Option<Arc<Webhook>>, Error> {
-        let cached = self.read_cache().by_key.get(&(client, phone.clone())).map(|(_, webhook)| Arc::clone(webhook));
+        let cached = self.known(client, phone);
         if cached.is_some() { Ok(cached) } else { self.fresh(client, phone).await }
+    }
+
+    /// The webhook of a number, as far as the cache knows.
+    pub fn known(&self, client: ClientId, phone: &Phone) -> Option<Arc<Webhook>> {
+        self.read_cache().by_key.get(&(client, phone.clone())).map(|(_, webhook)| Arc::clone(webhook))
     }
 
     /// The webhook of a number, as the server has it now.

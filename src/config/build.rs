@@ -99,6 +99,8 @@ fn deliver(r: &mut Reader<'_>) -> Deliver {
         in_flight_max: r.integer("deliver.in_flight_max", 1, 65_536),
         breaker_failures: r.integer("deliver.breaker_failures", 1, 1000),
         breaker_open: r.duration("deliver.breaker_open", "1s", "1h"),
+        disable_after: r.duration("deliver.disable_after", "1s", "720h"),
+        retry_bytes_max: r.size("deliver.retry_bytes_max", "1MiB", "16TiB"),
     }
 }
 

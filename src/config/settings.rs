@@ -84,6 +84,8 @@ pub struct Deliver {
     pub in_flight_max: usize,
     pub breaker_failures: u32,
     pub breaker_open: Duration,
+    pub disable_after: Duration,
+    pub retry_bytes_max: u64,
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -10,21 +10,20 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     fleet::Shared,
+    health,
     lane::{Lane, Park, Turn},
     lanes::Lanes,
+    line::{Head, Lines, Place, Ticket},
     route::{Route, route},
     steps,
 };
 use crate::{
     bus::{Error, Incoming, Work},
-    model::{Attempt, Delivery, DisabledReason, Outcome, Priority, Timestamp, Verdict, Webhook},
+    model::{Attempt, Delivery, Ordering, Priority, Timestamp, Verdict, Webhook},
     policy::{self, Plan, Schedule},
     telemetry,
     wire::{self, DeadLetter},
 };
-
-/// How often disabling a webhook is tried; after that the next 410 does it.
-const DISABLE_TRIES: usize = 3;
 
 /// How the message is to be settled.
 pub(super) enum Settle {
@@ -45,6 +44,7 @@ pub(super) enum Settle {
 pub(super) struct Engine {
     shared: Arc<Shared>,
     lanes: Lanes,
+    lines: Arc<Lines>,
     schedule: Schedule,
     cancel: CancellationToken,
 }
@@ -53,7 +53,7 @@ impl Engine {
     pub(super) fn new(shared: Arc<Shared>, cancel: CancellationToken) -> Self {
         let settings = &shared.deliver;
         let schedule = Schedule { base: settings.retry_base, jitter: settings.retry_jitter, max: settings.retry_max };
-        Self { lanes: Lanes::new(settings.clone()), schedule, shared, cancel }
+        Self { lanes: Lanes::new(settings.clone()), lines: Arc::default(), schedule, shared, cancel }
     }
 
     /// The partition was another node's until now.
@@ -61,18 +61,48 @@ impl Engine {
         self.lanes.taken_over(Instant::now());
     }
 
+    /// Waits until new messages may be taken up: retries of them would have to be stored.
+    pub(super) async fn room(&self, work: Work) {
+        if work == Work::Message {
+            // An error means that the node ends.
+            let _ = self.shared.room.subscribe().wait_for(|room| *room).await;
+        }
+    }
+
     /// See [`Membership::term`](crate::bus::Membership::term).
     pub(super) fn term(&self) -> u64 {
         self.shared.membership.term()
     }
 
-    /// Whether no other node can have taken over what this one had.
-    pub(super) fn is_alone(&self) -> bool {
-        self.shared.membership.is_alone()
+    /// Whether what lay here, unstarted, through this node's last silence can have been handed out elsewhere.
+    pub(super) fn was_away_for_long(&self) -> bool {
+        self.shared.membership.silence() * 2 >= self.shared.results.ack_wait
+    }
+
+    /// A message's turn in its chat, where that matters. To be taken in the order in which messages come.
+    pub(super) fn ticket(&self, work: Work, incoming: &Incoming) -> Option<Ticket> {
+        if work == Work::Retry {
+            let delivery = wire::decode_delivery(incoming.payload()).ok()?;
+            return (!delivery.chat.is_empty()).then(|| self.lines.ticket(delivery.webhook_id, &delivery.chat));
+        }
+        let (rest, phone) = incoming.subject().rsplit_once('.')?;
+        let (_, client) = rest.rsplit_once('.')?;
+        let webhook = self.shared.bus.registry().known(client.parse().ok()?, &phone.parse().ok()?)?;
+        if webhook.ordering == Ordering::None {
+            return None;
+        }
+        let message = wire::decode_message(incoming.payload()).ok()?;
+        Some(self.lines.ticket(webhook.id, &steps::first(&message, &webhook, incoming.published_at).chat))
     }
 
     /// Takes a message as far as it can go now. On an error nothing that matters is lost by trying it all again.
-    pub(super) async fn process(&self, work: Work, incoming: &Incoming, term: u64) -> Result<Settle, Error> {
+    pub(super) async fn process(
+        &self,
+        work: Work,
+        incoming: &Incoming,
+        term: u64,
+        ticket: Option<Ticket>,
+    ) -> Result<Settle, Error> {
         let routed = route(&self.shared.bus, work, incoming.payload(), incoming.published_at).await?;
         let (delivery, webhook) = match routed {
             Route::To(delivery, webhook) => (delivery, webhook),
@@ -89,6 +119,17 @@ impl Engine {
         if !webhook.takes_deliveries() {
             return self.hold(delivery).await;
         }
+        if incoming.deliveries > 1 && self.shared.bus.is_recorded(&delivery).await {
+            telemetry::spared();
+            return Ok(Settle::Ack);
+        }
+        let head = match ticket {
+            Some(ticket) if !delivery.chat.is_empty() => match ticket.place(&self.shared.bus, &delivery).await? {
+                Place::Go(head) => Some(head),
+                Place::InLine => return Ok(steps::in_line(delivery, now()).map_or(Settle::Ack, publish)),
+            },
+            _ => None,
+        };
         let lane = self.lanes.of(&webhook);
         let turn = tokio::select! {
             biased;
@@ -97,7 +138,7 @@ impl Engine {
         };
         let turn = match turn {
             Ok(turn) => turn,
-            Err(park) => return self.park(&delivery, park).await,
+            Err(park) => return self.park(&delivery, park, head).await,
         };
         let permit = tokio::select! {
             biased;
@@ -105,17 +146,18 @@ impl Engine {
             permit = self.place(delivery.priority) => permit,
         };
         let Some(permit) = permit else {
-            return self.park(&delivery, lane.park("node", delivery.priority)).await;
+            return self.park(&delivery, lane.park("node", delivery.priority), head).await;
         };
         // Others may take this node for dead, and be at it already.
         if !self.shared.membership.is_current(term) {
-            return Ok(if self.is_alone() { Settle::GiveBack } else { Settle::Forget });
+            let is_ours = incoming.is_ours(self.shared.results.ack_wait);
+            return Ok(if is_ours { Settle::GiveBack } else { Settle::Forget });
         }
         if self.cancel.is_cancelled() {
             return Ok(Settle::GiveBack);
         }
         let (attempt, verdict) = self.attempt(delivery, &webhook, &lane, turn).await;
-        self.follow(&attempt, verdict).await?;
+        self.follow(&attempt, verdict, head).await?;
         Ok(Settle::Publish(Box::new(attempt), Some(permit)))
     }
 
@@ -142,7 +184,7 @@ impl Engine {
             let _under_way = UnderWay::new();
             self.shared.egress.post(&webhook.url, &headers, delivery.body.clone()).await
         };
-        lane.ended(turn, answer.latency, steps::ails(answer.outcome));
+        let opened = lane.ended(turn, answer.latency, steps::ails(answer.outcome));
         telemetry::attempt(answer.outcome, answer.latency);
         let now = now();
         let asked = answer.retry_after.as_deref().and_then(|text| policy::parse_retry_after(text, now));
@@ -156,33 +198,43 @@ impl Engine {
         if verdict == Verdict::Delivered && delivery.priority == Priority::Normal {
             telemetry::end_to_end(now.since(delivery.created_at));
         }
+        let health = health::Sign::of(verdict, opened);
+        self.shared.health(webhook, health, now).await;
         (steps::attempt(delivery, &answer, verdict, started_at), verdict)
     }
 
     /// What the verdict asks for, durable before the attempt is.
-    async fn follow(&self, attempt: &Attempt, verdict: Verdict) -> Result<(), Error> {
+    async fn follow(&self, attempt: &Attempt, verdict: Verdict, head: Option<Head>) -> Result<(), Error> {
+        if let (Some(head), Verdict::Retry { .. }) = (&head, verdict) {
+            head.later(&self.shared.bus).await?;
+        }
         match verdict {
             Verdict::Delivered => {}
             Verdict::Retry { at } => {
                 self.shared.bus.park(&steps::next(&attempt.delivery), at).await?;
                 telemetry::parked("retry");
             }
-            Verdict::Failed { disable } => {
+            Verdict::Failed { .. } => {
                 let reason = attempt.error.clone().unwrap_or_else(|| attempt.outcome.as_str().to_owned());
                 let delivery = steps::next(&attempt.delivery);
                 let letter = DeadLetter { delivery, reason, http_status: attempt.http_status, at: attempt.ended_at() };
                 self.shared.bus.dead_letter(&letter).await?;
                 telemetry::dead_letter(attempt.outcome.as_str());
                 self.shared.notices.dead_letter(&attempt.delivery);
-                if disable {
-                    self.disable(&attempt.delivery).await;
-                }
             }
+        }
+        if let Some(head) = head
+            && !matches!(verdict, Verdict::Retry { .. })
+        {
+            head.done(&self.shared.bus).await?;
         }
         Ok(())
     }
 
-    async fn park(&self, delivery: &Delivery, park: Park) -> Result<Settle, Error> {
+    async fn park(&self, delivery: &Delivery, park: Park, head: Option<Head>) -> Result<Settle, Error> {
+        if let Some(head) = &head {
+            head.later(&self.shared.bus).await?;
+        }
         let at = now().after(park.at.saturating_duration_since(Instant::now()));
         self.shared.bus.park(delivery, at).await?;
         telemetry::parked(park.cause);
@@ -199,26 +251,6 @@ impl Engine {
             self.shared.bus.registry().want_release(&webhook, now()).await?;
         }
         Ok(steps::held(delivery, now()).map_or(Settle::Ack, publish))
-    }
-
-    async fn disable(&self, delivery: &Delivery) {
-        for _ in 0..DISABLE_TRIES {
-            let change = |webhook: &mut Webhook| {
-                webhook.disabled = Some(DisabledReason::Gone);
-                webhook.updated_at = now();
-            };
-            match self.shared.bus.registry().update(delivery.client_id, delivery.webhook_id, change).await {
-                Ok(webhook) => {
-                    if let Some(webhook) = webhook {
-                        self.shared.notices.disabled(&webhook, DisabledReason::Gone).await;
-                    }
-                    tracing::info!(webhook = %delivery.webhook_id.0, outcome = Outcome::Gone.as_str(), "disabled");
-                    return;
-                }
-                Err(error) => tracing::warn!(webhook = %delivery.webhook_id.0, %error, "disabling it failed"),
-            }
-        }
-        telemetry::error("deliver", "disable");
     }
 }
 

@@ -4,10 +4,14 @@
 //! is let go of in order: nothing new begins, what is under way ends or has had its time, and only then does the pin
 //! go, for which the new owner waits already. One that was a dead node's is pulled as soon as its silence is noticed.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
-use tokio::{sync::Semaphore, task::JoinHandle};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinHandle,
+    time::interval,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{engine::Engine, notices::Notices, pump::Pump, results};
@@ -16,6 +20,8 @@ use crate::{
     config, egress, policy, telemetry,
     wire::PARTITIONS,
 };
+
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// What all partitions of a node share.
 pub(super) struct Shared {
@@ -28,6 +34,27 @@ pub(super) struct Shared {
     /// Requests under way on this node.
     pub(super) permits: Arc<Semaphore>,
     pub(super) tasks: TaskTracker,
+    /// Whether more retries may be stored.
+    pub(super) room: watch::Sender<bool>,
+}
+
+/// Watches how much the retries take, until cancelled.
+pub(super) async fn watch_room(shared: Arc<Shared>, cancel: CancellationToken) {
+    let mut ticks = interval(LOOK_EVERY);
+    loop {
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        // While it cannot be told, nothing changes.
+        let Ok(bytes) = shared.bus.retry_bytes().await else { continue };
+        telemetry::retry_bytes(bytes);
+        let room = bytes < shared.deliver.retry_bytes_max;
+        if shared.room.send_replace(room) != room {
+            tracing::warn!(bytes, room, "retries and their limit, deliver.retry_bytes_max");
+        }
+    }
 }
 
 /// A partition that runs here.

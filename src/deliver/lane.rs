@@ -199,23 +199,25 @@ impl Lane {
         self.park_after(cause, self.patience, priority)
     }
 
-    /// Notes how an attempt ended.
-    pub(super) fn ended(&self, turn: Turn, latency: Duration, ails: bool) {
+    /// Notes how an attempt ended; whether it opened the breaker.
+    pub(super) fn ended(&self, turn: Turn, latency: Duration, ails: bool) -> bool {
         let now = Instant::now();
         let mut state = self.state();
         state.average = Some(pace::average(state.average, latency));
         state.progress = now;
         state.last_used = now;
         if ails {
-            if state.breaker.failure(now) {
+            let opened = state.breaker.failure(now);
+            if opened {
                 telemetry::breaker("open");
             }
-        } else {
-            state.breaker.success();
-            if turn.probe {
-                telemetry::breaker("closed");
-            }
+            return opened;
         }
+        state.breaker.success();
+        if turn.probe {
+            telemetry::breaker("closed");
+        }
+        false
     }
 
     fn check_open(&self, priority: Priority) -> Result<(), Park> {

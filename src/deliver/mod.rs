@@ -22,8 +22,10 @@
 mod abandoned;
 mod engine;
 mod fleet;
+mod health;
 mod lane;
 mod lanes;
+mod line;
 mod notices;
 mod pace;
 mod pump;
@@ -33,7 +35,7 @@ mod steps;
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -75,8 +77,11 @@ impl Deliver {
             membership,
             permits: Arc::new(Semaphore::new(deliver.in_flight_max)),
             tasks: tasks.clone(),
+            room: watch::Sender::new(true),
         };
-        tasks.spawn(fleet::run(Arc::new(shared), first, cancel));
+        let shared = Arc::new(shared);
+        tasks.spawn(fleet::watch_room(Arc::clone(&shared), cancel.clone()));
+        tasks.spawn(fleet::run(shared, first, cancel));
         Ok(())
     }
 }

@@ -10,6 +10,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     engine::{Engine, Settle},
+    line::Ticket,
     results::Settled,
 };
 use crate::{
@@ -52,25 +53,32 @@ impl Pump {
             let incoming = tokio::select! {
                 biased;
                 () = self.cancel.cancelled() => None,
-                incoming = self.pull.next() => incoming,
+                incoming = async {
+                    self.engine.room(self.work).await;
+                    self.pull.next().await
+                } => incoming,
             };
             let Some(incoming) = incoming else {
                 drop(slot);
                 return self.let_go(&slots).await;
             };
             if self.engine.term() != term {
-                // This node was silent: what it had been sent before may be done elsewhere, or comes again.
+                // This node was silent: after a long one, what it had been sent before may be done elsewhere.
                 term = self.engine.term();
-                if !self.engine.is_alone() {
+                if self.engine.was_away_for_long() {
                     self.pull.forget();
-                    continue;
+                } else {
+                    incoming.nak(None).await;
+                    self.pull.give_back().await;
                 }
+                continue;
             }
             if self.pull.newly_pinned() && !self.fresh {
                 self.engine.taken_over();
             }
+            let turn = Turn { term, ticket: self.engine.ticket(self.work, &incoming) };
             let (engine, results) = (Arc::clone(&self.engine), self.results.clone());
-            self.tasks.spawn(handle(engine, self.work, incoming, term, slot, results));
+            self.tasks.spawn(handle(engine, self.work, incoming, turn, slot, results));
         }
     }
 
@@ -81,18 +89,25 @@ impl Pump {
     }
 }
 
+/// What a message gets when it comes, before its task begins.
+struct Turn {
+    /// See [`Membership::term`](crate::bus::Membership::term).
+    term: u64,
+    ticket: Option<Ticket>,
+}
+
 async fn handle(
     engine: Arc<Engine>,
     work: Work,
     incoming: Incoming,
-    term: u64,
+    turn: Turn,
     slot: OwnedSemaphorePermit,
     results: mpsc::Sender<Settled>,
 ) {
     if incoming.deliveries > 1 {
         telemetry::redelivered(work.as_str());
     }
-    match engine.process(work, &incoming, term).await {
+    match engine.process(work, &incoming, turn.term, turn.ticket).await {
         Ok(Settle::Ack) => {
             if incoming.ack().await.is_err() {
                 telemetry::error("deliver", "ack");

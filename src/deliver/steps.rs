@@ -3,8 +3,8 @@
 use crate::{
     egress::Answer,
     model::{
-        Attempt, Delivery, ERROR_CHARS_MAX, EventId, EventStatus, Message, Outcome, Priority, Timestamp, Verdict,
-        Webhook,
+        Attempt, Delivery, ERROR_CHARS_MAX, EventId, EventStatus, Message, Ordering, Outcome, Priority, Timestamp,
+        Verdict, Webhook,
     },
     wire,
 };
@@ -25,6 +25,10 @@ pub(super) fn first(message: &Message, webhook: &Webhook, published_at: Timestam
         attempts: 0,
         tries: 0,
         priority: Priority::Normal,
+        chat: match webhook.ordering {
+            Ordering::None => String::new(),
+            Ordering::Chat => wire::dedupe_id(&[chat]),
+        },
     }
 }
 
@@ -76,6 +80,12 @@ pub(super) fn abandoned(delivery: Delivery, deliveries: u64, now: Timestamp) -> 
 /// The audit's word that the delivery is held; only needed where there is no attempt yet that shows the event.
 pub(super) fn held(delivery: Delivery, now: Timestamp) -> Option<Attempt> {
     let error = "the webhook is paused or disabled";
+    (delivery.attempts == 0).then(|| no_attempt(delivery, 0, Outcome::Held, EventStatus::Pending, error, now))
+}
+
+/// The audit's word that the delivery waits behind an earlier one of its chat; likewise.
+pub(super) fn in_line(delivery: Delivery, now: Timestamp) -> Option<Attempt> {
+    let error = "an earlier message of its chat is not delivered yet";
     (delivery.attempts == 0).then(|| no_attempt(delivery, 0, Outcome::Held, EventStatus::Pending, error, now))
 }
 
@@ -144,6 +154,7 @@ mod tests {
             attempts,
             tries,
             priority: Priority::Normal,
+            chat: String::new(),
         }
     }
 

@@ -43,6 +43,8 @@ pub struct Delivery {
     pub tries: u16,
     /// Whether it gives way to others.
     pub priority: Priority,
+    /// Stands for its chat where the order of a chat's messages matters; else empty.
+    pub chat: String,
 }
 
 impl Delivery {

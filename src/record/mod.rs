@@ -5,6 +5,8 @@
 //! the stream, deliveries go on. The store takes the same attempt twice without harm, so whatever is handed out again
 //! after a crash is simply written again.
 
+mod ask;
+
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::{sleep, timeout};
@@ -32,6 +34,7 @@ pub struct Record;
 impl Record {
     /// Starts the loops of all partitions on `tasks`. They end after `cancel`.
     pub fn start(bus: Bus, store: Arc<dyn Store>, tasks: &TaskTracker, cancel: CancellationToken) {
+        tasks.spawn(ask::run(bus.clone(), Arc::clone(&store), cancel.clone()));
         for partition in 0..wire::PARTITIONS {
             let pull = bus.pull(Work::Result, partition, cancel.clone());
             tasks.spawn(run(bus.clone(), pull, Arc::clone(&store), cancel.clone()));

@@ -56,6 +56,7 @@ fn attempt(event: i64, number: u16, status: EventStatus, at: i64) -> Attempt {
             attempts: number.saturating_sub(1),
             tries: 0,
             priority: Priority::Normal,
+            chat: String::new(),
         },
         number,
         outcome: if ok { Outcome::Ok } else { Outcome::Http5xx },

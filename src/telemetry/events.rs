@@ -17,6 +17,16 @@ pub fn end_to_end(age: Duration) {
     histogram!(names::END_TO_END_DURATION).record(age);
 }
 
+/// So many bytes of retries are stored.
+pub fn retry_bytes(bytes: u64) {
+    gauge!(names::RETRY_BYTES).set(bytes as f64);
+}
+
+/// An attempt was on record already.
+pub fn spared() {
+    counter!(names::SPARED).increment(1);
+}
+
 /// So many partitions are this node's now.
 pub fn partitions_owned(count: usize) {
     gauge!(names::PARTITIONS_OWNED).set(count as f64);

@@ -60,6 +60,10 @@ table! {
         "Deliveries and how long each took, from the first publish to the 2xx.";
     INFLIGHT = "wahook_delivery_inflight", Gauge, [],
         "Requests to endpoints under way.";
+    RETRY_BYTES = "wahook_retry_bytes", Gauge, [],
+        "Bytes of parked and due retries; from deliver.retry_bytes_max on, no new messages are taken up.";
+    SPARED = "wahook_attempts_spared_total", Counter, [],
+        "Redelivered messages whose attempt was on record already, so that it was not made again.";
     PARTITIONS_OWNED = "wahook_partitions_owned", Gauge, [],
         "Partitions that this node delivers for; over all nodes they come to 16.";
     PARKED = "wahook_delivery_parked_total", Counter, ["cause"],

@@ -17,6 +17,8 @@ fn scrape_after_all_events() -> String {
         let time = Duration::from_millis(30);
         event::attempt(Outcome::Http5xx, time);
         event::end_to_end(time);
+        event::retry_bytes(4096);
+        event::spared();
         event::partitions_owned(8);
         event::parked("rate");
         event::held();

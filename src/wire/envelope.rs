@@ -52,6 +52,9 @@ struct DeliveryWire {
     /// Absent in what an older wahook wrote, and where it is normal.
     #[serde(default, skip_serializing_if = "is_normal")]
     priority: Priority,
+    /// Absent where order does not matter.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    chat: String,
 }
 
 fn is_normal(priority: &Priority) -> bool {
@@ -94,9 +97,23 @@ impl From<&Delivery> for DeliveryWire {
             attempts,
             tries,
             priority,
+            chat,
         } = delivery.clone();
         let body = ByteBuf::from(body);
-        Self { event_id, webhook_id, client_id, phone, message_id, kind, created_at, body, attempts, tries, priority }
+        Self {
+            event_id,
+            webhook_id,
+            client_id,
+            phone,
+            message_id,
+            kind,
+            created_at,
+            body,
+            attempts,
+            tries,
+            priority,
+            chat,
+        }
     }
 }
 
@@ -114,9 +131,23 @@ impl From<DeliveryWire> for Delivery {
             attempts,
             tries,
             priority,
+            chat,
         } = wire;
         let body = body.into_vec().into();
-        Self { event_id, webhook_id, client_id, phone, message_id, kind, created_at, body, attempts, tries, priority }
+        Self {
+            event_id,
+            webhook_id,
+            client_id,
+            phone,
+            message_id,
+            kind,
+            created_at,
+            body,
+            attempts,
+            tries,
+            priority,
+            chat,
+        }
     }
 }
 
@@ -258,6 +289,7 @@ mod tests {
             attempts,
             tries: 0,
             priority: if attempts.is_multiple_of(2) { Priority::Normal } else { Priority::Low },
+            chat: "c".repeat(usize::from(attempts % 3)),
         }
     }
 

@@ -48,6 +48,14 @@ pub fn hold_of(client: ClientId) -> String {
     format!("wa.hold.{client}.*")
 }
 
+/// Where the messages of a chat wait for the one before them.
+pub fn chat(client: ClientId, phone: &Phone, chat: &str) -> String {
+    format!("wa.chat.{client}.{}.{chat}", phone.as_str())
+}
+
+/// Where it is asked whether an attempt is on record.
+pub const RECORDED: &str = "wa.ask.recorded";
+
 /// Where what was given up lies.
 pub fn dead_letter(client: ClientId, phone: &Phone) -> String {
     format!("wa.dlq.{client}.{}", phone.as_str())

@@ -146,7 +146,7 @@ impl Fleet {
 impl Node {
     fn start(app: &App, roles: &str, name: &str) -> Self {
         let log = fs::File::create(app.data.path().join(format!("{name}.log"))).expect("a writable folder");
-        let (process, admin) = app.second_logging(roles, Stdio::from(log));
+        let (process, admin) = app.second_logging(roles, &[], Stdio::from(log));
         Self { process, admin, attempts: 0 }
     }
 }

@@ -60,6 +60,7 @@ fn delivery(event: u128) -> Delivery {
         attempts: 1,
         tries: 1,
         priority: Priority::Normal,
+        chat: String::new(),
     }
 }
 
@@ -81,7 +82,7 @@ async fn apply_creates_once_and_check_names_each_difference() {
     let server = NatsServer::start().await;
     let bus = server.connect().await;
     let missing = bus.check().await.expect("answers");
-    assert_eq!(missing.len(), 15 + 3 * usize::from(PARTITIONS) + 1);
+    assert_eq!(missing.len(), 16 + 3 * usize::from(PARTITIONS) + 1);
     assert!(missing.iter().any(|one| one.to_string() == "stream WA_MSG is missing"));
     assert_eq!(bus.apply().await.expect("applies").len(), missing.len());
     assert_eq!(bus.check().await.expect("answers"), []);

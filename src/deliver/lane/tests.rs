@@ -16,6 +16,8 @@ fn settings() -> config::Deliver {
         in_flight_max: 64,
         breaker_failures: 2,
         breaker_open: Duration::from_secs(30),
+        disable_after: Duration::from_secs(432_000),
+        retry_bytes_max: 1 << 30,
     }
 }
 
@@ -48,7 +50,7 @@ async fn no_more_turns_than_places_and_a_hang_parks_at_spread_slots() {
 async fn a_place_that_becomes_free_is_taken_over() {
     let lane = lane(1000, 1);
     let turn = lane.turn(Priority::Normal).await.expect("free");
-    let (next, ()) =
+    let (next, _opened) =
         tokio::join!(lane.turn(Priority::Normal), async { lane.ended(turn, Duration::from_millis(1), false) });
     assert!(next.is_ok());
     assert_eq!(lane.waiters.load(Ordering::Relaxed), 0);

@@ -48,6 +48,7 @@ pub(super) fn attempt(row: &Row<'_>) -> rusqlite::Result<Attempt> {
             tries: row.get("tries")?,
             // A matter of the way, not of the attempt: what is read here goes out anew, if at all.
             priority: Priority::Normal,
+            chat: String::new(),
         },
         number,
         outcome: named(row, "outcome")?,

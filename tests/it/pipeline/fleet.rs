@@ -6,7 +6,6 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tokio::process::{Child, Command};
 
 use crate::support::{
     app::{App, eventually},
@@ -27,12 +26,6 @@ async fn settled(app: &App, nodes: usize) -> Vec<String> {
     .await
 }
 
-async fn terminate(mut node: Child) {
-    let pid = node.id().expect("it runs").to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().await.is_ok_and(|status| status.success()));
-    assert!(node.wait().await.expect("its own child").success());
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn partitions_are_shared_and_a_dead_nodes_move() {
     let app = App::start().await;
@@ -43,7 +36,7 @@ async fn partitions_are_shared_and_a_dead_nodes_move() {
         assert_eq!(shared.iter().filter(|other| *other == node).count(), 8, "an even share");
     }
 
-    second.kill().await.expect("it runs");
+    second.kill().await;
     let killed = Instant::now();
     // Numbers enough for every partition.
     let (client, receiver) = (app.client(1).await, Receiver::answering(&[200]).await);
@@ -76,13 +69,13 @@ async fn a_rate_holds_over_all_nodes_while_they_come_and_go() {
     }
     // Whichever node has the partition, some of these handovers move it.
     for _ in 0..2 {
-        let second = app.second("deliver");
+        let mut second = app.second("deliver");
         settled(&app, 2).await;
-        let third = app.second("deliver");
+        let mut third = app.second("deliver");
         settled(&app, 3).await;
-        terminate(second).await;
+        assert_eq!(second.terminate().await, Some(0));
         settled(&app, 2).await;
-        terminate(third).await;
+        assert_eq!(third.terminate().await, Some(0));
         settled(&app, 1).await;
     }
     let received = receiver.wait_for(MESSAGES).await;

@@ -3,7 +3,9 @@
 mod failures;
 mod fleet;
 mod formats;
+mod health;
 mod isolation;
+mod order;
 mod signing;
 mod survival;
 

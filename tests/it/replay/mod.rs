@@ -45,6 +45,7 @@ fn letter(webhook: &Value, age: i64, kind: &Kind) -> Attempt {
             attempts: 1,
             tries: 1,
             priority: Priority::Normal,
+            chat: String::new(),
         },
         number: 2,
         outcome: Outcome::Http5xx,

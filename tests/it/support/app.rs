@@ -106,18 +106,15 @@ impl App {
 
     /// The same with other settings for it.
     pub(crate) fn second_with(&self, roles: &str, settings: &[(&str, &str)]) -> Node {
+        self.second_logging(roles, settings, Stdio::null()).0
+    }
+
+    /// The same with a place for its log, and the URL of its listener for probes.
+    pub(crate) fn second_logging(&self, roles: &str, settings: &[(&str, &str)], log: Stdio) -> (Node, String) {
         let admin = free_address();
         let mut env = self.env.clone();
         env.push(("WAHOOK__ADMIN__LISTEN".to_owned(), admin.clone()));
         env.extend(settings.iter().map(|(key, value)| (format!("WAHOOK__{key}"), (*value).to_owned())));
-        Node::start(&env, &["serve", "--roles", roles], &format!("http://{admin}"))
-    }
-
-    /// The same with a place for its log; the URL of its listener for probes.
-    pub(crate) fn second_logging(&self, roles: &str, log: Stdio) -> (Node, String) {
-        let admin = free_address();
-        let mut env = self.env.clone();
-        env.push(("WAHOOK__ADMIN__LISTEN".to_owned(), admin.clone()));
         let admin = format!("http://{admin}");
         (Node::start_logging(&env, &["serve", "--roles", roles], &admin, log), admin)
     }

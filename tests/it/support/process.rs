@@ -74,7 +74,7 @@ pub(crate) async fn run(env: &Env, arguments: &[&str]) -> String {
     stdout.into_owned()
 }
 
-pub(super) fn wahook(env: &Env) -> Command {
+pub(crate) fn wahook(env: &Env) -> Command {
     let mut command = Command::new(PathBuf::from(env!("CARGO_BIN_EXE_wahook")));
     command.envs(env.iter().cloned()).stdin(Stdio::null()).kill_on_drop(true);
     command

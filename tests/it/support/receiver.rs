@@ -51,6 +51,8 @@ impl Received {
 pub(crate) enum Reply {
     /// This status, with these headers.
     Status(u16, Vec<(&'static str, String)>),
+    /// 200, after so long.
+    Slow(Duration),
     /// Nothing, ever.
     Hang,
 }
@@ -129,8 +131,13 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
         let mut replies = shared.replies.lock().expect("no panic while held");
         if replies.len() > 1 { replies.pop_front() } else { replies.front().cloned() }
     };
-    match reply.unwrap_or(Reply::status(200)) {
-        Reply::Hang => {
+    let mut reply = reply.unwrap_or(Reply::status(200));
+    if let Reply::Slow(time) = reply {
+        tokio::time::sleep(time).await;
+        reply = Reply::status(200);
+    }
+    match reply {
+        Reply::Hang | Reply::Slow(_) => {
             tokio::time::sleep(Duration::from_secs(3600)).await;
             unreachable!("the test ended long ago");
         }

@@ -1,0 +1,89 @@
+//! Asking what is on record.
+//!
+//! A plain request: the answer saves an attempt that was made already, and whoever gets none just makes it.
+
+use std::time::Duration;
+
+use async_nats::Subscriber;
+use futures_util::StreamExt;
+
+use super::{Bus, Error};
+use crate::{
+    model::{ClientId, Delivery, EventId, WebhookId},
+    wire::subject,
+};
+
+/// Nodes that can answer share the questions.
+const GROUP: &str = "record";
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Was this attempt made?
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Question {
+    /// Whose it is.
+    pub client_id: ClientId,
+    /// Where it went.
+    pub webhook_id: WebhookId,
+    /// What was delivered.
+    pub event_id: EventId,
+    /// The attempt, counted from 1.
+    pub number: u16,
+}
+
+/// Questions of other nodes.
+pub struct Questions {
+    bus: Bus,
+    requests: Subscriber,
+}
+
+/// Where the answer goes.
+pub struct Answer {
+    bus: Bus,
+    inbox: async_nats::Subject,
+}
+
+impl Bus {
+    /// Whether the next attempt of a delivery is on record already. False, too, when nobody can say in time.
+    pub async fn is_recorded(&self, delivery: &Delivery) -> bool {
+        let question = Question {
+            client_id: delivery.client_id,
+            webhook_id: delivery.webhook_id,
+            event_id: delivery.event_id,
+            number: delivery.attempts.saturating_add(1),
+        };
+        let Ok(bytes) = serde_json::to_vec(&question) else { return false };
+        let request = async_nats::Request::new().payload(bytes.into()).timeout(Some(PATIENCE));
+        let answer = self.client.send_request(subject::RECORDED, request).await;
+        answer.is_ok_and(|answer| &answer.payload[..] == b"true")
+    }
+
+    /// Takes part in answering.
+    ///
+    /// # Errors
+    /// When the bus does not answer.
+    pub async fn serve_questions(&self) -> Result<Questions, Error> {
+        let requests = self.client.queue_subscribe(subject::RECORDED, GROUP.to_owned()).await.map_err(Error::api)?;
+        Ok(Questions { bus: self.clone(), requests })
+    }
+}
+
+impl Questions {
+    /// The next one; `None` when the connection is closed for good.
+    pub async fn next(&mut self) -> Option<(Question, Answer)> {
+        loop {
+            let request = self.requests.next().await?;
+            let (Some(inbox), Ok(question)) = (request.reply, serde_json::from_slice(&request.payload)) else {
+                tracing::error!("skipping a question that cannot be read");
+                continue;
+            };
+            return Some((question, Answer { bus: self.bus.clone(), inbox }));
+        }
+    }
+}
+
+impl Answer {
+    /// Tells whoever asked.
+    pub async fn is(self, recorded: bool) {
+        let _ = self.bus.client.publish(self.inbox, recorded.to_string().into()).await;
+    }
+}

@@ -1,0 +1,50 @@
+//! Tells deliver nodes which attempts are on record.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{sync::Semaphore, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    bus::{Bus, Question},
+    store::Store,
+    telemetry,
+};
+
+/// Questions answered at once; more wait, and whoever asks gives up soon.
+const AT_ONCE: usize = 32;
+const PATIENCE: Duration = Duration::from_secs(1);
+
+pub(super) async fn run(bus: Bus, store: Arc<dyn Store>, cancel: CancellationToken) {
+    let mut questions = match bus.serve_questions().await {
+        Ok(questions) => questions,
+        Err(error) => {
+            telemetry::error("record", "questions");
+            tracing::error!(%error, "redelivered messages will be attempted again, whatever is on record");
+            return;
+        }
+    };
+    let places = Arc::new(Semaphore::new(AT_ONCE));
+    loop {
+        let next = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return,
+            next = questions.next() => next,
+        };
+        let Some((question, answer)) = next else { return };
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let store = Arc::clone(&store);
+        tokio::spawn(async move {
+            let _place = place;
+            answer.is(is_recorded(&*store, question).await).await;
+        });
+    }
+}
+
+async fn is_recorded(store: &dyn Store, question: Question) -> bool {
+    let Question { client_id, webhook_id, event_id, number } = question;
+    match timeout(PATIENCE, store.event(client_id, webhook_id, event_id)).await {
+        Ok(Ok(Some(event))) => event.attempts.iter().any(|attempt| attempt.number >= number),
+        _ => false,
+    }
+}

@@ -1,0 +1,127 @@
+//! What happens to webhooks that fail for long, to attempts that were made already, and to retries that grow too many.
+
+use std::time::Duration;
+
+use serde_json::json;
+use wahook::model::{Delivery, Kind, Priority, PublicEventId, Timestamp};
+
+use crate::support::{
+    app::{App, eventually},
+    receiver::{Receiver, Reply},
+};
+
+const PHONE: &str = "4915112345678";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_fails_for_too_long_is_disabled_and_holds_what_comes() {
+    let app = App::with(&[("DELIVER__DISABLE_AFTER", "2s"), ("DELIVER__MAX_RETRIES", "0")]).await;
+    let (client, receiver) = (app.client(1).await, Receiver::answering(&[500]).await);
+    let webhook = client.register(PHONE, &receiver.url("/")).await;
+    let path = format!("/api/webhooks/{}", webhook["id"].as_str().expect("an id"));
+    client.publish(PHONE, "M1").await;
+    client.event_when(&webhook, "M1", "failed").await;
+    let since = eventually("its failing is noted", async || {
+        client.get(&path).await["failing_since"].as_str().map(str::to_owned)
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    client.publish(PHONE, "M2").await;
+    let disabled = eventually("it is disabled", async || {
+        Some(client.get(&path).await).filter(|shown| shown["status"] == "disabled")
+    })
+    .await;
+    assert_eq!((&disabled["disabled_reason"], &disabled["failing_since"]), (&json!("failing"), &json!(since)));
+
+    client.publish(PHONE, "M3").await;
+    client.event_when(&webhook, "M3", "pending").await;
+    assert_eq!(receiver.received().len(), 2, "what comes is held");
+    receiver.reply(Reply::status(200));
+    client.call("PATCH", &path, Some(json!({"is_active": true}))).await;
+    client.event_when(&webhook, "M3", "delivered").await;
+    let shown = client.get(&path).await;
+    assert_eq!((&shown["status"], shown["failing_since"].is_null()), (&json!("active"), true), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_success_ends_a_failing_time() {
+    let app = App::with(&[("DELIVER__DISABLE_AFTER", "1s"), ("DELIVER__MAX_RETRIES", "0")]).await;
+    let client = app.client(1).await;
+    let receiver = Receiver::answering(&[500, 200, 500]).await;
+    let webhook = client.register(PHONE, &receiver.url("/")).await;
+    client.publish(PHONE, "M1").await;
+    client.event_when(&webhook, "M1", "failed").await;
+    client.publish(PHONE, "M2").await;
+    client.event_when(&webhook, "M2", "delivered").await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    client.publish(PHONE, "M3").await;
+    client.event_when(&webhook, "M3", "failed").await;
+    let shown = client.get(&format!("/api/webhooks/{}", webhook["id"].as_str().expect("an id"))).await;
+    assert_eq!(shown["status"], "failed", "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_on_record_is_known_and_one_to_come_is_not() {
+    let app = App::start().await;
+    let (client, receiver) = (app.client(1).await, Receiver::answering(&[200]).await);
+    let webhook = client.register(PHONE, &receiver.url("/")).await;
+    client.publish(PHONE, "M1").await;
+    let event = client.event_when(&webhook, "M1", "delivered").await;
+    let id: PublicEventId = event["id"].as_str().and_then(|id| id.parse().ok()).expect("an id");
+    let bus = app.nats.bus().await;
+    let made = Delivery {
+        event_id: id.event,
+        webhook_id: id.webhook,
+        client_id: 1.try_into().expect("in range"),
+        phone: PHONE.parse().expect("valid"),
+        message_id: "M1".parse().expect("valid"),
+        kind: Kind::Text,
+        created_at: Timestamp::EPOCH,
+        body: Vec::new().into(),
+        attempts: 0,
+        tries: 0,
+        priority: Priority::Normal,
+        chat: String::new(),
+    };
+    assert!(bus.is_recorded(&made).await, "the first attempt was made");
+    let mut next = made.clone();
+    next.attempts = 1;
+    assert!(!bus.is_recorded(&next).await, "a second was not");
+    let mut other = made.clone();
+    other.client_id = 2.try_into().expect("in range");
+    assert!(!bus.is_recorded(&other).await, "nor one of another client");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_retries_stop_the_taking_up_of_new_messages_until_there_are_fewer() {
+    let settings =
+        [("DELIVER__RETRY_BYTES_MAX", "1MiB"), ("DELIVER__RETRY_BASE", "12s"), ("DELIVER__RETRY_JITTER", "0")];
+    let app = App::with(&settings).await;
+    let (client, receiver) = (app.client(1).await, Receiver::answering(&[500]).await);
+    let webhook = client.register(PHONE, &receiver.url("/")).await;
+    let content = "x".repeat(200 * 1024);
+    for number in 0..6 {
+        let body = json!({
+            "phone_number": PHONE, "message_id": format!("M{number}"), "from": "4915100000001", "type": "text",
+            "content": content,
+        });
+        let (status, answer) = client.call("POST", "/api/messages", Some(body)).await;
+        assert_eq!(status, 202, "{answer}");
+    }
+    receiver.wait_for(6).await;
+    let metric = async || {
+        let text = reqwest::get(format!("{}/metrics", app.admin)).await.ok()?.text().await.ok()?;
+        let line = text.lines().find(|line| line.starts_with("wahook_retry_bytes "))?.to_owned();
+        line.rsplit(' ').next()?.parse::<f64>().ok()
+    };
+    eventually("the retries are seen to be too many", async || metric().await.filter(|bytes| *bytes > 1_048_576.0))
+        .await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    client.publish(PHONE, "LATE").await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let late =
+        |receiver: &Receiver| receiver.received().iter().filter(|one| one.json()["message_id"] == "LATE").count();
+    // One message may have been asked for already when the limit was reached.
+    assert!(late(&receiver) == 0, "nothing new is taken up");
+    receiver.reply(Reply::status(200));
+    client.event_when(&webhook, "LATE", "delivered").await;
+}
