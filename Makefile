@@ -1,6 +1,6 @@
 # Two commands do everything: `make demo` and `make test`.
 
-.PHONY: demo test bench bench-whatsapp nats
+.PHONY: demo test chaos bench bench-scale bench-whatsapp nats
 
 # The main job on embedded defaults, told in plain words. KEEP=1 leaves it running.
 # Built together with the stand-in WhatsApp server, whose certificate this build of the client accepts: a build for use
@@ -13,6 +13,11 @@ demo: nats
 test: nats
 	cargo test --workspace --locked
 
+# The same faults as in `make test`, many more of them: 200 kills, and every scenario one after the other, so that none
+# disturbs another's times. CHAOS_SEED=… draws the chances of an earlier run again.
+chaos: nats
+	CHAOS_KILLS=$(or $(CHAOS_KILLS),200) cargo test --locked --test chaos -- --test-threads=1
+
 # Deliveries per second, latency, and what one hanging endpoint, or a replay, does to the others.
 bench: nats
 	cargo build --release --locked --package wahook --package wahook-bench
@@ -20,6 +25,14 @@ bench: nats
 	target/release/wahook-bench latency
 	target/release/wahook-bench isolation
 	target/release/wahook-bench replay
+
+# What dead endpoints, parked retries, many endpoints and many processes cost. About half an hour.
+bench-scale: nats
+	cargo build --release --locked --package wahook --package wahook-bench
+	target/release/wahook-bench dead-half
+	target/release/wahook-bench parked
+	target/release/wahook-bench endpoints
+	target/release/wahook-bench fleet
 
 # Memory per WhatsApp session, and messages per second from WhatsApp to the stream. In a folder of its own: this build of
 # the client accepts the stand-in's certificate.

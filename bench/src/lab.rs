@@ -16,29 +16,40 @@ use tokio::{
 };
 use wahook::{bus::Bus, config, wire::Keyring};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A `nats-server`, a `wahook serve --roles api,deliver,record` and a sink.
+/// A `nats-server`, a sink, and one or more `wahook serve`.
 pub(crate) struct Lab {
     pub(crate) bus: Bus,
     pub(crate) sink_port: u16,
-    /// The admin API.
+    /// The admin API, where a process plays that role.
     pub(crate) api: String,
-    wahook: Child,
+    env: Vec<(String, String)>,
+    nodes: Vec<Child>,
     others: Vec<Child>,
     _data: TempDir,
 }
 
 impl Lab {
+    /// With one process that delivers, records and has the API.
     pub(crate) async fn start() -> anyhow::Result<Self> {
+        let mut lab = Self::prepare().await?;
+        lab.launch("api,deliver,record").await?;
+        Ok(lab)
+    }
+
+    /// Without any wahook process yet.
+    pub(crate) async fn prepare() -> anyhow::Result<Self> {
         let data = tempfile::tempdir()?;
-        let (nats_port, admin_port, api_port) = (free_port()?, free_port()?, free_port()?);
+        let (nats_port, api_port) = (free_port()?, free_port()?);
         let nats = spawn(
             Command::new(nats_server()?)
                 .arg("--config")
                 .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../nats/dev.conf"))
                 .arg("--store_dir")
                 .arg(data.path().join("nats"))
+                .arg("--log")
+                .arg(data.path().join("nats.log"))
                 .args(["--addr", "127.0.0.1", "--port", &nats_port.to_string()]),
         )?;
         let mut sink = spawn(Command::new(std::env::current_exe()?).arg("sink").stdout(Stdio::piped()))?;
@@ -48,13 +59,12 @@ impl Lab {
         let settings = [
             ("NATS__URL", format!("nats://127.0.0.1:{nats_port}")),
             ("API__LISTEN", format!("127.0.0.1:{api_port}")),
-            ("ADMIN__LISTEN", format!("127.0.0.1:{admin_port}")),
             ("STORE__PATH", data.path().join("hooks.db").display().to_string()),
             ("EGRESS__ALLOW_HTTP", "true".to_owned()),
             ("EGRESS__ALLOW_CIDRS", "127.0.0.0/8".to_owned()),
             ("LOG__FILTER", "warn".to_owned()),
         ];
-        let env: Vec<_> = settings.iter().map(|(key, value)| (format!("WAHOOK__{key}"), value.clone())).collect();
+        let mut env: Vec<_> = settings.iter().map(|(key, value)| (format!("WAHOOK__{key}"), value.clone())).collect();
         let sources = config::Sources { file: None, env: env.clone(), flags: Vec::new() };
         let loaded = config::load(&sources).map_err(|errors| anyhow::anyhow!("{errors}"))?;
         let bus = connect(&loaded.config).await?;
@@ -63,30 +73,38 @@ impl Lab {
         let line = Keyring::new_line("lab")?;
         std::fs::write(&keys, &line)?;
         bus.start_registry(Keyring::parse(&line)?).await?;
-
-        let mut command = Command::new(wahook_binary()?);
-        command.args(["serve", "--roles", "api,deliver,record"]).envs(env);
-        command.env("WAHOOK__SECRETS__KEYS_FILE", keys);
-        let wahook = spawn(&mut command)?;
-        wait_ready(admin_port).await?;
-        let api = format!("http://127.0.0.1:{api_port}");
-        Ok(Self { bus, sink_port: port.trim().parse()?, api, wahook, others: vec![nats, sink], _data: data })
+        env.push(("WAHOOK__SECRETS__KEYS_FILE".to_owned(), keys.display().to_string()));
+        let (others, nodes) = (vec![nats, sink], Vec::new());
+        let (sink_port, api) = (port.trim().parse()?, format!("http://127.0.0.1:{api_port}"));
+        Ok(Self { bus, sink_port, api, env, nodes, others, _data: data })
     }
 
-    /// Processor time and resident bytes of the wahook process so far.
+    /// One more wahook process, once it is ready.
+    pub(crate) async fn launch(&mut self, roles: &str) -> anyhow::Result<()> {
+        let admin_port = free_port()?;
+        let mut command = Command::new(wahook_binary()?);
+        command.args(["serve", "--roles", roles, "--set", &format!("admin.listen=127.0.0.1:{admin_port}")]);
+        self.nodes.push(spawn(command.envs(self.env.iter().cloned()))?);
+        wait_ready(admin_port).await
+    }
+
+    /// Processor time and resident bytes of all wahook processes so far.
     pub(crate) fn usage(&self) -> anyhow::Result<(Duration, u64)> {
-        let pid = self.wahook.id().context("wahook ended during the run")?;
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        let fields: Vec<&str> = stat.rsplit_once(')').context("/proc/…/stat")?.1.split_whitespace().collect();
-        // proc(5): utime and stime are fields 14 and 15, rss is field 24; the first two were cut off.
-        let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
-        let pages: u64 = fields[21].parse()?;
-        Ok((Duration::from_millis(ticks * 10), pages * 4096))
+        let (mut cpu, mut bytes) = (Duration::ZERO, 0);
+        for node in &self.nodes {
+            let pid = node.id().context("wahook ended during the run")?;
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+            let fields: Vec<&str> = stat.rsplit_once(')').context("/proc/…/stat")?.1.split_whitespace().collect();
+            // proc(5): utime and stime are fields 14 and 15, rss is field 24; the first two were cut off.
+            let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
+            cpu += Duration::from_millis(ticks * 10);
+            bytes += fields[21].parse::<u64>()? * 4096;
+        }
+        Ok((cpu, bytes))
     }
 
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
-        self.wahook.kill().await?;
-        for mut child in self.others.drain(..) {
+        for mut child in self.nodes.drain(..).chain(self.others.drain(..)) {
             child.kill().await?;
         }
         Ok(())

@@ -1,36 +1,30 @@
-//! Publishing, waiting, and matching what the sink saw with what was acknowledged.
+//! Publishing, waiting, and the books of what was acknowledged and what the sink saw.
 
-use std::{
-    collections::VecDeque,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use hdrhistogram::Histogram;
-use serde_json::Map;
+use ledger::{Accepted, Ledgers, Sighting};
 use tokio::{
     sync::Semaphore,
     task::{JoinHandle, JoinSet},
     time::{Instant, sleep, sleep_until, timeout},
 };
-use uuid::Uuid;
-use wahook::model::{ClientId, Kind, Message, Phone, SigningSecret, Timestamp, Webhook, WebhookId};
+use wahook::bus::Bus;
 
 use crate::{
     lab::{Lab, http_client},
     report::Report,
-    sink::{ID_PREFIX, Seen, now_micros},
+    sink::{SEEN_BYTES, Seen, now_micros},
+    webhooks::{self, Endpoint, Manner, UNLIMITED, message},
 };
 
 /// Publishes under way at once.
 const IN_FLIGHT: usize = 256;
-/// A run is over when nothing came for so long.
-const QUIET: Duration = Duration::from_secs(5);
-/// Rate limits are not what is measured here.
-const UNLIMITED: u32 = 100_000;
-/// About 1 KiB of body with its frame.
-const CONTENT_BYTES: usize = 700;
+/// A run is over when nothing came for so long: longer than `bus.ack_wait`, after which what got stuck comes again, so
+/// that late is not taken for lost.
+const QUIET: Duration = Duration::from_secs(75);
+
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How messages are sent.
 #[derive(Clone, Copy)]
@@ -41,13 +35,23 @@ pub(crate) enum Pace {
     Rate(u32),
 }
 
+/// An endpoint beside the measured ones, for as long as the run takes. Its messages are not counted.
+#[derive(Clone, Copy)]
+pub(crate) struct Other {
+    pub(crate) manner: Manner,
+    /// Messages that it gets offered per second.
+    pub(crate) offered: f64,
+    /// Its limit.
+    pub(crate) rate_per_second: u32,
+}
+
 /// One run.
 pub(crate) struct Load {
     pub(crate) messages: u32,
     pub(crate) endpoints: u32,
     pub(crate) pace: Pace,
-    /// Whether one more endpoint gets as much as each other, and never answers.
-    pub(crate) hanging: bool,
+    /// They are numbered from `endpoints` on.
+    pub(crate) others: Vec<Other>,
 }
 
 impl Load {
@@ -56,42 +60,35 @@ impl Load {
         self.measure(lab).await
     }
 
-    /// The same once the webhooks are there.
+    /// Registers the endpoints, those beside them too.
+    pub(crate) async fn register(&self, lab: &Lab) -> anyhow::Result<()> {
+        let measured =
+            (0..self.endpoints).map(|number| Endpoint { number, manner: Manner::Ok, rate_per_second: UNLIMITED });
+        let others = (self.endpoints..).zip(&self.others).map(|(number, other)| {
+            let Other { manner, rate_per_second, .. } = *other;
+            Endpoint { number, manner, rate_per_second }
+        });
+        webhooks::register(lab, measured.chain(others)).await
+    }
+
+    /// The run itself, once all are registered.
     pub(crate) async fn measure(&self, lab: &Lab) -> anyhow::Result<Report> {
         let (cpu_before, _) = lab.usage()?;
         let began = now_micros();
         let acks = self.publish(lab).await?;
         let seen = self.wait(lab).await?;
         let (cpu, rss_bytes) = lab.usage()?;
-        self.report(began, &acks, &seen, cpu.saturating_sub(cpu_before), rss_bytes)
+        Report::of(self.books(&acks, &seen), began, cpu.saturating_sub(cpu_before), rss_bytes)
     }
 
-    pub(crate) fn phone(endpoint: u32) -> Phone {
-        format!("49{:09}", endpoint + 1).parse().expect("eleven digits")
-    }
-
-    pub(crate) async fn register(&self, lab: &Lab) -> anyhow::Result<()> {
-        let hanging = u32::from(self.hanging);
-        for endpoint in 0..self.endpoints + hanging {
-            let path = if endpoint < self.endpoints { "ok" } else { "hang" };
-            let url = format!("http://127.0.0.1:{}/{path}/{endpoint}", lab.sink_port);
-            let now = Timestamp::from_system(SystemTime::now());
-            let (client_id, phone) = (client(), Self::phone(endpoint));
-            lab.bus
-                .registry()
-                .register(client_id, &phone, |_| Webhook {
-                    rate_per_second: UNLIMITED,
-                    secrets: vec![SigningSecret::from_key(&[7; 32])],
-                    ..Webhook::new(WebhookId(Uuid::now_v7()), client_id, phone.clone(), url.clone(), now)
-                })
-                .await?;
-        }
-        Ok(())
+    fn endpoint(&self, number: u32) -> u32 {
+        number % self.endpoints
     }
 
     /// When each message was acknowledged, in microseconds since 1970.
     async fn publish(&self, lab: &Lab) -> anyhow::Result<Vec<u64>> {
-        let noise = self.hanging.then(|| self.hang(lab));
+        let beside: Vec<_> =
+            (self.endpoints..).zip(&self.others).map(|(endpoint, other)| self.beside(lab, endpoint, other)).collect();
         let permits = Arc::new(Semaphore::new(IN_FLIGHT));
         let mut tasks: JoinSet<anyhow::Result<(u32, u64)>> = JoinSet::new();
         let began = Instant::now();
@@ -100,7 +97,7 @@ impl Load {
                 sleep_until(began + Duration::from_secs_f64(f64::from(number) / f64::from(rate))).await;
             }
             let permit = Arc::clone(&permits).acquire_owned().await?;
-            let (bus, message) = (lab.bus.clone(), message(number, number % self.endpoints));
+            let (bus, message) = (lab.bus.clone(), message(number, self.endpoint(number)));
             tasks.spawn(async move {
                 bus.publish_message(&message).await?;
                 drop(permit);
@@ -112,102 +109,67 @@ impl Load {
             let (number, at) = done??;
             acks[number as usize] = at;
         }
-        if let Some(noise) = noise {
-            noise.abort();
-        }
+        beside.iter().for_each(JoinHandle::abort);
         Ok(acks)
     }
 
-    /// Gives the hanging endpoint its share of the rate for as long as the run takes.
-    fn hang(&self, lab: &Lab) -> JoinHandle<()> {
-        let rate = match self.pace {
-            Pace::Rate(rate) => rate,
-            Pace::Flat => 1_000,
-        };
-        let gap = Duration::from_secs_f64(f64::from(self.endpoints) / f64::from(rate));
-        let (bus, endpoint, first) = (lab.bus.clone(), self.endpoints, self.messages);
+    /// Gives an endpoint beside the measured ones its share, at times planned beforehand.
+    fn beside(&self, lab: &Lab, endpoint: u32, other: &Other) -> JoinHandle<()> {
+        let gap = Duration::from_secs_f64(1.0 / other.offered);
+        let step = u32::try_from(self.others.len()).expect("a few");
+        let first = self.messages + endpoint - self.endpoints;
+        let bus: Bus = lab.bus.clone();
         tokio::spawn(async move {
-            for number in first.. {
-                // The hanging endpoint's loss is the point of the run.
+            // Spread, so that they do not come all at once.
+            let mut due = Instant::now() + gap.mul_f64(f64::from(endpoint % 16) / 16.0);
+            for number in (first..).step_by(step as usize) {
+                sleep_until(due).await;
+                due += gap;
+                // What becomes of it is not measured.
                 let _ = bus.publish_message(&message(number, endpoint)).await;
-                sleep(gap).await;
             }
         })
     }
 
     /// Asks the sink until all came, or nothing new did for a while.
     async fn wait(&self, lab: &Lab) -> anyhow::Result<Vec<Seen>> {
-        let (mut counts, mut last_change) = (VecDeque::from([0]), Instant::now());
+        let (mut all, mut measured, mut last_change): (Vec<Seen>, u32, _) = (Vec::new(), 0, Instant::now());
         loop {
-            let mut seen = seen(lab).await?;
+            let new = seen(lab, all.len()).await?;
             // What else came is not this load's.
-            seen.retain(|(number, _)| *number < u64::from(self.messages));
-            if counts.back() != Some(&seen.len()) {
-                counts = VecDeque::from([seen.len()]);
+            let count = new.iter().filter(|one| one.id < self.messages.into()).count();
+            all.extend(new);
+            if count > 0 {
+                measured += u32::try_from(count)?;
                 last_change = Instant::now();
             }
             // A second after the last one, so that a duplicate has time to come.
-            let complete = seen.len() >= self.messages as usize;
+            let complete = measured >= self.messages;
             if (complete && last_change.elapsed() > Duration::from_secs(1)) || last_change.elapsed() > QUIET {
-                return Ok(seen);
+                return Ok(all);
             }
             sleep(Duration::from_millis(250)).await;
         }
     }
 
-    fn report(&self, began: u64, acks: &[u64], seen: &[Seen], cpu: Duration, rss_bytes: u64) -> anyhow::Result<Report> {
-        let mut micros = Histogram::new(3)?;
-        let mut first: Vec<Option<u64>> = vec![None; acks.len()];
-        let (mut duplicates, mut last) = (0, began);
-        for (number, at) in seen {
-            let Some(slot) = usize::try_from(*number).ok().and_then(|n| first.get_mut(n)) else { continue };
-            if slot.replace(slot.map_or(*at, |earlier| earlier.min(*at))).is_some() {
-                duplicates += 1;
-            }
-            last = last.max(*at);
-        }
-        let mut delivered = 0;
-        for (ack, at) in acks.iter().zip(&first) {
-            if let Some(at) = at {
-                delivered += 1;
-                // A POST may overtake its ack on the way back to the publisher.
-                micros.record(at.saturating_sub(*ack).max(1))?;
-            }
-        }
-        let span = Duration::from_micros(last.saturating_sub(began).max(1));
-        Ok(Report { micros, published: self.messages, delivered, duplicates, span, cpu, rss_bytes })
+    fn books(&self, acks: &[u64], seen: &[Seen]) -> Ledgers {
+        let accepted: HashMap<u64, Accepted> = (0..self.messages)
+            .zip(acks)
+            .map(|(number, at)| (number.into(), Accepted { at: *at, endpoint: self.endpoint(number) }))
+            .collect();
+        let offered = accepted.iter().map(|(id, accepted)| (*id, accepted.endpoint)).collect();
+        let sighting = |one: &Seen| {
+            let Seen { id, at, endpoint } = *one;
+            // The sink answers 204 to all that it notes, and reads neither ids nor bodies beyond the number.
+            Sighting { endpoint, id, same: 0, at, status: 204, under_way: 0 }
+        };
+        Ledgers { offered, accepted, sightings: seen.iter().map(sighting).collect(), ..Ledgers::default() }
     }
 }
 
-/// All that the sink saw so far.
-pub(crate) async fn seen(lab: &Lab) -> anyhow::Result<Vec<Seen>> {
-    let url = format!("http://127.0.0.1:{}/report", lab.sink_port);
-    let answer = timeout(QUIET, http_client()?.get(&url).send()).await.context("asking the sink")??;
-    Ok(answer.bytes().await?.chunks_exact(16).map(decode).collect())
-}
-
-fn decode(bytes: &[u8]) -> Seen {
-    let (number, at) = bytes.split_at(8);
-    let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("chunks of sixteen bytes"));
-    (word(number), word(at))
-}
-
-pub(crate) fn client() -> ClientId {
-    ClientId::try_from(1).expect("one is a client id")
-}
-
-pub(crate) fn message(number: u32, endpoint: u32) -> Message {
-    let phone = Load::phone(endpoint);
-    Message {
-        client_id: client(),
-        message_id: format!("{ID_PREFIX}{number}").parse().expect("letters and digits"),
-        chat: "4915100000000".to_owned(),
-        from: "4915100000000".to_owned(),
-        to: phone.as_str().to_owned(),
-        phone,
-        timestamp: Timestamp::from_system(SystemTime::now()),
-        kind: Kind::Text,
-        content: "x".repeat(CONTENT_BYTES),
-        metadata: Map::new(),
-    }
+/// All that the sink saw after so many.
+pub(crate) async fn seen(lab: &Lab, known: usize) -> anyhow::Result<Vec<Seen>> {
+    let url = format!("http://127.0.0.1:{}/report?{known}", lab.sink_port);
+    let answer = timeout(PATIENCE, http_client()?.get(&url).send()).await.context("asking the sink")??;
+    Ok(answer.bytes().await?.chunks_exact(SEEN_BYTES).map(Seen::decode).collect())
 }

@@ -1,24 +1,37 @@
-//! wahook under load, as whole processes: a `nats-server`, a `wahook serve`, a sink, and this publisher.
+//! wahook under load, as whole processes: a `nats-server`, one or more `wahook serve`, a sink, and this publisher.
 //!
 //! `throughput` publishes as fast as the stream takes it and prints deliveries per second, CPU per delivery and what
 //! was lost or doubled. `latency` publishes at a fixed rate and prints the time from publish ack to POST: the sending
-//! times are planned beforehand, so a slow system cannot slow the load down and hide its delays. `isolation` runs
-//! `latency` over the same healthy endpoints without and with one beside them that never answers, and once more
-//! without, which shows what the machine's noise alone makes of the ratio. `replay` does the same with a replay of dead
-//! letters to the same endpoints under way.
+//! times are planned beforehand, so a slow system cannot slow the load down and hide its delays.
+//!
+//! `isolation`, `dead-half` and `parked` run `latency` without and with something beside it (an endpoint that never
+//! answers; half of all endpoints dead; a heap of parked retries), and once more without, which shows what the machine's
+//! noise alone makes of the ratio. `replay` does the same with a replay of dead letters to the same endpoints under way.
+//! `endpoints` and `fleet` ask what a delivery costs by the number of endpoints and of
+//! processes.
 
+mod compare;
 mod lab;
 mod load;
 mod replay;
 mod report;
+mod scale;
 mod sink;
+mod webhooks;
+
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
 use crate::{
     lab::Lab,
-    load::{Load, Pace},
+    load::{Load, Other, Pace},
+    report::Report,
+    webhooks::{Manner, UNLIMITED},
 };
+
+/// When parked retries are due: after the run.
+const PARKED_FOR: Duration = Duration::from_secs(3_600);
 
 #[derive(Parser)]
 #[command(about = "Load lab for wahook")]
@@ -40,16 +53,16 @@ enum Scenario {
         rate: u32,
     },
     /// 50 healthy endpoints without, again without, and with a hanging one beside them.
-    Isolation {
-        /// Messages per second over the healthy endpoints.
-        #[arg(long, default_value_t = 500)]
-        rate: u32,
-        /// Seconds of each run.
-        #[arg(long, default_value_t = 20)]
-        seconds: u32,
-        /// How often all three are run.
-        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
-        rounds: u32,
+    Isolation(Rounds),
+    /// 50 healthy endpoints beside 50 others: healthy, again healthy, and dead (half refuse connections, half hang).
+    DeadHalf(Rounds),
+    /// 50 healthy endpoints without, again without, and with a heap of parked retries.
+    Parked {
+        #[command(flatten)]
+        rounds: Rounds,
+        /// Retries that are parked.
+        #[arg(long, default_value_t = 100_000)]
+        parked: u32,
     },
     /// 50 endpoints without, again without, and with a replay of dead letters to the same endpoints under way.
     Replay {
@@ -66,6 +79,30 @@ enum Scenario {
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
         rounds: u32,
     },
+    /// Cost per delivery and memory by the number of endpoints.
+    Endpoints {
+        /// Endpoints of each run; the first is what the others are compared with.
+        #[arg(long, value_delimiter = ',', default_value = "100,10000,100000", value_parser = clap::value_parser!(u32).range(1..))]
+        sizes: Vec<u32>,
+        /// Messages of each run, spread over its endpoints.
+        #[arg(long, default_value_t = 100_000)]
+        messages: u32,
+        /// How often all are run.
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+        rounds: u32,
+    },
+    /// Throughput and limits by the number of deliver processes.
+    Fleet {
+        /// Deliver processes of each run; the first is what the others are compared with.
+        #[arg(long, value_delimiter = ',', default_value = "1,2,4", value_parser = clap::value_parser!(u32).range(1..))]
+        nodes: Vec<u32>,
+        /// Messages as fast as it goes.
+        #[arg(long, default_value_t = 20_000)]
+        messages: u32,
+        /// Seconds of the run that measures limits.
+        #[arg(long, default_value_t = 20)]
+        seconds: u32,
+    },
     /// The endpoints, in a process of their own; started by the other scenarios.
     #[command(hide = true)]
     Sink,
@@ -81,57 +118,84 @@ struct Size {
     endpoints: u32,
 }
 
+#[derive(clap::Args)]
+struct Rounds {
+    /// Messages per second over the healthy endpoints.
+    #[arg(long, default_value_t = 500)]
+    rate: u32,
+    /// Seconds of each run.
+    #[arg(long, default_value_t = 20)]
+    seconds: u32,
+    /// How often all three are run.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+}
+
+/// Endpoints whose latency is compared.
+const HEALTHY: u32 = 50;
+
+impl Rounds {
+    /// The load, with these endpoints beside the healthy ones; each gets as much as each of those.
+    fn load(&self, others: impl IntoIterator<Item = Manner>) -> Load {
+        let offered = f64::from(self.rate) / f64::from(HEALTHY);
+        let others = others.into_iter().map(|manner| Other { manner, offered, rate_per_second: UNLIMITED }).collect();
+        Load { messages: self.rate * self.seconds, endpoints: HEALTHY, pace: Pace::Rate(self.rate), others }
+    }
+
+    /// A run in a lab of its own: a later one must not find warm connections that the first one had not.
+    async fn run(&self, others: impl IntoIterator<Item = Manner>) -> anyhow::Result<Report> {
+        let lab = Lab::start().await?;
+        let report = self.load(others).run(&lab).await?;
+        lab.stop().await?;
+        Ok(report)
+    }
+}
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     match Cli::parse().scenario {
         Scenario::Sink => sink::run().await,
-        Scenario::Throughput(size) => {
-            let lab = Lab::start().await?;
-            let load = Load { messages: size.messages, endpoints: size.endpoints, pace: Pace::Flat, hanging: false };
-            println!("{}", load.run(&lab).await?);
-            lab.stop().await
+        Scenario::Throughput(size) => once(size, Pace::Flat).await,
+        Scenario::Latency { size, rate } => once(size, Pace::Rate(rate)).await,
+        Scenario::Isolation(rounds) => {
+            let run = async |hanging: bool| rounds.run(hanging.then_some(Manner::Hang)).await;
+            compare::alternate(rounds.rounds, run).await
         }
-        Scenario::Latency { size, rate } => {
-            let lab = Lab::start().await?;
-            let pace = Pace::Rate(rate);
-            let load = Load { messages: size.messages, endpoints: size.endpoints, pace, hanging: false };
-            println!("{}", load.run(&lab).await?);
-            lab.stop().await
+        Scenario::DeadHalf(rounds) => {
+            let run = async |dead: bool| {
+                let manner = |number| match (dead, number % 2) {
+                    (false, _) => Manner::Ok,
+                    (true, 0) => Manner::Refuse,
+                    (true, _) => Manner::Hang,
+                };
+                rounds.run((0..HEALTHY).map(manner)).await
+            };
+            compare::alternate(rounds.rounds, run).await
         }
-        Scenario::Isolation { rate, seconds, rounds } => isolation(rate, seconds, rounds).await,
+        Scenario::Parked { rounds, parked } => {
+            let run = async |heap: bool| {
+                let (lab, load) = (Lab::start().await?, rounds.load([]));
+                load.register(&lab).await?;
+                if heap {
+                    webhooks::park(&lab, 0, parked, PARKED_FOR).await?;
+                }
+                let report = load.measure(&lab).await?;
+                lab.stop().await?;
+                Ok(report)
+            };
+            compare::alternate(rounds.rounds, run).await
+        }
         Scenario::Replay { rate, dead_letters, replay_rate, rounds } => {
             replay::run(rate, dead_letters, replay_rate, rounds).await
         }
+        Scenario::Endpoints { sizes, messages, rounds } => scale::endpoints(&sizes, messages, rounds).await,
+        Scenario::Fleet { nodes, messages, seconds } => scale::fleet(&nodes, messages, seconds).await,
     }
 }
 
-/// What is compared, by whether an endpoint hangs: without, again without, with.
-const ARMS: [bool; 3] = [false, false, true];
-
-async fn isolation(rate: u32, seconds: u32, rounds: u32) -> anyhow::Result<()> {
-    let mut pooled = ARMS.map(|_| None);
-    for round in 0..rounds as usize {
-        let mut p99 = [0.0; ARMS.len()];
-        for turn in 0..ARMS.len() {
-            // Each arm is the first as often as the others, since other work on the machine comes and goes.
-            let arm = (round + turn) % ARMS.len();
-            // A lab each: a later run must not find warm connections that the first one had not.
-            let lab = Lab::start().await?;
-            let load = Load { messages: rate * seconds, endpoints: 50, pace: Pace::Rate(rate), hanging: ARMS[arm] };
-            let report = load.run(&lab).await?;
-            lab.stop().await?;
-            anyhow::ensure!(report.delivered == report.published, "not all healthy messages came:\n{report}");
-            p99[arm] = report.latency(0.99).as_secs_f64() * 1e3;
-            match &mut pooled[arm] {
-                none @ None => *none = Some(report.micros),
-                Some(all) => all.add(report.micros)?,
-            }
-        }
-        let [without, again, with] = p99;
-        println!("round {}: p99 {without:.2} ms without, {again:.2} ms again without, {with:.2} ms with", round + 1);
-    }
-    let [without, again, with] = pooled.map(|all| all.map_or(f64::NAN, |all| all.value_at_quantile(0.99) as f64 / 1e3));
-    println!("all rounds together: p99 {without:.2} ms without, {again:.2} ms again without, {with:.2} ms with");
-    println!("ratio with / without {:.2}; noise, again without / without {:.2}", with / without, again / without);
-    Ok(())
+async fn once(size: Size, pace: Pace) -> anyhow::Result<()> {
+    let lab = Lab::start().await?;
+    let load = Load { messages: size.messages, endpoints: size.endpoints, pace, others: Vec::new() };
+    println!("{}", load.run(&lab).await?);
+    lab.stop().await
 }

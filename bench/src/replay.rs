@@ -15,8 +15,10 @@ use wahook::{
 };
 
 use crate::{
+    compare,
     lab::{Lab, http_client},
-    load::{Load, Pace, client, message, seen},
+    load::{Load, Pace, seen},
+    webhooks::{client, message, phone},
 };
 
 /// Numbers of dead letters begin here, so that the sink's report tells them from live messages.
@@ -26,57 +28,33 @@ const ENDPOINTS: u32 = 50;
 const GROUP: usize = 128;
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// What is compared, by whether a replay runs: without, again without, with.
-const ARMS: [bool; 3] = [false, false, true];
-
 pub(crate) async fn run(rate: u32, dead_letters: u32, replay_rate: u32, rounds: u32) -> anyhow::Result<()> {
-    let mut pooled = ARMS.map(|_| None);
     // The replay is at work for the whole of a run.
     let messages = (u64::from(rate) * u64::from(dead_letters) * 9 / 10 / u64::from(replay_rate)).max(1);
     let messages = u32::try_from(messages).context("fewer dead letters, please")?;
-    for round in 0..rounds as usize {
-        let mut p99 = [0.0; ARMS.len()];
-        for turn in 0..ARMS.len() {
-            let arm = (round + turn) % ARMS.len();
-            let lab = Lab::start().await?;
-            let load = Load { messages, endpoints: ENDPOINTS, pace: Pace::Rate(rate), hanging: false };
-            load.register(&lab).await?;
-            let caller = Caller::new(&lab).await?;
-            give_up(&lab, dead_letters).await?;
-            caller
-                .until(|caller| Box::pin(caller.matches(dead_letters)))
-                .await
-                .context("recording the dead letters")?;
-            let began = Instant::now();
-            ensure!(caller.matches(dead_letters).await?, "the dead letters went away");
-            let counting = began.elapsed();
-            let job = if ARMS[arm] { Some(caller.begin(replay_rate).await?) } else { None };
-            let began = Instant::now();
-            let report = load.measure(&lab).await?;
-            if let Some(job) = job {
-                caller.until(|caller| Box::pin(caller.is_over(&job))).await.context("the replay")?;
-                sleep(Duration::from_secs(2)).await;
-                println!("  counting them took {:.0} ms", counting.as_secs_f64() * 1e3);
-                check(&lab, &caller, &job, dead_letters, began.elapsed()).await?;
-            }
-            lab.stop().await?;
-            ensure!(report.delivered == report.published, "not all live messages came:\n{report}");
-            p99[arm] = report.latency(0.99).as_secs_f64() * 1e3;
-            match &mut pooled[arm] {
-                none @ None => *none = Some(report.micros),
-                Some(all) => all.add(report.micros)?,
-            }
+    let load = Load { messages, endpoints: ENDPOINTS, pace: Pace::Rate(rate), others: Vec::new() };
+    let run = async |replays: bool| {
+        let lab = Lab::start().await?;
+        load.register(&lab).await?;
+        let caller = Caller::new(&lab).await?;
+        give_up(&lab, dead_letters).await?;
+        caller.until(|caller| Box::pin(caller.matches(dead_letters))).await.context("recording the dead letters")?;
+        let began = Instant::now();
+        ensure!(caller.matches(dead_letters).await?, "the dead letters went away");
+        let counting = began.elapsed();
+        let job = if replays { Some(caller.begin(replay_rate).await?) } else { None };
+        let began = Instant::now();
+        let report = load.measure(&lab).await?;
+        if let Some(job) = job {
+            caller.until(|caller| Box::pin(caller.is_over(&job))).await.context("the replay")?;
+            sleep(Duration::from_secs(2)).await;
+            println!("  counting them took {:.0} ms", counting.as_secs_f64() * 1e3);
+            check(&lab, &caller, &job, dead_letters, began.elapsed()).await?;
         }
-        let [without, again, with] = p99;
-        println!(
-            "round {}: live p99 {without:.2} ms without, {again:.2} ms again without, {with:.2} ms with",
-            round + 1
-        );
-    }
-    let [without, again, with] = pooled.map(|all| all.map_or(f64::NAN, |all| all.value_at_quantile(0.99) as f64 / 1e3));
-    println!("all rounds together: live p99 {without:.2} ms without, {again:.2} ms again without, {with:.2} ms with");
-    println!("ratio with / without {:.2}; noise, again without / without {:.2}", with / without, again / without);
-    Ok(())
+        lab.stop().await?;
+        Ok(report)
+    };
+    compare::alternate(rounds, run).await
 }
 
 /// Puts dead letters into the audit, spread over the endpoints, on the way that results take.
@@ -84,7 +62,7 @@ async fn give_up(lab: &Lab, count: u32) -> anyhow::Result<()> {
     let webhooks = lab.bus.registry().list(client()).await?;
     let now = Timestamp::from_system(SystemTime::now());
     for endpoint in 0..ENDPOINTS {
-        let phone = Load::phone(endpoint);
+        let phone = phone(endpoint);
         let webhook = webhooks.iter().find(|webhook| webhook.phone == phone).context("registered above")?;
         let numbers: Vec<u32> = (0..count).filter(|number| number % ENDPOINTS == endpoint).collect();
         for group in numbers.chunks(GROUP) {
@@ -128,7 +106,7 @@ fn letter(webhook: &Webhook, endpoint: u32, number: u32, now: Timestamp) -> Atte
 
 /// Each once, as the sink saw it.
 async fn check(lab: &Lab, caller: &Caller, job: &str, count: u32, took: Duration) -> anyhow::Result<()> {
-    let all: Vec<u64> = seen(lab).await?.into_iter().map(|(number, _)| number).collect();
+    let all: Vec<u64> = seen(lab, 0).await?.into_iter().map(|one| one.id).collect();
     let again: Vec<u64> = all.into_iter().filter(|number| *number >= u64::from(FIRST)).collect();
     let distinct: HashSet<_> = again.iter().collect();
     let shown = caller.get(&format!("/api/replays/{job}")).await?;

@@ -1,4 +1,5 @@
-//! Endpoints that note when each message came. `/ok` answers 204 at once, `/hang` never; `GET /report` tells all.
+//! Endpoints that note when each message came. `/ok/<endpoint>` answers 204 at once, `/hang/<endpoint>` never;
+//! `GET /report?<number>` tells all that came after so many.
 
 use std::{
     convert::Infallible,
@@ -13,8 +14,35 @@ use hyper::{Request, Response, body::Incoming, server::conn::http1, service::ser
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 
-/// One POST: the message's number and microseconds since 1970. 16 bytes on the wire, little endian.
-pub(crate) type Seen = (u64, u64);
+/// One POST.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// The message's number.
+    pub(crate) id: u64,
+    /// Microseconds since 1970.
+    pub(crate) at: u64,
+    pub(crate) endpoint: u32,
+}
+
+/// [`Seen`] on the wire, little endian.
+pub(crate) const SEEN_BYTES: usize = 20;
+
+impl Seen {
+    fn encode(&self) -> [u8; SEEN_BYTES] {
+        let mut bytes = [0; SEEN_BYTES];
+        bytes[..8].copy_from_slice(&self.id.to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.at.to_le_bytes());
+        bytes[16..].copy_from_slice(&self.endpoint.to_le_bytes());
+        bytes
+    }
+
+    /// From [`SEEN_BYTES`] bytes.
+    pub(crate) fn decode(bytes: &[u8]) -> Self {
+        let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
+        let endpoint = u32::from_le_bytes(bytes[16..SEEN_BYTES].try_into().expect("four bytes"));
+        Self { id: word(0), at: word(8), endpoint }
+    }
+}
 
 /// Text before the message's number in its id.
 pub(crate) const ID_PREFIX: &str = "BENCH";
@@ -47,16 +75,18 @@ async fn answer(request: Request<Incoming>, seen: Arc<Mutex<Vec<Seen>>>) -> Resu
     let at = now_micros();
     let path = request.uri().path().to_owned();
     if path == "/report" {
+        let known: usize = request.uri().query().and_then(|text| text.parse().ok()).unwrap_or(0);
         let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let bytes: Vec<u8> = seen.iter().flat_map(|(n, at)| [n.to_le_bytes(), at.to_le_bytes()].concat()).collect();
+        let bytes: Vec<u8> = seen.iter().skip(known).flat_map(Seen::encode).collect();
         return Ok(Response::new(Full::new(bytes.into())));
     }
     let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     if path.starts_with("/hang") {
         pending::<()>().await;
     }
-    if let Some(number) = number_in(&body) {
-        seen.lock().unwrap_or_else(PoisonError::into_inner).push((number, at));
+    let endpoint = path.rsplit('/').next().and_then(|text| text.parse().ok());
+    if let (Some(id), Some(endpoint)) = (number_in(&body), endpoint) {
+        seen.lock().unwrap_or_else(PoisonError::into_inner).push(Seen { id, at, endpoint });
     }
     let mut response = Response::new(Full::default());
     *response.status_mut() = hyper::StatusCode::NO_CONTENT;

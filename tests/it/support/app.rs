@@ -2,6 +2,7 @@
 
 use std::{
     net::TcpListener,
+    process::Stdio,
     time::{Duration, Instant},
 };
 
@@ -39,7 +40,7 @@ impl App {
         Self::playing("api,ingest,deliver,record", settings).await
     }
 
-    /// The same with these roles.
+    /// The same with only these roles.
     pub(crate) async fn playing(roles: &'static str, settings: &[(&str, &str)]) -> Self {
         Self::in_folder(roles, tempfile::tempdir().expect("a temporary folder"), settings).await
     }
@@ -106,11 +107,17 @@ impl App {
 
     /// The same with other settings for it.
     pub(crate) fn second_with(&self, roles: &str, settings: &[(&str, &str)]) -> Node {
+        self.second_logging(roles, settings, Stdio::null()).0
+    }
+
+    /// The same with a place for its log, and the URL of its listener for probes.
+    pub(crate) fn second_logging(&self, roles: &str, settings: &[(&str, &str)], log: Stdio) -> (Node, String) {
         let admin = free_address();
         let mut env = self.env.clone();
         env.push(("WAHOOK__ADMIN__LISTEN".to_owned(), admin.clone()));
         env.extend(settings.iter().map(|(key, value)| (format!("WAHOOK__{key}"), (*value).to_owned())));
-        Node::start(&env, &["serve", "--roles", roles], &format!("http://{admin}"))
+        let admin = format!("http://{admin}");
+        (Node::start_logging(&env, &["serve", "--roles", roles], &admin, log), admin)
     }
 
     /// SIGKILL, and a new process with the same settings.

@@ -20,11 +20,16 @@ pub(crate) struct Node {
 impl Node {
     /// Starts it; `admin` is the URL of its listener for probes.
     pub(crate) fn start(env: &Env, arguments: &[&str], admin: &str) -> Self {
-        let mut command = wahook(env);
         let folder = env.iter().find(|(key, _)| key == "WAHOOK__NODE__DATA_DIR").map_or(".", |(_, value)| value);
         std::fs::create_dir_all(folder).expect("a writable place");
         let log = OpenOptions::new().create(true).append(true).open(PathBuf::from(folder).join(LOG));
-        command.args(arguments).stdout(Stdio::null()).stderr(log.expect("a writable folder"));
+        Self::start_logging(env, arguments, admin, log.expect("a writable folder").into())
+    }
+
+    /// The same with a place for its log.
+    pub(crate) fn start_logging(env: &Env, arguments: &[&str], admin: &str, log: Stdio) -> Self {
+        let mut command = wahook(env);
+        command.args(arguments).stdout(Stdio::null()).stderr(log);
         let child = command.spawn().expect("the executable starts");
         Self { child, ready_url: format!("{admin}/readyz") }
     }
@@ -46,11 +51,16 @@ impl Node {
 
     /// SIGTERM; the exit code.
     pub(crate) async fn terminate(&mut self) -> Option<i32> {
-        let pid = self.child.id().expect("the process runs");
-        let status = Command::new("kill").args(["-TERM", &pid.to_string()]).status().await;
-        assert!(status.is_ok_and(|status| status.success()));
+        self.signal("TERM").await;
         let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
         ended.expect("ends in time").expect("was started here").code()
+    }
+
+    /// Sends a signal by its name.
+    pub(crate) async fn signal(&self, name: &str) {
+        let pid = self.child.id().expect("the process runs").to_string();
+        let status = Command::new("kill").args([&format!("-{name}"), &pid]).status().await;
+        assert!(status.is_ok_and(|status| status.success()), "kill -{name}");
     }
 
     /// Resident memory.

@@ -1,0 +1,146 @@
+//! What a delivery costs by how many endpoints there are, and by how many processes deliver.
+
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
+
+use crate::{
+    lab::Lab,
+    load::{Load, Other, Pace},
+    report::Report,
+    webhooks::Manner,
+};
+
+/// How long a fleet gets to share its partitions out.
+const SHARING: Duration = Duration::from_secs(12);
+/// The limit of the endpoint that a fleet's limits are measured at, and the default burst.
+const LIMIT: u32 = 50;
+
+struct Size {
+    report: Report,
+    /// Registering all.
+    registering: Duration,
+    /// From the start of the process until it is ready, all webhooks loaded.
+    starting: Duration,
+    /// Resident memory then.
+    idle_bytes: u64,
+}
+
+/// Cost per delivery over so many endpoints each; the first is the base, and is measured twice for the noise.
+pub(crate) async fn endpoints(sizes: &[u32], messages: u32, rounds: u32) -> anyhow::Result<()> {
+    let (Some(base), arms) = (sizes.first(), [&sizes[..1], sizes].concat()) else { anyhow::bail!("no sizes") };
+    let mut all: Vec<Vec<Size>> = arms.iter().map(|_| Vec::new()).collect();
+    for round in 0..rounds as usize {
+        for turn in 0..arms.len() {
+            let arm = (round + turn) % arms.len();
+            let size = size(arms[arm], messages).await?;
+            let Size { report, registering, starting, idle_bytes } = &size;
+            println!(
+                "round {}: {:>6} endpoints: {:>5.0} deliveries/s, {:>4.0} µs CPU each, lost {}, twice {}; registered in {:.1} s, \
+                 ready in {:.2} s with {:.1} MiB, {:.1} MiB at the end",
+                round + 1,
+                arms[arm],
+                report.rate(),
+                report.cpu_each(),
+                report.published - report.delivered,
+                report.duplicates,
+                registering.as_secs_f64(),
+                starting.as_secs_f64(),
+                mebibytes(*idle_bytes),
+                mebibytes(report.rss_bytes),
+            );
+            all[arm].push(size);
+        }
+    }
+    let mean = |arm: usize, of: &dyn Fn(&Size) -> f64| all[arm].iter().map(of).sum::<f64>() / all[arm].len() as f64;
+    let cpu = |arm| mean(arm, &|size| size.report.cpu_each());
+    let rate = |arm| mean(arm, &|size| size.report.rate());
+    println!("all rounds together, each as a ratio to {base} endpoints (first run of each round):");
+    for (arm, endpoints) in arms.iter().enumerate() {
+        let what = if arm == 0 {
+            "base"
+        } else if endpoints == base {
+            "noise"
+        } else {
+            ""
+        };
+        println!(
+            "{endpoints:>8} endpoints: CPU per delivery {:.0} µs ({:.2}), deliveries/s {:.0} ({:.2}) {what}",
+            cpu(arm),
+            cpu(arm) / cpu(0),
+            rate(arm),
+            rate(arm) / rate(0),
+        );
+        let more = f64::from(endpoints.saturating_sub(*base));
+        if more > 0.0 {
+            let idle = mean(arm, &|size| size.idle_bytes as f64) - mean(0, &|size| size.idle_bytes as f64);
+            let used = mean(arm, &|size| size.report.rss_bytes as f64) - mean(0, &|size| size.report.rss_bytes as f64);
+            println!(
+                "{:>8} memory per known endpoint {:.0} bytes, after {messages} deliveries to them {:.0} bytes",
+                "",
+                idle / more,
+                used / more,
+            );
+        }
+    }
+    Ok(())
+}
+
+async fn size(endpoints: u32, messages: u32) -> anyhow::Result<Size> {
+    let mut lab = Lab::prepare().await?;
+    let load = Load { messages, endpoints, pace: Pace::Flat, others: Vec::new() };
+    let began = Instant::now();
+    load.register(&lab).await?;
+    let registering = began.elapsed();
+    let began = Instant::now();
+    lab.launch("api,deliver,record").await?;
+    let starting = began.elapsed();
+    let (_, idle_bytes) = lab.usage()?;
+    let report = load.measure(&lab).await?;
+    lab.stop().await?;
+    Ok(Size { report, registering, starting, idle_bytes })
+}
+
+fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / 1_048_576.0
+}
+
+/// Throughput and an endpoint's limit with so many deliver processes each.
+pub(crate) async fn fleet(nodes: &[u32], messages: u32, seconds: u32) -> anyhow::Result<()> {
+    let mut first: Option<f64> = None;
+    for nodes in nodes {
+        let lab = deliverers(*nodes).await?;
+        let load = Load { messages, endpoints: 100, pace: Pace::Flat, others: Vec::new() };
+        load.register(&lab).await?;
+        sleep(SHARING).await;
+        let report = load.measure(&lab).await?;
+        lab.stop().await?;
+        let base = *first.get_or_insert(report.rate());
+        println!("{nodes} deliver processes, as fast as it goes; {:.2} of the first\n{report}", report.rate() / base);
+
+        let lab = deliverers(*nodes).await?;
+        let limited = Other { manner: Manner::Ok, offered: f64::from(LIMIT) * 1.5, rate_per_second: LIMIT };
+        let load = Load { messages: 500 * seconds, endpoints: 50, pace: Pace::Rate(500), others: vec![limited; 4] };
+        load.register(&lab).await?;
+        sleep(SHARING).await;
+        let report = load.measure(&lab).await?;
+        lab.stop().await?;
+        let most = (load.endpoints..).take(load.others.len()).map(|endpoint| report.most_per_second(endpoint)).max();
+        println!(
+            "{nodes} deliver processes, four endpoints limited to {LIMIT}/s (burst {LIMIT}) and offered half as much again: at most {} in any second; \
+             p99 of the others {:.2} ms",
+            most.unwrap_or(0),
+            report.latency(0.99).as_secs_f64() * 1e3,
+        );
+    }
+    Ok(())
+}
+
+async fn deliverers(nodes: u32) -> anyhow::Result<Lab> {
+    let mut lab = Lab::prepare().await?;
+    lab.launch("record").await?;
+    for _ in 0..nodes {
+        lab.launch("deliver").await?;
+    }
+    Ok(lab)
+}

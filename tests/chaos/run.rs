@@ -1,0 +1,295 @@
+//! One run: fleet, farm, load, faults, and the judgement at the end.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    io::Write as _,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use ledger::{
+    Dead, Fate, Fault, Ledgers, Recorded, Sighting, Summary, Violation,
+    invariants::{self, Reach},
+};
+use rusqlite::{Connection, OpenFlags};
+use serde_json::json;
+use wahook::{
+    model::{ClientId, Phone},
+    wire::{self, PARTITIONS},
+};
+
+use crate::{
+    farm::{Clock, Farm, ID_PREFIX, Manner},
+    fleet::Fleet,
+    load::{Publisher, SPOKEN},
+};
+
+/// Clients that endpoints belong to, in turn; their numbers overlap.
+const CLIENTS: u64 = 4;
+/// Requests under way that each webhook is registered with.
+pub(crate) const IN_FLIGHT: u32 = 8;
+/// The default number of tries after the first one, and the first.
+const ATTEMPTS: u32 = 4;
+/// Work that is not done yet.
+const STREAMS: [&str; 3] = ["WA_MSG", "WA_RETRY", "WA_RESULT"];
+/// Violations that a failure shows.
+const SHOWN: usize = 12;
+/// From a request to the acknowledgement of its message: a result's group, two round trips, and a busy machine.
+const SETTLE: Duration = Duration::from_secs(2);
+/// From the socket to the book, on a busy machine.
+const NOTICE: Duration = Duration::from_millis(500);
+/// A request is seen a while after it was let go, so what was let go over a second may be seen within less. Limits are held
+/// in a window that is shorter by this, or by twice the longest stall noticed (sender and receiver may stall); the fullest whole second is printed.
+const LATE: Duration = Duration::from_millis(100);
+/// A limit reached twice over still shows in so short a window.
+const WINDOW_MIN: Duration = Duration::from_millis(500);
+/// How long after a crash a limit may be reached twice over: the new owner does not know what the old one had sent.
+pub(crate) const AFTER_CRASH: Duration = Duration::from_secs(10);
+
+pub(crate) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).expect("no run takes so long")
+}
+
+/// `CHAOS_SEED`, or one that nobody chose.
+pub(crate) fn seed() -> u64 {
+    let chosen = std::env::var("CHAOS_SEED").ok();
+    // Readers of JSON may keep numbers as floats.
+    chosen.map_or_else(|| rand::random::<u64>() >> 12, |text| text.parse().expect("CHAOS_SEED is a number"))
+}
+
+/// A registered webhook.
+pub(crate) struct Endpoint {
+    pub(crate) client: ClientId,
+    pub(crate) phone: Phone,
+}
+
+/// A webhook to be registered: how its endpoint behaves, and its rate.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted {
+    pub(crate) manner: Manner,
+    pub(crate) rate_per_second: u32,
+    pub(crate) burst: u32,
+}
+
+/// A limit that arrivals are held against.
+pub(crate) struct Limit {
+    pub(crate) endpoint: u32,
+    /// Most that may be let go in any second.
+    pub(crate) most: usize,
+}
+
+/// What may happen in a run, beyond what must always hold.
+#[derive(Default)]
+pub(crate) struct Expect {
+    /// Duplicates for each fault; without a bound, each must still have its fault.
+    pub(crate) duplicates_per_fault: Option<usize>,
+    pub(crate) limits: Vec<Limit>,
+    /// How long the streams may take to become empty.
+    pub(crate) quiet_within: Duration,
+}
+
+pub(crate) struct Run {
+    scenario: &'static str,
+    pub(crate) seed: u64,
+    pub(crate) farm: Farm,
+    pub(crate) fleet: Fleet,
+    pub(crate) publisher: Publisher,
+    pub(crate) faults: Vec<Fault>,
+    /// Nodes that died without a word, for the time after which limits hold again.
+    pub(crate) crashes: Vec<u64>,
+}
+
+impl Run {
+    /// Starts everything and registers the webhooks, each in the partition of its number modulo 16.
+    pub(crate) async fn start(scenario: &'static str, deliver: usize, wanted: &[Wanted]) -> Self {
+        let seed = seed();
+        // Shown when the run fails, wherever it does.
+        println!("{scenario}: CHAOS_SEED={seed}");
+        let manners: Vec<_> = wanted.iter().map(|one| one.manner).collect();
+        let farm = Farm::start(seed, &manners).await;
+        let fleet = Fleet::start(deliver).await;
+        let endpoints: Vec<Endpoint> = (0..wanted.len()).map(place).collect();
+        for client in 1..=CLIENTS {
+            let caller = fleet.app.client(client).await;
+            for (number, (endpoint, wanted)) in (0..).zip(endpoints.iter().zip(wanted)) {
+                if endpoint.client.get() == client {
+                    let body = json!({
+                        "phone_number": endpoint.phone.as_str(), "webhook_url": farm.url(number),
+                        "rate_per_second": wanted.rate_per_second, "burst": wanted.burst, "in_flight": IN_FLIGHT,
+                    });
+                    caller.register_with(body).await;
+                }
+            }
+        }
+        let bus = fleet.app.nats.connect().await;
+        let publisher = Publisher::new(bus, farm.clock(), Arc::new(endpoints));
+        Self { scenario, seed, farm, fleet, publisher, faults: Vec::new(), crashes: Vec::new() }
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        self.farm.clock()
+    }
+
+    /// Notes a kill that is about to be made.
+    pub(crate) fn fault(&mut self) {
+        let at = self.clock().now();
+        self.faults.push(Fault { at, until: at });
+    }
+
+    /// Notes the death of a deliver node that is about to come.
+    pub(crate) fn crash(&mut self) {
+        self.crashes.push(self.clock().now());
+        self.fault();
+    }
+
+    /// Waits until the streams are empty, prints the summary, and judges.
+    ///
+    /// # Panics
+    /// When something does not hold; seed, violations and logs are told.
+    pub(crate) async fn end(self, expect: &Expect, more: &[(&str, serde_json::Value)]) -> Ledgers {
+        let left = self.quiet(expect.quiet_within).await;
+        let ledgers = self.books().await;
+        let mut summary = Summary::of(self.scenario, self.seed, &ledgers);
+        let reach = Reach { settle: micros(SETTLE), notice: micros(NOTICE) };
+        let (per_fault, unexplained) = invariants::by_fault(&ledgers, reach);
+        summary = summary.with("duplicates_most_per_kill", per_fault.iter().max().copied().unwrap_or(0));
+        summary = summary.with("duplicates_unexplained", unexplained.len());
+        let stall = u64::try_from(self.farm.stall().as_millis()).unwrap_or(u64::MAX);
+        summary = summary.with("stall_ms", stall);
+        for (name, value) in more {
+            summary = summary.with(name, value.clone());
+        }
+        // Straight to the terminal: the line belongs to the record of passing runs, too.
+        let _ = writeln!(std::io::stdout(), "{summary}");
+
+        let second = micros(Duration::from_secs(1));
+        let after_crash =
+            |at: u64| self.crashes.iter().any(|crash| at + second > *crash && at < *crash + micros(AFTER_CRASH));
+        let under_way = |one: &Sighting| if after_crash(one.at) { 2 * IN_FLIGHT } else { IN_FLIGHT };
+        let mut violations = [
+            invariants::no_loss(&ledgers),
+            invariants::no_crossing(&ledgers),
+            invariants::bounded_duplicates(&ledgers, expect.duplicates_per_fault.unwrap_or(usize::MAX), reach),
+            invariants::sameness(&ledgers),
+            invariants::record(&ledgers),
+            invariants::durability(&ledgers, left),
+            invariants::bounds(&ledgers, ATTEMPTS, under_way),
+        ]
+        .concat();
+        let late = LATE.max(self.farm.stall() * 2).min(Duration::from_secs(1) - WINDOW_MIN);
+        let window = Duration::from_secs(1) - late;
+        for Limit { endpoint, most } in &expect.limits {
+            let most = |begin| if after_crash(begin) { 2 * most } else { *most };
+            violations.extend(invariants::rate(&ledgers, *endpoint, micros(window), most));
+        }
+        violations.extend(self.silence());
+        if !violations.is_empty() {
+            panic!("{}", self.report(&violations, &ledgers));
+        }
+        ledgers
+    }
+
+    /// Texts, numbers and addresses of this run in the logs of its nodes.
+    fn silence(&self) -> Vec<Violation> {
+        let phones = self.publisher.endpoints().iter().map(|endpoint| endpoint.phone.as_str().to_owned());
+        let secrets: Vec<_> = phones.chain([SPOKEN.to_owned(), self.farm.address()]).collect();
+        let logs = self.fleet.logs();
+        assert!(logs.len() >= 2, "record and deliver write logs");
+        invariants::silence(logs.iter().map(|(name, text)| (name.as_str(), text.as_str())), &secrets)
+    }
+
+    fn report(&self, violations: &[Violation], ledgers: &Ledgers) -> String {
+        let mut text = format!("{} with CHAOS_SEED={}: {} violations\n", self.scenario, self.seed, violations.len());
+        let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+        for violation in violations {
+            let name = violation.to_string();
+            *kinds.entry(name.split('(').next().unwrap_or_default().to_owned()).or_default() += 1;
+        }
+        let _ = writeln!(text, "{kinds:?}; faults at {:?}", ledgers.faults);
+        let sightings = ledgers.by_id();
+        for violation in violations.iter().take(SHOWN) {
+            let _ = writeln!(text, "  {violation}");
+            if let Violation::Lost(id, _) | Violation::Unrecorded(id, _) | Violation::AttemptsDiffer(id, ..) = violation
+            {
+                let _ = writeln!(text, "    seen {:?}, audit {:?}", sightings.get(id), ledgers.recorded.get(id));
+            }
+        }
+        text + &self.fleet.last_words()
+    }
+
+    /// Waits until no work is left in the streams; how much is, when that takes too long.
+    async fn quiet(&self, within: Duration) -> u64 {
+        let end = Instant::now() + within;
+        loop {
+            let mut left = 0;
+            for stream in STREAMS {
+                left += self.fleet.app.nats.messages(stream).await;
+            }
+            if left == 0 || Instant::now() > end {
+                return left;
+            }
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+    }
+
+    async fn books(&self) -> Ledgers {
+        let (offered, accepted) = {
+            let books = self.publisher.done().await;
+            (books.offered.clone(), books.accepted.clone())
+        };
+        let (recorded, dead) = (self.recorded(), self.dead().await);
+        Ledgers { offered, accepted, sightings: self.farm.sightings(), recorded, dead, faults: self.faults.clone() }
+    }
+
+    /// What the SQLite file says, read as an operator would.
+    fn recorded(&self) -> std::collections::HashMap<u64, Recorded> {
+        const ENDS: &str = "SELECT a.message_id, e.status, e.number,
+            (SELECT COUNT(*) FROM attempts x WHERE x.webhook_id = e.webhook_id AND x.event_id = e.event_id
+                AND x.http_status IS NOT NULL)
+            FROM events e JOIN attempts a USING (webhook_id, event_id, number)";
+        let path = self.fleet.app.data.path().join("hooks.db");
+        let file = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("the store's file");
+        let mut ends = file.prepare(ENDS).expect("the tables of this version");
+        let rows = ends.query_map([], |row| {
+            let fate = match row.get::<_, String>(1)?.as_str() {
+                "delivered" => Fate::Delivered,
+                "failed" => Fate::Failed,
+                _ => Fate::Open,
+            };
+            Ok((row.get::<_, String>(0)?, Recorded { fate, attempts: row.get(2)?, answered: row.get(3)? }))
+        });
+        let rows = rows.expect("rows").map(|row| row.expect("a row"));
+        rows.filter_map(|(id, recorded)| Some((number(&id)?, recorded))).collect()
+    }
+
+    /// What is among the dead letters.
+    async fn dead(&self) -> std::collections::HashMap<u64, Dead> {
+        let stream = self.fleet.app.nats.jetstream().await.get_stream("WA_DLQ").await.expect("the stream is there");
+        let state = stream.cached_info().state.clone();
+        let mut all = std::collections::HashMap::new();
+        for sequence in state.first_sequence.max(1)..=state.last_sequence {
+            let message = stream.get_raw_message(sequence).await.expect("nobody deletes them");
+            let letter = wire::decode_dead_letter(&message.payload).expect("a dead letter");
+            if let Some(id) = number(letter.delivery.message_id.as_str()) {
+                all.insert(id, Dead { reason: letter.reason });
+            }
+        }
+        all
+    }
+}
+
+fn number(message_id: &str) -> Option<u64> {
+    message_id.strip_prefix(ID_PREFIX)?.parse().ok()
+}
+
+/// Client and number of an endpoint, in the partition of its place.
+fn place(number: usize) -> Endpoint {
+    let client = ClientId::try_from(1 + number as u64 % CLIENTS).expect("in range");
+    let partition = u16::try_from(number % usize::from(PARTITIONS)).expect("small");
+    // A round of partitions has its own numbers, the clients of a round share them.
+    let first = 100_000 * (number / usize::from(PARTITIONS)) as u64;
+    let phones = (first..).map(|rest| format!("4915{rest:09}").parse::<Phone>().expect("digits"));
+    let phone = phones.into_iter().find(|phone| wire::partition(client, phone) == partition);
+    Endpoint { client, phone: phone.expect("every partition has numbers") }
+}
