@@ -1,6 +1,6 @@
 # Two commands do everything: `make demo` and `make test`.
 
-.PHONY: demo test bench bench-whatsapp nats
+.PHONY: demo test bench bench-whatsapp nats cassandra
 
 # The main job on embedded defaults, told in plain words. KEEP=1 leaves it running.
 # Built together with the stand-in WhatsApp server, whose certificate this build of the client accepts: a build for use
@@ -9,8 +9,8 @@ demo: nats
 	cargo build --locked --package wahook --package whatsapp-sim --bins
 	python3 examples/demo.py $(if $(KEEP),--keep)
 
-# All tests. They start the servers they need on free ports.
-test: nats
+# All tests. They start the servers they need on free ports, Cassandra among them where there are JDK 17 and Maven.
+test: nats cassandra
 	cargo test --workspace --locked
 
 # Deliveries per second, latency, and what one hanging endpoint does to the others.
@@ -29,3 +29,7 @@ bench-whatsapp: nats
 # nats-server into .tools, if it is not there.
 nats:
 	@scripts/install-nats.sh
+
+# Cassandra into .tools, for the tests of the CQL store.
+cassandra:
+	@scripts/install-cassandra.sh
