@@ -21,7 +21,7 @@ mod webhook;
 
 pub use attempt::{Attempt, ERROR_CHARS_MAX, Outcome, RESPONSE_BYTES_MAX, Verdict};
 pub use delivery::Delivery;
-pub use event::{Event, EventFilter, EventStatus, Position, WebhookState};
+pub use event::{Event, EventFilter, EventStatus, HourStats, Position, WebhookState};
 pub use ids::{ClientId, EventId, InvalidId, MessageId, Phone, PublicEventId, SessionId, WebhookId};
 pub use message::{CONTENT_BYTES_MAX, Kind, Message};
 pub use outgoing::{Outgoing, OutgoingMedia, Quoted, SendOutcome};

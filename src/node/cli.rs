@@ -43,6 +43,17 @@ pub enum Command {
     /// Create, update or check the streams, consumers and buckets.
     #[command(subcommand)]
     Bus(BusCommand),
+    /// Bring the schema of the CQL store up to date: once after each update of wahook, before its roles start. NATS must
+    /// run: it lets one do this at a time.
+    Migrate {
+        /// Only print what would be done; exit 1 when that is something.
+        #[arg(long)]
+        dry_run: bool,
+        /// Make the keyspace, too, if it is missing, with so many copies of everything: for trying out. In production
+        /// create it yourself, per datacenter.
+        #[arg(long, value_name = "COPIES", value_parser = clap::value_parser!(u8).range(1..=9))]
+        create_keyspace: Option<u8>,
+    },
     /// Make, list and revoke API tokens.
     #[command(subcommand)]
     Token(TokenCommand),

@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 
 use super::{
     cli::{BusCommand, Command, Role, TokenCommand},
-    dev, drain, roles, session,
+    dev, drain, migrate, roles, session,
 };
 use crate::{
     api,
@@ -36,6 +36,9 @@ pub fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
             Command::Serve { roles } => serve(&config, &roles).await,
             Command::Dev => dev(&config).await,
             Command::Bus(command) => bus(&config, &command).await,
+            Command::Migrate { dry_run, create_keyspace } => {
+                migrate::run(&config, &connect(&config, "wahook-migrate").await?, dry_run, create_keyspace).await
+            }
             Command::Token(command) => token(&config, command).await,
             Command::Session(command) => session::run(connect(&config, "wahook-session").await?, command).await,
             Command::CheckConfig | Command::DumpConfig => Ok(ExitCode::SUCCESS),

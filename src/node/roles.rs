@@ -15,7 +15,7 @@ use crate::{
     egress,
     ingest::{Fetch, Fetched, Ingest, MEDIA_BYTES_MAX, Media, Reference},
     record::Record,
-    store::{Sqlite, Store},
+    store::{self, Store},
     telemetry::Metrics,
 };
 
@@ -44,8 +44,7 @@ pub(super) async fn start(config: &Config, bus: Bus, roles: &[Role]) -> anyhow::
     let plays = |role| roles.contains(&role);
 
     let store: Option<Arc<dyn Store>> = if plays(Role::Api) || plays(Role::Record) {
-        let store = Sqlite::open(&config.store).await.context("opening the store")?;
-        Some(Arc::new(store))
+        Some(store::open(&config.store, &config.cql).await.context("opening the store")?)
     } else {
         None
     };
@@ -82,7 +81,8 @@ pub(super) async fn start(config: &Config, bus: Bus, roles: &[Role]) -> anyhow::
         Deliver::start(bus.clone(), client, &config.deliver, &config.bus, &tasks, cancel.clone());
     }
     if plays(Role::Record) {
-        Record::start(bus, store.context("the record role has a store")?, &tasks, cancel.clone());
+        let store = store.context("the record role has a store")?;
+        Record::start(bus, store, config.store.retention, &tasks, cancel.clone());
     }
     tracing::info!(?roles, "started");
     Ok(Node { readiness, cancel, admin_cancel, tasks, servers })

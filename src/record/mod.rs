@@ -5,6 +5,8 @@
 //! the stream, deliveries go on. The store takes the same attempt twice without harm, so whatever is handed out again
 //! after a crash is simply written again.
 
+mod retention;
+
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::{sleep, timeout};
@@ -23,6 +25,7 @@ const ATTEMPTS: usize = 1024;
 const BYTES: usize = 4 * 1024 * 1024;
 /// A write that takes longer counts as failed; writing again does no harm.
 const PATIENCE: Duration = Duration::from_secs(30);
+const FLUSH_PATIENCE: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
@@ -30,12 +33,22 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 pub struct Record;
 
 impl Record {
-    /// Starts the loops of all partitions on `tasks`. They end after `cancel`.
-    pub fn start(bus: Bus, store: Arc<dyn Store>, tasks: &TaskTracker, cancel: CancellationToken) {
+    /// Starts the loops of all partitions on `tasks`, and the one that drops what is older than `retention`. They end
+    /// after `cancel`; then the store writes out what it kept in memory.
+    pub fn start(bus: Bus, store: Arc<dyn Store>, retention: Duration, tasks: &TaskTracker, cancel: CancellationToken) {
+        let loops = TaskTracker::new();
         for partition in 0..wire::PARTITIONS {
             let pull = bus.pull(Work::Result, partition, cancel.clone());
-            tasks.spawn(run(pull, Arc::clone(&store), cancel.clone()));
+            loops.spawn(run(pull, Arc::clone(&store), cancel.clone()));
         }
+        loops.spawn(retention::keep(Arc::clone(&store), retention, cancel));
+        loops.close();
+        tasks.spawn(async move {
+            loops.wait().await;
+            if let Ok(Err(error)) = timeout(FLUSH_PATIENCE, store.flush()).await {
+                tracing::warn!(%error, "the last second of webhooks' states could not be written");
+            }
+        });
     }
 }
 

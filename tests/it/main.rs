@@ -5,6 +5,7 @@ mod bus;
 mod egress;
 mod pipeline;
 mod snippets;
+mod store;
 mod support;
 mod tidy;
 mod whatsapp;

@@ -1,32 +1,16 @@
 //! What every home of the audit must do. A new home passes these by adding a line to `homes!`.
 
-use std::time::Duration;
+use std::{sync::Arc, time::SystemTime};
 
-use tempfile::TempDir;
 use uuid::Uuid;
-
-use super::{Sqlite, Store};
-use crate::{
-    config,
-    model::{Attempt, ClientId, Delivery, EventFilter, EventId, EventStatus, Kind, Outcome, Timestamp, WebhookId},
+use wahook::{
+    model::{
+        Attempt, ClientId, Delivery, EventFilter, EventId, EventStatus, HourStats, Kind, Outcome, Timestamp, WebhookId,
+    },
+    store::Store,
 };
 
-struct Home {
-    store: Box<dyn Store>,
-    settings: config::Store,
-    _folder: TempDir,
-}
-
-async fn sqlite() -> Home {
-    let folder = tempfile::tempdir().expect("a folder");
-    let settings = config::Store {
-        path: folder.path().join("deep/hooks.db"),
-        batch_max: 256,
-        batch_wait: Duration::from_millis(1),
-        busy_timeout: Duration::from_secs(5),
-    };
-    Home { store: Box::new(Sqlite::open(&settings).await.expect("opens")), settings, _folder: folder }
-}
+use super::{Home, cql, sqlite};
 
 fn client(id: u64) -> ClientId {
     ClientId::try_from(id).expect("in range")
@@ -36,10 +20,21 @@ fn webhook(id: u128) -> WebhookId {
     WebhookId(Uuid::from_u128(id))
 }
 
+/// Attempts of these tests lie in the last minutes: some homes forget what is old. Seconds count from here.
+fn origin() -> i64 {
+    static ORIGIN: std::sync::OnceLock<i64> = std::sync::OnceLock::new();
+    // Not across midnight or a full hour, unless a test wants to.
+    *ORIGIN.get_or_init(|| Timestamp::from_system(SystemTime::now()).seconds() / 3600 * 3600 - 3600)
+}
+
+pub(super) fn at(second: i64) -> Timestamp {
+    Timestamp::from_millis((origin() + second) * 1000)
+}
+
 /// The attempt of event `event` (published in that second) with this number, ended in second `at`.
-fn attempt(event: i64, number: u16, status: EventStatus, at: i64) -> Attempt {
-    let (webhook_id, created_at) = (webhook(1), Timestamp::from_millis(event * 1000));
-    let message_id: crate::model::MessageId = format!("M{event}").parse().expect("valid");
+pub(super) fn attempt(event: i64, number: u16, status: EventStatus, second: i64) -> Attempt {
+    let (webhook_id, created_at) = (webhook(1), at(event));
+    let message_id: wahook::model::MessageId = format!("M{event}").parse().expect("valid");
     let ok = status == EventStatus::Delivered;
     Attempt {
         delivery: Delivery {
@@ -60,7 +55,7 @@ fn attempt(event: i64, number: u16, status: EventStatus, at: i64) -> Attempt {
         http_status: Some(if ok { 200 } else { 500 }),
         response: Some("answer".to_owned()),
         error: (!ok).then(|| format!("error of {number}")),
-        started_at: Timestamp::from_millis(at * 1000),
+        started_at: at(second),
         latency_ms: 7,
         next_retry_at: None,
     }
@@ -107,8 +102,7 @@ async fn listings_are_newest_first_filtered_and_paged(home: Home) {
         paged.extend(page);
     }
     assert_eq!(paged, expected);
-    let at = |second: i64| Some(Timestamp::from_millis(second * 1000));
-    let between = EventFilter { since: at(3), until: at(6), ..none };
+    let between = EventFilter { since: Some(at(3)), until: Some(at(6)), ..none };
     assert_eq!(ids(&*home.store, between, None, 100).await, expected[4..7]);
     let failed = EventFilter { status: Some(Failed), ..none };
     expected.retain(|id| all.iter().any(|one| one.delivery.event_id == *id && one.status == Failed));
@@ -146,8 +140,8 @@ async fn the_state_is_the_same_whatever_the_order(home: Home) {
     let id = |round: usize| webhook(100 + round as u128);
     for (round, order) in orders.iter().enumerate() {
         for &one in order {
-            let (event, status, at) = all[one];
-            let mut attempt = attempt(event, 1, status, at);
+            let (event, status, second) = all[one];
+            let mut attempt = attempt(event, 1, status, second);
             attempt.error = (status != Delivered).then(|| format!("error of event {event}"));
             attempt.delivery.webhook_id = id(round);
             // Again at once: a repeated write must not be counted.
@@ -161,7 +155,7 @@ async fn the_state_is_the_same_whatever_the_order(home: Home) {
         assert_eq!((state.failure_count, state.failed), (1, true), "{order:?}");
         assert_eq!(state.last_error.as_deref(), Some("error of event 5"), "{order:?}");
         let ends = [state.last_success_at, state.last_attempt_at].map(|end| end.map(Timestamp::millis));
-        assert_eq!(ends, [Some(15_007), Some(20_007)], "{order:?}");
+        assert_eq!(ends, [15, 20].map(|second| Some(at(second).millis() + 7)), "{order:?}");
     }
 }
 
@@ -178,67 +172,154 @@ async fn another_client_sees_nothing(home: Home) {
 
 async fn what_was_written_survives_reopening(home: Home) {
     home.store.record(vec![attempt(1, 1, Delivered, 1)]).await.expect("writes");
-    drop(home.store);
-    let again = Sqlite::open(&home.settings).await.expect("opens again");
-    assert_eq!(ids(&again, EventFilter::default(), None, 9).await.len(), 1);
+    home.store.flush().await.expect("writes");
+    let again = home.reopen().await;
+    assert_eq!(ids(&*again, EventFilter::default(), None, 9).await.len(), 1);
+    let state = again.states(client(1), &[webhook(1)]).await.expect("answers")[&webhook(1)].clone();
+    assert_eq!(state.last_success_at, Some(attempt(1, 1, Delivered, 1).ended_at()));
+    let stats = again.stats(client(1), webhook(1), at(0), at(3600)).await.expect("answers");
+    assert_eq!(stats.iter().map(|hour| hour.delivered).sum::<u64>(), 1);
 }
 
 async fn many_writers_at_once_lose_nothing(home: Home) {
-    let store = std::sync::Arc::new(home.store);
+    let store = home.store;
     let mut tasks = tokio::task::JoinSet::new();
     for event in 0..200 {
-        let store = std::sync::Arc::clone(&store);
+        let store = Arc::clone(&store);
         tasks.spawn(async move { store.record(vec![attempt(event, 1, Delivered, event)]).await });
     }
     while let Some(written) = tasks.join_next().await {
         written.expect("no panic").expect("writes");
     }
-    assert_eq!(ids(&**store, EventFilter::default(), None, 999).await.len(), 200);
+    assert_eq!(ids(&*store, EventFilter::default(), None, 999).await.len(), 200);
+}
+
+async fn listings_go_on_over_days_and_past_what_is_over(home: Home) {
+    // Five days with five events each; the even ones failed once and were delivered at the second attempt.
+    let (mut all, day) = (Vec::new(), 86_400);
+    for second in (0..25).map(|event| (event % 5) * 60 - (event / 5) * day) {
+        if second % 120 == 0 {
+            all.push(attempt(second, 1, Pending, second));
+            all.push(attempt(second, 2, Delivered, second + 30));
+        } else {
+            all.push(attempt(second, 1, Failed, second));
+        }
+    }
+    home.store.record(all.clone()).await.expect("writes");
+    let mut newest = all.clone();
+    newest.sort_by_key(|one| std::cmp::Reverse((one.delivery.event_id, one.number)));
+    newest.dedup_by_key(|one| one.delivery.event_id);
+    for status in [None, Some(Delivered), Some(Failed), Some(Pending)] {
+        let wanted = newest.iter().filter(|one| status.is_none_or(|status| status == one.status));
+        let wanted: Vec<_> = wanted.map(|one| one.delivery.event_id).collect();
+        assert_eq!(
+            wanted.len(),
+            [25, 15, 10, 0][[None, Some(Delivered), Some(Failed), Some(Pending)]
+                .iter()
+                .position(|one| *one == status)
+                .expect("one of them")]
+        );
+        let filter = EventFilter { status, ..EventFilter::default() };
+        let (mut paged, mut after) = (Vec::new(), None);
+        loop {
+            let page = ids(&*home.store, filter, after, 3).await;
+            let Some(last) = page.last() else { break };
+            after = Some(*last);
+            paged.extend(page);
+        }
+        assert_eq!(paged, wanted, "{status:?}");
+    }
+    let letters = home.store.dead_letters(client(1), None, 99).await.expect("answers");
+    assert_eq!(letters.len(), 10);
+}
+
+async fn an_attempt_that_a_crash_made_twice_counts_as_it_ended(home: Home) {
+    let (first, again) = (attempt(1, 1, Pending, 10), attempt(1, 1, Delivered, 40));
+    home.store.record(vec![again.clone()]).await.expect("writes");
+    home.store.record(vec![first]).await.expect("writes");
+    let event_id = again.delivery.event_id;
+    let event = home.store.event(client(1), webhook(1), event_id).await.expect("answers").expect("is there");
+    assert_eq!(event.attempts, [again]);
+    let none = EventFilter::default();
+    let pending = EventFilter { status: Some(Pending), ..none };
+    assert!(ids(&*home.store, pending, None, 9).await.is_empty());
+    assert_eq!(ids(&*home.store, none, None, 9).await, [event_id]);
+}
+
+async fn what_was_held_is_no_attempt_and_leaves_the_waiting_once_delivered(home: Home) {
+    let mut held = attempt(1, 0, Pending, 2);
+    (held.outcome, held.http_status, held.response) = (Outcome::Held, None, None);
+    home.store.record(vec![held.clone()]).await.expect("writes");
+    let waiting = EventFilter { status: Some(Pending), ..EventFilter::default() };
+    assert_eq!(ids(&*home.store, waiting, None, 9).await, [held.delivery.event_id]);
+    assert!(home.store.states(client(1), &[webhook(1)]).await.expect("answers").is_empty());
+    for later in [3, 300] {
+        home.store.record(vec![attempt(1, 1, Delivered, later)]).await.expect("writes");
+        assert!(ids(&*home.store, waiting, None, 9).await.is_empty());
+    }
+    let event = home.store.event(client(1), webhook(1), held.delivery.event_id).await.expect("answers");
+    assert_eq!(event.expect("is there").attempt_count(), 1);
+}
+
+async fn hours_are_summed_up(home: Home) {
+    let mut late = attempt(3, 1, Failed, 3605);
+    late.latency_ms = 100;
+    let all = vec![attempt(1, 1, Pending, 10), attempt(1, 2, Delivered, 20), attempt(2, 1, Delivered, 30), late];
+    home.store.record(all).await.expect("writes");
+    let body = attempt(1, 1, Pending, 1).delivery.body.len() as u64;
+    let hour = |second, attempts, delivered, failed, sum, max| HourStats {
+        hour: at(second),
+        attempts,
+        delivered,
+        failed,
+        latency_sum_ms: sum,
+        latency_max_ms: max,
+        body_bytes: attempts * body,
+    };
+    let (first, second) = (hour(0, 3, 2, 0, 21, 7), hour(3600, 1, 0, 1, 100, 100));
+    for _ in 0..2 {
+        let stats = home.store.stats(client(1), webhook(1), at(0), at(7200)).await.expect("answers");
+        assert_eq!(stats, [second, first]);
+        assert_eq!(home.store.stats(client(1), webhook(1), at(59), at(3600)).await.expect("answers"), [first]);
+        assert!(home.store.stats(client(2), webhook(1), at(0), at(7200)).await.expect("answers").is_empty());
+        home.store.flush().await.expect("writes");
+    }
+}
+
+async fn bodies_and_answers_of_any_bytes_come_back(home: Home) {
+    let mut large = attempt(1, 1, Pending, 1);
+    large.delivery.body = (0..300_000_u32).map(|byte| byte.to_le_bytes()[0]).collect::<Vec<u8>>().into();
+    large.response = Some("\u{0}\u{1F600}ä'\"".repeat(1000));
+    (large.http_status, large.next_retry_at) = (None, Some(at(99)));
+    let mut bare = attempt(2, 1, Delivered, 2);
+    (bare.response, bare.error) = (None, None);
+    let mut empty = attempt(3, 1, Delivered, 3);
+    empty.response = Some(String::new());
+    for one in [large, bare, empty] {
+        home.store.record(vec![one.clone()]).await.expect("writes");
+        let event = home.store.event(client(1), webhook(1), one.delivery.event_id).await.expect("answers");
+        assert_eq!(event.expect("is there").attempts, [one]);
+    }
 }
 
 macro_rules! homes {
     ($($home:ident: $($test:ident)*;)*) => {$(
         mod $home {
-            $(#[tokio::test] async fn $test() { super::$test(super::$home().await).await; })*
+            $(#[tokio::test(flavor = "multi_thread")] async fn $test() {
+                if let Some(home) = super::$home().await {
+                    super::$test(home).await;
+                }
+            })*
         }
     )*};
+    ($($home:ident)* => $tests:tt) => { homes!(@ $($home $tests)*); };
+    (@ $($home:ident { $($test:ident)* })*) => { homes!($($home: $($test)*;)*); };
 }
-homes! {
-    sqlite: attempts_come_back_whole_in_order_and_once listings_are_newest_first_filtered_and_paged
-        an_event_leaves_the_dead_letters_once_it_is_delivered another_client_sees_nothing
-        the_state_is_the_same_whatever_the_order what_was_written_survives_reopening many_writers_at_once_lose_nothing;
-}
-
-#[tokio::test]
-async fn a_file_that_cannot_be_opened_is_named_with_the_remedy() {
-    let settings = config::Store {
-        path: "/proc/nowhere/hooks.db".into(),
-        batch_max: 1,
-        batch_wait: Duration::ZERO,
-        busy_timeout: Duration::ZERO,
-    };
-    let error = Sqlite::open(&settings).await.err().expect("cannot be opened").to_string();
-    assert!(error.contains("store.path /proc/nowhere/hooks.db") && error.contains("name a file"), "{error}");
-}
-
-#[tokio::test]
-async fn a_file_of_a_newer_wahook_is_refused_and_an_older_one_is_raised() {
-    let home = sqlite().await;
-    home.store.record(vec![attempt(1, 1, Delivered, 1)]).await.expect("writes");
-    drop(home.store);
-    let file = rusqlite::Connection::open(&home.settings.path).expect("opens");
-    // As version 1 left it.
-    file.execute_batch("DROP INDEX attempts_failed; PRAGMA user_version = 1").expect("goes back");
-    let again = Sqlite::open(&home.settings).await.expect("raises it");
-    assert_eq!(ids(&again, EventFilter::default(), None, 9).await.len(), 1);
-    let seen: (String, String, i64) = file
-        .query_row("SELECT started_at, event_id, attempt FROM audit", [], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-        })
-        .expect("is shown");
-    let event_id = attempt(1, 1, Delivered, 1).delivery.event_id.to_string();
-    assert_eq!(seen, ("1970-01-01T00:00:01.000Z".to_owned(), event_id, 1));
-    file.pragma_update(None, "user_version", 99).expect("is set");
-    let error = Sqlite::open(&home.settings).await.err().expect("is too new").to_string();
-    assert!(error.contains("schema version 99") && error.ends_with("use a newer wahook"), "{error}");
-}
+homes! { sqlite cql => {
+    attempts_come_back_whole_in_order_and_once listings_are_newest_first_filtered_and_paged
+    listings_go_on_over_days_and_past_what_is_over an_event_leaves_the_dead_letters_once_it_is_delivered
+    an_attempt_that_a_crash_made_twice_counts_as_it_ended another_client_sees_nothing
+    what_was_held_is_no_attempt_and_leaves_the_waiting_once_delivered the_state_is_the_same_whatever_the_order
+    hours_are_summed_up bodies_and_answers_of_any_bytes_come_back what_was_written_survives_reopening
+    many_writers_at_once_lose_nothing
+} }
