@@ -2,12 +2,12 @@
 
 .PHONY: demo test bench bench-whatsapp nats cassandra
 
-# The main job on embedded defaults, told in plain words. KEEP=1 leaves it running.
+# The main job on embedded defaults, told in plain words. KEEP=1 leaves it running; STORE=cql puts the audit into Cassandra.
 # Built together with the stand-in WhatsApp server, whose certificate this build of the client accepts: a build for use
 # is `cargo build --release`.
-demo: nats
+demo: nats $(if $(filter cql,$(STORE)),cassandra)
 	cargo build --locked --package wahook --package whatsapp-sim --bins
-	python3 examples/demo.py $(if $(KEEP),--keep)
+	python3 examples/demo.py $(if $(KEEP),--keep) $(if $(filter cql,$(STORE)),--cql)
 
 # All tests. They start the servers they need on free ports, Cassandra among them where there are JDK 17 and Maven.
 test: nats cassandra
