@@ -19,6 +19,7 @@ mod declare;
 mod error;
 mod hold;
 mod lease;
+mod poison;
 mod publish;
 mod pull;
 mod registry;

@@ -234,3 +234,20 @@ pub(super) fn note(error: ExecutionError) -> Error {
     telemetry::cql_trouble(cause(&error));
     Error::failed(error)
 }
+
+#[cfg(test)]
+mod tests {
+    use scylla::errors::OperationType;
+
+    use super::*;
+
+    /// What Cassandra never says, so that no test with a server sees it.
+    #[test]
+    fn a_rate_limit_of_scylladb_is_trouble_and_no_refusal() {
+        let limit = DbError::RateLimitReached { op_type: OperationType::Write, rejected_by_coordinator: true };
+        let error = ExecutionError::LastAttemptError(RequestAttemptError::DbError(limit, String::new()));
+        assert_eq!(cause(&error), "rate_limit");
+        let invalid = RequestAttemptError::DbError(DbError::Invalid, String::new());
+        assert_eq!(cause(&ExecutionError::LastAttemptError(invalid)), "refused");
+    }
+}

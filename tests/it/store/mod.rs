@@ -1,7 +1,9 @@
 //! The homes of the audit: what all of them must do, and what each does in its own way.
 
 mod contract;
+mod faults;
 mod migrate;
+mod outage;
 mod sqlite_file;
 
 use std::sync::Arc;

@@ -4,3 +4,4 @@ pub(crate) mod app;
 pub(crate) mod cassandra;
 pub(crate) mod nats;
 pub(crate) mod receiver;
+pub(crate) mod troubled;
