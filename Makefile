@@ -1,6 +1,6 @@
 # Two commands do everything: `make demo` and `make test`.
 
-.PHONY: demo test bench bench-whatsapp nats cassandra
+.PHONY: demo test bench bench-store bench-whatsapp nats cassandra
 
 # The main job on embedded defaults, told in plain words. KEEP=1 leaves it running; STORE=cql puts the audit into Cassandra.
 # Built together with the stand-in WhatsApp server, whose certificate this build of the client accepts: a build for use
@@ -19,6 +19,13 @@ bench: nats
 	target/release/wahook-bench throughput
 	target/release/wahook-bench latency
 	target/release/wahook-bench isolation
+
+# Attempts per second through the record role, statements per delivery, pages, bytes per attempt: in both homes.
+ROWS ?= 1000000
+bench-store: nats cassandra
+	cargo build --release --locked --package wahook-bench
+	target/release/wahook-bench store --kind sqlite --rows $(ROWS)
+	target/release/wahook-bench store --kind cql --rows $(ROWS)
 
 # Memory per WhatsApp session, and messages per second from WhatsApp to the stream. In a folder of its own: this build of
 # the client accepts the stand-in's certificate.

@@ -3,6 +3,9 @@
 # its data. Whoever starts this holds the pipe, so however that process ends, the node ends with it.
 #
 # usage: run-cassandra.sh PORT STORAGE_PORT SSL_STORAGE_PORT     prints "ready" once CQL clients are served
+#
+# CASSANDRA_OPTIONS are passed to Java. With CASSANDRA_KEEP=DIR the data lie there, and at the end are written out in
+# place of being removed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -10,8 +13,8 @@ port=$1
 version=$(sed -n 's|.*<version>\(5[0-9.]*\)</version>.*|\1|p' tests/cassandra/pom.xml)
 lib=$PWD/.tools/cassandra-$version
 java=$(scripts/find-java.sh)
-dir=$(mktemp -d "${TMPDIR:-/tmp}/wahook-cassandra-XXXXXX")
-mkdir "$dir/tmp"
+dir=${CASSANDRA_KEEP:-$(mktemp -d "${TMPDIR:-/tmp}/wahook-cassandra-XXXXXX")}
+mkdir -p "$dir/tmp"
 sed -e "s|@DIR@|$(basename "$dir")|" -e "s|@PORT@|$port|" -e "s|@STORAGE_PORT@|$2|" -e "s|@SSL_STORAGE_PORT@|$3|" \
   tests/cassandra/cassandra.yaml > "$dir/cassandra.yaml"
 
@@ -40,6 +43,12 @@ for _ in $(seq 1 1200); do
 done
 
 cat > /dev/null || true
-kill -KILL "$node" 2> /dev/null || true
-wait "$node" 2> /dev/null || true
-[ -n "${CASSANDRA_KEEP:-}" ] || rm -rf "$dir"
+if [ -n "${CASSANDRA_KEEP:-}" ]; then
+  # Its own end writes the tables out.
+  kill -TERM "$node" 2> /dev/null || true
+  wait "$node" 2> /dev/null || true
+else
+  kill -KILL "$node" 2> /dev/null || true
+  wait "$node" 2> /dev/null || true
+  rm -rf "$dir"
+fi

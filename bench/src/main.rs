@@ -4,12 +4,14 @@
 //! was lost or doubled. `latency` publishes at a fixed rate and prints the time from publish ack to POST: the sending
 //! times are planned beforehand, so a slow system cannot slow the load down and hide its delays. `isolation` runs
 //! `latency` over the same healthy endpoints without and with one beside them that never answers, and once more
-//! without, which shows what the machine's noise alone makes of the ratio.
+//! without, which shows what the machine's noise alone makes of the ratio. `store` takes results through the record role
+//! into a home of the audit, and reads pages of it.
 
 mod lab;
 mod load;
 mod report;
 mod sink;
+mod store;
 
 use clap::{Parser, Subcommand};
 
@@ -49,6 +51,8 @@ enum Scenario {
         #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
         rounds: u32,
     },
+    /// Results through the record role into a home of the audit; then pages of it.
+    Store(store::Options),
     /// The endpoints, in a process of their own; started by the other scenarios.
     #[command(hide = true)]
     Sink,
@@ -81,6 +85,7 @@ async fn main() -> anyhow::Result<()> {
             println!("{}", load.run(&lab).await?);
             lab.stop().await
         }
+        Scenario::Store(options) => store::run(&options).await,
         Scenario::Isolation { rate, seconds, rounds } => isolation(rate, seconds, rounds).await,
     }
 }

@@ -54,6 +54,9 @@ pub enum Command {
         #[arg(long, value_name = "COPIES", value_parser = clap::value_parser!(u8).range(1..=9))]
         create_keyspace: Option<u8>,
     },
+    /// Take over webhooks and events from the tables of a service that came before; see docs/store.md.
+    #[command(subcommand)]
+    Import(ImportCommand),
     /// Make, list and revoke API tokens.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -86,6 +89,27 @@ pub enum BusCommand {
     Apply,
     /// Print how the server differs from the declarations; exit 1 when it does.
     Check,
+}
+
+/// `wahook import …`
+#[derive(Debug, Subcommand)]
+pub enum ImportCommand {
+    /// Register webhooks; prints the signing secret that each gets. Numbers that have one already are passed over.
+    Webhooks {
+        /// CSV with a header, or JSON objects: `.csv`, `.json`, `.jsonl`.
+        file: PathBuf,
+        /// Only look for rows that are wrong.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Put events into the audit. Those older than `store.retention` are passed over.
+    Events {
+        /// CSV with a header, or JSON objects: `.csv`, `.json`, `.jsonl`.
+        file: PathBuf,
+        /// Only look for rows that are wrong.
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
 /// `wahook token …`

@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 
 use super::{
     cli::{BusCommand, Command, Role, TokenCommand},
-    dev, drain, migrate, roles, session,
+    dev, drain, import, migrate, roles, session,
 };
 use crate::{
     api,
@@ -39,6 +39,7 @@ pub fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
             Command::Migrate { dry_run, create_keyspace } => {
                 migrate::run(&config, &connect(&config, "wahook-migrate").await?, dry_run, create_keyspace).await
             }
+            Command::Import(command) => import::run(&config, &connect(&config, "wahook-import").await?, command).await,
             Command::Token(command) => token(&config, command).await,
             Command::Session(command) => session::run(connect(&config, "wahook-session").await?, command).await,
             Command::CheckConfig | Command::DumpConfig => Ok(ExitCode::SUCCESS),

@@ -1,5 +1,6 @@
 //! The homes of the audit: what all of them must do, and what each does in its own way.
 
+mod commands;
 mod contract;
 mod faults;
 mod migrate;
