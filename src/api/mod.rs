@@ -25,6 +25,7 @@ mod send;
 mod server;
 mod sessions;
 mod state;
+mod stats;
 pub mod token;
 mod views;
 mod webhooks;

@@ -14,7 +14,7 @@ use super::{
     frame::frame,
     media, messages,
     problem::{Code, Problem},
-    send, sessions, webhooks,
+    send, sessions, stats, webhooks,
 };
 use crate::model::Scope;
 
@@ -43,6 +43,7 @@ fn table() -> Vec<Route> {
         route("POST", "/api/webhooks/{webhook_id}/rotate-secret", WebhooksWrite, post(webhooks::rotate_secret)),
         route("POST", "/api/webhooks/{webhook_id}/test", EventsWrite, post(webhooks::test)),
         route("GET", "/api/webhooks/{webhook_id}/events", EventsRead, get(events::list)),
+        route("GET", "/api/webhooks/{webhook_id}/stats", EventsRead, get(stats::get)),
         route("GET", "/api/webhooks/events/{event_id}", EventsRead, get(events::get)),
         route("POST", "/api/webhooks/events/{event_id}/retry", EventsWrite, post(events::retry)),
         route("GET", "/api/dead-letters", EventsRead, get(events::dead_letters)),

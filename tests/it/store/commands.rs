@@ -91,6 +91,9 @@ async fn webhooks_and_events_of_the_old_tables_are_taken_over_once() {
         assert_eq!(code, Some(1), "one is wrong: {stderr}");
         assert!(stdout.contains("3 events imported, 1 passed over, 1 wrong"), "{stdout}");
     }
+    let stats = client.get("/api/webhooks/3f0e6c0a-52a1-4b7e-9d0c-0e5b8a0c1d2e/stats").await;
+    let sums = ["attempts", "delivered", "failed"].map(|name| stats["data"][0][name].as_u64());
+    assert_eq!(sums, [Some(3), Some(1), Some(2)], "{stats}");
     let seen = client.events(&webhook).await;
     let seen: Vec<_> = seen.iter().map(|one| (one["message_id"].as_str(), one["status"].as_str())).collect();
     let wanted = [("OLD3", "failed"), ("OLD2", "failed"), ("OLD1", "delivered")];
