@@ -13,12 +13,13 @@ demo: nats $(if $(filter cql,$(STORE)),cassandra)
 test: nats cassandra
 	cargo test --workspace --locked
 
-# Deliveries per second, latency, and what one hanging endpoint does to the others.
+# Deliveries per second, latency, and what one hanging endpoint, or a replay, does to the others.
 bench: nats
 	cargo build --release --locked --package wahook --package wahook-bench
 	target/release/wahook-bench throughput
 	target/release/wahook-bench latency
 	target/release/wahook-bench isolation
+	target/release/wahook-bench replay
 
 # Attempts per second through the record role, statements per delivery, pages, bytes per attempt: in both homes.
 ROWS ?= 1000000

@@ -12,6 +12,7 @@ pub mod model;
 pub mod node;
 pub mod policy;
 pub mod record;
+pub mod replay;
 pub mod store;
 pub mod telemetry;
 pub mod wire;

@@ -14,14 +14,16 @@ use tokio::{
     process::{Child, Command},
     time::{sleep, timeout},
 };
-use wahook::{bus::Bus, config};
+use wahook::{bus::Bus, config, wire::Keyring};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A `nats-server`, a `wahook serve --roles deliver,record` and a sink.
+/// A `nats-server`, a `wahook serve --roles api,deliver,record` and a sink.
 pub(crate) struct Lab {
     pub(crate) bus: Bus,
     pub(crate) sink_port: u16,
+    /// The admin API.
+    pub(crate) api: String,
     wahook: Child,
     others: Vec<Child>,
     _data: TempDir,
@@ -30,7 +32,7 @@ pub(crate) struct Lab {
 impl Lab {
     pub(crate) async fn start() -> anyhow::Result<Self> {
         let data = tempfile::tempdir()?;
-        let (nats_port, admin_port) = (free_port()?, free_port()?);
+        let (nats_port, admin_port, api_port) = (free_port()?, free_port()?, free_port()?);
         let nats = spawn(
             Command::new(nats_server()?)
                 .arg("--config")
@@ -45,6 +47,7 @@ impl Lab {
 
         let settings = [
             ("NATS__URL", format!("nats://127.0.0.1:{nats_port}")),
+            ("API__LISTEN", format!("127.0.0.1:{api_port}")),
             ("ADMIN__LISTEN", format!("127.0.0.1:{admin_port}")),
             ("STORE__PATH", data.path().join("hooks.db").display().to_string()),
             ("EGRESS__ALLOW_HTTP", "true".to_owned()),
@@ -56,13 +59,17 @@ impl Lab {
         let loaded = config::load(&sources).map_err(|errors| anyhow::anyhow!("{errors}"))?;
         let bus = connect(&loaded.config).await?;
         bus.apply().await?;
-        bus.start_registry().await?;
+        let keys = data.path().join("secrets.keys");
+        let line = Keyring::new_line("lab")?;
+        std::fs::write(&keys, &line)?;
+        bus.start_registry(Keyring::parse(&line)?).await?;
 
         let mut command = Command::new(wahook_binary()?);
-        command.args(["serve", "--roles", "deliver,record"]).envs(env);
+        command.args(["serve", "--roles", "api,deliver,record"]).envs(env).env("WAHOOK__SECRETS__KEYS_FILE", keys);
         let wahook = spawn(&mut command)?;
         wait_ready(admin_port).await?;
-        Ok(Self { bus, sink_port: port.trim().parse()?, wahook, others: vec![nats, sink], _data: data })
+        let api = format!("http://127.0.0.1:{api_port}");
+        Ok(Self { bus, sink_port: port.trim().parse()?, api, wahook, others: vec![nats, sink], _data: data })
     }
 
     /// Processor time and resident bytes of the wahook process so far.

@@ -53,6 +53,11 @@ pub(crate) struct Load {
 impl Load {
     pub(crate) async fn run(&self, lab: &Lab) -> anyhow::Result<Report> {
         self.register(lab).await?;
+        self.measure(lab).await
+    }
+
+    /// The same once the webhooks are there.
+    pub(crate) async fn measure(&self, lab: &Lab) -> anyhow::Result<Report> {
         let (cpu_before, _) = lab.usage()?;
         let began = now_micros();
         let acks = self.publish(lab).await?;
@@ -61,11 +66,11 @@ impl Load {
         self.report(began, &acks, &seen, cpu.saturating_sub(cpu_before), rss_bytes)
     }
 
-    fn phone(endpoint: u32) -> Phone {
+    pub(crate) fn phone(endpoint: u32) -> Phone {
         format!("49{:09}", endpoint + 1).parse().expect("eleven digits")
     }
 
-    async fn register(&self, lab: &Lab) -> anyhow::Result<()> {
+    pub(crate) async fn register(&self, lab: &Lab) -> anyhow::Result<()> {
         let hanging = u32::from(self.hanging);
         for endpoint in 0..self.endpoints + hanging {
             let path = if endpoint < self.endpoints { "ok" } else { "hang" };
@@ -75,20 +80,9 @@ impl Load {
             lab.bus
                 .registry()
                 .register(client_id, &phone, |_| Webhook {
-                    id: WebhookId(Uuid::now_v7()),
-                    client_id,
-                    phone: phone.clone(),
-                    url: url.clone(),
-                    is_active: true,
-                    disabled: None,
-                    max_retries: 3,
                     rate_per_second: UNLIMITED,
-                    in_flight: 8,
-                    event_types: vec![wahook::model::EventType::Message],
                     secrets: vec![SigningSecret::from_key(&[7; 32])],
-                    metadata: Map::new(),
-                    created_at: now,
-                    updated_at: now,
+                    ..Webhook::new(WebhookId(Uuid::now_v7()), client_id, phone.clone(), url.clone(), now)
                 })
                 .await?;
         }
@@ -143,11 +137,11 @@ impl Load {
 
     /// Asks the sink until all came, or nothing new did for a while.
     async fn wait(&self, lab: &Lab) -> anyhow::Result<Vec<Seen>> {
-        let (client, url) = (http_client()?, format!("http://127.0.0.1:{}/report", lab.sink_port));
         let (mut counts, mut last_change) = (VecDeque::from([0]), Instant::now());
         loop {
-            let answer = timeout(QUIET, client.get(&url).send()).await.context("asking the sink")??;
-            let seen: Vec<Seen> = answer.bytes().await?.chunks_exact(16).map(decode).collect();
+            let mut seen = seen(lab).await?;
+            // What else came is not this load's.
+            seen.retain(|(number, _)| *number < u64::from(self.messages));
             if counts.back() != Some(&seen.len()) {
                 counts = VecDeque::from([seen.len()]);
                 last_change = Instant::now();
@@ -185,17 +179,24 @@ impl Load {
     }
 }
 
+/// All that the sink saw so far.
+pub(crate) async fn seen(lab: &Lab) -> anyhow::Result<Vec<Seen>> {
+    let url = format!("http://127.0.0.1:{}/report", lab.sink_port);
+    let answer = timeout(QUIET, http_client()?.get(&url).send()).await.context("asking the sink")??;
+    Ok(answer.bytes().await?.chunks_exact(16).map(decode).collect())
+}
+
 fn decode(bytes: &[u8]) -> Seen {
     let (number, at) = bytes.split_at(8);
     let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("chunks of sixteen bytes"));
     (word(number), word(at))
 }
 
-fn client() -> ClientId {
+pub(crate) fn client() -> ClientId {
     ClientId::try_from(1).expect("one is a client id")
 }
 
-fn message(number: u32, endpoint: u32) -> Message {
+pub(crate) fn message(number: u32, endpoint: u32) -> Message {
     let phone = Load::phone(endpoint);
     Message {
         client_id: client(),

@@ -4,11 +4,13 @@
 //! was lost or doubled. `latency` publishes at a fixed rate and prints the time from publish ack to POST: the sending
 //! times are planned beforehand, so a slow system cannot slow the load down and hide its delays. `isolation` runs
 //! `latency` over the same healthy endpoints without and with one beside them that never answers, and once more
-//! without, which shows what the machine's noise alone makes of the ratio. `store` takes results through the record role
-//! into a home of the audit, and reads pages of it.
+//! without, which shows what the machine's noise alone makes of the ratio. `replay` does the same with a replay of dead
+//! letters to the same endpoints under way. `store` takes results through the record role into a home of the audit, and
+//! reads pages of it.
 
 mod lab;
 mod load;
+mod replay;
 mod report;
 mod sink;
 mod store;
@@ -53,6 +55,21 @@ enum Scenario {
     },
     /// Results through the record role into a home of the audit; then pages of it.
     Store(store::Options),
+    /// 50 endpoints without, again without, and with a replay of dead letters to the same endpoints under way.
+    Replay {
+        /// Messages per second over all endpoints, beside the replay.
+        #[arg(long, default_value_t = 500)]
+        rate: u32,
+        /// Dead letters that are sent again.
+        #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
+        dead_letters: u32,
+        /// How many of them per second; a run lasts as long as the replay.
+        #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        replay_rate: u32,
+        /// How often all three are run.
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+        rounds: u32,
+    },
     /// The endpoints, in a process of their own; started by the other scenarios.
     #[command(hide = true)]
     Sink,
@@ -87,6 +104,9 @@ async fn main() -> anyhow::Result<()> {
         }
         Scenario::Store(options) => store::run(&options).await,
         Scenario::Isolation { rate, seconds, rounds } => isolation(rate, seconds, rounds).await,
+        Scenario::Replay { rate, dead_letters, replay_rate, rounds } => {
+            replay::run(rate, dead_letters, replay_rate, rounds).await
+        }
     }
 }
 

@@ -28,7 +28,7 @@ use wahook::{
     config::{self, Config},
     model::{
         Attempt, ClientId, Delivery, Event, EventFilter, EventId, EventStatus, HourStats, Kind, Outcome, Position,
-        Timestamp, WebhookId, WebhookState,
+        Priority, Timestamp, WebhookId, WebhookState,
     },
     record::Record,
     store::{self, Error, Migrator, Store},
@@ -267,6 +267,7 @@ impl Bench {
                 body: body(number).into(),
                 attempts: tries,
                 tries,
+                priority: Priority::Normal,
             },
             number: tries + 1,
             outcome: if fails { Outcome::Http5xx } else { Outcome::Ok },

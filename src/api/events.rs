@@ -7,17 +7,15 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    State,
-    auth::Caller,
-    cursor,
+    State, cursor,
     extract::{EventPath, Params, WebhookPath},
     problem::{Code, Problem},
     views::{EventView, Page},
 };
-use crate::model::{Delivery, Event, EventFilter, EventId, Timestamp};
+use crate::model::{Event, EventFilter, EventId, Priority, Timestamp};
 
 const LIMIT_DEFAULT: usize = 50;
-const LIMIT_MAX: usize = 250;
+pub(super) const LIMIT_MAX: usize = 250;
 
 /// Query of a list of events.
 #[derive(Debug, Deserialize)]
@@ -30,19 +28,14 @@ pub(super) struct Listing {
     cursor: Option<String>,
 }
 
-/// Query of the dead letters.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Paging {
-    limit: Option<usize>,
-    cursor: Option<String>,
-}
-
-fn parse<T: FromStr<Err: ToString>>(text: Option<&String>, pointer: &'static str) -> Result<Option<T>, Problem> {
+pub(super) fn parse<T: FromStr<Err: ToString>>(
+    text: Option<&String>,
+    pointer: &'static str,
+) -> Result<Option<T>, Problem> {
     text.map(|text| text.parse().map_err(|error: T::Err| Problem::field(pointer, error.to_string()))).transpose()
 }
 
-fn limit(asked: Option<usize>) -> Result<usize, Problem> {
+pub(super) fn limit(asked: Option<usize>) -> Result<usize, Problem> {
     let limit = asked.unwrap_or(LIMIT_DEFAULT);
     if (1..=LIMIT_MAX).contains(&limit) {
         return Ok(limit);
@@ -81,19 +74,6 @@ pub(super) async fn list(
     Ok(Json(page(&state, &name, limit, events)))
 }
 
-/// `GET /api/dead-letters`: what was given up, of all webhooks, newest first.
-pub(super) async fn dead_letters(
-    Extract(state): Extract<State>,
-    Caller(client): Caller,
-    Params(paging): Params<Paging>,
-) -> Result<Json<Page<EventView>>, Problem> {
-    let limit = limit(paging.limit)?;
-    let name = format!("dead letters {client}");
-    let after = paging.cursor.map(|text| cursor::decode(&state.cursor_key, &name, &text)).transpose()?;
-    let events = state.store.dead_letters(client, after, limit + 1).await?;
-    Ok(Json(page(&state, &name, limit, events)))
-}
-
 /// `GET /api/webhooks/events/{event_id}`: with all attempts.
 pub(super) async fn get(
     Extract(state): Extract<State>,
@@ -115,7 +95,7 @@ pub(super) async fn retry(
         return Err(Problem::new(Code::Held, "make the webhook active first: that sends what it holds"));
     }
     let last = event.last();
-    let delivery = Delivery { attempts: last.number, tries: 0, ..last.delivery.clone() };
+    let delivery = last.delivery.again(last.number, Priority::Normal);
     state.bus.park(&delivery, Timestamp::from_system(SystemTime::now())).await?;
     Ok((StatusCode::ACCEPTED, Json(json!({"event_id": id.to_string(), "status": "pending"}))))
 }

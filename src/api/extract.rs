@@ -12,7 +12,7 @@ use super::{
     auth::Caller,
     problem::{Code, Problem},
 };
-use crate::model::{ClientId, PublicEventId, SessionId, WebhookId};
+use crate::model::{ClientId, JobId, PublicEventId, SessionId, WebhookId};
 
 impl FromRequestParts<State> for Caller {
     type Rejection = Problem;
@@ -88,6 +88,17 @@ impl FromRequestParts<State> for EventPath {
 pub(super) struct SessionPath(pub(super) ClientId, pub(super) SessionId);
 
 impl FromRequestParts<State> for SessionPath {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Problem> {
+        let Caller(client) = Caller::from_request_parts(parts, state).await?;
+        Ok(Self(client, id(parts, state).await?))
+    }
+}
+
+/// `{replay_id}` of the path, with the client that asks for it.
+pub(super) struct ReplayPath(pub(super) ClientId, pub(super) JobId);
+
+impl FromRequestParts<State> for ReplayPath {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Problem> {
         let Caller(client) = Caller::from_request_parts(parts, state).await?;

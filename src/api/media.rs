@@ -1,12 +1,15 @@
 //! Media of messages, decrypted.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, io, pin::Pin, sync::Arc, time::Duration};
 
 use axum::{
+    body::Body,
     extract::{Path, State as Extract},
     http::header,
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
+use futures_util::Stream;
 
 use super::{
     State,
@@ -15,11 +18,14 @@ use super::{
 };
 use crate::{model::ClientId, telemetry};
 
-/// Files that are under way at once in this process, each held in memory.
-pub(super) const DOWNLOADS_MAX: usize = 8;
+/// After how long to ask again when too many files are under way.
+const BUSY_WAIT: Duration = Duration::from_secs(5);
 
-/// A file, or why it cannot be had.
-pub type Download = Pin<Box<dyn Future<Output = Result<Vec<u8>, MediaError>> + Send>>;
+/// A file as it comes, or why it cannot be had.
+pub type Download = Pin<Box<dyn Future<Output = Result<Pieces, MediaError>> + Send>>;
+
+/// The pieces of a file; after an error none follow.
+pub type Pieces = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 
 /// Gets the file behind a media id of a client; given by whoever can reach WhatsApp.
 pub type MediaSource = Arc<dyn Fn(ClientId, &str) -> Download + Send + Sync>;
@@ -31,17 +37,19 @@ pub enum MediaError {
     Unknown,
     /// Larger than may be fetched.
     TooLarge,
+    /// Too many files are under way.
+    Busy,
     /// WhatsApp does not have it, or did not answer.
     Gone(String),
 }
 
-/// `GET /api/media/{media_id}`.
+/// `GET /api/media/{media_id}`: answered as soon as WhatsApp begins to; what follows has a deadline of its own for each
+/// piece.
 pub(super) async fn get(
     Extract(state): Extract<State>,
     Caller(client): Caller,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let Ok(_permit) = state.downloads.acquire().await else { return Err(Problem::not_found()) };
     match (state.media)(client, &id).await {
         Ok(file) => {
             // Never shown by a browser as what its sender says it is.
@@ -51,10 +59,11 @@ pub(super) async fn get(
                 (header::CONTENT_DISPOSITION, "attachment"),
                 (header::CACHE_CONTROL, "private, no-store"),
             ];
-            Ok((headers, file).into_response())
+            Ok((headers, Body::from_stream(file)).into_response())
         }
         Err(MediaError::Unknown) => Err(Problem::not_found()),
         Err(MediaError::TooLarge) => Err(Problem::new(Code::TooLarge, "the file is too large to be fetched here")),
+        Err(MediaError::Busy) => Err(Problem::too_many(BUSY_WAIT, "too many files are fetched at once")),
         Err(MediaError::Gone(error)) => {
             telemetry::error("api", "media");
             tracing::warn!(error, "media could not be fetched");

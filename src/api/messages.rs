@@ -54,8 +54,10 @@ fn message(client_id: ClientId, incoming: Incoming, now: Timestamp) -> Result<Me
     let mut errors = Vec::new();
     let mut wrong = |pointer: &'static str, detail: String| errors.push(FieldError { pointer: pointer.into(), detail });
     let phone: Result<Phone, _> = incoming.phone_number.parse();
-    if let Err(error) = &phone {
-        wrong("/phone_number", error.to_string());
+    match &phone {
+        Err(error) => wrong("/phone_number", error.to_string()),
+        Ok(phone) if phone.is_of_operations() => wrong("/phone_number", "is a number that nobody can have".to_owned()),
+        Ok(_) => {}
     }
     let message_id: Result<MessageId, _> = incoming.message_id.parse();
     if let Err(error) = &message_id {
@@ -85,7 +87,8 @@ fn message(client_id: ClientId, incoming: Incoming, now: Timestamp) -> Result<Me
         from: incoming.from,
         phone,
         timestamp,
-        kind: incoming.r#type,
+        // Only wahook itself tells these.
+        kind: if incoming.r#type == Kind::Operational { Kind::Unknown } else { incoming.r#type },
         content: incoming.content,
         metadata: incoming.metadata,
     })

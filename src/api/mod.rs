@@ -13,15 +13,19 @@
 pub mod admin;
 mod auth;
 mod cursor;
+mod dead_letters;
 mod events;
 mod extract;
 mod frame;
 mod media;
 mod messages;
+mod operations;
 mod problem;
 pub mod qr;
+mod replays;
 mod routes;
 mod send;
+mod sending;
 mod server;
 mod sessions;
 mod state;
@@ -30,7 +34,7 @@ pub mod token;
 mod views;
 mod webhooks;
 
-pub use media::{Download, MediaError, MediaSource};
+pub use media::{Download, MediaError, MediaSource, Pieces};
 pub use routes::{router, routes};
 pub use server::serve;
 pub use state::State;

@@ -10,7 +10,7 @@ use axum::{
 use serde::Serialize;
 
 use super::frame::request_id;
-use crate::{bus, store, telemetry};
+use crate::{bus, replay, store, telemetry};
 
 /// A kind of problem. Each has a section in `docs/api.md`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,7 @@ pub(super) enum Code {
     Held,
     Unlinkable,
     SessionLimit,
+    ReplayLimit,
     MediaGone,
     NotConnected,
     KeyReused,
@@ -55,6 +56,7 @@ impl Code {
             Self::Held => (StatusCode::CONFLICT, "held", "The webhook takes no deliveries now"),
             Self::Unlinkable => (StatusCode::CONFLICT, "no_code", "The session has no code to link it with now"),
             Self::SessionLimit => (StatusCode::CONFLICT, "session_limit", "The client has too many sessions"),
+            Self::ReplayLimit => (StatusCode::CONFLICT, "replay_limit", "The client has too many replays"),
             Self::MediaGone => (StatusCode::BAD_GATEWAY, "media_gone", "WhatsApp did not give the file"),
             Self::NotConnected => (StatusCode::CONFLICT, "not_connected", "The session cannot send now"),
             Self::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "key_reused", "The idempotency key is taken"),
@@ -105,7 +107,7 @@ impl Problem {
 
     /// What an id of another client and an absent one answer alike.
     pub(super) fn not_found() -> Self {
-        Self::new(Code::NotFound, "no webhook, session, event or route of this name is visible with this token")
+        Self::new(Code::NotFound, "no webhook, session, event, replay or route of this name is visible with this token")
     }
 
     pub(super) fn fields(errors: Vec<FieldError>) -> Self {
@@ -138,6 +140,16 @@ impl From<store::Error> for Problem {
         telemetry::error("api", "store");
         tracing::error!(%error, request_id = request_id(), "the store failed a request");
         Self::new(Code::Unavailable, "the store does not answer; deliveries go on, try again later")
+    }
+}
+
+impl From<replay::Error> for Problem {
+    fn from(error: replay::Error) -> Self {
+        match error {
+            replay::Error::Bus(error) => error.into(),
+            replay::Error::Store(error) => error.into(),
+            replay::Error::Slow => Self::new(Code::Unavailable, "the store does not answer in time; try again later"),
+        }
     }
 }
 
@@ -191,8 +203,8 @@ mod tests {
     fn every_code_stands_in_the_document_with_its_status() {
         use Code::{
             Busy, Held, Internal, InvalidCursor, InvalidJson, InvalidRequest, KeyReused, MediaGone, MethodNotAllowed,
-            MissingScope, NoWebhook, NotConnected, NotFound, NotJson, SessionLimit, Timeout, TooLarge, TooManyRequests,
-            Unauthorized, Unavailable, Unlinkable,
+            MissingScope, NoWebhook, NotConnected, NotFound, NotJson, ReplayLimit, SessionLimit, Timeout, TooLarge,
+            TooManyRequests, Unauthorized, Unavailable, Unlinkable,
         };
         let all = [
             InvalidRequest,
@@ -206,6 +218,7 @@ mod tests {
             Held,
             Unlinkable,
             SessionLimit,
+            ReplayLimit,
             MediaGone,
             NotConnected,
             KeyReused,

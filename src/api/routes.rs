@@ -10,11 +10,11 @@ use axum::{
 use super::{
     State,
     auth::authorize,
-    events,
+    dead_letters, events,
     frame::frame,
-    media, messages,
+    media, messages, operations,
     problem::{Code, Problem},
-    send, sessions, stats, webhooks,
+    replays, send, sessions, stats, webhooks,
 };
 use crate::model::Scope;
 
@@ -33,7 +33,7 @@ fn table() -> Vec<Route> {
     use Scope::{
         EventsRead, EventsWrite, MessagesSend, MessagesWrite, SessionsRead, SessionsWrite, WebhooksRead, WebhooksWrite,
     };
-    use routing::{delete, get, patch, post};
+    use routing::{delete, get, patch, post, put};
     vec![
         route("POST", "/api/webhooks/register", WebhooksWrite, post(webhooks::register)),
         route("GET", "/api/webhooks/list", WebhooksRead, get(webhooks::list)),
@@ -42,11 +42,20 @@ fn table() -> Vec<Route> {
         route("DELETE", "/api/webhooks/{webhook_id}", WebhooksWrite, delete(webhooks::delete)),
         route("POST", "/api/webhooks/{webhook_id}/rotate-secret", WebhooksWrite, post(webhooks::rotate_secret)),
         route("POST", "/api/webhooks/{webhook_id}/test", EventsWrite, post(webhooks::test)),
+        route("POST", "/api/webhooks/{webhook_id}/replay", EventsWrite, post(replays::create_for)),
         route("GET", "/api/webhooks/{webhook_id}/events", EventsRead, get(events::list)),
         route("GET", "/api/webhooks/{webhook_id}/stats", EventsRead, get(stats::get)),
         route("GET", "/api/webhooks/events/{event_id}", EventsRead, get(events::get)),
         route("POST", "/api/webhooks/events/{event_id}/retry", EventsWrite, post(events::retry)),
-        route("GET", "/api/dead-letters", EventsRead, get(events::dead_letters)),
+        route("GET", "/api/dead-letters", EventsRead, get(dead_letters::list)),
+        route("GET", "/api/dead-letters/{event_id}", EventsRead, get(dead_letters::get)),
+        route("POST", "/api/replays", EventsWrite, post(replays::create)),
+        route("GET", "/api/replays", EventsRead, get(replays::list)),
+        route("GET", "/api/replays/{replay_id}", EventsRead, get(replays::get)),
+        route("POST", "/api/replays/{replay_id}/cancel", EventsWrite, post(replays::cancel)),
+        route("PUT", "/api/operational-webhook", WebhooksWrite, put(operations::put)),
+        route("GET", "/api/operational-webhook", WebhooksRead, get(operations::get)),
+        route("DELETE", "/api/operational-webhook", WebhooksWrite, delete(operations::delete)),
         route("POST", "/api/messages", MessagesWrite, post(messages::publish)),
         route("POST", "/api/messages/send", MessagesSend, post(send::send)),
         route("GET", "/api/media/{media_id}", EventsRead, get(media::get)),
@@ -60,7 +69,8 @@ fn table() -> Vec<Route> {
     ]
 }
 
-/// Every route: its method, its path with `{webhook_id}`, `{event_id}`, `{session_id}` or `{media_id}`, and the scope it asks for.
+/// Every route: its method, its path with `{webhook_id}`, `{event_id}`, `{session_id}`, `{replay_id}` or
+/// `{media_id}`, and the scope it asks for.
 pub fn routes() -> Vec<(String, String, Scope)> {
     table().into_iter().map(|route| (route.method.to_owned(), route.path.to_owned(), route.scope)).collect()
 }

@@ -17,6 +17,7 @@ use super::{
     problem::{Code, FieldError, Problem},
 };
 use crate::{
+    bus::SendClaim,
     model::{ClientId, MessageId, Outgoing, OutgoingMedia, Phone, Quoted, SendOutcome, SessionId},
     policy::address::check_url,
     wire::dedupe_id,
@@ -63,12 +64,19 @@ pub(super) async fn send(
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     check(&state, &wanted)?;
     let session = session(&state, client, &wanted).await?;
-    let message_id = message_id(&state, client, session, &headers, &wanted).await?;
+    let claim = Claim::make(&state, client, session, &headers, &wanted).await?;
+    let message_id = claim.message_id.clone();
+    let answer = |status| Json(json!({"message_id": message_id.as_str(), "session_id": session, "status": status}));
+    if claim.is_sent {
+        // Sent again it would bring no second message, but its receipts a second time.
+        return Ok((StatusCode::ACCEPTED, answer("sent")));
+    }
     let reply_to = wanted.reply_to.map(|reply| Quoted { message_id: reply.message_id, from: reply.from });
     let media = wanted.media.map(|media| OutgoingMedia { url: media.url, file_name: media.file_name });
     let outgoing = Outgoing { message_id: message_id.clone(), to: wanted.to, text: wanted.text, media, reply_to };
-    let answer = |status| Json(json!({"message_id": message_id.as_str(), "session_id": session, "status": status}));
-    match state.bus.send(client, session, &outgoing, PATIENCE).await? {
+    let outcome = state.bus.send(client, session, &outgoing, PATIENCE).await?;
+    claim.end(&state, outcome.as_ref()).await;
+    match outcome {
         Some(SendOutcome::Sent) => Ok((StatusCode::ACCEPTED, answer("sent"))),
         Some(SendOutcome::NotConnected) => {
             Err(Problem::new(Code::NotConnected, "the session is not connected now; see its state"))
@@ -140,31 +148,61 @@ async fn session(state: &State, client: ClientId, wanted: &Send) -> Result<Sessi
     Err(Problem::not_found())
 }
 
-/// The same key gives the same id: WhatsApp shows a message that is sent again under its id once.
-async fn message_id(
-    state: &State,
-    client: ClientId,
-    session: SessionId,
-    headers: &HeaderMap,
-    wanted: &Send,
-) -> Result<MessageId, Problem> {
-    let text = match headers.get("idempotency-key") {
-        None => format!("3EB0{:018X}", rand::random::<u128>() >> 56),
-        Some(key) => {
-            let valid = key.to_str().ok().filter(|key| (1..=KEY_CHARS_MAX).contains(&key.len()));
-            let key = valid.ok_or_else(|| {
-                Problem::field("?idempotency-key", format!("has 1 to {KEY_CHARS_MAX} printable ASCII characters"))
-            })?;
-            let (client, session) = (client.to_string(), session.to_string());
-            let name = dedupe_id(&["send", &client, &session, key]);
-            let reply = wanted.reply_to.as_ref().map_or("", |reply| reply.message_id.as_str());
-            let url = wanted.media.as_ref().map_or("", |media| media.url.as_str());
-            let content = dedupe_id(&[&wanted.to, &wanted.text, url, reply]);
-            if state.bus.claim_send(&name, &content).await?.is_some_and(|known| known != content) {
-                return Err(Problem::new(Code::KeyReused, "this key was used for another message within the last day"));
+/// What a request's idempotency key stands for.
+struct Claim {
+    message_id: MessageId,
+    is_sent: bool,
+    /// The key's name in the bucket, and a hash of the message.
+    key: Option<(String, String)>,
+    /// When this request was the first to use it.
+    revision: Option<u64>,
+}
+
+impl Claim {
+    /// The same key and message give the same id: WhatsApp shows a message that is sent again under its id once.
+    async fn make(
+        state: &State,
+        client: ClientId,
+        session: SessionId,
+        headers: &HeaderMap,
+        wanted: &Send,
+    ) -> Result<Self, Problem> {
+        let id = |text: String| text.parse().map_err(|_| Problem::not_found());
+        let Some(key) = headers.get("idempotency-key") else {
+            let message_id = id(format!("3EB0{:018X}", rand::random::<u128>() >> 56))?;
+            return Ok(Self { message_id, is_sent: false, key: None, revision: None });
+        };
+        let valid = key.to_str().ok().filter(|key| (1..=KEY_CHARS_MAX).contains(&key.len()));
+        let key = valid.ok_or_else(|| {
+            Problem::field("?idempotency-key", format!("has 1 to {KEY_CHARS_MAX} printable ASCII characters"))
+        })?;
+        let name = dedupe_id(&["send", &client.to_string(), &session.to_string(), key]);
+        let reply = wanted.reply_to.as_ref().map_or("", |reply| reply.message_id.as_str());
+        let url = wanted.media.as_ref().map_or("", |media| media.url.as_str());
+        let content = dedupe_id(&[&wanted.to, &wanted.text, url, reply]);
+        let (is_sent, revision) = match state.bus.claim_send(&name, &content).await? {
+            SendClaim::New { revision } => (false, Some(revision)),
+            SendClaim::Known { content_hash, is_sent } if content_hash == content => (is_sent, None),
+            SendClaim::Known { .. } => {
+                let detail = "this key was used for another message within the last day";
+                return Err(Problem::new(Code::KeyReused, detail));
             }
-            format!("3EB0{}", name[..18].to_uppercase())
+        };
+        // The content too: a key that is free again may stand for another message, which is not to be taken for the first.
+        let message_id = id(format!("3EB0{}", dedupe_id(&[&name, &content])[..18].to_uppercase()))?;
+        Ok(Self { message_id, is_sent, key: Some((name, content)), revision })
+    }
+
+    /// Keeps the key for what was sent, or may have been; frees it when nothing was.
+    async fn end(&self, state: &State, outcome: Option<&SendOutcome>) {
+        let Some((name, content)) = &self.key else { return };
+        let ended = match (outcome, self.revision) {
+            (Some(SendOutcome::Sent), _) => state.bus.settle_send(name, content).await,
+            (Some(_), Some(revision)) => state.bus.release_send(name, revision).await,
+            _ => Ok(()),
+        };
+        if let Err(error) = ended {
+            tracing::warn!(%error, "an idempotency key stays as it was");
         }
-    };
-    text.parse().map_err(|_| Problem::not_found())
+    }
 }

@@ -9,6 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
@@ -177,21 +178,24 @@ pub(super) async fn restart(
     Ok((StatusCode::ACCEPTED, Json(view(&state, &session).await?)))
 }
 
-/// `DELETE /api/sessions/{session_id}`: logs out and erases the keys; 204 when done, 202 while a node is at it.
+/// `DELETE /api/sessions/{session_id}`: unlinks it and erases the keys; 204 when done, 202 while a node is at it.
 pub(super) async fn delete(
     Extract(state): Extract<State>,
     SessionPath(client, id): SessionPath,
-) -> Result<StatusCode, Problem> {
+) -> Result<Response, Problem> {
     let mark = |session: &mut Session| session.is_deleted = true;
     state.bus.registry().change_session(client, id, mark).await?.ok_or_else(Problem::not_found)?;
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
         if state.bus.registry().session(client, id).await?.is_none() {
-            return Ok(StatusCode::NO_CONTENT);
+            return Ok(StatusCode::NO_CONTENT.into_response());
         }
         sleep(LOOK_EVERY).await;
     }
-    Ok(StatusCode::ACCEPTED)
+    let detail = "WhatsApp has not been told yet, and the keys are not erased yet. A node with the ingest role does both \
+                  as soon as one runs, and erases the keys also when WhatsApp does not answer: unlink the device on \
+                  the phone if it is still shown there then";
+    Ok((StatusCode::ACCEPTED, Json(json!({"status": "deleting", "detail": detail}))).into_response())
 }
 
 /// The code that links the session now.

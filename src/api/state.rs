@@ -2,13 +2,13 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::time::timeout;
 
-use super::media::{DOWNLOADS_MAX, MediaSource};
+use super::media::MediaSource;
 use crate::{
     bus::{self, Bus},
     config::{self, Config},
-    model::{ClientId, WebhookId, WebhookState},
+    model::{ClientId, Phone, WebhookId, WebhookState},
     policy::KeyedLimiter,
     store::Store,
 };
@@ -24,10 +24,10 @@ pub struct State {
     pub(super) settings: Arc<config::Api>,
     pub(super) deliver: Arc<config::Deliver>,
     pub(super) egress: Arc<config::Egress>,
+    pub(super) replay: Arc<config::Replay>,
     pub(super) registrations: Arc<KeyedLimiter>,
     pub(super) cursor_key: Arc<[u8; 32]>,
     pub(super) media: MediaSource,
-    pub(super) downloads: Arc<Semaphore>,
 }
 
 impl State {
@@ -41,10 +41,10 @@ impl State {
             bus,
             store,
             media,
-            downloads: Arc::new(Semaphore::new(DOWNLOADS_MAX)),
             registrations: Arc::new(KeyedLimiter::new(config.api.registrations_per_minute)),
             settings: Arc::new(config.api.clone()),
             deliver: Arc::new(config.deliver.clone()),
+            replay: Arc::new(config.replay.clone()),
             egress: Arc::new(config.egress.clone()),
         })
     }
@@ -59,6 +59,18 @@ impl State {
             Ok(Ok(states)) => Some(states),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "webhooks are shown without their state");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// How many deliveries are held for each number of a client, or for `phone` alone; `None` when the bus does not say.
+    pub(super) async fn held(&self, client: ClientId, phone: Option<&Phone>) -> Option<HashMap<String, u64>> {
+        match timeout(STATE_PATIENCE, self.bus.held_counts(client, phone)).await {
+            Ok(Ok(counts)) => Some(counts),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "webhooks are shown without what they hold");
                 None
             }
             Err(_) => None,

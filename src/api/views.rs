@@ -1,13 +1,17 @@
 //! What callers see.
 
+use std::collections::HashMap;
+
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::sending::SendingView;
 use crate::{
     model::{
-        Attempt, ClientId, DisabledReason, Event, EventType, Outcome, Webhook, WebhookId, WebhookState, WebhookStatus,
+        Attempt, ClientId, DisabledReason, Event, EventType, Ordering, Outcome, Webhook, WebhookId, WebhookState,
+        WebhookStatus,
     },
-    wire::Payload,
+    wire::shown,
 };
 
 /// A page of a list.
@@ -23,16 +27,24 @@ pub(super) struct Page<T> {
 pub(super) struct WebhookView {
     id: WebhookId,
     client_id: ClientId,
-    phone_number: String,
+    /// Null for the operational webhook.
+    phone_number: Option<String>,
     webhook_url: String,
     is_active: bool,
     status: WebhookStatus,
     disabled_reason: Option<DisabledReason>,
     failure_count: Option<u32>,
+    held_count: Option<u64>,
     max_retries: u16,
     rate_per_second: u32,
+    burst: u32,
     in_flight: u32,
+    retry_schedule: Vec<u32>,
+    ordering: Ordering,
+    failing_since: Option<String>,
     event_types: Vec<EventType>,
+    #[serde(flatten)]
+    sending: SendingView,
     signing_secret_hint: Option<String>,
     /// Shown only when it was just made.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,23 +58,29 @@ pub(super) struct WebhookView {
 }
 
 impl WebhookView {
-    /// `state` is `None` when the store did not answer.
-    pub(super) fn new(webhook: &Webhook, state: Option<WebhookState>) -> Self {
+    /// `state` is `None` when the store did not answer, `held` when the bus did not.
+    pub(super) fn new(webhook: &Webhook, state: Option<WebhookState>, held: Option<&HashMap<String, u64>>) -> Self {
         let known = state.is_some();
         let state = state.unwrap_or_default();
         Self {
             id: webhook.id,
             client_id: webhook.client_id,
-            phone_number: webhook.phone.as_str().to_owned(),
+            phone_number: webhook.operations.is_none().then(|| webhook.phone.as_str().to_owned()),
             webhook_url: webhook.url.clone(),
             is_active: webhook.is_active,
             status: webhook.status(state.failed),
             disabled_reason: webhook.disabled,
             failure_count: known.then_some(state.failure_count),
-            max_retries: webhook.max_retries,
+            held_count: held.map(|held| held.get(webhook.phone.as_str()).copied().unwrap_or_default()),
+            max_retries: webhook.retries(),
             rate_per_second: webhook.rate_per_second,
+            burst: webhook.burst(),
             in_flight: webhook.in_flight,
+            retry_schedule: webhook.retry_schedule.clone(),
+            ordering: webhook.ordering,
+            failing_since: webhook.failing_since.map(|at| at.to_string()),
             event_types: webhook.event_types.clone(),
+            sending: SendingView::from(&webhook.sending),
             signing_secret_hint: webhook.secrets.first().map(|secret| secret.hint()),
             signing_secret: None,
             last_error: state.last_error,
@@ -139,15 +157,15 @@ impl EventView {
     pub(super) fn listed(event: &Event) -> Self {
         let last = event.last();
         let delivery = &last.delivery;
-        let payload: Option<Payload> = serde_json::from_slice(&delivery.body).ok();
+        let shown = shown(&delivery.body);
         Self {
             id: delivery.public_id().to_string(),
             webhook_id: delivery.webhook_id,
             message_id: delivery.message_id.as_str().to_owned(),
-            from: payload.as_ref().map(|payload| payload.from.clone()),
-            to: payload.as_ref().map(|payload| payload.to.clone()),
+            from: shown.as_ref().map(|shown| shown.from.clone()),
+            to: shown.as_ref().map(|shown| shown.to.clone()),
             message_type: delivery.kind.as_str(),
-            content: payload.map(|payload| payload.content),
+            content: shown.map(|shown| shown.content),
             payload: serde_json::from_slice(&delivery.body).ok(),
             status: last.status.as_str(),
             attempt_count: last.number.into(),
@@ -165,5 +183,32 @@ impl EventView {
     pub(super) fn whole(event: &Event) -> Self {
         let attempts = event.attempts.iter().map(AttemptView::from).collect();
         Self { attempt_count: event.attempt_count(), attempts: Some(attempts), ..Self::listed(event) }
+    }
+}
+
+/// An event that was given up.
+#[derive(Serialize)]
+pub(super) struct DeadLetterView {
+    #[serde(flatten)]
+    event: EventView,
+    reason: String,
+    given_up_at: String,
+}
+
+impl DeadLetterView {
+    /// For a list.
+    pub(super) fn listed(event: &Event) -> Self {
+        Self::new(event, EventView::listed(event))
+    }
+
+    /// By itself.
+    pub(super) fn whole(event: &Event) -> Self {
+        Self::new(event, EventView::whole(event))
+    }
+
+    fn new(event: &Event, view: EventView) -> Self {
+        let last = event.last();
+        let reason = last.error.clone().unwrap_or_else(|| last.outcome.as_str().to_owned());
+        Self { event: view, reason, given_up_at: last.ended_at().to_string() }
     }
 }

@@ -12,18 +12,21 @@ use super::{
     auth::Caller,
     extract::{Body, WebhookPath},
     problem::{FieldError, Problem},
+    sending::{Headers, SendingChange, too_many_headers},
     views::{Page, WebhookView},
 };
 use crate::{
     model::{
-        ClientId, Delivery, EventId, EventType, Kind, Message, Phone, SigningSecret, Timestamp, Webhook, WebhookId,
+        BURST_SECONDS_MAX, ClientId, Delivery, EventId, EventType, Kind, Message, Operation, Ordering, Phone, Priority,
+        SigningSecret, Timestamp, Webhook, WebhookId,
     },
     policy::address::check_url,
-    wire::webhook_body,
+    wire::{delivery_body, new_signing_key},
 };
 
 const MAX_RETRIES: u16 = 20;
 const RATE_MAX: u32 = 10_000;
+const RETRY_WAIT_SECONDS_MAX: u32 = 7 * 24 * 60 * 60;
 const IN_FLIGHT_MAX: u32 = 256;
 const METADATA_BYTES_MAX: usize = 16 * 1024;
 const SECRET_BYTES: usize = 32;
@@ -38,8 +41,14 @@ pub(super) struct Change {
     is_active: Option<bool>,
     max_retries: Option<u16>,
     rate_per_second: Option<u32>,
+    burst: Option<u32>,
     in_flight: Option<u32>,
+    retry_schedule: Option<Vec<u32>>,
+    ordering: Option<Ordering>,
     event_types: Option<Vec<EventType>>,
+    format: Option<String>,
+    signature: Option<String>,
+    headers: Option<Headers>,
     metadata: Option<Map<String, Value>>,
 }
 
@@ -52,20 +61,34 @@ pub(super) struct Registration {
     is_active: Option<bool>,
     max_retries: Option<u16>,
     rate_per_second: Option<u32>,
+    burst: Option<u32>,
     in_flight: Option<u32>,
+    retry_schedule: Option<Vec<u32>>,
+    ordering: Option<Ordering>,
     event_types: Option<Vec<EventType>>,
+    format: Option<String>,
+    signature: Option<String>,
+    headers: Option<Headers>,
     metadata: Option<Map<String, Value>>,
 }
 
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     Timestamp::from_system(SystemTime::now())
 }
 
-fn new_secret() -> SigningSecret {
+pub(super) fn new_secret() -> SigningSecret {
     SigningSecret::from_key(&rand::random::<[u8; SECRET_BYTES]>())
 }
 
 impl Change {
+    fn sending(&self) -> SendingChange<'_> {
+        SendingChange {
+            format: self.format.as_ref(),
+            signature: self.signature.as_ref(),
+            headers: self.headers.as_ref(),
+        }
+    }
+
     /// All that is wrong with it.
     fn errors(&self, state: &State) -> Vec<FieldError> {
         let mut errors = Vec::new();
@@ -85,6 +108,17 @@ impl Change {
         if self.in_flight.is_some_and(|number| !(1..=IN_FLIGHT_MAX).contains(&number)) {
             wrong("/in_flight", format!("is from 1 to {IN_FLIGHT_MAX}"));
         }
+        if self.burst.is_some_and(|burst| !(1..=RATE_MAX).contains(&burst)) {
+            wrong("/burst", format!("is from 1 to {RATE_MAX}, and at most {BURST_SECONDS_MAX} times the rate"));
+        }
+        if let Some(schedule) = &self.retry_schedule {
+            if schedule.len() > usize::from(MAX_RETRIES) {
+                wrong("/retry_schedule", format!("has at most {MAX_RETRIES} waits"));
+            }
+            if schedule.iter().any(|seconds| !(1..=RETRY_WAIT_SECONDS_MAX).contains(seconds)) {
+                wrong("/retry_schedule", format!("has waits from 1 to {RETRY_WAIT_SECONDS_MAX} seconds (7 days)"));
+            }
+        }
         if self.event_types.as_ref().is_some_and(Vec::is_empty) {
             wrong("/event_types", "names at least one of message and receipt".to_owned());
         }
@@ -92,11 +126,14 @@ impl Change {
         if metadata_bytes > METADATA_BYTES_MAX {
             wrong("/metadata", format!("has at most {METADATA_BYTES_MAX} bytes as JSON"));
         }
+        errors.extend(self.sending().errors());
         errors
     }
 
-    /// Puts what is set into a webhook. Making it active ends a stop by wahook too.
-    fn apply(&self, webhook: &mut Webhook) {
+    /// Puts what is set into a webhook. Making it active ends a stop by wahook too. `None`, and nothing is changed, when
+    /// it would have too many headers.
+    fn apply(&self, webhook: &mut Webhook) -> Option<()> {
+        self.sending().apply(&mut webhook.sending)?;
         if let Some(url) = &self.webhook_url {
             webhook.url.clone_from(url);
         }
@@ -104,11 +141,20 @@ impl Change {
             webhook.is_active = is_active;
             if is_active {
                 webhook.disabled = None;
+                webhook.failing_since = None;
             }
         }
         webhook.max_retries = self.max_retries.unwrap_or(webhook.max_retries);
         webhook.rate_per_second = self.rate_per_second.unwrap_or(webhook.rate_per_second);
+        webhook.burst = self.burst.or(webhook.burst);
+        // A burst that was set for a faster rate goes down with it.
+        let burst_max = webhook.rate_per_second.saturating_mul(BURST_SECONDS_MAX);
+        webhook.burst = webhook.burst.map(|burst| burst.min(burst_max));
         webhook.in_flight = self.in_flight.unwrap_or(webhook.in_flight);
+        if let Some(schedule) = &self.retry_schedule {
+            webhook.retry_schedule.clone_from(schedule);
+        }
+        webhook.ordering = self.ordering.unwrap_or(webhook.ordering);
         if let Some(event_types) = &self.event_types {
             webhook.event_types.clone_from(event_types);
             webhook.event_types.sort_unstable();
@@ -118,12 +164,31 @@ impl Change {
             webhook.metadata.clone_from(metadata);
         }
         webhook.updated_at = now();
+        Some(())
+    }
+}
+
+/// Tells the client's operational webhook of a webhook that wahook had stopped and that goes on.
+async fn tell_enabled(state: &State, webhook: &Webhook, was_disabled: bool) {
+    if !was_disabled || !webhook.takes_deliveries() || webhook.operations.is_some() {
+        return;
+    }
+    let data = [("webhook_id", json!(webhook.id)), ("phone_number", json!(webhook.phone))];
+    let data = data.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    let (client, at) = (webhook.client_id, webhook.updated_at);
+    let once = format!("{} {at}", webhook.id);
+    // It is active all the same: the request has done what it was asked for.
+    if let Err(error) = state.bus.tell(client, Operation::EndpointEnabled, at, data, &once).await {
+        tracing::warn!(%error, client.id = %client, webhook.id = %webhook.id, "a notice is lost");
     }
 }
 
 async fn view(state: &State, webhook: &Webhook) -> WebhookView {
-    let states = state.states(webhook.client_id, &[webhook.id]).await;
-    WebhookView::new(webhook, states.map(|mut states| states.remove(&webhook.id).unwrap_or_default()))
+    let ids = [webhook.id];
+    let (states, held) =
+        tokio::join!(state.states(webhook.client_id, &ids), state.held(webhook.client_id, Some(&webhook.phone)));
+    let known = states.map(|mut states| states.remove(&webhook.id).unwrap_or_default());
+    WebhookView::new(webhook, known, held.as_ref())
 }
 
 /// `POST /api/webhooks/register`: a number that has a webhook already gets it changed.
@@ -141,35 +206,63 @@ pub(super) async fn register(
         is_active,
         max_retries,
         rate_per_second,
+        burst,
         in_flight,
+        retry_schedule,
+        ordering,
         event_types,
+        format,
+        signature,
+        headers,
         metadata,
     } = registration;
     // Registering again is how a stopped webhook is taken up again, unless told otherwise.
     let is_active = Some(is_active.unwrap_or(true));
     let webhook_url = Some(webhook_url);
-    let change = Change { webhook_url, is_active, max_retries, rate_per_second, in_flight, event_types, metadata };
+    let change = Change {
+        webhook_url,
+        is_active,
+        max_retries,
+        rate_per_second,
+        burst,
+        in_flight,
+        retry_schedule,
+        ordering,
+        event_types,
+        format,
+        signature,
+        headers,
+        metadata,
+    };
     let mut errors = change.errors(&state);
     if client_id.is_some_and(|id| id != client.get()) {
         let detail = "is not the client of this token; leave it out".to_owned();
         errors.push(FieldError { pointer: "/client_id".into(), detail });
     }
     let phone: Result<Phone, _> = phone_number.parse();
-    if let Err(error) = &phone {
-        errors.push(FieldError { pointer: "/phone_number".into(), detail: error.to_string() });
+    let refused = match &phone {
+        Err(error) => Some(error.to_string()),
+        Ok(phone) => phone.is_of_operations().then(|| "is a number that nobody can have".to_owned()),
+    };
+    if let Some(detail) = refused {
+        errors.push(FieldError { pointer: "/phone_number".into(), detail });
     }
     let (Ok(phone), []) = (phone, &errors[..]) else { return Err(Problem::fields(errors)) };
 
     let (id, secret) = (WebhookId(Uuid::now_v7()), new_secret());
+    let (mut fits, mut was_disabled) = (None, false);
     let make = |present: Option<&Webhook>| {
+        was_disabled = present.is_some_and(|webhook| webhook.disabled.is_some());
         let mut webhook = present.cloned().unwrap_or_else(|| fresh(&state, id, client, &phone, &secret));
-        change.apply(&mut webhook);
+        fits = change.apply(&mut webhook);
         webhook
     };
     let (webhook, created) = state.bus.registry().register(client, &phone, make).await?;
+    fits.ok_or_else(too_many_headers)?;
     if !created && webhook.takes_deliveries() {
-        state.bus.release_held(client, &phone, webhook.id).await?;
+        state.bus.registry().want_release(&webhook, now()).await?;
     }
+    tell_enabled(&state, &webhook, was_disabled).await;
     let view = view(&state, &webhook).await;
     if created {
         tracing::info!(client.id = %client, webhook.id = %webhook.id, "webhook registered");
@@ -178,22 +271,19 @@ pub(super) async fn register(
     Ok((StatusCode::OK, Json(view)))
 }
 
-fn fresh(state: &State, id: WebhookId, client_id: ClientId, phone: &Phone, secret: &SigningSecret) -> Webhook {
+pub(super) fn fresh(
+    state: &State,
+    id: WebhookId,
+    client_id: ClientId,
+    phone: &Phone,
+    secret: &SigningSecret,
+) -> Webhook {
     Webhook {
-        id,
-        client_id,
-        phone: phone.clone(),
-        url: String::new(),
-        is_active: true,
-        disabled: None,
         max_retries: state.deliver.max_retries,
         rate_per_second: state.deliver.rate_per_second,
         in_flight: state.deliver.in_flight,
-        event_types: vec![EventType::Message],
         secrets: vec![secret.clone()],
-        metadata: Map::new(),
-        created_at: now(),
-        updated_at: now(),
+        ..Webhook::new(id, client_id, phone.clone(), String::new(), now())
     }
 }
 
@@ -201,9 +291,9 @@ fn fresh(state: &State, id: WebhookId, client_id: ClientId, phone: &Phone, secre
 pub(super) async fn list(Extract(state): Extract<State>, Caller(client): Caller) -> Answer<Page<WebhookView>> {
     let webhooks = state.bus.registry().list(client).await?;
     let ids: Vec<_> = webhooks.iter().map(|webhook| webhook.id).collect();
-    let mut states = state.states(client, &ids).await;
+    let (mut states, held) = tokio::join!(state.states(client, &ids), state.held(client, None));
     let mut of = |id| states.as_mut().map(|states| states.remove(&id).unwrap_or_default());
-    let data = webhooks.iter().map(|webhook| WebhookView::new(webhook, of(webhook.id))).collect();
+    let data = webhooks.iter().map(|webhook| WebhookView::new(webhook, of(webhook.id), held.as_ref())).collect();
     Ok((StatusCode::OK, Json(Page { data, next_cursor: None, has_more: false })))
 }
 
@@ -223,11 +313,18 @@ pub(super) async fn patch(
     if !errors.is_empty() {
         return Err(Problem::fields(errors));
     }
-    let changed = state.bus.registry().update(client, id, |webhook| change.apply(webhook)).await?;
+    let (mut fits, mut was_disabled) = (None, false);
+    let apply = |webhook: &mut Webhook| {
+        was_disabled = webhook.disabled.is_some();
+        fits = change.apply(webhook);
+    };
+    let changed = state.bus.registry().update(client, id, apply).await?;
     let webhook = changed.ok_or_else(Problem::not_found)?;
+    fits.ok_or_else(too_many_headers)?;
     if change.is_active == Some(true) {
-        state.bus.release_held(client, &webhook.phone, id).await?;
+        state.bus.registry().want_release(&webhook, now()).await?;
     }
+    tell_enabled(&state, &webhook, was_disabled).await;
     Ok((StatusCode::OK, Json(view(&state, &webhook).await)))
 }
 
@@ -242,22 +339,27 @@ pub(super) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `POST /api/webhooks/{webhook_id}/rotate-secret`: the old one signs beside the new one for a while.
+/// `POST /api/webhooks/{webhook_id}/rotate-secret`: what signs is made anew; the old one signs beside it for a while.
 pub(super) async fn rotate_secret(
     Extract(state): Extract<State>,
     WebhookPath(client, id): WebhookPath,
 ) -> Answer<WebhookView> {
-    let (secret, at) = (new_secret(), now());
+    let (secret, key, at) = (new_secret(), new_signing_key(), now());
+    let end = at.after(state.settings.secret_overlap);
     let rotate = |webhook: &mut Webhook| {
-        webhook.secrets.truncate(1);
-        for old in &mut webhook.secrets {
-            old.expires_at = Some(at.after(state.settings.secret_overlap));
+        let scheme = webhook.sending.signature;
+        if webhook.uses_secret() {
+            webhook.rotate_secret(secret.clone(), end);
         }
-        webhook.secrets.insert(0, secret.clone());
+        if scheme.has_ed25519() {
+            webhook.rotate_key(key.clone(), end);
+        }
         webhook.updated_at = at;
     };
     let webhook = state.bus.registry().update(client, id, rotate).await?.ok_or_else(Problem::not_found)?;
-    Ok((StatusCode::OK, Json(view(&state, &webhook).await.with_secret(&webhook))))
+    let view = view(&state, &webhook).await;
+    let is_new = webhook.uses_secret();
+    Ok((StatusCode::OK, Json(if is_new { view.with_secret(&webhook) } else { view })))
 }
 
 /// `POST /api/webhooks/{webhook_id}/test`: a message of type `test` goes the whole way from the retry stream on.
@@ -277,17 +379,19 @@ pub(super) async fn test(Extract(state): Extract<State>, WebhookPath(client, id)
         content: "This is a test from wahook.".to_owned(),
         metadata: Map::new(),
     };
+    let event_id = EventId::derive(at, id, &message.chat, &message.from, &message.message_id, &message.kind);
     let delivery = Delivery {
-        event_id: EventId::derive(at, id, &message.chat, &message.from, &message.message_id, &message.kind),
+        event_id,
         webhook_id: id,
         client_id: client,
         phone: webhook.phone.clone(),
         message_id: message.message_id.clone(),
         kind: Kind::Test,
         created_at: at,
-        body: webhook_body(&message),
+        body: delivery_body(&webhook, &message, event_id, at),
         attempts: 0,
         tries: 0,
+        priority: Priority::Normal,
     };
     state.bus.publish_delivery(&delivery).await?;
     Ok((StatusCode::ACCEPTED, Json(json!({"event_id": delivery.public_id().to_string(), "message_id": message_id}))))

@@ -13,7 +13,7 @@ use async_nats::{
 use tokio::time::timeout;
 
 use super::{Error, Registry};
-use crate::{config, telemetry};
+use crate::{config, telemetry, wire::Keyring};
 
 const PING_EVERY: Duration = Duration::from_secs(10);
 /// Requests waiting for the connection; more of them wait outside.
@@ -26,6 +26,7 @@ pub struct Bus {
     pub(super) context: jetstream::Context,
     pub(super) settings: Arc<config::Bus>,
     registry: Registry,
+    request_timeout: Duration,
 }
 
 impl Bus {
@@ -48,7 +49,7 @@ impl Bus {
         let context =
             ContextBuilder::new().timeout(nats.request_timeout).ack_timeout(nats.request_timeout).build(client.clone());
         let registry = Registry::new(context.clone());
-        Ok(Self { client, context, settings: Arc::new(bus.clone()), registry })
+        Ok(Self { client, context, settings: Arc::new(bus.clone()), registry, request_timeout: nats.request_timeout })
     }
 
     /// Whether the connection stands now.
@@ -56,17 +57,28 @@ impl Bus {
         self.client.connection_state() == State::Connected
     }
 
+    /// Returns once the server has all that was sent, acknowledgements among it; call it before the process ends.
+    ///
+    /// # Errors
+    /// When the bus does not answer.
+    pub async fn flush(&self) -> Result<(), Error> {
+        let flushed = timeout(self.request_timeout, self.client.flush()).await;
+        flushed.map_err(|_| Error::Api("flushing took too long".to_owned()))?.map_err(Error::api)
+    }
+
     /// Webhooks, tokens and shared keys.
     pub fn registry(&self) -> &Registry {
         &self.registry
     }
 
-    /// Loads the webhooks and keeps them current. Needs the buckets: call it once they are applied or checked.
+    /// Loads the webhooks, opens their secrets with these keys, and keeps them current. Needs the buckets: call it once
+    /// they are applied or checked.
     ///
     /// # Errors
-    /// When the bucket is missing or does not answer.
-    pub async fn start_registry(&self) -> Result<(), Error> {
-        self.registry.start().await
+    /// When a bucket is missing or does not answer, or the keys are not those of the bus.
+    pub async fn start_registry(&self, keys: Keyring) -> Result<(), Error> {
+        self.registry.check_keys(&keys).await?;
+        self.registry.start(keys).await
     }
 }
 

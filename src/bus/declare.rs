@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Bus, Error};
 use crate::{config, wire::PARTITIONS};
 
-const STREAMS: [&str; 13] = [
+const STREAMS: [&str; 15] = [
     include_str!("../../nats/streams/WA_MSG.json"),
     include_str!("../../nats/streams/WA_RETRY.json"),
     include_str!("../../nats/streams/WA_HOLD.json"),
@@ -22,12 +22,15 @@ const STREAMS: [&str; 13] = [
     include_str!("../../nats/streams/KV_wa_session_status.json"),
     include_str!("../../nats/streams/KV_wa_leases.json"),
     include_str!("../../nats/streams/KV_wa_sends.json"),
+    include_str!("../../nats/streams/KV_wa_members.json"),
+    include_str!("../../nats/streams/KV_wa_jobs.json"),
 ];
-/// Each stands for one consumer per partition: `{N}` is the partition, `{NN}` the same in two digits.
-const CONSUMERS: [(&str, &str); 3] = [
+/// One with `{N}` stands for a consumer per partition: `{N}` is the partition, `{NN}` the same in two digits.
+const CONSUMERS: [(&str, &str); 4] = [
     ("WA_MSG", include_str!("../../nats/consumers/deliver.json")),
     ("WA_RETRY", include_str!("../../nats/consumers/retry.json")),
     ("WA_RESULT", include_str!("../../nats/consumers/record.json")),
+    ("WA_ADV", include_str!("../../nats/consumers/advisory.json")),
 ];
 /// JetStream's code for "no such stream" and "no such consumer".
 const NOT_FOUND: u64 = 404;
@@ -162,7 +165,8 @@ fn declared(settings: &config::Bus) -> Vec<Declared> {
         });
     }
     for (stream, text) in CONSUMERS {
-        for partition in 0..PARTITIONS {
+        let each = if text.contains("{N") { PARTITIONS } else { 1 };
+        for partition in 0..each {
             let text = text.replace("{NN}", &format!("{partition:02}")).replace("{N}", &partition.to_string());
             let mut config = parse(&text);
             config["ack_wait"] = u64::try_from(settings.ack_wait.as_nanos()).unwrap_or(u64::MAX).into();
@@ -206,7 +210,7 @@ mod tests {
     fn every_file_is_sound_and_the_settings_reach_it() {
         let settings = config::Bus { replicas: 3, ..settings() };
         let all = declared(&settings);
-        assert_eq!(all.len(), STREAMS.len() + CONSUMERS.len() * usize::from(PARTITIONS));
+        assert_eq!(all.len(), STREAMS.len() + (CONSUMERS.len() - 1) * usize::from(PARTITIONS) + 1);
         assert!(all.iter().filter(|one| one.stream.is_none()).all(|one| one.config["num_replicas"] == 3));
         assert!(all.iter().all(|one| !one.config.to_string().contains("{N")));
     }

@@ -1,5 +1,7 @@
 //! What can go wrong with the bus.
 
+use crate::wire::{SealError, StoredError};
+
 /// Why the bus did not do it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -27,6 +29,17 @@ pub enum Error {
     /// Others changed the same key again and again.
     #[error("the key was changed by others at the same time, several times in a row")]
     Contended,
+    /// The webhooks were asked for before there were keys to open their secrets with.
+    #[error("no keys are loaded that open secrets")]
+    NoKeys,
+    /// A secret that this node's keys do not open.
+    #[error("the secret of {of} does not open: {source}")]
+    Sealed {
+        /// What it belongs to.
+        of: String,
+        /// Why.
+        source: SealError,
+    },
     /// A stored value that this version cannot read.
     #[error("cannot read what is stored in {bucket}: {source}")]
     Stored {
@@ -38,6 +51,13 @@ pub enum Error {
 }
 
 impl Error {
+    pub(super) fn stored_webhook(error: StoredError) -> Self {
+        match error {
+            StoredError::Json(source) => Self::Stored { bucket: "wa_webhooks", source },
+            StoredError::Sealed(source) => Self::Sealed { of: "a webhook".to_owned(), source },
+        }
+    }
+
     /// Wraps an error of the JetStream API.
     pub(super) fn api(error: impl std::fmt::Display) -> Self {
         Self::Api(error.to_string())

@@ -1,6 +1,13 @@
 //! Messages that wait for their webhook.
 
-use async_nats::{HeaderMap, jetstream::stream::DirectGetErrorKind};
+use std::{collections::HashMap, time::Duration};
+
+use async_nats::{
+    HeaderMap,
+    jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull},
+};
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt};
 
 use super::{Bus, Error};
 use crate::{
@@ -9,6 +16,44 @@ use crate::{
 };
 
 const STREAM: &str = "WA_HOLD";
+/// How long the server keeps the place of a reader that went away.
+const READER_IDLE: Duration = Duration::from_secs(60);
+/// How long one read may take.
+const READ: Duration = Duration::from_secs(10);
+
+/// One message of WA_HOLD.
+pub struct Held {
+    /// Its number in the stream.
+    pub sequence: u64,
+    /// What waits, or its bytes when nobody can read it.
+    pub delivery: Result<Delivery, Bytes>,
+}
+
+/// What is held for one number, oldest first.
+pub struct HeldReader {
+    consumer: PullConsumer,
+}
+
+impl HeldReader {
+    /// The next ones; none when all were read that there were when this was called.
+    ///
+    /// # Errors
+    /// When the bus does not answer: open a new reader.
+    pub async fn next(&mut self, max: usize) -> Result<Vec<Held>, Error> {
+        let fetch = async {
+            let mut messages = self.consumer.fetch().max_messages(max).messages().await.map_err(Error::api)?;
+            let mut held = Vec::new();
+            while let Some(message) = messages.next().await {
+                let message = message.map_err(Error::api)?;
+                let sequence = message.info().map_err(Error::api)?.stream_sequence;
+                let delivery = wire::decode_delivery(&message.payload).map_err(|_| message.payload.clone());
+                held.push(Held { sequence, delivery });
+            }
+            Ok(held)
+        };
+        tokio::time::timeout(READ, fetch).await.map_err(|_| Error::Api("no held messages in time".to_owned()))?
+    }
+}
 
 impl Bus {
     /// Keeps a delivery until its webhook takes deliveries again.
@@ -20,35 +65,72 @@ impl Bus {
         self.publish(subject, HeaderMap::new(), wire::encode_delivery(delivery)).await.map(drop)
     }
 
-    /// Sends what is held for a number on its way again, oldest first. Each is deleted once it is, so calling this
-    /// twice, or after a crash, doubles nothing within the stream's duplicate window.
+    /// Reads what is held for a number from its beginning.
+    ///
+    /// # Errors
+    /// When the bus does not answer.
+    pub async fn read_held(&self, client: ClientId, phone: &Phone) -> Result<HeldReader, Error> {
+        let stream = self.context.get_stream_no_info(STREAM).await.map_err(Error::api)?;
+        let config = pull::Config {
+            filter_subject: subject::hold(client, phone),
+            deliver_policy: DeliverPolicy::All,
+            ack_policy: AckPolicy::None,
+            inactive_threshold: READER_IDLE,
+            // Its place is worth nothing: whoever reads anew starts at what is left.
+            memory_storage: true,
+            num_replicas: 1,
+            ..pull::Config::default()
+        };
+        Ok(HeldReader { consumer: stream.create_consumer(config).await.map_err(Error::api)? })
+    }
+
+    /// Puts held deliveries on their way, in order and without waiting between them, then drops them and all before
+    /// them from what is held. Those that are not this webhook's (it was registered anew) are
+    /// dropped alone, and the bytes of what nobody can read are kept in WA_DLQ; gives back how many went out. Doing it again after a crash doubles none within the stream's duplicate window.
     ///
     /// # Errors
     /// When the bus does not answer; what is left stays held.
-    pub async fn release_held(&self, client: ClientId, phone: &Phone, webhook: WebhookId) -> Result<u64, Error> {
-        let stream = self.context.get_stream_no_info(STREAM).await.map_err(Error::api)?;
-        let subject = subject::hold(client, phone);
-        let (mut next, mut released) = (1, 0);
-        loop {
-            let message = match stream.direct_get_next_for_subject(subject.clone(), Some(next)).await {
-                Ok(message) => message,
-                Err(error) if error.kind() == DirectGetErrorKind::NotFound => return Ok(released),
-                Err(error) => return Err(Error::api(error)),
-            };
-            next = message.sequence + 1;
-            match wire::decode_delivery(&message.payload) {
-                Ok(delivery) if delivery.webhook_id == webhook => {
-                    self.publish_delivery_as(&delivery, format!("held:{}", message.sequence)).await?;
-                    released += 1;
-                }
-                // Of a webhook that was deleted, or unreadable: no one will ever ask for it.
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::error!(%error, sequence = message.sequence, "dropping an unreadable held message")
-                }
+    pub async fn release(
+        &self,
+        client: ClientId,
+        phone: &Phone,
+        webhook: WebhookId,
+        held: &[Held],
+    ) -> Result<u64, Error> {
+        let Some(last) = held.last() else { return Ok(0) };
+        let is_its = |delivery: &&Delivery| delivery.webhook_id == webhook;
+        let wanted: Vec<_> = held
+            .iter()
+            .filter_map(|held| Some((held.delivery.as_ref().ok().filter(is_its)?, format!("held:{}", held.sequence))))
+            .collect();
+        let released = wanted.len() as u64;
+        self.publish_deliveries(wanted.into_iter()).await?;
+        for one in held {
+            if let Err(bytes) = &one.delivery {
+                self.undecodable(STREAM, one.sequence, &subject::hold(client, phone), bytes).await?;
             }
-            stream.delete_message(message.sequence).await.map_err(Error::api)?;
         }
+        let stream = self.context.get_stream_no_info(STREAM).await.map_err(Error::api)?;
+        stream.purge().filter(subject::hold(client, phone)).sequence(last.sequence + 1).await.map_err(Error::api)?;
+        Ok(released)
+    }
+
+    /// How many deliveries are held for each number of a client, in one question; `phone` asks for one number alone.
+    /// Numbers without any are left out.
+    ///
+    /// # Errors
+    /// When the bus does not answer.
+    pub async fn held_counts(&self, client: ClientId, phone: Option<&Phone>) -> Result<HashMap<String, u64>, Error> {
+        let stream = self.context.get_stream_no_info(STREAM).await.map_err(Error::api)?;
+        let filter = phone.map_or_else(|| subject::hold_of(client), |phone| subject::hold(client, phone));
+        let mut subjects = stream.info_builder().subjects(filter).fetch().await.map_err(Error::api)?;
+        let mut counts = HashMap::new();
+        while let Some((subject, count)) = subjects.try_next().await.map_err(Error::api)? {
+            if let Some((_, phone)) = subject.rsplit_once('.') {
+                counts.insert(phone.to_owned(), count as u64);
+            }
+        }
+        Ok(counts)
     }
 
     /// Drops what is held for a number: its webhook is gone.

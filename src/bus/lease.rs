@@ -51,17 +51,38 @@ impl Bus {
     /// # Errors
     /// When the bus does not answer.
     pub async fn acquire_lease(&self, name: &str, node: &str) -> Result<Option<Lease>, Error> {
+        let (bucket, asked) = (self.registry().bucket(LEASES).await?, Instant::now());
+        let (value, token) = holder(node)?;
+        match bucket.create(name, value.clone()).await {
+            Ok(epoch) => Ok(Some(Lease::new(bucket, name, value, token, epoch, asked))),
+            Err(error) if error.kind() == kv::CreateErrorKind::AlreadyExists => Ok(None),
+            Err(error) => Err(Error::api(error)),
+        }
+    }
+
+    /// Takes a lease away from a holder of whom the caller knows that it is dead; `None` when nobody holds it, `is_dead`
+    /// says no to the holder's name, or another was faster.
+    ///
+    /// # Errors
+    /// When the bus does not answer.
+    pub async fn seize_lease(
+        &self,
+        name: &str,
+        node: &str,
+        is_dead: impl FnOnce(&str) -> bool,
+    ) -> Result<Option<Lease>, Error> {
         let bucket = self.registry().bucket(LEASES).await?;
-        let holder = Holder { node: node.to_owned(), token: Uuid::now_v7() };
-        let value = bytes::Bytes::from(serde_json::to_vec(&holder).map_err(Error::api)?);
-        let asked = Instant::now();
-        let epoch = match bucket.create(name, value.clone()).await {
-            Ok(revision) => revision,
-            Err(error) if error.kind() == kv::CreateErrorKind::AlreadyExists => return Ok(None),
-            Err(error) => return Err(Error::api(error)),
-        };
-        let state = Mutex::new(State { revision: epoch, valid_until: asked + LEASE_TTL - MARGIN });
-        Ok(Some(Lease { bucket, key: name.to_owned(), value, token: holder.token, epoch, state }))
+        let held = bucket.entry(name).await.map_err(Error::api)?.filter(|entry| entry.operation == Operation::Put);
+        let Some(held) = held else { return Ok(None) };
+        if !serde_json::from_slice::<Holder>(&held.value).is_ok_and(|holder| is_dead(&holder.node)) {
+            return Ok(None);
+        }
+        let (asked, (value, token)) = (Instant::now(), holder(node)?);
+        match bucket.update(name, value.clone(), held.revision).await {
+            Ok(epoch) => Ok(Some(Lease::new(bucket, name, value, token, epoch, asked))),
+            Err(error) if error.kind() == kv::UpdateErrorKind::WrongLastRevision => Ok(None),
+            Err(error) => Err(Error::api(error)),
+        }
     }
 
     /// The names of all leases that somebody holds.
@@ -78,7 +99,17 @@ impl Bus {
     }
 }
 
+fn holder(node: &str) -> Result<(bytes::Bytes, Uuid), Error> {
+    let holder = Holder { node: node.to_owned(), token: Uuid::now_v7() };
+    Ok((serde_json::to_vec(&holder).map_err(Error::api)?.into(), holder.token))
+}
+
 impl Lease {
+    fn new(bucket: kv::Store, key: &str, value: bytes::Bytes, token: Uuid, epoch: u64, asked: Instant) -> Self {
+        let state = Mutex::new(State { revision: epoch, valid_until: asked + LEASE_TTL - MARGIN });
+        Self { bucket, key: key.to_owned(), value, token, epoch, state }
+    }
+
     /// Larger than that of every earlier holder.
     pub fn epoch(&self) -> u64 {
         self.epoch

@@ -6,33 +6,51 @@
 //!   the message away.
 //! - [`Registry`]: webhooks, tokens and shared keys in key-value buckets. Changes are compare-and-set; reads come
 //!   from a cache that a watch keeps, and a miss is never believed without asking the server.
+//! - [`Resealed`]: secrets lie in the buckets sealed, with keys that the nodes alone have.
 //! - [`SessionChanges`]: WhatsApp sessions as their clients want them, one change after the other.
+//! - [`JobChanges`]: jobs that send many deliveries again, likewise.
+//! - [`Advisory`] and [`Stuck`]: messages that the server hands out no more, and taking them out.
 //! - [`SendRequests`]: what a session is asked to send.
 //! - [`Lease`]: the right to be the only one who runs something, for as long as it is renewed.
+//! - [`Membership`]: which nodes deliver, and whether this one may still count itself among them.
+//! - [`Partition`]: what operators see: who runs what, and how far behind it is.
 //! - [`Change`] and [`Difference`]: the streams and consumers as `nats/` declares them, applied or compared.
 //!
 //! A fixed number of partitions, each with a pinned consumer, stands in place of a consumer per endpoint: consumers
 //! cost the server memory and start-up time, endpoints are only data.
 
+mod advisory;
 mod connection;
 mod declare;
 mod error;
+mod feed;
 mod hold;
+mod jobs;
 mod lease;
+mod members;
+mod operations;
+mod partitions;
 mod poison;
 mod publish;
 mod pull;
 mod registry;
+mod seal;
 mod send;
 mod sessions;
 mod tokens;
 
+pub use advisory::{Advisory, Stuck};
 pub use connection::Bus;
 pub use declare::{Change, Difference};
 pub use error::Error;
+pub use hold::{Held, HeldReader};
+pub use jobs::JobChanges;
 pub use lease::{LEASE_TTL, Lease};
+pub use members::{Member, Membership};
+pub use partitions::{Backlog, Partition};
 pub use publish::Published;
 pub use pull::{Incoming, Pull, Work};
 pub use registry::Registry;
-pub use send::{SendReply, SendRequests};
+pub use seal::Resealed;
+pub use send::{SendClaim, SendReply, SendRequests};
 pub use sessions::SessionChanges;

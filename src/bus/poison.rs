@@ -1,20 +1,21 @@
-//! Results that can never be written.
+//! Results that the store will never take.
 
 use async_nats::{HeaderMap, header};
-use sha2::{Digest, Sha256};
 
-use super::{Bus, Error};
+use super::{Bus, Error, Work};
+use crate::wire::{dedupe_id, subject};
 
 impl Bus {
-    /// Keeps a group of results that can never be stored, with why, below `wa.dlq.result`. Keeping it again keeps it once.
+    /// Keeps results that the store refuses beside those that nobody can read; `wa-reason` tells them apart. Keeping
+    /// them again keeps them once.
     ///
     /// # Errors
     /// When no acknowledgement came in time.
-    pub async fn dead_result(&self, partition: u16, payload: &[u8], reason: &'static str) -> Result<(), Error> {
+    pub async fn refused_results(&self, payload: &[u8]) -> Result<(), Error> {
         let mut headers = HeaderMap::new();
-        let hash = Sha256::digest(payload)[..16].iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        headers.insert(header::NATS_MESSAGE_ID, format!("result:{hash}").as_str());
-        headers.insert("Wahook-Reason", reason);
-        self.publish(format!("wa.dlq.result.{partition}"), headers, payload.to_vec()).await.map(drop)
+        let bytes: String = payload.iter().map(|byte| char::from(*byte)).collect();
+        headers.insert(header::NATS_MESSAGE_ID, format!("refused:{}", dedupe_id(&[bytes.as_str()])).as_str());
+        headers.insert("wa-reason", "refused by the store");
+        self.publish(subject::undecodable(Work::Result.stream()), headers, payload.to_vec()).await.map(drop)
     }
 }

@@ -1,6 +1,6 @@
 //! Publishing until acknowledged.
 
-use std::{error::Error as _, time::Duration};
+use std::{error::Error as _, future::IntoFuture as _, time::Duration};
 
 use async_nats::{
     HeaderMap, header,
@@ -18,6 +18,8 @@ use crate::{
 
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// What is kept of a message that nobody can read: enough to tell what it was.
+const UNDECODABLE_BYTES_MAX: usize = 64 * 1024;
 
 /// What the stream said of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,9 +60,53 @@ impl Bus {
         self.publish_delivery_as(delivery, format!("retry:{}:{}", delivery.event_id, delivery.attempts)).await
     }
 
-    pub(super) async fn publish_delivery_as(&self, delivery: &Delivery, id: String) -> Result<(), Error> {
+    async fn publish_delivery_as(&self, delivery: &Delivery, id: String) -> Result<(), Error> {
         let subject = subject::retry(delivery.client_id, &delivery.phone);
         self.publish(subject, with_id(id), wire::encode_delivery(delivery)).await.map(drop)
+    }
+
+    /// Publishes all of them one behind the other and only then waits for the acknowledgements: the stream has them in
+    /// this order. Those that are not acknowledged are published once more under the same ids, in order among
+    /// themselves.
+    pub(super) async fn publish_deliveries<'a>(
+        &self,
+        all: impl Iterator<Item = (&'a Delivery, String)>,
+    ) -> Result<(), Error> {
+        let mut sent = Vec::new();
+        for (delivery, id) in all {
+            let subject = subject::retry(delivery.client_id, &delivery.phone);
+            let payload = Bytes::from(wire::encode_delivery(delivery));
+            let acknowledged = self.context.publish_with_headers(subject, with_id(id.clone()), payload).await;
+            sent.push((delivery, id, acknowledged));
+        }
+        let deadline = Instant::now() + self.settings.publish_deadline;
+        let mut missing = Vec::new();
+        for (delivery, id, acknowledged) in sent {
+            let is_stored = match acknowledged {
+                Ok(acknowledged) => matches!(timeout_at(deadline, acknowledged.into_future()).await, Ok(Ok(_))),
+                Err(_) => false,
+            };
+            if !is_stored {
+                missing.push((delivery, id));
+            }
+        }
+        for (delivery, id) in missing {
+            self.publish_delivery_as(delivery, id).await?;
+        }
+        Ok(())
+    }
+
+    /// Keeps the bytes of a message that nobody can read, cut off at [`UNDECODABLE_BYTES_MAX`]; `wa-subject` and
+    /// `wa-bytes` tell where it lay and how long it was.
+    ///
+    /// # Errors
+    /// When no acknowledgement came in time.
+    pub async fn undecodable(&self, stream: &str, sequence: u64, subject: &str, payload: &[u8]) -> Result<(), Error> {
+        let mut headers = with_id(format!("undecodable:{stream}:{sequence}"));
+        headers.insert("wa-subject", subject);
+        headers.insert("wa-bytes", payload.len().to_string().as_str());
+        let kept = payload[..payload.len().min(UNDECODABLE_BYTES_MAX)].to_vec();
+        self.publish(subject::undecodable(stream), headers, kept).await.map(drop)
     }
 
     /// Lets a delivery come back at this time. Parking it again replaces the earlier time.

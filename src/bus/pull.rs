@@ -2,24 +2,14 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::{
-    self, AckKind,
-    consumer::{PullConsumer, pull},
-};
+use async_nats::jetstream::{self, AckKind};
 use bytes::Bytes;
-use futures_util::{FutureExt, StreamExt};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::{Bus, Error};
+use super::{Bus, Error, feed::Feed};
 use crate::{model::Timestamp, telemetry};
 
-/// The one priority group of every consumer: its pinned member alone gets messages.
-const GROUP: &str = "g";
-/// Messages asked for at once; up to half as many again lie here unstarted.
-const BATCH: usize = 64;
-const EXPIRES: Duration = Duration::from_secs(3);
-const HEARTBEAT: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
@@ -32,6 +22,8 @@ pub enum Work {
     Retry,
     /// Groups of results, for `record`.
     Result,
+    /// The server's word on messages that it hands out no more, for `deliver`. It has one partition.
+    Advisory,
 }
 
 impl Work {
@@ -40,11 +32,24 @@ impl Work {
         self.names().1
     }
 
+    /// The stream that it comes from.
+    pub fn stream(self) -> &'static str {
+        self.names().0
+    }
+
+    /// The stream, and the durable consumer of a partition.
+    pub(super) fn consumer(self, partition: u16) -> (&'static str, String) {
+        let (stream, kind) = self.names();
+        let is_one = self == Self::Advisory;
+        (stream, if is_one { kind.to_owned() } else { format!("{kind}-{partition:02}") })
+    }
+
     fn names(self) -> (&'static str, &'static str) {
         match self {
             Self::Message => ("WA_MSG", "deliver"),
             Self::Retry => ("WA_RETRY", "retry"),
             Self::Result => ("WA_RESULT", "record"),
+            Self::Advisory => ("WA_ADV", "advisory"),
         }
     }
 }
@@ -55,10 +60,11 @@ pub struct Pull {
     work: Work,
     partition: u16,
     cancel: CancellationToken,
-    stream: Option<pull::Stream>,
+    feed: Option<Feed>,
     pause: Duration,
     /// Whether this node is, as far as it knows, the one that the consumer feeds.
     pinned: bool,
+    newly_pinned: bool,
 }
 
 /// One message, to be settled once.
@@ -69,12 +75,23 @@ pub struct Incoming {
     pub published_at: Timestamp,
     /// How many times it was handed out, this time included.
     pub deliveries: i64,
+    /// Its number in its stream.
+    pub sequence: u64,
 }
 
 impl Bus {
     /// Pulls one kind of work of one partition, until cancelled.
     pub fn pull(&self, work: Work, partition: u16, cancel: CancellationToken) -> Pull {
-        Pull { bus: self.clone(), work, partition, cancel, stream: None, pause: FIRST_PAUSE, pinned: false }
+        Pull {
+            bus: self.clone(),
+            work,
+            partition,
+            cancel,
+            feed: None,
+            pause: FIRST_PAUSE,
+            pinned: false,
+            newly_pinned: false,
+        }
     }
 }
 
@@ -92,14 +109,14 @@ impl Pull {
                 next = self.fetch() => next,
             };
             match next {
-                Ok(Some(incoming)) => {
+                Ok(incoming) => {
                     self.pause = FIRST_PAUSE;
+                    self.newly_pinned |= !self.pinned;
                     self.pinned = true;
                     return Some(incoming);
                 }
-                Ok(None) => self.stream = None,
                 Err(error) => {
-                    self.stream = None;
+                    self.feed = None;
                     telemetry::error("bus", "pull");
                     tracing::warn!(work = self.work.as_str(), partition = self.partition, %error, "pulling again");
                     tokio::select! {
@@ -112,69 +129,41 @@ impl Pull {
         }
     }
 
+    /// Whether the consumer has begun to feed this node since this was last asked.
+    pub fn newly_pinned(&mut self) -> bool {
+        std::mem::take(&mut self.newly_pinned)
+    }
+
     /// A message that lies here already; never waits.
     pub fn try_next(&mut self) -> Option<Incoming> {
-        let message = self.stream.as_mut()?.next().now_or_never()??.ok()?;
+        let message = self.feed.as_mut()?.ready()?;
         Incoming::new(message).ok()
     }
 
-    async fn fetch(&mut self) -> Result<Option<Incoming>, Error> {
-        if self.stream.is_none() {
-            self.stream = Some(self.open().await?);
+    async fn fetch(&mut self) -> Result<Incoming, Error> {
+        if self.feed.is_none() {
+            let (stream, consumer) = self.work.consumer(self.partition);
+            self.feed = Some(Feed::open(&self.bus, stream, &consumer).await?);
         }
-        let stream = self.stream.as_mut().expect("opened above");
-        match stream.next().await {
-            Some(Ok(message)) => Incoming::new(message).map(Some),
-            Some(Err(error)) => Err(Error::api(error)),
-            None => Ok(None),
-        }
+        let feed = self.feed.as_mut().expect("opened above");
+        Incoming::new(feed.next().await?)
     }
 
-    async fn open(&self) -> Result<pull::Stream, Error> {
-        let (stream, consumer) = self.names();
-        let consumer: PullConsumer =
-            self.bus.context.get_consumer_from_stream(consumer, stream).await.map_err(Error::api)?;
-        let messages = consumer
-            .stream()
-            .max_messages_per_batch(BATCH)
-            .expires(EXPIRES)
-            .heartbeat(HEARTBEAT)
-            .group(GROUP)
-            .messages();
-        messages.await.map_err(Error::api)
-    }
-
-    fn names(&self) -> (&'static str, String) {
-        let (stream, kind) = self.work.names();
-        (stream, format!("{kind}-{:02}", self.partition))
-    }
-
-    /// Gives back the pin and what lies here unstarted, so that another node goes on at once.
-    async fn release(&mut self) {
-        let Some(mut stream) = self.stream.take() else { return };
-        // First the pin, so that nothing more is sent here; only then the messages, or they would come right back.
-        self.unpin().await;
-        let mut unstarted = Vec::new();
-        while let Some(Some(Ok(message))) = stream.next().now_or_never() {
-            unstarted.push(message);
-        }
-        drop(stream);
-        for message in unstarted {
-            // A lost NAK costs a wait, no message.
-            let _ = message.ack_with(AckKind::Nak(None)).await;
-        }
-        // Looking into the stream may have asked for more and pinned this node anew.
-        self.unpin().await;
+    /// Drops what lies here, unsettled.
+    pub fn forget(&mut self) {
+        self.feed = None;
         self.pinned = false;
     }
 
-    /// Without it the pin runs out by itself. A node that got nothing has no pin, and must not take another's.
-    async fn unpin(&self) {
-        if self.pinned {
-            let (stream, consumer) = self.names();
-            let body = serde_json::json!({"group": GROUP});
-            let subject = format!("CONSUMER.UNPIN.{stream}.{consumer}");
-            let _ = self.bus.context.request::<_, _, serde_json::Value>(subject, &body).await;
+    /// Gives back the pin and what lies here unstarted, so that another node goes on at once.
+    pub async fn release(&mut self) {
+        let Some(feed) = self.feed.take() else { return };
+        let (stream, consumer) = self.work.consumer(self.partition);
+        let unstarted = feed.end(stream, &consumer).await;
+        self.pinned = false;
+        for message in unstarted {
+            // A lost NAK costs a wait, no message.
+            let _ = message.ack_with(AckKind::Nak(None)).await;
         }
     }
 }
@@ -185,13 +174,18 @@ impl Incoming {
         let published_at = Timestamp::from_millis(
             i64::try_from(info.published.unix_timestamp_nanos() / 1_000_000).unwrap_or_default(),
         );
-        let deliveries = info.delivered;
-        Ok(Self { payload: message.payload.clone(), published_at, deliveries, message })
+        let (deliveries, sequence) = (info.delivered, info.stream_sequence);
+        Ok(Self { payload: message.payload.clone(), published_at, deliveries, sequence, message })
     }
 
     /// The bytes.
     pub fn payload(&self) -> &Bytes {
         &self.payload
+    }
+
+    /// Where it lies in its stream.
+    pub fn subject(&self) -> &str {
+        &self.message.subject
     }
 
     /// Done: never hand it out again.

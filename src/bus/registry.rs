@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::Duration,
 };
 
@@ -19,9 +19,12 @@ use tokio::{
 };
 
 use super::Error;
-use crate::model::{ClientId, Phone, Webhook, WebhookId};
+use crate::{
+    model::{ClientId, Phone, Webhook, WebhookId},
+    wire::{self, Keyring},
+};
 
-const WEBHOOKS: &str = "wa_webhooks";
+pub(super) const WEBHOOKS: &str = "wa_webhooks";
 /// How often a change is tried when others change the same key.
 pub(super) const CONTENTION_MAX: usize = 16;
 /// How long a miss may wait for the watch to catch up.
@@ -45,6 +48,7 @@ pub struct Registry {
     cache: Arc<RwLock<Cache>>,
     /// The newest revision that the watch has brought.
     seen: watch::Sender<u64>,
+    keys: Arc<OnceLock<Keyring>>,
 }
 
 fn text(client: ClientId, phone: &Phone) -> String {
@@ -90,7 +94,19 @@ impl Cache {
 
 impl Registry {
     pub(super) fn new(context: jetstream::Context) -> Self {
-        Self { context, cache: Arc::default(), seen: watch::Sender::new(0) }
+        Self { context, cache: Arc::default(), seen: watch::Sender::new(0), keys: Arc::default() }
+    }
+
+    pub(super) fn keys(&self) -> Result<&Keyring, Error> {
+        self.keys.get().ok_or(Error::NoKeys)
+    }
+
+    fn read_webhook(&self, bytes: &[u8]) -> Result<Webhook, Error> {
+        wire::decode_webhook(bytes, self.keys()?).map_err(Error::stored_webhook)
+    }
+
+    fn write_webhook(&self, webhook: &Webhook) -> Result<Bytes, Error> {
+        Ok(wire::encode_webhook(webhook, self.keys()?).into())
     }
 
     pub(super) async fn bucket(&self, name: &str) -> Result<kv::Store, Error> {
@@ -126,7 +142,9 @@ impl Registry {
     }
 
     /// Loads all webhooks, then keeps them current for as long as the process lives.
-    pub(super) async fn start(&self) -> Result<(), Error> {
+    pub(super) async fn start(&self, keys: Keyring) -> Result<(), Error> {
+        // A second start goes on with the keys of the first.
+        let _ = self.keys.set(keys);
         let bucket = self.bucket(WEBHOOKS).await?;
         let registry = self.clone();
         tokio::spawn(async move {
@@ -147,9 +165,13 @@ impl Registry {
             let entry = entry.map_err(Error::api)?;
             if let Some(key) = parse(&entry.key) {
                 match entry.operation {
-                    Operation::Put => match read::<Webhook>(WEBHOOKS, &entry.value) {
+                    Operation::Put => match self.read_webhook(&entry.value) {
                         Ok(webhook) => self.write_cache().put(key, entry.revision, Arc::new(webhook)),
-                        Err(error) => tracing::error!(%error, "skipping a webhook"),
+                        Err(error) => {
+                            tracing::error!(%error, "skipping a webhook");
+                            // Not what it was before: whoever needs it asks the server, and waits until it can be read.
+                            self.write_cache().remove(&key, entry.revision);
+                        }
                     },
                     Operation::Delete | Operation::Purge => self.write_cache().remove(&key, entry.revision),
                 }
@@ -192,7 +214,7 @@ impl Registry {
     async fn entry(&self, client: ClientId, phone: &Phone) -> Result<Option<(u64, Arc<Webhook>)>, Error> {
         let entry = self.bucket(WEBHOOKS).await?.entry(text(client, phone)).await.map_err(Error::api)?;
         let Some(entry) = entry.filter(|entry| entry.operation == Operation::Put) else { return Ok(None) };
-        let webhook = Arc::new(read::<Webhook>(WEBHOOKS, &entry.value)?);
+        let webhook = Arc::new(self.read_webhook(&entry.value)?);
         self.write_cache().put((client, phone.clone()), entry.revision, Arc::clone(&webhook));
         Ok(Some((entry.revision, webhook)))
     }
@@ -215,14 +237,14 @@ impl Registry {
         cache.by_key.get(key).map(|(_, webhook)| Arc::clone(webhook))
     }
 
-    /// All webhooks of a client, by phone number.
+    /// All webhooks of a client but its operational one, by phone number.
     ///
     /// # Errors
     /// When the bus does not answer.
     pub async fn list(&self, client: ClientId) -> Result<Vec<Arc<Webhook>>, Error> {
         self.catch_up(CATCH_UP).await?;
         let cache = self.read_cache();
-        let mine = cache.by_key.iter().filter(|(key, _)| key.0 == client);
+        let mine = cache.by_key.iter().filter(|(key, _)| key.0 == client && !key.1.is_of_operations());
         let mut all: Vec<_> = mine.map(|(_, (_, webhook))| Arc::clone(webhook)).collect();
         all.sort_by(|a, b| a.phone.cmp(&b.phone));
         Ok(all)
@@ -243,7 +265,7 @@ impl Registry {
         for _ in 0..CONTENTION_MAX {
             let present = self.entry(client, phone).await?;
             let webhook = make(present.as_ref().map(|(_, webhook)| &**webhook));
-            let bytes = write(WEBHOOKS, &webhook)?;
+            let bytes = self.write_webhook(&webhook)?;
             let written = match &present {
                 Some((revision, _)) => self.replace(&bucket, &text(client, phone), bytes, *revision).await?,
                 None => match bucket.create(text(client, phone), bytes).await {
@@ -293,7 +315,7 @@ impl Registry {
             let Some((revision, webhook)) = present else { return Ok(None) };
             let mut webhook = Webhook::clone(&webhook);
             change(&mut webhook);
-            let bytes = write(WEBHOOKS, &webhook)?;
+            let bytes = self.write_webhook(&webhook)?;
             if let Some(revision) = self.replace(&bucket, &text(client, &known.phone), bytes, revision).await? {
                 let webhook = Arc::new(webhook);
                 self.write_cache().put((client, known.phone.clone()), revision, Arc::clone(&webhook));

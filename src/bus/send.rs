@@ -16,6 +16,25 @@ use crate::{
 };
 
 const SENDS: &str = "wa_sends";
+/// Behind the hash of what was sent.
+const SENT: &str = ":sent";
+
+/// What is known of an idempotency key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SendClaim {
+    /// It was not used before.
+    New {
+        /// To release it with.
+        revision: u64,
+    },
+    /// It was.
+    Known {
+        /// For this.
+        content_hash: String,
+        /// Whether that is known to have been sent.
+        is_sent: bool,
+    },
+}
 
 /// Requests to send through one session.
 pub struct SendRequests {
@@ -83,20 +102,43 @@ impl Bus {
         Ok(SendRequests { bus: self.clone(), requests })
     }
 
-    /// Notes what an idempotency key was used for; gives back what it was used for before. Forgotten after a day.
+    /// Notes what an idempotency key is used for, unless it was used before. Forgotten after a day.
     ///
     /// # Errors
     /// When the bus does not answer.
-    pub async fn claim_send(&self, key: &str, content_hash: &str) -> Result<Option<String>, Error> {
+    pub async fn claim_send(&self, key: &str, content_hash: &str) -> Result<SendClaim, Error> {
         let bucket = self.registry().bucket(SENDS).await?;
-        match timeout(self.settings.publish_deadline, bucket.create(key, content_hash.to_owned().into())).await {
-            Ok(Ok(_)) => Ok(None),
+        let claimed = timeout(self.settings.publish_deadline, bucket.create(key, content_hash.to_owned().into())).await;
+        match claimed {
+            Ok(Ok(revision)) => Ok(SendClaim::New { revision }),
             Ok(Err(error)) if error.kind() == kv::CreateErrorKind::AlreadyExists => {
-                let known = bucket.get(key).await.map_err(Error::api)?;
-                Ok(known.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+                let known = bucket.get(key).await.map_err(Error::api)?.unwrap_or_default();
+                let known = String::from_utf8_lossy(&known).into_owned();
+                Ok(match known.strip_suffix(SENT) {
+                    Some(content_hash) => SendClaim::Known { content_hash: content_hash.to_owned(), is_sent: true },
+                    None => SendClaim::Known { content_hash: known, is_sent: false },
+                })
             }
             Ok(Err(error)) => Err(Error::api(error)),
             Err(_) => Err(Error::Api("no answer in time".to_owned())),
         }
+    }
+
+    /// Notes that the message of a key was sent.
+    ///
+    /// # Errors
+    /// When the bus does not answer: then it is sent again, under the same id, when it is asked for again.
+    pub async fn settle_send(&self, key: &str, content_hash: &str) -> Result<(), Error> {
+        let bucket = self.registry().bucket(SENDS).await?;
+        bucket.put(key, format!("{content_hash}{SENT}").into()).await.map(drop).map_err(Error::api)
+    }
+
+    /// Forgets a key whose message was not sent, unless it was used again since.
+    ///
+    /// # Errors
+    /// When the bus does not answer.
+    pub async fn release_send(&self, key: &str, revision: u64) -> Result<(), Error> {
+        let bucket = self.registry().bucket(SENDS).await?;
+        bucket.delete_expect_revision(key, Some(revision)).await.map(drop).map_err(Error::api)
     }
 }

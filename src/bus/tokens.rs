@@ -5,13 +5,16 @@ use async_nats::jetstream::kv;
 use super::{
     Error, Registry,
     registry::{read, write},
+    seal::{open_shared, seal_shared},
 };
 use crate::model::{Token, TokenHash};
 
 const TOKENS: &str = "wa_tokens";
-const SETTINGS: &str = "wa_settings";
+pub(super) const SETTINGS: &str = "wa_settings";
 const CURSOR_KEY: &str = "cursor_key";
 const MEDIA_KEY: &str = "media_key";
+/// The keys that all nodes share.
+pub(super) const SHARED: [&str; 2] = [CURSOR_KEY, MEDIA_KEY];
 
 impl Registry {
     /// Lets a token in from now on.
@@ -77,10 +80,10 @@ impl Registry {
         let bucket = self.bucket(SETTINGS).await?;
         loop {
             if let Some(bytes) = bucket.get(name).await.map_err(Error::api)? {
-                return <[u8; 32]>::try_from(&bytes[..]).map_err(|_| Error::Api(format!("the {name} is damaged")));
+                return open_shared(self.keys()?, name, &bytes);
             }
             let key: [u8; 32] = rand::random();
-            match bucket.create(name, key.to_vec().into()).await {
+            match bucket.create(name, seal_shared(self.keys()?, name, &key)).await {
                 Ok(_) => return Ok(key),
                 // Another node was first: read its key.
                 Err(error) if error.kind() == kv::CreateErrorKind::AlreadyExists => {}

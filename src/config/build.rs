@@ -2,7 +2,10 @@
 
 use super::{
     read::Reader,
-    settings::{Admin, Api, Bus, Config, Cql, Deliver, Egress, Log, LogFormat, Nats, Node, Store, StoreKind, WhatsApp},
+    settings::{
+        Admin, Api, Bus, Config, Cql, Deliver, Egress, Log, LogFormat, Nats, Node, Replay, Secrets, Store, StoreKind,
+        WhatsApp,
+    },
 };
 
 pub(super) fn build(r: &mut Reader<'_>) -> Config {
@@ -16,7 +19,12 @@ pub(super) fn build(r: &mut Reader<'_>) -> Config {
         store: store(r),
         cql: cql(r),
         whatsapp: whatsapp(r),
+        replay: Replay {
+            rate_per_second: r.integer("replay.rate_per_second", 1, 1000),
+            jobs_max: r.integer("replay.jobs_max", 1, 1024),
+        },
         api: api(r),
+        secrets: Secrets { keys_file: r.optional("secrets.keys_file") },
         admin: Admin { listen: r.address("admin.listen") },
     }
 }

@@ -17,7 +17,9 @@ pub struct Config {
     pub store: Store,
     pub cql: Cql,
     pub whatsapp: WhatsApp,
+    pub replay: Replay,
     pub api: Api,
+    pub secrets: Secrets,
     pub admin: Admin,
 }
 
@@ -163,6 +165,13 @@ impl std::str::FromStr for WebVersion {
 
 #[derive(Debug, Clone, PartialEq)]
 #[expect(missing_docs, reason = "config/default.toml documents every key")]
+pub struct Replay {
+    pub rate_per_second: u32,
+    pub jobs_max: usize,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "config/default.toml documents every key")]
 pub struct Api {
     pub listen: SocketAddr,
     pub body_bytes_max: usize,
@@ -171,6 +180,12 @@ pub struct Api {
     pub connections_max: usize,
     pub registrations_per_minute: u32,
     pub secret_overlap: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "config/default.toml documents every key")]
+pub struct Secrets {
+    pub keys_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -2,23 +2,23 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Instant, SystemTime},
 };
 
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    fleet::Shared,
     lane::{Lane, Park, Turn},
     lanes::Lanes,
     route::{Route, route},
     steps,
 };
 use crate::{
-    bus::{Bus, Error, Incoming, Work},
-    config, egress,
-    model::{Attempt, Delivery, DisabledReason, Outcome, Timestamp, Verdict, Webhook},
-    policy::{self, Schedule},
+    bus::{Error, Incoming, Work},
+    model::{Attempt, Delivery, DisabledReason, Outcome, Priority, Timestamp, Verdict, Webhook},
+    policy::{self, Plan, Schedule},
     telemetry,
     wire::{self, DeadLetter},
 };
@@ -32,34 +32,49 @@ pub(super) enum Settle {
     Ack,
     /// Nothing was done: another node shall.
     GiveBack,
+    /// Nothing was done, and another node may be doing it.
+    Forget,
     /// It can never be read.
     Undecodable,
-    /// Ack it once this is durable.
-    Publish(Box<Attempt>),
+    /// Ack it once this is durable. The permit is kept until then, so that no more than `in_flight_max` requests are
+    /// made again when this node dies.
+    Publish(Box<Attempt>, Option<OwnedSemaphorePermit>),
 }
 
-/// What all loops share.
+/// One partition's deliveries, whichever loop brings them.
 pub(super) struct Engine {
-    bus: Bus,
-    egress: egress::Client,
+    shared: Arc<Shared>,
     lanes: Lanes,
-    /// Requests under way on this node.
-    node: Arc<Semaphore>,
-    lane_wait: Duration,
     schedule: Schedule,
     cancel: CancellationToken,
 }
 
 impl Engine {
-    pub(super) fn new(bus: Bus, egress: egress::Client, settings: &config::Deliver, cancel: CancellationToken) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, cancel: CancellationToken) -> Self {
+        let settings = &shared.deliver;
         let schedule = Schedule { base: settings.retry_base, jitter: settings.retry_jitter, max: settings.retry_max };
-        let node = Arc::new(Semaphore::new(settings.in_flight_max));
-        Self { bus, egress, lanes: Lanes::new(settings.clone()), node, lane_wait: settings.lane_wait, schedule, cancel }
+        Self { lanes: Lanes::new(settings.clone()), schedule, shared, cancel }
+    }
+
+    /// The partition was another node's until now.
+    pub(super) fn taken_over(&self) {
+        self.lanes.taken_over(Instant::now());
+    }
+
+    /// See [`Membership::term`](crate::bus::Membership::term).
+    pub(super) fn term(&self) -> u64 {
+        self.shared.membership.term()
+    }
+
+    /// Whether no other node can have taken over what this one had.
+    pub(super) fn is_alone(&self) -> bool {
+        self.shared.membership.is_alone()
     }
 
     /// Takes a message as far as it can go now. On an error nothing that matters is lost by trying it all again.
-    pub(super) async fn process(&self, work: Work, incoming: &Incoming) -> Result<Settle, Error> {
-        let (delivery, webhook) = match route(&self.bus, work, incoming).await? {
+    pub(super) async fn process(&self, work: Work, incoming: &Incoming, term: u64) -> Result<Settle, Error> {
+        let routed = route(&self.shared.bus, work, incoming.payload(), incoming.published_at).await?;
+        let (delivery, webhook) = match routed {
             Route::To(delivery, webhook) => (delivery, webhook),
             Route::Undecodable => return Ok(Settle::Undecodable),
             Route::Gone(delivery) => return Ok(publish(steps::gone(delivery, now()))),
@@ -78,7 +93,7 @@ impl Engine {
         let turn = tokio::select! {
             biased;
             () = self.cancel.cancelled() => return Ok(Settle::GiveBack),
-            turn = lane.turn() => turn,
+            turn = lane.turn(delivery.priority) => turn,
         };
         let turn = match turn {
             Ok(turn) => turn,
@@ -87,79 +102,101 @@ impl Engine {
         let permit = tokio::select! {
             biased;
             () = self.cancel.cancelled() => return Ok(Settle::GiveBack),
-            permit = timeout(self.lane_wait, self.node.acquire()) => permit,
+            permit = self.place(delivery.priority) => permit,
         };
-        let Ok(Ok(permit)) = permit else { return self.park(&delivery, lane.park("node")).await };
-        let attempt = self.attempt(delivery, &webhook, &lane, turn).await;
-        // The request is over: let the next one begin while this one is written down.
-        drop(permit);
-        self.follow(attempt).await
+        let Some(permit) = permit else {
+            return self.park(&delivery, lane.park("node", delivery.priority)).await;
+        };
+        // Others may take this node for dead, and be at it already.
+        if !self.shared.membership.is_current(term) {
+            return Ok(if self.is_alone() { Settle::GiveBack } else { Settle::Forget });
+        }
+        if self.cancel.is_cancelled() {
+            return Ok(Settle::GiveBack);
+        }
+        let (attempt, verdict) = self.attempt(delivery, &webhook, &lane, turn).await;
+        self.follow(&attempt, verdict).await?;
+        Ok(Settle::Publish(Box::new(attempt), Some(permit)))
+    }
+
+    /// A place among the requests of this node; half of them are for live traffic alone.
+    async fn place(&self, priority: Priority) -> Option<OwnedSemaphorePermit> {
+        let (permits, most) = (Arc::clone(&self.shared.permits), self.shared.deliver.in_flight_max);
+        match priority {
+            Priority::Low if permits.available_permits() <= most / 2 => None,
+            Priority::Low => permits.try_acquire_owned().ok(),
+            Priority::Normal => timeout(self.shared.deliver.lane_wait, permits.acquire_owned()).await.ok()?.ok(),
+        }
+    }
+
+    /// Keeps the bytes of what nobody can read.
+    pub(super) async fn keep_undecodable(&self, work: Work, incoming: &Incoming) -> Result<(), Error> {
+        self.shared.bus.undecodable(work.stream(), incoming.sequence, incoming.subject(), incoming.payload()).await
     }
 
     async fn attempt(&self, delivery: Delivery, webhook: &Webhook, lane: &Lane, turn: Turn) -> (Attempt, Verdict) {
         let started_at = now();
-        let secrets = webhook.signing_secrets(started_at);
-        let headers = wire::signature_headers(delivery.event_id, started_at, secrets, &delivery.body);
+        let number = delivery.attempts.saturating_add(1);
+        let headers = wire::request_headers(webhook, delivery.event_id, number, started_at, &delivery.body);
         let answer = {
             let _under_way = UnderWay::new();
-            self.egress.post(&webhook.url, &headers, delivery.body.clone()).await
+            self.shared.egress.post(&webhook.url, &headers, delivery.body.clone()).await
         };
         lane.ended(turn, answer.latency, steps::ails(answer.outcome));
         telemetry::attempt(answer.outcome, answer.latency);
         let now = now();
         let asked = answer.retry_after.as_deref().and_then(|text| policy::parse_retry_after(text, now));
         let tries = delivery.tries.saturating_add(1);
-        let verdict = policy::verdict(
-            answer.outcome,
-            tries,
-            webhook.max_retries,
-            asked,
-            now,
-            &self.schedule,
-            rand::random::<f64>(),
-        );
-        if verdict == Verdict::Delivered {
+        let plan = match &webhook.retry_schedule[..] {
+            [] => Plan::Doubling(webhook.max_retries, &self.schedule),
+            listed => Plan::Listed(listed, &self.schedule),
+        };
+        let verdict = policy::verdict(answer.outcome, tries, &plan, asked, now, rand::random::<f64>());
+        // What is replayed may be weeks old, which is no delay.
+        if verdict == Verdict::Delivered && delivery.priority == Priority::Normal {
             telemetry::end_to_end(now.since(delivery.created_at));
         }
         (steps::attempt(delivery, &answer, verdict, started_at), verdict)
     }
 
     /// What the verdict asks for, durable before the attempt is.
-    async fn follow(&self, (attempt, verdict): (Attempt, Verdict)) -> Result<Settle, Error> {
+    async fn follow(&self, attempt: &Attempt, verdict: Verdict) -> Result<(), Error> {
         match verdict {
             Verdict::Delivered => {}
             Verdict::Retry { at } => {
-                self.bus.park(&steps::next(&attempt.delivery), at).await?;
+                self.shared.bus.park(&steps::next(&attempt.delivery), at).await?;
                 telemetry::parked("retry");
             }
             Verdict::Failed { disable } => {
                 let reason = attempt.error.clone().unwrap_or_else(|| attempt.outcome.as_str().to_owned());
                 let delivery = steps::next(&attempt.delivery);
                 let letter = DeadLetter { delivery, reason, http_status: attempt.http_status, at: attempt.ended_at() };
-                self.bus.dead_letter(&letter).await?;
+                self.shared.bus.dead_letter(&letter).await?;
                 telemetry::dead_letter(attempt.outcome.as_str());
+                self.shared.notices.dead_letter(&attempt.delivery);
                 if disable {
                     self.disable(&attempt.delivery).await;
                 }
             }
         }
-        Ok(publish(attempt))
+        Ok(())
     }
 
     async fn park(&self, delivery: &Delivery, park: Park) -> Result<Settle, Error> {
         let at = now().after(park.at.saturating_duration_since(Instant::now()));
-        self.bus.park(delivery, at).await?;
+        self.shared.bus.park(delivery, at).await?;
         telemetry::parked(park.cause);
         Ok(Settle::Ack)
     }
 
     async fn hold(&self, delivery: Delivery) -> Result<Settle, Error> {
-        self.bus.hold(&delivery).await?;
+        self.shared.bus.hold(&delivery).await?;
         telemetry::held();
         // Its owner may have resumed it, and what was held released, between our look and the hold: look again.
-        let webhook = self.bus.registry().fresh(delivery.client_id, &delivery.phone).await?;
-        if webhook.is_some_and(|webhook| webhook.id == delivery.webhook_id && webhook.takes_deliveries()) {
-            self.bus.release_held(delivery.client_id, &delivery.phone, delivery.webhook_id).await?;
+        let webhook = self.shared.bus.registry().fresh(delivery.client_id, &delivery.phone).await?;
+        let its = webhook.filter(|webhook| webhook.id == delivery.webhook_id && webhook.takes_deliveries());
+        if let Some(webhook) = its {
+            self.shared.bus.registry().want_release(&webhook, now()).await?;
         }
         Ok(steps::held(delivery, now()).map_or(Settle::Ack, publish))
     }
@@ -170,8 +207,11 @@ impl Engine {
                 webhook.disabled = Some(DisabledReason::Gone);
                 webhook.updated_at = now();
             };
-            match self.bus.registry().update(delivery.client_id, delivery.webhook_id, change).await {
-                Ok(_) => {
+            match self.shared.bus.registry().update(delivery.client_id, delivery.webhook_id, change).await {
+                Ok(webhook) => {
+                    if let Some(webhook) = webhook {
+                        self.shared.notices.disabled(&webhook, DisabledReason::Gone).await;
+                    }
                     tracing::info!(webhook = %delivery.webhook_id.0, outcome = Outcome::Gone.as_str(), "disabled");
                     return;
                 }
@@ -183,7 +223,7 @@ impl Engine {
 }
 
 fn publish(attempt: Attempt) -> Settle {
-    Settle::Publish(Box::new(attempt))
+    Settle::Publish(Box::new(attempt), None)
 }
 
 fn now() -> Timestamp {

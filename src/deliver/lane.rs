@@ -10,22 +10,27 @@ use std::{
 
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{sleep, timeout_at},
+    time::{sleep, timeout, timeout_at},
 };
 
 use super::{
-    pace::{self, View},
+    pace::{self, Tokens, View},
     pump::SLOTS,
 };
 use crate::{
     config,
-    model::Webhook,
+    model::{BURST_SECONDS_MAX, Priority, Webhook},
     policy::{Admit, Breaker, Limiter},
     telemetry,
 };
 
 /// Waiters of one lane that a loop bears when the lane hardly moves.
 const CROWD: usize = SLOTS / 4;
+
+/// A burst is full again after so long; the API refuses larger ones.
+const REFILL_MAX: Duration = Duration::from_secs(BURST_SECONDS_MAX as u64);
+/// Those of low priority that may wait for one lane at once.
+const LINE: usize = 32;
 
 /// Not now: come back at `at`.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +52,9 @@ struct State {
     /// When an attempt last began or ended.
     progress: Instant,
     slot_clock: Instant,
+    /// Of those of low priority: they push nobody else's slots back.
+    low_clock: Instant,
+    tokens: Tokens,
     last_used: Instant,
 }
 
@@ -54,72 +62,141 @@ struct State {
 pub(super) struct Lane {
     url: String,
     rate: u32,
+    burst: u32,
     in_flight: u32,
     patience: Duration,
     keep: Duration,
     permits: Arc<Semaphore>,
     limiter: Limiter,
     waiters: AtomicUsize,
+    /// Those of low priority that wait, and which of them looks.
+    low_waiters: AtomicUsize,
+    low_first: tokio::sync::Mutex<()>,
     state: Mutex<State>,
 }
 
 impl Lane {
-    pub(super) fn new(webhook: &Webhook, settings: &config::Deliver, now: Instant) -> Self {
+    /// `refilled_for`: how long its burst has been filling; `None`: for long enough.
+    pub(super) fn new(
+        webhook: &Webhook,
+        settings: &config::Deliver,
+        now: Instant,
+        refilled_for: Option<Duration>,
+    ) -> Self {
         let in_flight = webhook.in_flight.max(1);
         let breaker = Breaker::new(settings.breaker_failures, settings.breaker_open);
+        let (rate, burst) = (webhook.rate_per_second, webhook.burst());
+        let limiter = match refilled_for {
+            None => Limiter::new(rate, burst),
+            Some(time) => Limiter::refilled(rate, burst, time),
+        };
         Self {
             url: webhook.url.clone(),
-            rate: webhook.rate_per_second,
+            rate,
             in_flight: webhook.in_flight,
             patience: settings.lane_wait,
-            keep: (settings.breaker_open * 2).max(Duration::from_secs(60)),
+            burst,
+            keep: (settings.breaker_open * 2).max(REFILL_MAX),
             permits: Arc::new(Semaphore::new(in_flight as usize)),
-            limiter: Limiter::new(webhook.rate_per_second),
+            limiter,
             waiters: AtomicUsize::new(0),
-            state: Mutex::new(State { breaker, average: None, progress: now, slot_clock: now, last_used: now }),
+            low_waiters: AtomicUsize::new(0),
+            low_first: tokio::sync::Mutex::default(),
+            state: Mutex::new(State {
+                breaker,
+                average: None,
+                progress: now,
+                slot_clock: now,
+                low_clock: now,
+                tokens: Tokens::full(burst, now),
+                last_used: now,
+            }),
         }
     }
 
     /// Whether it was built for these settings.
     pub(super) fn fits(&self, webhook: &Webhook) -> bool {
-        self.rate == webhook.rate_per_second && self.in_flight == webhook.in_flight && self.url == webhook.url
+        self.rate == webhook.rate_per_second
+            && self.burst == webhook.burst()
+            && self.in_flight == webhook.in_flight
+            && self.url == webhook.url
     }
 
     /// Whether nothing would be lost by forgetting it.
     pub(super) fn idle(&self, now: Instant) -> bool {
         let state = self.state();
-        now.saturating_duration_since(state.last_used) > self.keep && state.slot_clock <= now
+        now.saturating_duration_since(state.last_used) > self.keep && state.slot_clock.max(state.low_clock) <= now
     }
 
     /// Waits for a turn, but no longer than is worth it.
-    pub(super) async fn turn(&self) -> Result<Turn, Park> {
-        self.check_open()?;
+    pub(super) async fn turn(&self, priority: Priority) -> Result<Turn, Park> {
+        match priority {
+            Priority::Normal => self.live_turn().await,
+            Priority::Low => self.spare_turn().await,
+        }
+    }
+
+    /// A turn that live traffic leaves. Some wait in a line of their own, of which one alone looks: they hold no place
+    /// while they wait, so nobody ever waits behind them.
+    async fn spare_turn(&self) -> Result<Turn, Park> {
+        const LOW: Priority = Priority::Low;
+        self.check_open(LOW)?;
+        let waiting = Waiting::join(&self.low_waiters);
+        if waiting.before >= LINE {
+            return Err(self.park("low", LOW));
+        }
+        let look_every = pace::look_every(self.view(0).interval());
+        let looking = async {
+            let _first = self.low_first.lock().await;
+            loop {
+                if let Some(permit) = self.spare() {
+                    return self.start(permit, LOW);
+                }
+                sleep(look_every).await;
+            }
+        };
+        timeout(self.patience, looking).await.unwrap_or_else(|_| Err(self.park("low", LOW)))
+    }
+
+    fn spare(&self) -> Option<OwnedSemaphorePermit> {
+        let tokens = self.state().tokens.left(self.rate, self.burst, Instant::now());
+        let (waiters, free) = (self.waiters.load(Ordering::Relaxed), self.permits.available_permits());
+        if !pace::is_spare(waiters, free, self.in_flight, tokens, self.burst) {
+            return None;
+        }
+        let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
+        self.limiter.check().is_ok().then_some(permit)
+    }
+
+    async fn live_turn(&self) -> Result<Turn, Park> {
+        const NORMAL: Priority = Priority::Normal;
+        self.check_open(NORMAL)?;
         let waiting = Waiting::join(&self.waiters);
         if waiting.before == 0
             && let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned()
             && self.limiter.check().is_ok()
         {
-            return self.start(permit);
+            return self.start(permit, NORMAL);
         }
         if let Some(cause) = self.view(waiting.before).park(self.patience, CROWD) {
-            return Err(self.park(cause));
+            return Err(self.park(cause, NORMAL));
         }
         let deadline = tokio::time::Instant::now() + self.patience;
         let Ok(Ok(permit)) = timeout_at(deadline, Arc::clone(&self.permits).acquire_owned()).await else {
-            return Err(self.park("busy"));
+            return Err(self.park("busy", NORMAL));
         };
         while let Err(wait) = self.limiter.check() {
             if tokio::time::Instant::now() + wait > deadline {
-                return Err(self.park("rate"));
+                return Err(self.park("rate", NORMAL));
             }
             sleep(wait).await;
         }
-        self.start(permit)
+        self.start(permit, NORMAL)
     }
 
     /// A slot for a message that cannot go now.
-    pub(super) fn park(&self, cause: &'static str) -> Park {
-        self.park_after(cause, self.patience)
+    pub(super) fn park(&self, cause: &'static str, priority: Priority) -> Park {
+        self.park_after(cause, self.patience, priority)
     }
 
     /// Notes how an attempt ended.
@@ -141,16 +218,20 @@ impl Lane {
         }
     }
 
-    fn check_open(&self) -> Result<(), Park> {
+    fn check_open(&self, priority: Priority) -> Result<(), Park> {
         let closed_off = self.state().breaker.closed_off_for(Instant::now());
-        closed_off.map_or(Ok(()), |wait| Err(self.park_after("breaker", wait)))
+        closed_off.map_or(Ok(()), |wait| Err(self.park_after("breaker", wait, priority)))
     }
 
-    fn park_after(&self, cause: &'static str, wait: Duration) -> Park {
+    fn park_after(&self, cause: &'static str, wait: Duration, priority: Priority) -> Park {
         let (now, interval) = (Instant::now(), self.view(0).interval());
         let mut state = self.state();
         state.last_used = now;
-        let at = pace::reserve(&mut state.slot_clock, now + wait, interval);
+        let at = match priority {
+            Priority::Normal => pace::reserve(&mut state.slot_clock, now + wait, interval),
+            // Half as dense: the other half is for live traffic.
+            Priority::Low => pace::reserve(&mut state.low_clock, now + wait, interval * 2),
+        };
         Park { cause, at }
     }
 
@@ -162,17 +243,18 @@ impl Lane {
     }
 
     /// The breaker has the last word: those before may have opened it meanwhile.
-    fn start(&self, permit: OwnedSemaphorePermit) -> Result<Turn, Park> {
+    fn start(&self, permit: OwnedSemaphorePermit, priority: Priority) -> Result<Turn, Park> {
         let now = Instant::now();
         let admit = {
             let mut state = self.state();
             (state.progress, state.last_used) = (now, now);
+            state.tokens.take(self.rate, self.burst, now);
             state.breaker.admit(now)
         };
         match admit {
             Admit::Go => Ok(Turn { probe: false, _permit: permit }),
             Admit::Probe => Ok(Turn { probe: true, _permit: permit }),
-            Admit::Wait(wait) => Err(self.park_after("breaker", wait)),
+            Admit::Wait(wait) => Err(self.park_after("breaker", wait, priority)),
         }
     }
 

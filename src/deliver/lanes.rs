@@ -1,8 +1,8 @@
-//! The lanes of this node, by webhook.
+//! The lanes of a partition, by webhook.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Below so many lanes nobody looks for idle ones.
-const FEW: usize = 1024;
+const FEW: usize = 128;
 
 /// Lanes made as they are needed, forgotten when idle: memory follows the endpoints in use, not all there are.
 pub(super) struct Lanes {
@@ -23,31 +23,46 @@ pub(super) struct Lanes {
 
 struct Map {
     lanes: HashMap<WebhookId, Arc<Lane>>,
+    /// Since when this node alone uses the endpoints' rates; `None`: for as long as matters.
+    since: Option<Instant>,
     /// Looks for idle lanes at this size; twice what was left last time, so the cost stays flat.
     sweep_at: usize,
 }
 
 impl Lanes {
     pub(super) fn new(settings: config::Deliver) -> Self {
-        Self { settings, map: Mutex::new(Map { lanes: HashMap::new(), sweep_at: FEW }) }
+        Self { settings, map: Mutex::new(Map { lanes: HashMap::new(), since: None, sweep_at: FEW }) }
+    }
+
+    /// Another node may have used up the endpoints' bursts until now.
+    pub(super) fn taken_over(&self, now: Instant) {
+        self.map().since = Some(now);
     }
 
     /// The lane of a webhook; a new one when its settings changed.
     pub(super) fn of(&self, webhook: &Webhook) -> Arc<Lane> {
-        let mut map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(lane) = map.lanes.get(&webhook.id)
-            && lane.fits(webhook)
-        {
-            return Arc::clone(lane);
-        }
+        let mut map = self.map();
         let now = Instant::now();
+        let mut since = map.since;
+        if let Some(lane) = map.lanes.get(&webhook.id) {
+            if lane.fits(webhook) {
+                return Arc::clone(lane);
+            }
+            // Or each change of the settings would bring a burst.
+            since = Some(now);
+        }
         if map.lanes.len() >= map.sweep_at {
             // Users hold a clone, taken under this lock.
             map.lanes.retain(|_, lane| Arc::strong_count(lane) > 1 || !lane.idle(now));
             map.sweep_at = (map.lanes.len() * 2).max(FEW);
         }
-        let lane = Arc::new(Lane::new(webhook, &self.settings, now));
+        let refilled_for = since.map(|since| now - since);
+        let lane = Arc::new(Lane::new(webhook, &self.settings, now, refilled_for));
         map.lanes.insert(webhook.id, Arc::clone(&lane));
         lane
+    }
+
+    fn map(&self) -> MutexGuard<'_, Map> {
+        self.map.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

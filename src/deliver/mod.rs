@@ -1,6 +1,7 @@
 //! Takes messages from the bus to customers' endpoints.
 //!
-//! For each partition two loops pull: new messages and due retries. Each message becomes a task that holds one of its
+//! Nodes share the partitions: `fleet` knows which are this node's, so that one node alone serves an endpoint, and its
+//! lane is exact for all of them. For each partition two loops pull: new messages and due retries. Each message becomes a task that holds one of its
 //! loop's slots until it is settled, so what lies in memory is bounded, and a task that dies gives its slot back.
 //!
 //! The way of one message: `route` finds its webhook; a `lane` per webhook decides whether it may go now, after a
@@ -9,15 +10,21 @@
 //! retry is parked, a failure is in the dead letters, and the attempt is durable, before the message is acked. A crash
 //! in between repeats an attempt and loses none.
 //!
-//! A lane is one endpoint's share of the node: its rate, its requests under way, its breaker. An endpoint that hangs
+//! A lane is what one endpoint gets: its rate, its requests under way, its breaker. An endpoint that hangs
 //! is noticed by the age of its oldest progress, not only by answers, so that its messages get parked before they
 //! fill a loop.
 //!
+//! A message that is handed out again and again and never settled is given up by the server. `abandoned` hears of it,
+//! puts it into the dead letters and takes it out of its stream. `notices` tells the client's operational webhook what it has to know: a webhook that was disabled, many dead letters.
+//!
 //! After cancellation nothing new is pulled, what waits for its turn is given back, and what is under way is settled.
 
+mod abandoned;
 mod engine;
+mod fleet;
 mod lane;
 mod lanes;
+mod notices;
 mod pace;
 mod pump;
 mod results;
@@ -26,43 +33,50 @@ mod steps;
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    bus::{Bus, Work},
+    bus::{Bus, Error, Work},
     config, egress,
-    wire::PARTITIONS,
 };
 
 /// The role that delivers.
 pub struct Deliver;
 
 impl Deliver {
-    /// Starts the loops of all partitions on `tasks`. They end after `cancel`, once what is under way is settled;
-    /// `tasks` must be awaited for that, and whoever awaits has the deadline.
-    pub fn start(
+    /// Joins the nodes that deliver and starts this one's share of the partitions on `tasks`. All ends after `cancel`,
+    /// once what is under way is settled; `tasks` must be awaited for that, and whoever awaits has the deadline.
+    /// `node` is a name that no other node has.
+    ///
+    /// # Errors
+    /// When the bus does not answer.
+    pub async fn start(
         bus: Bus,
+        node: &str,
         egress: egress::Client,
-        config: &config::Deliver,
-        bus_cfg: &config::Bus,
+        deliver: &config::Deliver,
+        results: &config::Bus,
         tasks: &TaskTracker,
         cancel: CancellationToken,
-    ) {
-        let engine = Arc::new(engine::Engine::new(bus.clone(), egress, config, cancel.clone()));
-        for partition in 0..PARTITIONS {
-            let results = results::start(bus.clone(), partition, bus_cfg, tasks, cancel.clone());
-            for work in [Work::Message, Work::Retry] {
-                let pull = bus.pull(work, partition, cancel.clone());
-                let pump = pump::Pump {
-                    work,
-                    pull,
-                    engine: Arc::clone(&engine),
-                    results: results.clone(),
-                    tasks: tasks.clone(),
-                    cancel: cancel.clone(),
-                };
-                tasks.spawn(pump.run());
-            }
-        }
+    ) -> Result<(), Error> {
+        let membership = bus.join(node, tasks).await?;
+        let first = membership.is_first().await?;
+        tasks.spawn(abandoned::run(bus.pull(Work::Advisory, 0, cancel.clone()), bus.clone()));
+        let notices = Arc::new(notices::Notices::new(bus.clone()));
+        let (telling, cancelled) = (Arc::clone(&notices), cancel.clone());
+        tasks.spawn(async move { telling.run(cancelled).await });
+        let shared = fleet::Shared {
+            bus,
+            egress,
+            notices,
+            deliver: deliver.clone(),
+            results: results.clone(),
+            membership,
+            permits: Arc::new(Semaphore::new(deliver.in_flight_max)),
+            tasks: tasks.clone(),
+        };
+        tasks.spawn(fleet::run(Arc::new(shared), first, cancel));
+        Ok(())
     }
 }

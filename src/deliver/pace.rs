@@ -43,6 +43,40 @@ impl View {
     }
 }
 
+/// The tokens of a lane as its limiter counts them, which does not tell how many are left.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tokens {
+    left: f64,
+    at: Instant,
+}
+
+impl Tokens {
+    pub(super) fn full(burst: u32, now: Instant) -> Self {
+        Self { left: f64::from(burst.max(1)), at: now }
+    }
+
+    /// What is there at `now`, filled at `rate` a second up to `burst`.
+    pub(super) fn left(self, rate: u32, burst: u32, now: Instant) -> f64 {
+        let gained = now.saturating_duration_since(self.at).as_secs_f64() * f64::from(rate.max(1));
+        (self.left + gained).min(f64::from(burst.max(1)))
+    }
+
+    pub(super) fn take(&mut self, rate: u32, burst: u32, now: Instant) {
+        *self = Self { left: (self.left(rate, burst, now) - 1.0).max(0.0), at: now };
+    }
+}
+
+/// Whether a delivery of low priority may go: nobody waits, and half of the places and of the tokens stay free for
+/// live traffic, rounded down.
+pub(super) fn is_spare(waiters: usize, places_free: usize, in_flight: u32, tokens: f64, burst: u32) -> bool {
+    waiters == 0 && places_free > (in_flight / 2) as usize && tokens - 1.0 >= f64::from(burst / 2)
+}
+
+/// How often the first of those of low priority looks again.
+pub(super) fn look_every(interval: Duration) -> Duration {
+    interval.clamp(Duration::from_millis(1), MOVES)
+}
+
 /// What an attempt takes, as far as can be told: the average, or more when nothing has come back for longer.
 pub(super) fn latency(average: Duration, all_busy: bool, no_progress_for: Duration) -> Duration {
     if all_busy { average.max(no_progress_for) } else { average }
@@ -95,6 +129,46 @@ mod tests {
         assert_eq!(latency(average, false, stalled), average);
         let view = View { waiters: 100, latency: latency(average, true, stalled), in_flight: 8, rate: 10_000 };
         assert_eq!(view.park(PATIENCE, CROWD), Some("busy"));
+    }
+
+    #[test]
+    fn low_priority_takes_what_live_traffic_leaves() {
+        // waiters, places free, in flight, tokens, burst, whether it goes
+        let table = [
+            (0, 8, 8, 50.0, 50, true),
+            (1, 8, 8, 50.0, 50, false),
+            (0, 5, 8, 50.0, 50, true),
+            (0, 4, 8, 50.0, 50, false),
+            (0, 8, 8, 26.0, 50, true),
+            (0, 8, 8, 25.9, 50, false),
+            (0, 1, 1, 1.0, 1, true),
+            (0, 0, 1, 1.0, 1, false),
+            (0, 2, 2, 2.0, 2, true),
+            (0, 1, 2, 2.0, 2, false),
+            (0, 3, 3, 1.0, 1, true),
+            (0, 8, 8, 0.5, 1, false),
+        ];
+        for (waiters, places, in_flight, tokens, burst, expected) in table {
+            assert_eq!(
+                is_spare(waiters, places, in_flight, tokens, burst),
+                expected,
+                "{waiters} {places} {in_flight} {tokens} {burst}"
+            );
+        }
+    }
+
+    #[test]
+    fn tokens_are_taken_one_by_one_and_fill_up_to_the_burst() {
+        let now = Instant::now();
+        let mut tokens = Tokens::full(10, now);
+        for _ in 0..12 {
+            tokens.take(5, 10, now);
+        }
+        assert_eq!(tokens.left(5, 10, now), 0.0, "never below nothing");
+        assert_eq!(tokens.left(5, 10, now + Duration::from_secs(1)), 5.0);
+        assert_eq!(tokens.left(5, 10, now + Duration::from_secs(60)), 10.0);
+        assert_eq!(look_every(Duration::ZERO), Duration::from_millis(1));
+        assert_eq!(look_every(Duration::from_secs(9)), MOVES);
     }
 
     #[test]

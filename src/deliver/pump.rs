@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::timeout,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -17,6 +20,9 @@ use crate::{
 /// Messages of one loop in memory at once.
 pub(super) const SLOTS: usize = 512;
 
+/// How long another node waits at most for what is under way here. Requests that take longer overlap with its own.
+const HANDOVER: Duration = Duration::from_secs(2);
+
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
@@ -27,27 +33,51 @@ pub(super) struct Pump {
     pub(super) engine: Arc<Engine>,
     pub(super) results: mpsc::Sender<Settled>,
     pub(super) tasks: TaskTracker,
+    /// Whether no other node had this partition lately.
+    pub(super) fresh: bool,
     pub(super) cancel: CancellationToken,
 }
 
 impl Pump {
     pub(super) async fn run(mut self) {
         let slots = Arc::new(Semaphore::new(SLOTS));
+        let mut term = self.engine.term();
         loop {
             let slot = tokio::select! {
                 biased;
                 () = self.cancel.cancelled() => None,
                 slot = Arc::clone(&slots).acquire_owned() => slot.ok(),
             };
-            // Once cancelled, this gives back what was fetched, and the pin.
-            let Some(incoming) = self.pull.next().await else { return };
-            let Some(slot) = slot else {
-                incoming.nak(None).await;
-                continue;
+            let Some(slot) = slot else { return self.let_go(&slots).await };
+            let incoming = tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => None,
+                incoming = self.pull.next() => incoming,
             };
+            let Some(incoming) = incoming else {
+                drop(slot);
+                return self.let_go(&slots).await;
+            };
+            if self.engine.term() != term {
+                // This node was silent: what it had been sent before may be done elsewhere, or comes again.
+                term = self.engine.term();
+                if !self.engine.is_alone() {
+                    self.pull.forget();
+                    continue;
+                }
+            }
+            if self.pull.newly_pinned() && !self.fresh {
+                self.engine.taken_over();
+            }
             let (engine, results) = (Arc::clone(&self.engine), self.results.clone());
-            self.tasks.spawn(handle(engine, self.work, incoming, slot, results));
+            self.tasks.spawn(handle(engine, self.work, incoming, term, slot, results));
         }
+    }
+
+    /// The next node begins when the pin goes: so what is under way here gets a little time to end first.
+    async fn let_go(mut self, slots: &Semaphore) {
+        let _ = timeout(HANDOVER, slots.acquire_many(SLOTS as u32)).await;
+        self.pull.release().await;
     }
 }
 
@@ -55,26 +85,35 @@ async fn handle(
     engine: Arc<Engine>,
     work: Work,
     incoming: Incoming,
+    term: u64,
     slot: OwnedSemaphorePermit,
     results: mpsc::Sender<Settled>,
 ) {
     if incoming.deliveries > 1 {
         telemetry::redelivered(work.as_str());
     }
-    match engine.process(work, &incoming).await {
+    match engine.process(work, &incoming, term).await {
         Ok(Settle::Ack) => {
             if incoming.ack().await.is_err() {
                 telemetry::error("deliver", "ack");
             }
         }
         Ok(Settle::GiveBack) => incoming.nak(None).await,
+        // Another node may be at it: a NAK would hand it out a third time.
+        Ok(Settle::Forget) => telemetry::error("deliver", "not_current"),
         Ok(Settle::Undecodable) => {
             telemetry::error("deliver", "undecodable");
-            incoming.term("undecodable").await;
+            match engine.keep_undecodable(work, &incoming).await {
+                Ok(()) => incoming.term("undecodable").await,
+                Err(_) => {
+                    let pause = pause(incoming.deliveries);
+                    incoming.nak(Some(pause)).await;
+                }
+            }
         }
-        Ok(Settle::Publish(attempt)) => {
+        Ok(Settle::Publish(attempt, permit)) => {
             // The other end lives until the last sender is gone; should it have died, the message comes again.
-            if results.send(Settled { attempt: *attempt, incoming, _slot: slot }).await.is_err() {
+            if results.send(Settled { attempt: *attempt, incoming, _held: (slot, permit) }).await.is_err() {
                 telemetry::error("deliver", "results_gone");
             }
         }

@@ -21,12 +21,15 @@ const QUEUE: usize = 256;
 const BYTES: usize = 512 * 1024;
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// The loop's slot, and the node's permit of what was really sent.
+pub(super) type Held = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
+
 /// An attempt that is over, and the message that it settles.
 pub(super) struct Settled {
     pub(super) attempt: Attempt,
     pub(super) incoming: Incoming,
-    /// Held until the message is acked: what waits here counts as in memory.
-    pub(super) _slot: OwnedSemaphorePermit,
+    /// Held until the message is acked: what waits here counts as in memory, and as under way.
+    pub(super) _held: Held,
 }
 
 struct Grouper {
@@ -68,12 +71,12 @@ impl Grouper {
 
     async fn settle(&self, group: Vec<Settled>) {
         let (mut attempts, mut messages) = (Vec::with_capacity(group.len()), Vec::with_capacity(group.len()));
-        for Settled { attempt, incoming, _slot } in group {
+        for Settled { attempt, incoming, _held } in group {
             attempts.push(attempt);
-            messages.push((incoming, _slot));
+            messages.push((incoming, _held));
         }
         let durable = self.publish(attempts).await;
-        for (incoming, _slot) in messages {
+        for (incoming, _held) in messages {
             if !durable {
                 incoming.nak(None).await;
             } else if incoming.ack().await.is_err() {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::steps;
 use crate::{
-    bus::{Bus, Error, Incoming, Work},
-    model::{Delivery, Webhook},
+    bus::{Bus, Error, Work},
+    model::{Delivery, Timestamp, Webhook},
     wire,
 };
 
@@ -21,16 +21,17 @@ pub(super) enum Route {
     To(Delivery, Arc<Webhook>),
 }
 
-pub(super) async fn route(bus: &Bus, work: Work, incoming: &Incoming) -> Result<Route, Error> {
+/// `published_at` is when the stream stored the bytes.
+pub(super) async fn route(bus: &Bus, work: Work, payload: &[u8], published_at: Timestamp) -> Result<Route, Error> {
     if work == Work::Message {
-        let Ok(message) = wire::decode_message(incoming.payload()) else { return Ok(Route::Undecodable) };
+        let Ok(message) = wire::decode_message(payload) else { return Ok(Route::Undecodable) };
         let webhook = bus.registry().find(message.client_id, &message.phone).await?;
         return Ok(match webhook {
             None => Route::Unrouted,
-            Some(webhook) => Route::To(steps::first(&message, &webhook, incoming.published_at), webhook),
+            Some(webhook) => Route::To(steps::first(&message, &webhook, published_at), webhook),
         });
     }
-    let Ok(delivery) = wire::decode_delivery(incoming.payload()) else { return Ok(Route::Undecodable) };
+    let Ok(delivery) = wire::decode_delivery(payload) else { return Ok(Route::Undecodable) };
     let registry = bus.registry();
     if let Some(webhook) = registry.get(delivery.client_id, delivery.webhook_id).await? {
         return Ok(Route::To(delivery, webhook));

@@ -2,24 +2,29 @@
 
 use crate::{
     egress::Answer,
-    model::{Attempt, Delivery, ERROR_CHARS_MAX, EventId, EventStatus, Message, Outcome, Timestamp, Verdict, Webhook},
+    model::{
+        Attempt, Delivery, ERROR_CHARS_MAX, EventId, EventStatus, Message, Outcome, Priority, Timestamp, Verdict,
+        Webhook,
+    },
     wire,
 };
 
 /// The delivery of a message before its first attempt; its body stays the same from here on.
 pub(super) fn first(message: &Message, webhook: &Webhook, published_at: Timestamp) -> Delivery {
     let Message { chat, from, message_id, kind, .. } = message;
+    let event_id = EventId::derive(published_at, webhook.id, chat, from, message_id, kind);
     Delivery {
-        event_id: EventId::derive(published_at, webhook.id, chat, from, message_id, kind),
+        event_id,
         webhook_id: webhook.id,
         client_id: message.client_id,
         phone: message.phone.clone(),
         message_id: message_id.clone(),
         kind: kind.clone(),
         created_at: published_at,
-        body: wire::webhook_body(message),
+        body: wire::delivery_body(webhook, message, event_id, published_at),
         attempts: 0,
         tries: 0,
+        priority: Priority::Normal,
     }
 }
 
@@ -59,6 +64,13 @@ pub(super) fn gone(delivery: Delivery, now: Timestamp) -> Attempt {
     let number = delivery.attempts.saturating_add(1);
     let error = "the webhook was deleted before this could be delivered";
     no_attempt(delivery, number, Outcome::WebhookGone, EventStatus::Failed, error, now)
+}
+
+/// The audit's word that the delivery was handed out `deliveries` times and never settled.
+pub(super) fn abandoned(delivery: Delivery, deliveries: u64, now: Timestamp) -> Attempt {
+    let number = delivery.attempts.saturating_add(1);
+    let error = format!("handed out {deliveries} times and never settled: a fault of wahook's, not of the endpoint");
+    no_attempt(delivery, number, Outcome::Abandoned, EventStatus::Failed, &error, now)
 }
 
 /// The audit's word that the delivery is held; only needed where there is no attempt yet that shows the event.
@@ -131,6 +143,7 @@ mod tests {
             body: Bytes::from_static(b"{}"),
             attempts,
             tries,
+            priority: Priority::Normal,
         }
     }
 
@@ -175,6 +188,7 @@ mod tests {
     fn rows_that_are_no_attempts_overwrite_none() {
         assert_eq!(gone(delivery(0, 0), NOW).number, 1);
         assert_eq!(gone(delivery(3, 3), NOW).number, 4);
+        assert_eq!(abandoned(delivery(3, 3), 10, NOW).number, 4);
         assert_eq!(held(delivery(0, 0), NOW).map(|row| row.number), Some(0));
         assert_eq!(held(delivery(1, 1), NOW), None);
     }

@@ -26,13 +26,17 @@ impl Client {
         if !response.status().is_success() {
             return Err(format!("it was answered with {}", response.status().as_u16()));
         }
+        let too_large = || format!("it is larger than {bytes_max} bytes");
+        if response.content_length().is_some_and(|length| length > bytes_max as u64) {
+            return Err(too_large());
+        }
         let content_type = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let content_type = content_type.and_then(|text| text.split(';').next()).unwrap_or_default();
         let content_type = content_type.trim().to_ascii_lowercase();
         let mut bytes = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| classify(&error).text.to_owned())? {
             if bytes.len() + chunk.len() > bytes_max {
-                return Err(format!("it is larger than {bytes_max} bytes"));
+                return Err(too_large());
             }
             bytes.extend_from_slice(&chunk);
         }

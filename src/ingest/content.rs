@@ -32,6 +32,11 @@ impl Content {
         Self { kind, text: cut(text.unwrap_or_default(), CONTENT_BYTES_MAX), metadata: Map::new(), media: None }
     }
 
+    /// Of a message that nobody can read.
+    pub(super) fn unknown() -> Self {
+        Self::new(Kind::Unknown, None)
+    }
+
     fn with(mut self, key: &str, value: Value) -> Self {
         if !value.is_null() {
             self.metadata.insert(key.to_owned(), value);

@@ -4,6 +4,7 @@
 //! WhatsApp hands it out again at the next connect; so an error also takes the session offline.
 
 use std::{
+    panic::AssertUnwindSafe,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -13,6 +14,7 @@ use std::{
 
 use anyhow::Context;
 use async_trait::async_trait;
+use futures_util::FutureExt;
 use serde_json::{Map, Value};
 use tokio::{sync::Notify, time::timeout};
 use whatsapp_rust::{
@@ -22,7 +24,10 @@ use whatsapp_rust::{
     wacore_binary::JidExt,
 };
 
-use super::{content, events::Receipt};
+use super::{
+    content::{self, Content},
+    events::Receipt,
+};
 use crate::{
     bus::{self, Bus},
     model::{Kind, Message, MessageId, Phone, Session, Timestamp},
@@ -38,15 +43,19 @@ pub(super) struct Publisher {
     pub(super) patience: Duration,
     /// Asks for the session to go offline.
     pub(super) offline: Arc<Notify>,
-    /// When a message was last published, in milliseconds since 1970.
+    /// When the newest message was sent, in milliseconds since 1970.
     pub(super) last_message: Arc<AtomicI64>,
 }
 
 #[async_trait]
 impl InboundDurabilityHook for Publisher {
     async fn on_messages(&self, client: Arc<Client>, batch: &[InboundMessage]) -> anyhow::Result<()> {
-        let published = timeout(self.patience, self.publish_all(&client, batch)).await;
-        let result = published.context("the stream did not take a message in time").and_then(|result| result);
+        // This runs in a task of the client's: a panic would leave the chat waiting without a word.
+        let published = AssertUnwindSafe(timeout(self.patience, self.publish_all(&client, batch))).catch_unwind().await;
+        let result = match published {
+            Ok(published) => published.context("the stream did not take a message in time").and_then(|result| result),
+            Err(_) => Err(anyhow::anyhow!("publishing panicked")),
+        };
         if result.is_err() {
             telemetry::inbound("failed");
             self.offline.notify_one();
@@ -72,7 +81,9 @@ impl Publisher {
             match self.bus.publish_message_as(message, dedupe_id).await {
                 Ok(published) => {
                     telemetry::inbound(if published.duplicate { "duplicate" } else { "published" });
-                    self.last_message.store(message.timestamp.millis(), Ordering::Relaxed);
+                    if message.kind != Kind::Receipt {
+                        self.last_message.fetch_max(message.timestamp.millis(), Ordering::Relaxed);
+                    }
                     return Ok(());
                 }
                 Err(bus::Error::TooLarge) => {
@@ -87,16 +98,16 @@ impl Publisher {
         }
     }
 
-    /// `None` for what is not published: traffic between devices, own messages when they are not asked for, statuses
-    /// and channels.
+    /// `None` for what is not published: traffic between devices, own messages when they are not asked for, and
+    /// statuses.
     async fn message(&self, client: &Client, inbound: &InboundMessage) -> anyhow::Result<Option<(Message, String)>> {
         let info = &inbound.info;
         let source = &info.source;
         let is_private = info.category == MessageCategory::Peer || source.is_from_me && !self.session.own_messages;
-        if is_private || source.chat.is_status_broadcast() || source.chat.is_newsletter() {
+        if is_private || source.chat.is_status_broadcast() {
             return Ok(None);
         }
-        let Some(content) = content::read(&inbound.message) else { return Ok(None) };
+        let Some(content) = unpanicked(|| content::read(&inbound.message)) else { return Ok(None) };
         // Not acknowledged then: WhatsApp hands it out again.
         let phone = self.own_phone(client).context("a message came before the session knew its number")?;
         let message_id = message_id(&info.id);
@@ -172,6 +183,14 @@ impl Publisher {
     }
 }
 
+/// What a message says. Should reading it panic, it would come back for ever, and do so again: better kept as unknown.
+fn unpanicked(read: impl FnOnce() -> Option<Content>) -> Option<Content> {
+    std::panic::catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
+        telemetry::error("ingest", "panic");
+        Some(Content::unknown())
+    })
+}
+
 /// The id as it is; a hash of it when no id of ours can hold it, since senders choose their ids.
 fn message_id(id: &str) -> MessageId {
     let hashed = || wire::dedupe_id(&["message id", id]).parse().expect("hex digits make an id");
@@ -210,6 +229,9 @@ impl Parties {
         let mut put = |key: &str, value: Value| metadata.insert(key.to_owned(), value);
         put("chat", self.chat.clone().into());
         put("is_group", info.source.is_group.into());
+        if info.source.chat.is_newsletter() {
+            put("is_channel", true.into());
+        }
         if !info.push_name.is_empty() {
             put("push_name", info.push_name.clone().into());
         }
@@ -240,6 +262,13 @@ async fn name(client: &Client, jid: &Jid, alt: Option<&Jid>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_that_cannot_be_read_is_kept_as_unknown() {
+        let read = unpanicked(|| panic!("poisoned")).expect("kept");
+        assert_eq!((read.kind, read.text.as_str()), (Kind::Unknown, ""));
+        assert_eq!(unpanicked(|| None), None);
+    }
 
     #[test]
     fn every_id_that_a_sender_can_choose_makes_one() {

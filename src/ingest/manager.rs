@@ -4,14 +4,20 @@ use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use tokio::{
-    sync::{Mutex, watch},
+    sync::{Mutex, Semaphore, watch},
     task::{Id, JoinSet},
     time::{Instant, interval, sleep, sleep_until, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use whatsapp_rust::{http::UreqHttpClient, version::fetch_latest_app_version};
 
-use super::{media, send::Fetch, session::Running};
+use super::{
+    files::Open,
+    lock::{Lock, Name},
+    media,
+    send::Fetch,
+    session::Running,
+};
 use crate::{
     bus::{self, Bus, SessionChanges},
     config,
@@ -29,6 +35,9 @@ const FAILURE_PAUSE: Duration = Duration::from_secs(5);
 const VERSION_KEEP: Duration = Duration::from_secs(24 * 60 * 60);
 const VERSION_PATIENCE: Duration = Duration::from_secs(20);
 
+/// Files to send under way at once, each held in memory.
+const FILES_MAX: usize = 8;
+
 type Version = (u32, u32, u32);
 
 /// What all sessions of a node share.
@@ -38,6 +47,9 @@ pub(super) struct Context {
     pub(super) http: UreqHttpClient,
     pub(super) media_secret: Arc<[u8; 32]>,
     pub(super) fetch: Fetch,
+    pub(super) open: Open,
+    /// Files to send that are held in memory at once.
+    pub(super) files: Semaphore,
     next_turn: Mutex<Instant>,
     version: Mutex<Option<(Instant, Version)>>,
 }
@@ -85,7 +97,7 @@ impl Context {
 /// The ingest role.
 pub struct Ingest {
     context: Arc<Context>,
-    node: String,
+    name: Name,
     cancel: CancellationToken,
     /// Sessions as they are wanted; each running one listens to its own.
     wanted: HashMap<SessionId, watch::Sender<Session>>,
@@ -95,7 +107,8 @@ pub struct Ingest {
 }
 
 impl Ingest {
-    /// Starts it; it ends when `cancel` is cancelled and every session has been given back.
+    /// Starts it; it ends when `cancel` is cancelled and every session has been given back. Files to send come through
+    /// `fetch`, the keys of sessions lie behind `open`.
     ///
     /// # Errors
     /// When the folder for sessions cannot be made, or the bus does not answer.
@@ -103,6 +116,7 @@ impl Ingest {
         bus: Bus,
         settings: &config::WhatsApp,
         fetch: Fetch,
+        open: Open,
         tasks: &TaskTracker,
         cancel: CancellationToken,
     ) -> anyhow::Result<()> {
@@ -112,13 +126,15 @@ impl Ingest {
             bus,
             http: media::http_client(settings)?,
             fetch,
+            open,
+            files: Semaphore::new(FILES_MAX),
             settings: settings.clone(),
             next_turn: Mutex::new(Instant::now()),
             version: Mutex::new(None),
         };
         let ingest = Self {
             context: Arc::new(context),
-            node: format!("{}-{}", std::process::id(), rand::random::<u32>()),
+            name: Name::new(),
             cancel,
             wanted: HashMap::new(),
             running: HashMap::new(),
@@ -193,15 +209,27 @@ impl Ingest {
         let taken = self.context.bus.leases().await?;
         for id in free {
             let name = format!("session.{id}");
-            if taken.contains(&name) {
+            let is_taken = taken.contains(&name);
+            let lock = Lock::take(&self.context.settings.sessions_dir, id, !is_taken);
+            let node = self.name.holding(lock.as_ref());
+            let lease = match &lock {
+                None if is_taken => continue,
+                Some(lock) if is_taken => {
+                    self.context.bus.seize_lease(&name, &node, |holder| self.name.outlives(holder, lock)).await?
+                }
+                _ => self.context.bus.acquire_lease(&name, &node).await?,
+            };
+            let Some(lease) = lease else {
+                // Another machine runs it, on files that once were here: not asked about at every scan.
+                self.paused.insert(id, now + FAILURE_PAUSE);
                 continue;
-            }
-            let Some(lease) = self.context.bus.acquire_lease(&name, &self.node).await? else { continue };
+            };
             let Some(wanted) = self.wanted.get(&id).map(watch::Sender::subscribe) else { continue };
             let running = Running {
                 context: Arc::clone(&self.context),
                 wanted,
                 lease: Arc::new(lease),
+                lock,
                 cancel: self.cancel.clone(),
             };
             let task = self.tasks.spawn(running.run());
@@ -218,7 +246,7 @@ impl Ingest {
                 (*task, "error")
             }
             Err(error) => {
-                tracing::error!("a session's task panicked; it is started again when its lease has run out");
+                tracing::error!("a session's task panicked; it is started again");
                 (error.id(), "panic")
             }
         };

@@ -2,27 +2,52 @@
 //!
 //! A webhook shows a media id: the reference with its key, sealed for the client. Whoever may ask for media unseals it
 //! and downloads from WhatsApp's servers without any session. WhatsApp keeps media for some weeks.
+//!
+//! Files are decrypted as they come and handed on in small pieces, never held whole. What authenticates a file stands at
+//! its end: its last bytes are handed on only when that fits, so a file that arrives whole is the one that was sent, and
+//! of any other the end is missing.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    io::{self, Write},
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context;
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, stream};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
-use tokio::time::timeout;
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    time::timeout,
+};
 use whatsapp_rust::{
-    TokioRuntime,
-    download::{DownloadParams, MediaDownloader, MediaHost, MediaRoute, MediaType},
+    download::{DownloadParams, MediaHost, MediaRoute, MediaType},
     http::UreqHttpClient,
+    wacore::download::DownloadUtils,
 };
 
 use crate::{config, model::ClientId, wire};
 
-/// One download, whole.
-const DOWNLOAD_DEADLINE: Duration = Duration::from_secs(60);
-/// Larger files are refused: they would be held in memory.
-pub const MEDIA_BYTES_MAX: u64 = 100 * 1024 * 1024;
-/// Between two packets of a media server.
-const SOCKET_PATIENCE: Duration = Duration::from_secs(20);
+/// WhatsApp's own limit for documents.
+pub const MEDIA_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
+/// Files that are under way at once in this process; each holds a thread and [`PIECES`] pieces.
+const DOWNLOADS_MAX: usize = 8;
+/// How long a download waits for one of the others to end.
+const TURN_PATIENCE: Duration = Duration::from_secs(5);
+const PIECE_BYTES: usize = 64 * 1024;
+/// Pieces between the server and whoever reads.
+const PIECES: usize = 4;
+/// How long either side may keep the other waiting for a piece.
+const STALL: Duration = Duration::from_secs(20);
+/// A file has to come at least so fast on the whole, for its thread is one of few.
+const BYTES_PER_SECOND_MIN: u64 = 256 * 1024;
+/// Everything else that is asked of WhatsApp's servers by HTTP: files to upload, the version of WhatsApp Web.
+const REQUEST_DEADLINE: Duration = Duration::from_secs(60);
+const RESPONSE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// Where one file lies, and the key to it.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -74,18 +99,20 @@ impl Reference {
     pub fn unseal(secret: &[u8; 32], client: ClientId, id: &str) -> Option<Self> {
         wire::unseal(secret, client, id)
     }
-
-    /// Bytes of the file, as its sender says.
-    pub fn length(&self) -> u64 {
-        self.length
-    }
 }
 
-/// The client for media and for the version of WhatsApp Web: HTTPS only, no redirects to follow.
+/// The client for uploads and for the version of WhatsApp Web: HTTPS only.
 ///
 /// # Errors
 /// When `whatsapp.root_ca_file` cannot be read.
 pub(super) fn http_client(settings: &config::WhatsApp) -> anyhow::Result<UreqHttpClient> {
+    let agent = agent(settings)?.timeout_global(Some(REQUEST_DEADLINE)).build();
+    Ok(UreqHttpClient::with_agent(agent.into()).with_max_body_bytes(RESPONSE_BYTES_MAX))
+}
+
+type AgentBuilder = ureq::config::ConfigBuilder<ureq::typestate::AgentScope>;
+
+fn agent(settings: &config::WhatsApp) -> anyhow::Result<AgentBuilder> {
     use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
     let mut tls = TlsConfig::builder();
     if let Some(file) = &settings.root_ca_file {
@@ -99,46 +126,178 @@ pub(super) fn http_client(settings: &config::WhatsApp) -> anyhow::Result<UreqHtt
         anyhow::ensure!(!own.is_empty(), "whatsapp.root_ca_file {} has no certificate", file.display());
         tls = tls.root_certs(RootCerts::Specific(Arc::new(own)));
     }
-    let agent = ureq::Agent::config_builder()
-        .https_only(true)
-        .tls_config(tls.build())
-        .timeout_connect(Some(SOCKET_PATIENCE))
-        .timeout_global(Some(DOWNLOAD_DEADLINE))
-        .build();
-    Ok(UreqHttpClient::with_agent(agent.into()).with_max_body_bytes(MEDIA_BYTES_MAX))
+    Ok(ureq::Agent::config_builder().https_only(true).tls_config(tls.build()).timeout_connect(Some(STALL)))
+}
+
+/// A file on its way, in pieces; an error in place of a piece ends it, and what came is to be thrown away.
+pub type Pieces = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
+
+/// Why a file cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum MediaError {
+    /// Too many others are under way.
+    #[error("too many downloads at once")]
+    Busy,
+    /// Larger than [`MEDIA_BYTES_MAX`].
+    #[error("the file is too large")]
+    TooLarge,
+    /// WhatsApp does not have it, or did not answer in time.
+    #[error("{0:#}")]
+    Gone(anyhow::Error),
 }
 
 /// Gets media from WhatsApp's servers.
 #[derive(Clone)]
 pub struct Media {
-    downloader: Arc<MediaDownloader>,
+    agent: ureq::Agent,
+    route: Arc<MediaRoute>,
+    permits: Arc<Semaphore>,
+    stall: Duration,
+}
+
+/// One file to get.
+struct Task {
+    url: String,
+    key: Vec<u8>,
+    kind: MediaType,
+    deadline: Duration,
 }
 
 impl Media {
     /// # Errors
     /// When `whatsapp.root_ca_file` cannot be read.
     pub fn new(settings: &config::WhatsApp) -> anyhow::Result<Self> {
-        let http = Arc::new(http_client(settings)?);
-        let route = MediaRoute::unauthenticated(vec![MediaHost::new(&settings.media_host)]);
-        Ok(Self { downloader: Arc::new(MediaDownloader::new(http, Arc::new(TokioRuntime), route)) })
+        Self::with_stall(settings, STALL)
     }
 
-    /// The file, decrypted and checked against its hash.
+    fn with_stall(settings: &config::WhatsApp, stall: Duration) -> anyhow::Result<Self> {
+        Ok(Self {
+            agent: agent(settings)?.timeout_recv_response(Some(stall)).http_status_as_error(false).build().into(),
+            route: Arc::new(MediaRoute::unauthenticated(vec![MediaHost::new(&settings.media_host)])),
+            permits: Arc::new(Semaphore::new(DOWNLOADS_MAX)),
+            stall,
+        })
+    }
+
+    /// Begins to get a file; it is decrypted and authenticated on the way.
     ///
     /// # Errors
-    /// When WhatsApp does not have it any more, or does not answer in time.
-    pub async fn download(&self, reference: &Reference) -> anyhow::Result<Vec<u8>> {
-        anyhow::ensure!(reference.length <= MEDIA_BYTES_MAX, "the file is larger than {MEDIA_BYTES_MAX} bytes");
+    /// When WhatsApp does not have it, or does not begin to answer in time.
+    pub async fn download(&self, reference: &Reference) -> Result<Pieces, MediaError> {
+        if reference.length > MEDIA_BYTES_MAX {
+            return Err(MediaError::TooLarge);
+        }
+        let task = self.task(reference).map_err(MediaError::Gone)?;
+        let permit = timeout(TURN_PATIENCE, Arc::clone(&self.permits).acquire_owned()).await;
+        let permit = permit.ok().and_then(Result::ok).ok_or(MediaError::Busy)?;
+        let (began, beginning) = oneshot::channel();
+        let (pieces, received) = mpsc::channel(PIECES);
+        let mut writer = Writer { runtime: Handle::current(), pieces, piece: BytesMut::new(), stall: self.stall };
+        let agent = self.agent.clone();
+        // A thread: WhatsApp's client decrypts from a reader into a writer.
+        tokio::task::spawn_blocking(move || {
+            let body = match open(&agent, &task) {
+                Ok(body) => body,
+                Err(error) => return drop(began.send(Err(error))),
+            };
+            // Nobody waits any more, perhaps: the first piece will tell.
+            let _ = began.send(Ok(()));
+            let decrypted = DownloadUtils::decrypt_stream_to_writer(body, &task.key, task.kind, &mut writer);
+            writer.end(decrypted.map(drop), permit);
+        });
+        let began = timeout(self.stall, beginning).await.context("WhatsApp's media servers did not answer in time");
+        let began = began.and_then(|began| began.context("a download ended without a word")).and_then(|began| began);
+        began.map_err(MediaError::Gone)?;
+        Ok(Box::pin(stream::unfold(Some((received, self.stall)), next_piece)))
+    }
+
+    fn task(&self, reference: &Reference) -> anyhow::Result<Task> {
         let kind = *KINDS.get(usize::from(reference.kind)).context("an unknown kind of media")?;
+        let key = reference.key.to_vec();
         let params = DownloadParams {
             direct_path: reference.path.clone(),
-            media_key: Some(reference.key.to_vec()),
+            media_key: Some(key.clone()),
             file_sha256: reference.sha256.to_vec(),
             file_enc_sha256: Some(reference.encrypted_sha256.to_vec()),
             file_length: reference.length,
             media_type: kind,
         };
-        let file = timeout(DOWNLOAD_DEADLINE, self.downloader.download(&params)).await;
-        Ok(file.context("WhatsApp's media servers did not answer in time")??)
+        let mut requests = DownloadUtils::prepare_download_requests(&params, &self.route)?.into_iter();
+        let url = requests.next().context("no media host")?.url;
+        let deadline = self.stall + Duration::from_secs(reference.length / BYTES_PER_SECOND_MIN);
+        Ok(Task { url, key, kind, deadline })
     }
 }
+
+/// Asks for the file; its encrypted bytes.
+fn open(agent: &ureq::Agent, task: &Task) -> anyhow::Result<impl io::Read> {
+    let request = agent.get(&task.url).config().timeout_recv_body(Some(task.deadline)).build();
+    let answer = request.call().context("asking WhatsApp's media servers")?;
+    anyhow::ensure!(answer.status() == 200, "WhatsApp's media servers answered {}", answer.status().as_u16());
+    Ok(answer.into_body().into_with_config().limit(MEDIA_BYTES_MAX).reader())
+}
+
+/// Takes what is decrypted, and hands it on in pieces, to whoever takes them in time.
+struct Writer {
+    runtime: Handle,
+    pieces: mpsc::Sender<io::Result<Option<Bytes>>>,
+    piece: BytesMut,
+    stall: Duration,
+}
+
+impl Writer {
+    fn hand_on(&self, piece: io::Result<Option<Bytes>>) -> io::Result<()> {
+        match self.runtime.block_on(timeout(self.stall, self.pieces.send(piece))) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(io::Error::new(io::ErrorKind::BrokenPipe, "nobody reads the file any more")),
+            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the file is read too slowly")),
+        }
+    }
+
+    fn end(mut self, decrypted: anyhow::Result<()>, permit: OwnedSemaphorePermit) {
+        let rest = self.piece.split().freeze();
+        let ended = match decrypted {
+            Ok(()) => self.hand_on(Ok(Some(rest))).and_then(|()| self.hand_on(Ok(None))),
+            Err(error) => self.hand_on(Err(io::Error::other(format!("{error:#}")))),
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "a download ended early");
+        }
+        drop(permit);
+    }
+}
+
+impl Write for Writer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // Kept back until there is more: the end of a file is handed on when it is known to be right.
+        if self.piece.len() >= PIECE_BYTES {
+            let piece = self.piece.split().freeze();
+            self.hand_on(Ok(Some(piece)))?;
+        }
+        self.piece.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+type Received = (mpsc::Receiver<io::Result<Option<Bytes>>>, Duration);
+
+/// The stream ends well only after the mark that the file is whole.
+async fn next_piece(received: Option<Received>) -> Option<(io::Result<Bytes>, Option<Received>)> {
+    let (mut received, stall) = received?;
+    let error = match timeout(stall, received.recv()).await {
+        Ok(Some(Ok(Some(piece)))) => return Some((Ok(piece), Some((received, stall)))),
+        Ok(Some(Ok(None))) => return None,
+        Ok(Some(Err(error))) => error,
+        Ok(None) => io::Error::new(io::ErrorKind::UnexpectedEof, "the download was cut off"),
+        Err(_) => io::Error::new(io::ErrorKind::TimedOut, "WhatsApp's media servers stalled"),
+    };
+    tracing::warn!(%error, "a file was not delivered whole");
+    Some((Err(error), None))
+}
+
+#[cfg(test)]
+mod tests;

@@ -9,19 +9,22 @@
 //! under the same id and stored once.
 //!
 //! Messages with which devices exchange keys and settings never leave this room; neither do keys to media, which
-//! travel sealed. One session's panic ends that session alone; it is started anew when its lease has run out.
+//! travel sealed. One session's panic ends that session alone; it is started anew some seconds later.
 
 mod backend;
 mod content;
 mod events;
+mod files;
 mod hook;
+mod lock;
 mod manager;
 mod media;
 mod send;
 mod session;
 mod status;
 
+pub use files::{Open, Opening, sqlite};
 use manager::Context;
 pub use manager::Ingest;
-pub use media::{MEDIA_BYTES_MAX, Media, Reference};
+pub use media::{MEDIA_BYTES_MAX, Media, MediaError, Pieces, Reference};
 pub use send::{Fetch, Fetched, Fetching};

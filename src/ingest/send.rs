@@ -9,6 +9,7 @@ use whatsapp_rust::{
     prelude::{Client, MessageField, wa},
 };
 
+use super::Context;
 use crate::model::{Outgoing, OutgoingMedia, SendOutcome};
 
 /// A file from somewhere else.
@@ -55,14 +56,14 @@ impl Pace {
 }
 
 /// Hands a message to WhatsApp.
-pub(super) async fn send(client: &Arc<Client>, fetch: &Fetch, outgoing: &Outgoing) -> SendOutcome {
+pub(super) async fn send(client: &Arc<Client>, context: &Context, outgoing: &Outgoing) -> SendOutcome {
     if !client.is_logged_in() {
         return SendOutcome::NotConnected;
     }
     let Ok(to) = address(&outgoing.to).parse::<Jid>() else { return SendOutcome::Refused };
     let message = match &outgoing.media {
         None => text(outgoing),
-        Some(media) => match with_file(client, fetch, outgoing, media).await {
+        Some(media) => match with_file(client, context, outgoing, media).await {
             Ok(message) => message,
             Err(outcome) => return outcome,
         },
@@ -82,11 +83,11 @@ fn address(to: &str) -> String {
     if to.contains('@') { to.to_owned() } else { format!("{to}@s.whatsapp.net") }
 }
 
-fn context(outgoing: &Outgoing) -> MessageField<wa::ContextInfo> {
-    let Some(quoted) = &outgoing.reply_to else { return MessageField::none() };
+fn quoted(outgoing: &Outgoing) -> MessageField<wa::ContextInfo> {
+    let Some(reply) = &outgoing.reply_to else { return MessageField::none() };
     MessageField::some(wa::ContextInfo {
-        stanza_id: Some(quoted.message_id.clone()),
-        participant: Some(address(&quoted.from)),
+        stanza_id: Some(reply.message_id.clone()),
+        participant: Some(address(&reply.from)),
         // A quotation without a quoted message is not shown as one.
         quoted_message: MessageField::some(wa::Message { conversation: Some(String::new()), ..Default::default() }),
         ..Default::default()
@@ -99,7 +100,7 @@ fn text(outgoing: &Outgoing) -> wa::Message {
     }
     let text = wa::message::ExtendedTextMessage {
         text: Some(outgoing.text.clone()),
-        context_info: context(outgoing),
+        context_info: quoted(outgoing),
         ..Default::default()
     };
     wa::Message { extended_text_message: MessageField::some(text), ..Default::default() }
@@ -108,22 +109,25 @@ fn text(outgoing: &Outgoing) -> wa::Message {
 /// Fetches the file, stores it at WhatsApp, and makes the message that refers to it.
 async fn with_file(
     client: &Arc<Client>,
-    fetch: &Fetch,
+    context: &Context,
     outgoing: &Outgoing,
     media: &OutgoingMedia,
 ) -> Result<wa::Message, SendOutcome> {
+    let failed = |reason: &str| SendOutcome::MediaFailed { reason: reason.to_owned() };
+    // Waits no longer than the whole may take.
+    let Ok(_permit) = context.files.acquire().await else { return Err(failed("the node stops")) };
     let Fetched { bytes, content_type } =
-        fetch(media.url.clone()).await.map_err(|reason| SendOutcome::MediaFailed { reason })?;
+        (context.fetch)(media.url.clone()).await.map_err(|reason| SendOutcome::MediaFailed { reason })?;
     let kind = match content_type.split('/').next() {
         Some("image") => MediaType::Image,
         Some("video") => MediaType::Video,
         Some("audio") => MediaType::Audio,
         _ => MediaType::Document,
     };
-    let stored = client.upload(bytes, kind, Default::default()).await.map_err(|_| {
-        let reason = "WhatsApp's media servers did not take it".to_owned();
-        SendOutcome::MediaFailed { reason }
-    })?;
+    let stored = client
+        .upload(bytes, kind, Default::default())
+        .await
+        .map_err(|_| failed("WhatsApp's media servers did not take it"))?;
     let caption = Some(outgoing.text.clone()).filter(|text| !text.is_empty());
     macro_rules! stored {
         ($field:ident, $type:ident { $($own:ident: $value:expr),* }) => {
@@ -137,7 +141,7 @@ async fn with_file(
                     file_enc_sha256: Some(stored.file_enc_sha256.to_vec()),
                     file_length: Some(stored.file_length),
                     mimetype: Some(content_type.clone()),
-                    context_info: context(outgoing),
+                    context_info: quoted(outgoing),
                     $($own: $value,)*
                     ..Default::default()
                 }),

@@ -1,8 +1,6 @@
 //! One session's life on this node, from its lease to its end.
 
 use std::{
-    os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicI64, atomic::Ordering},
     time::{Duration, SystemTime},
 };
@@ -17,10 +15,10 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use whatsapp_rust::{
     bot::BotHandle,
     pair_code::PairCodeOptions,
-    prelude::{Bot, SqliteStore, TokioRuntime},
+    prelude::{Bot, Client, TokioRuntime},
     transport::TokioWebSocketTransportFactory,
     types::events::Event,
-    wacore::store::DevicePropsOverride,
+    wacore::{iq::devices::RemoveCompanionDeviceSpec, store::DevicePropsOverride},
     waproto::whatsapp::device_props::PlatformType,
 };
 
@@ -28,7 +26,9 @@ use super::{
     Context,
     backend::{Fence, Fenced},
     events::{Forward, Meaning, QUEUE, meaning},
+    files,
     hook::Publisher,
+    lock::Lock,
     send::{Pace, send},
     status::Board,
 };
@@ -45,13 +45,15 @@ const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(12);
 const SEND_PATIENCE: Duration = Duration::from_secs(8);
 /// Telling WhatsApp that the device is gone.
 const LOGOUT_PATIENCE: Duration = Duration::from_secs(10);
+/// Connecting for no other reason than that.
+const FAREWELL_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Why the client stopped.
 enum Ended {
     /// The node stops, or the lease is lost, or the stream takes nothing: another node, or this one later, goes on.
     Leave,
-    /// The owner wants it gone.
-    Deleted,
+    /// The owner wants it gone; whether WhatsApp has been told.
+    Deleted { is_told: bool },
     /// The owner asked to begin anew.
     Anew,
     /// It can only be brought back by its owner.
@@ -63,6 +65,8 @@ pub(super) struct Running {
     pub(super) context: Arc<Context>,
     pub(super) wanted: watch::Receiver<Session>,
     pub(super) lease: Arc<Lease>,
+    /// Held until the lease is given back, and dropped by the kernel when the process dies.
+    pub(super) lock: Option<Lock>,
     pub(super) cancel: CancellationToken,
 }
 
@@ -74,12 +78,14 @@ impl Running {
         let renewal = AbortOnDropHandle::new(tokio::spawn(renew(Arc::clone(&self.lease), lost.clone())));
         let registry = self.context.bus.registry().clone();
         let earlier = registry.session_status(session.client_id, session.id).await?;
-        let mut board = Board::new(registry.clone(), session.clone(), earlier);
+        let mut board = Board::new(self.context.bus.clone(), session.clone(), earlier);
+        let mut is_told = false;
         let result = loop {
             let session = self.wanted.borrow_and_update().clone();
             // The key may be gone already: another node was faster.
-            if session.is_deleted || self.wanted.has_changed().is_err() {
-                break self.delete(&session).await;
+            let is_gone = self.wanted.has_changed().is_err();
+            if session.is_deleted || is_gone {
+                break self.delete(&session, &mut board, is_told || is_gone).await;
             }
             if !board.is_of(session.generation) {
                 if board.state() == SessionState::LoggedOut {
@@ -101,10 +107,13 @@ impl Running {
             };
             match ended {
                 Ended::Leave => break Ok(()),
-                Ended::Deleted | Ended::Anew => {}
+                Ended::Deleted { is_told: told } => is_told = told,
+                Ended::Anew => {}
                 Ended::Final if board.state() == SessionState::LoggedOut => {
                     // Its keys are worth nothing any more, and pairing again needs fresh ones.
-                    erase(&self.context.folder(), &session)?;
+                    if let Err(error) = files::erase(&self.context.folder(), session.id) {
+                        break Err(error);
+                    }
                     board.set_phone(None);
                 }
                 Ended::Final => {}
@@ -115,6 +124,7 @@ impl Running {
         }
         drop(renewal);
         self.lease.release().await;
+        drop(self.lock);
         result
     }
 
@@ -166,10 +176,10 @@ impl Running {
                 }
                 Some((outgoing, reply)) = sends.next() => match pace.take(Instant::now()) {
                     Ok(at) => {
-                        let (client, fetch) = (handle.client(), Arc::clone(&self.context.fetch));
+                        let (client, context) = (handle.client(), Arc::clone(&self.context));
                         sending.spawn(async move {
                             sleep_until(at).await;
-                            let sent = timeout(SEND_PATIENCE, send(&client, &fetch, &outgoing)).await;
+                            let sent = timeout(SEND_PATIENCE, send(&client, &context, &outgoing)).await;
                             // Without an answer whoever asked learns that it is not known.
                             if let Ok(outcome) = sent {
                                 reply.answer(&outcome).await;
@@ -189,9 +199,12 @@ impl Running {
                 }
             }
         };
-        if matches!(ended, Ended::Deleted) {
-            let _ = timeout(LOGOUT_PATIENCE, handle.client().logout()).await;
-        }
+        // Who asks to send from now on is told at once that nobody is there.
+        drop(sends);
+        let ended = match ended {
+            Ended::Deleted { .. } => Ended::Deleted { is_told: unlink(&handle.client()).await },
+            other => other,
+        };
         if timeout(SHUTDOWN_PATIENCE, handle.shutdown()).await.is_err() {
             tracing::warn!(session.id = %session.id, "the client did not stop in time and was cut off");
         }
@@ -220,13 +233,13 @@ impl Running {
         forward: Forward,
     ) -> anyhow::Result<Bot> {
         let settings = &self.context.settings;
-        let database = database(&self.context.folder(), session);
-        create_private(&database)?;
-        let fence = Fence::claim(database.with_extension("epoch"), self.lease.epoch()).context("claiming the files")?;
-        let store = SqliteStore::new(&database.to_string_lossy()).await.context("opening the session's file")?;
+        let folder = self.context.folder();
+        let epoch = files::epoch(&folder, session.id);
+        let fence = Fence::claim(epoch, self.lease.epoch()).context("claiming the files")?;
+        let store = (self.context.open)(files::database(&folder, session.id)).await?;
         let props = DevicePropsOverride::new().with_os(&settings.device_name).with_platform_type(PlatformType::CHROME);
         let mut builder = Bot::builder()
-            .with_backend(Fenced::new(Arc::new(store), fence))
+            .with_backend(Fenced::new(store, fence))
             .with_transport_factory(TokioWebSocketTransportFactory::new().with_url(&settings.url))
             .with_http_client(self.context.http.clone())
             .with_runtime(TokioRuntime)
@@ -316,13 +329,46 @@ impl Running {
         }
     }
 
-    /// Logs out when there is something to log out of, erases the keys, and lets the session disappear.
-    async fn delete(&self, session: &Session) -> anyhow::Result<()> {
-        erase(&self.context.folder(), session)?;
+    /// Unlinks the device at WhatsApp, erases the keys, and lets the session disappear.
+    async fn delete(&self, session: &Session, board: &mut Board, is_told: bool) -> anyhow::Result<()> {
+        let folder = self.context.folder();
+        let is_linked = board.phone().is_some() && board.state() != SessionState::LoggedOut;
+        if is_linked && !is_told && files::database(&folder, session.id).exists() {
+            let farewell = timeout(FAREWELL_PATIENCE, self.farewell(session, board)).await;
+            if !matches!(farewell, Ok(Ok(true))) {
+                tracing::warn!(session.id = %session.id, "WhatsApp could not be told that a session is deleted");
+            }
+        }
+        files::erase(&folder, session.id)?;
         self.context.bus.registry().remove_session(session.client_id, session.id).await?;
         tracing::info!(session.id = %session.id, client.id = %session.client_id, "session deleted");
         Ok(())
     }
+
+    /// Connects a session that nobody ran, to unlink it; whether WhatsApp took that.
+    async fn farewell(&self, session: &Session, board: &Board) -> anyhow::Result<bool> {
+        let (sender, _events) = mpsc::channel(QUEUE);
+        let bot = self.bot(session, board, self.publisher(session), Forward(sender)).await?;
+        let mut handle = bot.spawn();
+        let client = handle.client();
+        let is_connected = tokio::select! {
+            connected = client.wait_for_connected(FAREWELL_PATIENCE) => connected.is_ok(),
+            // Refused for good.
+            () = &mut handle => false,
+        };
+        let is_told = is_connected && unlink(&client).await;
+        let _ = timeout(SHUTDOWN_PATIENCE, handle.shutdown()).await;
+        Ok(is_told)
+    }
+}
+
+/// Takes the device off the account; whether WhatsApp says that it is done.
+async fn unlink(client: &Arc<Client>) -> bool {
+    // What follows is an end that WhatsApp was asked for.
+    client.enable_auto_reconnect.store(false, Ordering::Relaxed);
+    let Some(device) = client.pn().filter(|_| client.is_logged_in()) else { return false };
+    let request = client.execute(RemoveCompanionDeviceSpec::new(&device));
+    matches!(timeout(LOGOUT_PATIENCE, request).await, Ok(Ok(())))
 }
 
 /// Waits until the owner wants something else than this generation.
@@ -331,7 +377,7 @@ async fn wish(wanted: &mut watch::Receiver<Session>, generation: u32) -> Ended {
         let changed = wanted.changed().await;
         let now = wanted.borrow_and_update();
         if changed.is_err() || now.is_deleted {
-            return Ended::Deleted;
+            return Ended::Deleted { is_told: false };
         }
         if now.generation != generation {
             return Ended::Anew;
@@ -353,29 +399,4 @@ async fn renew(lease: Arc<Lease>, lost: CancellationToken) {
         }
     }
     lost.cancel();
-}
-
-fn database(folder: &Path, session: &Session) -> PathBuf {
-    folder.join(format!("{}.db", session.id))
-}
-
-/// SQLite gives its journal the permissions of the database.
-fn create_private(file: &Path) -> anyhow::Result<()> {
-    let opened = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(file);
-    opened.map(drop).with_context(|| format!("creating {}", file.display()))
-}
-
-/// Removes a session's keys. The epoch stays as long as the folder: it must never go back.
-fn erase(folder: &Path, session: &Session) -> anyhow::Result<()> {
-    let database = database(folder, session);
-    for ending in ["db", "db-wal", "db-shm"] {
-        let file = database.with_extension(ending);
-        match std::fs::remove_file(&file) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("erasing {}", file.display()));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
 }

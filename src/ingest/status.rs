@@ -1,19 +1,27 @@
 //! What a session tells of itself.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Map, json};
+use tokio::time::timeout;
 
 use crate::{
-    bus::Registry,
-    model::{Pairing, Phone, Session, SessionState, SessionStatus, Timestamp},
+    bus::Bus,
+    model::{Operation, Pairing, Phone, Session, SessionState, SessionStatus, Timestamp},
     telemetry,
 };
 
+/// A session must not stand still for it.
+const TELL_PATIENCE: Duration = Duration::from_secs(2);
+
 /// The status of one session, written when it changed.
 pub(super) struct Board {
-    registry: Registry,
+    bus: Bus,
     session: Session,
     status: SessionStatus,
     counted: Option<SessionState>,
+    /// What the client's operational webhook was last told.
+    told: Option<SessionState>,
     dirty: bool,
 }
 
@@ -23,9 +31,10 @@ fn now() -> Timestamp {
 
 impl Board {
     /// Goes on from what an earlier node wrote.
-    pub(super) fn new(registry: Registry, session: Session, earlier: Option<SessionStatus>) -> Self {
+    pub(super) fn new(bus: Bus, session: Session, earlier: Option<SessionStatus>) -> Self {
+        let told = earlier.as_ref().map(|status| status.state);
         let status = earlier.unwrap_or_else(|| SessionStatus::new(session.generation, now()));
-        let mut board = Self { registry, session, status, counted: None, dirty: true };
+        let mut board = Self { bus, session, status, counted: None, told, dirty: true };
         board.count(Some(board.status.state));
         board
     }
@@ -94,13 +103,38 @@ impl Board {
 
     /// Writes what changed; what cannot be written now stays for the next time.
     pub(super) async fn write(&mut self) {
+        if self.told != Some(self.status.state) {
+            self.tell().await;
+        }
         if !self.dirty {
             return;
         }
         let Session { client_id, id, .. } = self.session;
-        match self.registry.put_session_status(client_id, id, &self.status).await {
+        match self.bus.registry().put_session_status(client_id, id, &self.status).await {
             Ok(()) => self.dirty = false,
             Err(error) => tracing::warn!(%error, session.id = %id, "the session's status is written later"),
+        }
+    }
+}
+
+impl Board {
+    /// Before it is written, so that a node that dies in between tells it twice rather than not at all.
+    async fn tell(&mut self) {
+        let Session { client_id, id, .. } = self.session;
+        let SessionStatus { state, reason, phone, updated_at: at, .. } = &self.status;
+        let data = [
+            ("session_id", json!(id)),
+            ("phone_number", json!(phone)),
+            ("state", json!(state)),
+            ("reason", json!(reason)),
+        ];
+        let data: Map<_, _> = data.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let once = format!("{id} {at} {state}");
+        let telling = self.bus.tell(client_id, Operation::SessionState, *at, data, &once);
+        match timeout(TELL_PATIENCE, telling).await {
+            Ok(Ok(_)) => self.told = Some(*state),
+            Ok(Err(error)) => tracing::warn!(%error, session.id = %id, "the session's state is told later"),
+            Err(_) => tracing::warn!(session.id = %id, "the session's state is told later"),
         }
     }
 }

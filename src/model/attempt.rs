@@ -45,6 +45,8 @@ pub enum Outcome {
     Held,
     /// Not an attempt: the webhook was deleted before the delivery could be made.
     WebhookGone,
+    /// Not an attempt: handed out again and again without ever being settled, so taken out of the stream.
+    Abandoned,
 }
 
 impl Outcome {
@@ -87,6 +89,7 @@ impl Outcome {
             Self::Protocol => "protocol",
             Self::Held => "held",
             Self::WebhookGone => "webhook_gone",
+            Self::Abandoned => "abandoned",
         }
     }
 }

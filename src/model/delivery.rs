@@ -3,8 +3,20 @@
 use std::fmt;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::{ClientId, EventId, Kind, MessageId, Phone, PublicEventId, Timestamp, WebhookId};
+
+/// Who goes first where not all can.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Priority {
+    /// What happens now.
+    #[default]
+    Normal,
+    /// What is sent again on a large scale: it takes what live traffic leaves.
+    Low,
+}
 
 /// One message for one webhook, with the exact body that every attempt sends.
 #[derive(Clone, PartialEq)]
@@ -29,12 +41,20 @@ pub struct Delivery {
     pub attempts: u16,
     /// Attempts made in this round: a retry by hand starts a new round, with the whole retry schedule before it.
     pub tries: u16,
+    /// Whether it gives way to others.
+    pub priority: Priority,
 }
 
 impl Delivery {
     /// The id the API shows.
     pub fn public_id(&self) -> PublicEventId {
         PublicEventId { webhook: self.webhook_id, event: self.event_id }
+    }
+
+    /// The same for a new round: numbers go on after `attempts`, the retry schedule starts anew.
+    #[must_use]
+    pub fn again(&self, attempts: u16, priority: Priority) -> Self {
+        Self { attempts, tries: 0, priority, ..self.clone() }
     }
 }
 

@@ -67,6 +67,17 @@ impl Phone {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Stands for a number where there is none: that of a client's operational webhook. Nobody can have it: country code 1
+    /// has numbers of eleven digits, and none of them has a 0 behind the 1.
+    pub fn of_operations() -> Self {
+        Self("10000".into())
+    }
+
+    /// Whether it is that one.
+    pub fn is_of_operations(&self) -> bool {
+        *self == Self::of_operations()
+    }
 }
 
 impl FromStr for Phone {
@@ -146,6 +157,11 @@ pub struct WebhookId(pub Uuid);
 #[serde(transparent)]
 pub struct SessionId(pub Uuid);
 
+/// A job that sends deliveries again. A release of what a webhook holds goes by the webhook's own id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct JobId(pub Uuid);
+
 /// One message for one webhook. Sorts by the time of the first publish; see [`EventId::derive`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -174,6 +190,12 @@ impl EventId {
         bytes[..6].copy_from_slice(&published.millis().to_be_bytes()[2..]);
         bytes[6..].copy_from_slice(&digest[..10]);
         Self(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+    }
+
+    /// Not above any id of a message that was published at this time or later, and above all earlier ones.
+    pub fn first_at(time: Timestamp) -> Self {
+        let millis = u64::try_from(time.millis()).unwrap_or_default();
+        Self(Uuid::from_u128(u128::from(millis) << 80))
     }
 
     /// When the message was first published, as held in the id.
@@ -260,6 +282,7 @@ macro_rules! uuid_text {
 uuid_text!(
     WebhookId: "a webhook id is a UUID",
     SessionId: "a session id is a UUID",
+    JobId: "a job id is a UUID",
     EventId: "an event id is a UUID"
 );
 
@@ -305,6 +328,7 @@ mod tests {
             let at = Timestamp::from_millis(ms);
             let id = EventId::derive(at, webhook, &chat, &sender, &message, &Kind::Text);
             prop_assert_eq!(id.timestamp(), at);
+            prop_assert!(EventId::first_at(at) <= id && id < EventId::first_at(Timestamp::from_millis(ms + 1)));
             prop_assert_eq!(id.0.get_version_num(), 8);
             let shifted = EventId::derive(at, webhook, &format!("{chat}x"), &sender, &message, &Kind::Text);
             prop_assert_ne!(id, shifted);

@@ -30,6 +30,8 @@ pub enum Kind {
     Receipt,
     /// Sent by `POST /api/webhooks/{id}/test`.
     Test,
+    /// What happened to the client's webhooks and sessions; only for its operational webhook.
+    Operational,
     /// Anything that has no name here yet.
     #[serde(other)]
     Unknown,
@@ -55,6 +57,7 @@ impl Kind {
             Self::ListReply => "list_reply",
             Self::Receipt => "receipt",
             Self::Test => "test",
+            Self::Operational => "operational",
             Self::Unknown => "unknown",
         }
     }

@@ -75,3 +75,37 @@ impl SigningSecret {
         format!("whsec_…{}", text.get(text.len().saturating_sub(4)..).unwrap_or_default())
     }
 }
+
+/// A Standard Webhooks key pair for ed25519: `whsk_` and base64 of 32 bytes of seed and 32 of the public key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SigningKey {
+    text: Secret,
+    /// Until when it still signs beside the newer one; `None` for the current key.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl SigningKey {
+    /// From its halves, which belong together.
+    pub fn from_parts(seed: &[u8; 32], public: &[u8; 32]) -> Self {
+        let both = [&seed[..], &public[..]].concat();
+        Self { text: Secret::new(format!("whsk_{}", BASE64_STANDARD.encode(both))), expires_at: None }
+    }
+
+    /// `whsk_…`: it never leaves wahook.
+    pub fn expose(&self) -> &str {
+        self.text.expose()
+    }
+
+    /// Seed and public key; `None` when the text is damaged.
+    pub fn parts(&self) -> Option<([u8; 32], [u8; 32])> {
+        let both = BASE64_STANDARD.decode(self.expose().strip_prefix("whsk_")?).ok()?;
+        let (seed, public) = both.split_at_checked(32)?;
+        Some((seed.try_into().ok()?, public.try_into().ok()?))
+    }
+
+    /// `whpk_…`: what receivers verify with. No secret.
+    pub fn public(&self) -> String {
+        let public = self.parts().map(|(_, public)| public).unwrap_or_default();
+        format!("whpk_{}", BASE64_STANDARD.encode(public))
+    }
+}

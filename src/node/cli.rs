@@ -57,12 +57,21 @@ pub enum Command {
     /// Take over webhooks and events from the tables of a service that came before; see docs/store.md.
     #[command(subcommand)]
     Import(ImportCommand),
+    /// Show which node runs each partition, and how far behind it is.
+    Partitions {
+        /// As JSON, for programs.
+        #[arg(long)]
+        json: bool,
+    },
     /// Make, list and revoke API tokens.
     #[command(subcommand)]
     Token(TokenCommand),
     /// Link WhatsApp accounts, and list them. Some node with the ingest role must run.
     #[command(subcommand)]
     Session(SessionCommand),
+    /// The keys that stored secrets are sealed with.
+    #[command(subcommand)]
+    Secrets(SecretsCommand),
     /// Check the settings and exit: 0 when they are right, 78 when not.
     CheckConfig,
     /// Print the settings in force, each with its source; secrets are masked.
@@ -137,6 +146,19 @@ pub enum TokenCommand {
         /// The token's id, as `token list` shows it.
         id: String,
     },
+}
+
+/// `wahook secrets …`
+#[derive(Debug, Subcommand)]
+pub enum SecretsCommand {
+    /// Print a line for `secrets.keys_file` with a new key.
+    NewKey {
+        /// What the key is called; drawn by chance when left out.
+        #[arg(long)]
+        id: Option<String>,
+    },
+    /// Seal every stored secret with the first key of `secrets.keys_file`. Every node must have it by then.
+    Rotate,
 }
 
 /// `wahook session …`

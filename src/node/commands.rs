@@ -9,11 +9,11 @@ use anyhow::{Context, bail};
 
 use super::{
     cli::{BusCommand, Command, Role, TokenCommand},
-    dev, drain, import, migrate, roles, session,
+    dev, drain, import, migrate, roles, secrets, session,
 };
 use crate::{
     api,
-    bus::Bus,
+    bus::{Bus, Partition},
     config::Config,
     model::{Scope, Timestamp, Token, TokenHash},
     telemetry,
@@ -40,7 +40,9 @@ pub fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
                 migrate::run(&config, &connect(&config, "wahook-migrate").await?, dry_run, create_keyspace).await
             }
             Command::Import(command) => import::run(&config, &connect(&config, "wahook-import").await?, command).await,
+            Command::Partitions { json } => partitions(&config, json).await,
             Command::Token(command) => token(&config, command).await,
+            Command::Secrets(command) => secrets::run(&config, command).await,
             Command::Session(command) => session::run(connect(&config, "wahook-session").await?, command).await,
             Command::CheckConfig | Command::DumpConfig => Ok(ExitCode::SUCCESS),
         }
@@ -50,7 +52,7 @@ pub fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
     code
 }
 
-async fn connect(config: &Config, name: &str) -> anyhow::Result<Bus> {
+pub(super) async fn connect(config: &Config, name: &str) -> anyhow::Result<Bus> {
     Bus::connect(&config.nats, &config.bus, name).await.with_context(|| {
         format!("connecting to NATS at {} (set nats.url, or start it with `wahook dev`)", config.nats.url)
     })
@@ -108,6 +110,34 @@ async fn bus(config: &Config, command: &BusCommand) -> anyhow::Result<ExitCode> 
             Ok(ExitCode::FAILURE)
         }
     }
+}
+
+async fn partitions(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
+    let all = connect(config, "wahook-partitions").await?.partitions().await?;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&all)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let age = |ms: Option<u64>| ms.map_or("-".to_owned(), |ms| format!("{:.1} s", ms as f64 / 1000.0));
+    println!("{:>9}  {:<24} {:^28}  {:^28}", "", "", "new messages", "due retries");
+    println!(
+        "{:>9}  {:<24} {:>8} {:>8} {:>10}  {:>8} {:>8} {:>10}",
+        "partition", "node", "waiting", "in hand", "oldest", "waiting", "in hand", "oldest"
+    );
+    for one in &all {
+        let node = if one.nodes.is_empty() { "nobody".to_owned() } else { one.nodes.join(", ") };
+        let Partition { number, messages, retries, .. } = one;
+        println!(
+            "{number:>9}  {node:<24} {:>8} {:>8} {:>10}  {:>8} {:>8} {:>10}",
+            messages.waiting,
+            messages.in_hand,
+            age(messages.oldest_ms),
+            retries.waiting,
+            retries.in_hand,
+            age(retries.oldest_ms)
+        );
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn token(config: &Config, command: TokenCommand) -> anyhow::Result<ExitCode> {

@@ -64,6 +64,11 @@ async fn drain(mut node: Node, config: &Config, deadline: Instant) -> bool {
     if !tasks {
         tracing::error!(left = node.tasks.len(), "drain deadline passed: unsettled deliveries will be made again");
     }
+    // What was given back must reach the server, or it comes again only after `bus.ack_wait`.
+    let flushed = timeout_at(deadline, node.bus.flush()).await;
+    if !matches!(flushed, Ok(Ok(()))) {
+        tracing::warn!("the last acknowledgements may not have reached NATS");
+    }
     node.admin_cancel.cancel();
     let servers = timeout_at(deadline, async { while node.servers.join_next().await.is_some() {} }).await.is_ok();
     if !servers {

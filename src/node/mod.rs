@@ -4,7 +4,7 @@
 //!
 //! | role | tasks | ready when |
 //! | --- | --- | --- |
-//! | `api` | admin API | the bus is connected |
+//! | `api` | admin API; jobs: replays and releases | the bus is connected |
 //! | `ingest` | one per WhatsApp session | the bus is connected |
 //! | `deliver` | pull loops, lanes, result groups | the bus is connected; the store may be down |
 //! | `record` | pull loops | the bus is connected and the store answers |
@@ -27,6 +27,7 @@ mod import;
 mod migrate;
 mod readiness;
 mod roles;
+mod secrets;
 mod session;
 
 pub use commands::run;

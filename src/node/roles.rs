@@ -6,15 +6,16 @@ use anyhow::Context;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{cli::Role, readiness::Readiness};
+use super::{cli::Role, readiness::Readiness, secrets};
 use crate::{
     api,
     bus::Bus,
     config::Config,
     deliver::Deliver,
     egress,
-    ingest::{Fetch, Fetched, Ingest, MEDIA_BYTES_MAX, Media, Reference},
+    ingest::{self, Fetch, Fetched, Ingest, Media, MediaError, Reference},
     record::Record,
+    replay::Replay,
     store::{self, Store},
     telemetry::Metrics,
 };
@@ -25,6 +26,7 @@ const FETCH_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// A running node.
 pub(super) struct Node {
+    pub(super) bus: Bus,
     pub(super) readiness: Readiness,
     /// Stops the taking of new work.
     pub(super) cancel: CancellationToken,
@@ -39,7 +41,8 @@ pub(super) struct Node {
 /// Opens what the roles need, binds the ports, and starts them.
 pub(super) async fn start(config: &Config, bus: Bus, roles: &[Role]) -> anyhow::Result<Node> {
     let metrics = Metrics::install();
-    bus.start_registry().await.context("reading the registry of webhooks")?;
+    let keys = secrets::keyring(config, &bus).await?;
+    bus.start_registry(keys).await.context("reading the registry of webhooks")?;
     let (cancel, admin_cancel, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
     let plays = |role| roles.contains(&role);
 
@@ -66,26 +69,39 @@ pub(super) async fn start(config: &Config, bus: Bus, roles: &[Role]) -> anyhow::
             .with_context(|| format!("binding api.listen {}", config.api.listen))?;
         tracing::info!(address = %listener.local_addr()?, "admin API");
         let store = store.clone().context("the api role has a store")?;
+        Replay::start(bus.clone(), Arc::clone(&store), &config.replay, &tasks, cancel.clone());
         let media = media_source(&bus, config).await?;
         let router = api::router(api::State::new(bus.clone(), store, media, config).await?);
         let (settings, stop) = (config.api.clone(), cancel.clone());
         servers.spawn(async move { ("api", api::serve(listener, router, &settings, stop).await) });
     }
     if plays(Role::Ingest) {
-        Ingest::start(bus.clone(), &config.whatsapp, fetch(config)?, &tasks, cancel.clone())
+        let open = Arc::new(ingest::sqlite);
+        Ingest::start(bus.clone(), &config.whatsapp, fetch(config)?, open, &tasks, cancel.clone())
             .await
             .context("starting ingest")?;
     }
     if plays(Role::Deliver) {
         let client = egress::Client::new(&config.egress, config.deliver.timeout).context("setting up egress")?;
-        Deliver::start(bus.clone(), client, &config.deliver, &config.bus, &tasks, cancel.clone());
+        let node = node_name();
+        Deliver::start(bus.clone(), &node, client, &config.deliver, &config.bus, &tasks, cancel.clone())
+            .await
+            .context("joining the nodes that deliver")?;
     }
     if plays(Role::Record) {
         let store = store.context("the record role has a store")?;
-        Record::start(bus, store, config.store.retention, &tasks, cancel.clone());
+        Record::start(bus.clone(), store, config.store.retention, &tasks, cancel.clone());
     }
     tracing::info!(?roles, "started");
-    Ok(Node { readiness, cancel, admin_cancel, tasks, servers })
+    Ok(Node { bus, readiness, cancel, admin_cancel, tasks, servers })
+}
+
+/// Tells operators the machine, and is no other process's, not even of one that ran here before.
+fn node_name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host: String = host.trim().chars().filter(|letter| letter.is_ascii_alphanumeric() || *letter == '-').collect();
+    let host = if host.is_empty() { "node" } else { &host };
+    format!("{host}-{}-{:04x}", std::process::id(), rand::random::<u16>())
 }
 
 /// How sessions get files to send: out through the one guarded way.
@@ -108,10 +124,11 @@ async fn media_source(bus: &Bus, config: &Config) -> anyhow::Result<api::MediaSo
         let (reference, media) = (Reference::unseal(&secret, client, id), media.clone());
         Box::pin(async move {
             let reference = reference.ok_or(api::MediaError::Unknown)?;
-            if reference.length() > MEDIA_BYTES_MAX {
-                return Err(api::MediaError::TooLarge);
-            }
-            media.download(&reference).await.map_err(|error| api::MediaError::Gone(format!("{error:#}")))
+            media.download(&reference).await.map_err(|error| match error {
+                MediaError::Busy => api::MediaError::Busy,
+                MediaError::TooLarge => api::MediaError::TooLarge,
+                MediaError::Gone(error) => api::MediaError::Gone(format!("{error:#}")),
+            })
         })
     }))
 }

@@ -13,13 +13,27 @@ fn at_least_one(number: u32) -> NonZeroU32 {
     NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN)
 }
 
-/// So many a second, and as many at once after a pause.
+/// So many a second, and a burst after a pause.
 pub struct Limiter(DefaultDirectRateLimiter);
 
 impl Limiter {
-    /// A limiter of `rate_per_second` with a burst of the same size; 0 counts as 1.
-    pub fn new(rate_per_second: u32) -> Self {
-        Self(RateLimiter::direct(Quota::per_second(at_least_one(rate_per_second))))
+    /// A limiter of `rate_per_second` with a burst of this size, full from the start; 0 counts as 1.
+    pub fn new(rate_per_second: u32, burst: u32) -> Self {
+        let quota = Quota::per_second(at_least_one(rate_per_second)).allow_burst(at_least_one(burst));
+        Self(RateLimiter::direct(quota))
+    }
+
+    /// The same, but with only as much of the burst as `since` refills: what came before may be used up elsewhere.
+    pub fn refilled(rate_per_second: u32, burst: u32, since: Duration) -> Self {
+        let limiter = Self::new(rate_per_second, burst);
+        let refilled = since.as_secs_f64() * f64::from(rate_per_second.max(1));
+        // Saturates, and rounds down.
+        let missing = burst.max(1).saturating_sub(refilled as u32);
+        if let Some(missing) = NonZeroU32::new(missing) {
+            let taken = limiter.0.check_n(missing);
+            debug_assert!(matches!(taken, Ok(Ok(()))), "no more than the burst");
+        }
+        limiter
     }
 
     /// Takes a turn.
@@ -58,12 +72,21 @@ mod tests {
 
     #[test]
     fn a_burst_then_a_wait() {
-        let limiter = Limiter::new(5);
-        for _ in 0..5 {
+        let limiter = Limiter::new(5, 3);
+        for _ in 0..3 {
             assert_eq!(limiter.check(), Ok(()));
         }
         let wait = limiter.check().expect_err("the burst is used up");
         assert!(wait <= Duration::from_millis(200), "{wait:?}");
+    }
+
+    #[test]
+    fn only_what_was_refilled_is_there() {
+        let free = |since| {
+            let limiter = Limiter::refilled(2, 4, Duration::from_millis(since));
+            (0..9).take_while(|_| limiter.check().is_ok()).count()
+        };
+        assert_eq!([0, 499, 1000, 1600, 2000, u64::from(u32::MAX)].map(free), [0, 0, 2, 3, 4, 4]);
     }
 
     #[test]

@@ -22,8 +22,33 @@ impl Schedule {
     /// The wait after so many tries; `chance` from 0 to 1 picks the place within the jitter.
     fn wait(&self, tries: u16, chance: f64) -> Duration {
         let doublings = u32::from(tries.saturating_sub(1)).min(31);
-        let wait = self.base.saturating_mul(1 << doublings).min(self.max);
+        self.jittered(self.base.saturating_mul(1 << doublings).min(self.max), chance)
+    }
+
+    fn jittered(&self, wait: Duration, chance: f64) -> Duration {
         wait.mul_f64(1.0 + self.jitter * (2.0 * chance.clamp(0.0, 1.0) - 1.0))
+    }
+}
+
+/// When a webhook's retries happen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Plan<'a> {
+    /// So many, at doubling waits.
+    Doubling(u16, &'a Schedule),
+    /// After these waits, in seconds, give or take the schedule's jitter.
+    Listed(&'a [u32], &'a Schedule),
+}
+
+impl Plan<'_> {
+    /// The wait after so many tries; `None` when they are used up.
+    fn wait(&self, tries: u16, chance: f64) -> Option<Duration> {
+        match self {
+            Self::Doubling(max_retries, schedule) => (tries <= *max_retries).then(|| schedule.wait(tries, chance)),
+            Self::Listed(waits, schedule) => {
+                let seconds = waits.get(usize::from(tries.checked_sub(1)?))?;
+                Some(schedule.jittered(Duration::from_secs(u64::from(*seconds)), chance))
+            }
+        }
     }
 }
 
@@ -45,18 +70,20 @@ pub fn outcome_of_status(status: u16) -> Outcome {
 pub fn verdict(
     outcome: Outcome,
     tries: u16,
-    max_retries: u16,
+    plan: &Plan<'_>,
     retry_after: Option<Duration>,
     now: Timestamp,
-    schedule: &Schedule,
     chance: f64,
 ) -> Verdict {
     match outcome {
         Outcome::Ok => Verdict::Delivered,
         Outcome::Gone => Verdict::Failed { disable: true },
-        Outcome::Http3xx | Outcome::Http4xx | Outcome::Blocked | Outcome::Held | Outcome::WebhookGone => {
-            Verdict::Failed { disable: false }
-        }
+        Outcome::Http3xx
+        | Outcome::Http4xx
+        | Outcome::Blocked
+        | Outcome::Held
+        | Outcome::WebhookGone
+        | Outcome::Abandoned => Verdict::Failed { disable: false },
         Outcome::RateLimited
         | Outcome::TryAgain
         | Outcome::Http5xx
@@ -66,11 +93,9 @@ pub fn verdict(
         | Outcome::Tls
         | Outcome::Reset
         | Outcome::Protocol => {
-            if tries > max_retries {
-                return Verdict::Failed { disable: false };
-            }
+            let Some(wait) = plan.wait(tries, chance) else { return Verdict::Failed { disable: false } };
             let asked = retry_after.unwrap_or_default().min(RETRY_AFTER_MAX);
-            Verdict::Retry { at: now.after(schedule.wait(tries, chance).max(asked)) }
+            Verdict::Retry { at: now.after(wait.max(asked)) }
         }
     }
 }
@@ -96,7 +121,7 @@ mod tests {
     const SCHEDULE: Schedule = Schedule { base: Duration::from_secs(5), jitter: 0.1, max: Duration::from_secs(86_400) };
 
     fn after(status: u16, tries: u16) -> Verdict {
-        verdict(outcome_of_status(status), tries, 3, None, NOW, &SCHEDULE, 0.5)
+        verdict(outcome_of_status(status), tries, &Plan::Doubling(3, &SCHEDULE), None, NOW, 0.5)
     }
 
     fn in_seconds(seconds: u64) -> Verdict {
@@ -124,10 +149,18 @@ mod tests {
     }
 
     #[test]
+    fn listed_waits_are_taken_in_turn_and_end() {
+        let plan = Plan::Listed(&[1, 60, 604_800], &SCHEDULE);
+        let after = |tries| verdict(Outcome::Timeout, tries, &plan, None, NOW, 0.5);
+        assert_eq!([1, 2, 3].map(after), [1, 60, 604_800].map(in_seconds));
+        assert_eq!(after(4), Verdict::Failed { disable: false });
+    }
+
+    #[test]
     fn retry_after_raises_but_never_lowers_the_wait() {
         let with = |seconds| {
             let asked = Some(Duration::from_secs(seconds));
-            verdict(Outcome::RateLimited, 1, 3, asked, NOW, &SCHEDULE, 0.5)
+            verdict(Outcome::RateLimited, 1, &Plan::Doubling(3, &SCHEDULE), asked, NOW, 0.5)
         };
         assert_eq!((with(1), with(60), with(u64::MAX)), (in_seconds(5), in_seconds(60), in_seconds(86_400)));
     }
@@ -156,7 +189,8 @@ mod tests {
 
         #[test]
         fn attempts_never_exceed_the_schedule(max_retries in 0_u16..=20, status: u16) {
-            let last = verdict(outcome_of_status(status), max_retries + 1, max_retries, None, NOW, &SCHEDULE, 0.5);
+            let plan = Plan::Doubling(max_retries, &SCHEDULE);
+            let last = verdict(outcome_of_status(status), max_retries + 1, &plan, None, NOW, 0.5);
             let retried = matches!(last, Verdict::Retry { .. });
             prop_assert!(!retried);
         }

@@ -5,8 +5,8 @@
 //! the stream, deliveries go on. The store takes the same attempt twice without harm, so whatever is handed out again
 //! after a crash is simply written again; that may happen as often as it takes, so consumers of results set no limit.
 //!
-//! What can never be written, because nobody can read it or the store refuses it, is kept among the dead letters, below
-//! `wa.dlq.result`, with the reason in a header: it must not hold up what comes after it.
+//! What can never be written, because nobody can read it or the store refuses it, is kept in WA_DLQ under
+//! `wa.undecodable.WA_RESULT`: it must not hold up what comes after it.
 
 mod retention;
 
@@ -43,7 +43,7 @@ impl Record {
         let loops = TaskTracker::new();
         for partition in 0..wire::PARTITIONS {
             let pull = bus.pull(Work::Result, partition, cancel.clone());
-            let recorder = Recorder { bus: bus.clone(), store: Arc::clone(&store), partition, cancel: cancel.clone() };
+            let recorder = Recorder { bus: bus.clone(), store: Arc::clone(&store), cancel: cancel.clone() };
             loops.spawn(recorder.run(pull));
         }
         loops.spawn(retention::keep(Arc::clone(&store), retention, cancel));
@@ -83,7 +83,6 @@ enum Written {
 struct Recorder {
     bus: Bus,
     store: Arc<dyn Store>,
-    partition: u16,
     cancel: CancellationToken,
 }
 
@@ -119,11 +118,12 @@ impl Recorder {
                 batch.messages.push(incoming);
             }
             Err(error) => {
-                tracing::error!(%error, partition = self.partition, "a group of results that nobody can read");
-                if self.bury(incoming.payload(), "undecodable").await {
-                    incoming.term("undecodable").await;
-                } else {
-                    incoming.nak(Some(LONGEST_PAUSE)).await;
+                telemetry::error("record", "undecodable");
+                tracing::error!(%error, "a group of results that nobody can read; its bytes are kept in WA_DLQ");
+                let stream = Work::Result.stream();
+                match self.bus.undecodable(stream, incoming.sequence, incoming.subject(), incoming.payload()).await {
+                    Ok(()) => incoming.term("undecodable").await,
+                    Err(_) => incoming.nak(Some(LONGEST_PAUSE)).await,
                 }
             }
         }
@@ -135,17 +135,17 @@ impl Recorder {
             let one = std::slice::from_ref(attempt);
             match self.write(one).await {
                 Written::All => {}
-                Written::Refused if self.bury(&wire::encode_attempts(one), "refused by the store").await => {}
+                Written::Refused if self.bury(one).await => {}
                 Written::Refused | Written::Not => return false,
             }
         }
         true
     }
 
-    /// Whether the dead letters have it.
-    async fn bury(&self, payload: &[u8], reason: &'static str) -> bool {
-        telemetry::error("record", "poison");
-        let kept = self.bus.dead_result(self.partition, payload, reason).await;
+    /// Whether it is kept elsewhere.
+    async fn bury(&self, refused: &[Attempt]) -> bool {
+        telemetry::error("record", "refused");
+        let kept = self.bus.refused_results(&wire::encode_attempts(refused)).await;
         if let Err(error) = &kept {
             tracing::warn!(%error, "results that cannot be stored could not be kept elsewhere yet");
         }

@@ -17,6 +17,11 @@ pub fn end_to_end(age: Duration) {
     histogram!(names::END_TO_END_DURATION).record(age);
 }
 
+/// So many partitions are this node's now.
+pub fn partitions_owned(count: usize) {
+    gauge!(names::PARTITIONS_OWNED).set(count as f64);
+}
+
 /// A delivery was put off: `retry`, `rate`, `breaker`…
 pub fn parked(cause: &'static str) {
     counter!(names::PARKED, "cause" => cause).increment(1);
@@ -30,6 +35,21 @@ pub fn held() {
 /// A delivery was given up.
 pub fn dead_letter(reason: &'static str) {
     counter!(names::DEAD_LETTERS, "reason" => reason).increment(1);
+}
+
+/// A stuck message was taken out of this stream.
+pub fn abandoned(stream: &'static str) {
+    counter!(names::ABANDONED, "stream" => stream).increment(1);
+}
+
+/// A job (`replay`, `release`) did this with so many events: `sent`, `skipped`.
+pub fn job_events(job: &'static str, what: &'static str, count: u64) {
+    counter!(names::JOBS_EVENTS, "job" => job, "what" => what).increment(count);
+}
+
+/// So many more (or fewer) jobs run here.
+pub fn jobs_running(job: &'static str, delta: i32) {
+    gauge!(names::JOBS_RUNNING, "job" => job).increment(f64::from(delta));
 }
 
 /// JetStream acknowledged a message.

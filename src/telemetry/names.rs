@@ -60,12 +60,20 @@ table! {
         "Deliveries and how long each took, from the first publish to the 2xx.";
     INFLIGHT = "wahook_delivery_inflight", Gauge, [],
         "Requests to endpoints under way.";
+    PARTITIONS_OWNED = "wahook_partitions_owned", Gauge, [],
+        "Partitions that this node delivers for; over all nodes they come to 16.";
     PARKED = "wahook_delivery_parked_total", Counter, ["cause"],
         "Deliveries put off to a later time, and why.";
     HELD = "wahook_delivery_held_total", Counter, [],
         "Deliveries held because their webhook is paused or disabled.";
     DEAD_LETTERS = "wahook_dead_letters_total", Counter, ["reason"],
         "Deliveries given up, and why.";
+    ABANDONED = "wahook_abandoned_total", Counter, ["stream"],
+        "Messages taken out of a stream since nobody ever settled them: a fault of the pipeline.";
+    JOBS_EVENTS = "wahook_job_events_total", Counter, ["job", "what"],
+        "Events that jobs took: job=replay or release, what=sent or skipped.";
+    JOBS_RUNNING = "wahook_jobs_running", Gauge, ["job"],
+        "Jobs that this node runs.";
     BREAKER = "wahook_breaker_transitions_total", Counter, ["to"],
         "Breakers of endpoints that opened or closed.";
     BLOCKED = "wahook_egress_blocked_total", Counter, ["rule"],

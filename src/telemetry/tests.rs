@@ -17,9 +17,13 @@ fn scrape_after_all_events() -> String {
         let time = Duration::from_millis(30);
         event::attempt(Outcome::Http5xx, time);
         event::end_to_end(time);
+        event::partitions_owned(8);
         event::parked("rate");
         event::held();
         event::dead_letter("gone");
+        event::abandoned("WA_MSG");
+        event::job_events("replay", "sent", 3);
+        event::jobs_running("replay", 1);
         event::message_published(true);
         event::inbound("published");
         event::session_state(None, Some(SessionState::Connected));

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_bytes::ByteBuf;
 
 use crate::model::{
-    Attempt, ClientId, Delivery, EventId, EventStatus, Kind, Message, MessageId, Outcome, Phone, Timestamp, WebhookId,
+    Attempt, ClientId, Delivery, EventId, EventStatus, Kind, Message, MessageId, Outcome, Phone, Priority, Timestamp,
+    WebhookId,
 };
 
 const VERSION: u8 = 1;
@@ -48,6 +49,13 @@ struct DeliveryWire {
     body: ByteBuf,
     attempts: u16,
     tries: u16,
+    /// Absent in what an older wahook wrote, and where it is normal.
+    #[serde(default, skip_serializing_if = "is_normal")]
+    priority: Priority,
+}
+
+fn is_normal(priority: &Priority) -> bool {
+    *priority == Priority::Normal
 }
 
 #[derive(Serialize, Deserialize)]
@@ -74,10 +82,21 @@ struct DeadLetterWire {
 
 impl From<&Delivery> for DeliveryWire {
     fn from(delivery: &Delivery) -> Self {
-        let Delivery { event_id, webhook_id, client_id, phone, message_id, kind, created_at, body, attempts, tries } =
-            delivery.clone();
+        let Delivery {
+            event_id,
+            webhook_id,
+            client_id,
+            phone,
+            message_id,
+            kind,
+            created_at,
+            body,
+            attempts,
+            tries,
+            priority,
+        } = delivery.clone();
         let body = ByteBuf::from(body);
-        Self { event_id, webhook_id, client_id, phone, message_id, kind, created_at, body, attempts, tries }
+        Self { event_id, webhook_id, client_id, phone, message_id, kind, created_at, body, attempts, tries, priority }
     }
 }
 
@@ -94,9 +113,10 @@ impl From<DeliveryWire> for Delivery {
             body,
             attempts,
             tries,
+            priority,
         } = wire;
         let body = body.into_vec().into();
-        Self { event_id, webhook_id, client_id, phone, message_id, kind, created_at, body, attempts, tries }
+        Self { event_id, webhook_id, client_id, phone, message_id, kind, created_at, body, attempts, tries, priority }
     }
 }
 
@@ -237,6 +257,7 @@ mod tests {
             body: Bytes::from(body),
             attempts,
             tries: 0,
+            priority: if attempts.is_multiple_of(2) { Priority::Normal } else { Priority::Low },
         }
     }
 
@@ -277,6 +298,17 @@ mod tests {
                 let _ = (decode_attempts(&bytes).is_ok(), decode_dead_letter(&bytes).is_ok());
             }
         }
+    }
+
+    #[test]
+    fn what_was_written_before_there_were_priorities_is_still_read() {
+        // `encode_delivery` of a wahook that knew none: the same map without the field.
+        let mut old = delivery(b"{}".to_vec(), 2);
+        let bytes = encode_delivery(&old);
+        assert!(!String::from_utf8_lossy(&bytes).contains("priority"), "a normal one is written as before");
+        assert_eq!(decode_delivery(&bytes).expect("readable"), old);
+        old.priority = Priority::Low;
+        assert_eq!(decode_delivery(&encode_delivery(&old)).expect("readable").priority, Priority::Low);
     }
 
     #[test]

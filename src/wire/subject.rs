@@ -28,6 +28,11 @@ pub fn retry(client: ClientId, phone: &Phone) -> String {
     format!("wa.retry.{}.{client}.{}", partition(client, phone), phone.as_str())
 }
 
+/// All new messages of a partition, or all its due retries.
+pub fn all_of(messages: bool, partition: u16) -> String {
+    format!("wa.{}.{partition}.>", if messages { "msg" } else { "retry" })
+}
+
 /// Where a delivery waits for its time. One subject per event: parking it again replaces the earlier schedule.
 pub fn park(client: ClientId, event: EventId) -> String {
     format!("wa.park.{client}.{}", event.0.simple())
@@ -38,9 +43,24 @@ pub fn hold(client: ClientId, phone: &Phone) -> String {
     format!("wa.hold.{client}.{}", phone.as_str())
 }
 
+/// All of those of a client.
+pub fn hold_of(client: ClientId) -> String {
+    format!("wa.hold.{client}.*")
+}
+
 /// Where what was given up lies.
 pub fn dead_letter(client: ClientId, phone: &Phone) -> String {
     format!("wa.dlq.{client}.{}", phone.as_str())
+}
+
+/// Where the bytes go that nobody can read, by the stream they came from.
+pub fn undecodable(stream: &str) -> String {
+    format!("wa.undecodable.{stream}")
+}
+
+/// All that was given up of a client's.
+pub fn dead_letters_of(client: ClientId) -> String {
+    format!("wa.dlq.{client}.*")
 }
 
 /// Where the node that runs a session takes requests to send.

@@ -12,7 +12,9 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use wahook::{
     bus::{Bus, Work},
-    model::{ClientId, Delivery, EventId, Kind, Message, Phone, SigningSecret, Timestamp, Webhook, WebhookId},
+    model::{
+        ClientId, Delivery, EventId, Kind, Message, Phone, Priority, SigningSecret, Timestamp, Webhook, WebhookId,
+    },
     wire::{self, PARTITIONS, decode_delivery, decode_message, partition},
 };
 
@@ -57,25 +59,16 @@ fn delivery(event: u128) -> Delivery {
         created_at: Timestamp::EPOCH,
         attempts: 1,
         tries: 1,
+        priority: Priority::Normal,
     }
 }
 
 fn webhook(client_id: u64, number: &str) -> Webhook {
+    let id = WebhookId(Uuid::now_v7());
+    let url = "https://example.com/".to_owned();
     Webhook {
-        id: WebhookId(Uuid::now_v7()),
-        client_id: client(client_id),
-        phone: phone(number),
-        url: "https://example.com/".to_owned(),
-        is_active: true,
-        disabled: None,
-        max_retries: 3,
-        rate_per_second: 50,
-        in_flight: 8,
-        event_types: vec![wahook::model::EventType::Message],
         secrets: vec![SigningSecret::from_key(&[1; 32])],
-        metadata: Map::new(),
-        created_at: Timestamp::EPOCH,
-        updated_at: Timestamp::EPOCH,
+        ..Webhook::new(id, client(client_id), phone(number), url, Timestamp::EPOCH)
     }
 }
 
@@ -88,7 +81,7 @@ async fn apply_creates_once_and_check_names_each_difference() {
     let server = NatsServer::start().await;
     let bus = server.connect().await;
     let missing = bus.check().await.expect("answers");
-    assert_eq!(missing.len(), 13 + 3 * usize::from(PARTITIONS));
+    assert_eq!(missing.len(), 15 + 3 * usize::from(PARTITIONS) + 1);
     assert!(missing.iter().any(|one| one.to_string() == "stream WA_MSG is missing"));
     assert_eq!(bus.apply().await.expect("applies").len(), missing.len());
     assert_eq!(bus.check().await.expect("answers"), []);
@@ -200,9 +193,19 @@ async fn held_deliveries_are_released_in_order_and_once() {
     let stranger = Delivery { webhook_id: WebhookId(Uuid::from_u128(8)), ..delivery(9) };
     bus.hold(&stranger).await.expect("holds");
     let (id, number) = (all[0].client_id, &all[0].phone);
-    assert_eq!(bus.release_held(id, number, all[0].webhook_id).await.expect("releases"), 5);
-    assert_eq!(bus.release_held(id, number, all[0].webhook_id).await.expect("releases"), 0);
-    assert_eq!(server.messages("WA_HOLD").await, 0);
+    assert_eq!(bus.held_counts(id, None).await.expect("answers"), [(number.as_str().to_owned(), 6)].into());
+    assert_eq!(bus.held_counts(id, Some(&phone("4915112345679"))).await.expect("answers"), [].into());
+    let mut reader = bus.read_held(id, number).await.expect("answers");
+    let (first, rest) = (reader.next(2).await.expect("answers"), reader.next(100).await.expect("answers"));
+    assert_eq!((first.len(), rest.len()), (2, 4));
+    assert!(reader.next(100).await.expect("answers").is_empty());
+    // A node that dies after the publishes leaves them held: the next one finds them published already.
+    for _ in 0..2 {
+        assert_eq!(bus.release(id, number, all[0].webhook_id, &first).await.expect("releases"), 2);
+    }
+    assert_eq!(server.messages("WA_HOLD").await, 4);
+    assert_eq!(bus.release(id, number, all[0].webhook_id, &rest).await.expect("releases"), 3);
+    assert_eq!((server.messages("WA_HOLD").await, server.messages("WA_RETRY").await), (0, 5));
     let mut pull = bus.pull(Work::Retry, partition(id, number), CancellationToken::new());
     for one in &all {
         let incoming = timeout(PATIENCE, pull.next()).await.expect("in time").expect("a delivery");

@@ -3,7 +3,10 @@
 mod api;
 mod bus;
 mod egress;
+mod operations;
 mod pipeline;
+mod replay;
+mod secrets;
 mod snippets;
 mod store;
 mod support;

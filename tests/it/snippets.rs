@@ -8,11 +8,15 @@ const TIMESTAMP: &str = "1614265330";
 const BODY: &str = r#"{"test": 2432232314}"#;
 const SIGNATURE: &str = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=";
 
-/// The one block of this language that is marked with `verify`.
-fn snippet(language: &str) -> String {
+const PUBLIC_KEY: &str = "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=";
+const KEY_SIGNATURE: &str =
+    "v1a,hnO3f9T8Ytu9HwrXslvumlUpqtNVqkhqw/enGzPCXe5BdqzCInXqYXFymVJaA7AZdpXwVLPo3mNl8EM+m7TBAg==";
+
+/// The one block that is marked so: `javascript verify`.
+fn snippet(mark: &str) -> String {
     let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/receiving-webhooks.md");
     let text = fs::read_to_string(document).expect("the document");
-    let (_, rest) = text.split_once(&format!("```{language} verify\n")).expect("a snippet");
+    let (_, rest) = text.split_once(&format!("```{mark}\n")).expect("a snippet");
     rest.split_once("\n```").expect("its end").0.to_owned()
 }
 
@@ -39,35 +43,46 @@ fn python() {
          two = dict(h, **{{'webhook-signature': 'v1,AAAA {SIGNATURE}'}})\n\
          s, t = '{SECRET}', {TIMESTAMP}\n\
          print(verify(s, h, b, t), verify(s, h, b + b' ', t), verify(s, h, b, t + 600), verify(s, two, b, t))\n",
-        snippet("python")
+        snippet("python verify")
     );
     run("python3", &[], "snippet.py", &source);
 }
 
-#[test]
-fn node() {
-    let source = format!(
-        "{}\nconst h = {{'webhook-id': '{ID}', 'webhook-timestamp': '{TIMESTAMP}', 'webhook-signature': '{SIGNATURE}'}};\n\
-         const b = Buffer.from('{BODY}'), s = '{SECRET}', t = {TIMESTAMP};\n\
-         const two = {{...h, 'webhook-signature': 'v1,AAAA {SIGNATURE}'}};\n\
+fn node_source(mark: &str, secret: &str, signature: &str) -> String {
+    format!(
+        "{}\nconst h = {{'webhook-id': '{ID}', 'webhook-timestamp': '{TIMESTAMP}', 'webhook-signature': '{signature}'}};\n\
+         const b = Buffer.from('{BODY}'), s = '{secret}', t = {TIMESTAMP};\n\
+         const two = {{...h, 'webhook-signature': 'v1,AAAA {signature}'}};\n\
          const other = Buffer.concat([b, Buffer.from(' ')]);\n\
          console.log(verify(s, h, b, t), verify(s, h, other, t), verify(s, h, b, t + 600), verify(s, two, b, t));\n",
-        snippet("javascript")
-    );
-    run("node", &[], "snippet.js", &source);
+        snippet(mark)
+    )
+}
+
+#[test]
+fn node() {
+    run("node", &[], "snippet.js", &node_source("javascript verify", SECRET, SIGNATURE));
+    run("node", &[], "snippet.js", &node_source("javascript verify-ed25519", PUBLIC_KEY, KEY_SIGNATURE));
+}
+
+fn go_source(mark: &str, imports: &[&str], secret: &str, signature: &str) -> String {
+    format!(
+        "package main\n\nimport (\n{}\n\"encoding/base64\"\n\"fmt\"\n\"strconv\"\n\"strings\"\n)\n\n{}\n\n\
+         func main() {{\n\
+         h := map[string]string{{\"webhook-id\": \"{ID}\", \"webhook-timestamp\": \"{TIMESTAMP}\", \"webhook-signature\": \"{signature}\"}}\n\
+         two := map[string]string{{\"webhook-id\": \"{ID}\", \"webhook-timestamp\": \"{TIMESTAMP}\", \"webhook-signature\": \"v1,AAAA {signature}\"}}\n\
+         b, s, t := []byte(`{BODY}`), \"{secret}\", int64({TIMESTAMP})\n\
+         fmt.Println(verify(s, h, b, t), verify(s, h, []byte(`{BODY} `), t), verify(s, h, b, t+600), verify(s, two, b, t))\n}}\n",
+        imports.join("\n"),
+        snippet(mark)
+    )
 }
 
 #[test]
 fn go() {
-    let source = format!(
-        "package main\n\nimport (\n\"crypto/hmac\"\n\"crypto/sha256\"\n\"encoding/base64\"\n\"fmt\"\n\"strconv\"\n\"strings\"\n)\n\n{}\n\n\
-         func main() {{\n\
-         h := map[string]string{{\"webhook-id\": \"{ID}\", \"webhook-timestamp\": \"{TIMESTAMP}\", \"webhook-signature\": \"{SIGNATURE}\"}}\n\
-         two := map[string]string{{\"webhook-id\": \"{ID}\", \"webhook-timestamp\": \"{TIMESTAMP}\", \"webhook-signature\": \"v1,AAAA {SIGNATURE}\"}}\n\
-         b, s, t := []byte(`{BODY}`), \"{SECRET}\", int64({TIMESTAMP})\n\
-         fmt.Println(verify(s, h, b, t), verify(s, h, []byte(`{BODY} `), t), verify(s, h, b, t+600), verify(s, two, b, t))\n}}\n",
-        snippet("go")
-    );
+    let imports = ["\"crypto/hmac\"", "\"crypto/sha256\""];
+    run("go", &["run"], "main.go", &go_source("go verify", &imports, SECRET, SIGNATURE));
+    let source = go_source("go verify-ed25519", &["\"crypto/ed25519\""], PUBLIC_KEY, KEY_SIGNATURE);
     run("go", &["run"], "main.go", &source);
 }
 
@@ -94,7 +109,10 @@ mod copied {
 #[test]
 fn rust() {
     let bare = |text: &str| -> String { text.replace("pub(super) ", "").split_whitespace().collect() };
-    assert!(bare(include_str!("snippets.rs")).contains(&bare(&snippet("rust"))), "the copy differs from the document");
+    assert!(
+        bare(include_str!("snippets.rs")).contains(&bare(&snippet("rust verify"))),
+        "the copy differs from the document"
+    );
     let at: i64 = TIMESTAMP.parse().expect("a number");
     let verify =
         |signatures: &str, body: &str, now| copied::verify(SECRET, ID, TIMESTAMP, signatures, body.as_bytes(), now);

@@ -7,11 +7,11 @@ use std::{
 };
 
 /// A room, the rooms it may use, the dependencies that it alone names.
-const ROOMS: [(&str, &[&str], &[&str]); 13] = [
+const ROOMS: [(&str, &[&str], &[&str]); 14] = [
     ("model", &[], &[]),
     ("config", &["model"], &["toml"]),
     ("telemetry", &["model", "config"], &["tracing_subscriber", "metrics", "metrics_exporter_prometheus"]),
-    ("wire", &["model"], &["rmp_serde", "hmac"]),
+    ("wire", &["model"], &["rmp_serde", "hmac", "chacha20poly1305"]),
     ("policy", &["model"], &["governor", "httpdate"]),
     ("bus", &["model", "config", "telemetry", "wire"], &["async_nats"]),
     ("store", &["model", "config", "telemetry"], &["rusqlite", "scylla"]),
@@ -19,7 +19,8 @@ const ROOMS: [(&str, &[&str], &[&str]); 13] = [
     ("egress", &["model", "config", "telemetry", "policy"], &["reqwest", "webpki_roots"]),
     ("deliver", &["model", "config", "telemetry", "wire", "policy", "bus", "egress"], &[]),
     ("record", &["model", "config", "telemetry", "wire", "bus", "store"], &[]),
-    ("api", &["model", "config", "telemetry", "policy", "wire", "bus", "store"], &["axum"]),
+    ("replay", &["model", "config", "telemetry", "bus", "store"], &[]),
+    ("api", &["model", "config", "telemetry", "policy", "wire", "bus", "store", "replay"], &["axum"]),
     (
         "node",
         &[
@@ -34,6 +35,7 @@ const ROOMS: [(&str, &[&str], &[&str]); 13] = [
             "egress",
             "deliver",
             "record",
+            "replay",
             "api",
         ],
         &["clap"],

@@ -1,4 +1,3 @@
-use serde_json::Map;
 use uuid::Uuid;
 
 use super::*;
@@ -21,25 +20,14 @@ fn settings() -> config::Deliver {
 }
 
 fn lane(rate_per_second: u32, in_flight: u32) -> Lane {
-    let webhook = Webhook {
-        id: WebhookId(Uuid::from_u128(1)),
-        client_id: 1.try_into().expect("in range"),
-        phone: "4915112345678".parse().expect("valid"),
-        url: "https://example.com/".to_owned(),
-        is_active: true,
-        disabled: None,
-        max_retries: 3,
-        rate_per_second,
-        in_flight,
-        event_types: vec![crate::model::EventType::Message],
-        secrets: Vec::new(),
-        metadata: Map::new(),
-        created_at: Timestamp::EPOCH,
-        updated_at: Timestamp::EPOCH,
-    };
-    let lane = Lane::new(&webhook, &settings(), Instant::now());
+    let (id, client) = (WebhookId(Uuid::from_u128(1)), 1.try_into().expect("in range"));
+    let phone = "4915112345678".parse().expect("valid");
+    let webhook = Webhook::new(id, client, phone, "https://example.com/".to_owned(), Timestamp::EPOCH);
+    let webhook = Webhook { rate_per_second, in_flight, ..webhook };
+    let lane = Lane::new(&webhook, &settings(), Instant::now(), None);
     assert!(lane.fits(&webhook));
     assert!(!lane.fits(&Webhook { in_flight: in_flight + 1, ..webhook.clone() }));
+    assert!(!lane.fits(&Webhook { burst: Some(rate_per_second + 1), ..webhook.clone() }));
     assert!(!lane.fits(&Webhook { url: "https://example.org/".to_owned(), ..webhook }));
     lane
 }
@@ -47,20 +35,21 @@ fn lane(rate_per_second: u32, in_flight: u32) -> Lane {
 #[tokio::test]
 async fn no_more_turns_than_places_and_a_hang_parks_at_spread_slots() {
     let lane = lane(1000, 2);
-    let held = [lane.turn().await.expect("free"), lane.turn().await.expect("free")];
-    let first = lane.turn().await.expect_err("both places are taken for longer than it waits");
-    let second = lane.turn().await.expect_err("still");
+    let held = [lane.turn(Priority::Normal).await.expect("free"), lane.turn(Priority::Normal).await.expect("free")];
+    let first = lane.turn(Priority::Normal).await.expect_err("both places are taken for longer than it waits");
+    let second = lane.turn(Priority::Normal).await.expect_err("still");
     assert_eq!((first.cause, second.cause), ("busy", "busy"));
     assert!(second.at > first.at, "each has a slot of its own");
     drop(held);
-    assert!(lane.turn().await.is_ok(), "places come back when turns are dropped");
+    assert!(lane.turn(Priority::Normal).await.is_ok(), "places come back when turns are dropped");
 }
 
 #[tokio::test]
 async fn a_place_that_becomes_free_is_taken_over() {
     let lane = lane(1000, 1);
-    let turn = lane.turn().await.expect("free");
-    let (next, ()) = tokio::join!(lane.turn(), async { lane.ended(turn, Duration::from_millis(1), false) });
+    let turn = lane.turn(Priority::Normal).await.expect("free");
+    let (next, ()) =
+        tokio::join!(lane.turn(Priority::Normal), async { lane.ended(turn, Duration::from_millis(1), false) });
     assert!(next.is_ok());
     assert_eq!(lane.waiters.load(Ordering::Relaxed), 0);
 }
@@ -68,8 +57,8 @@ async fn a_place_that_becomes_free_is_taken_over() {
 #[tokio::test]
 async fn a_used_up_rate_parks_what_would_wait_too_long() {
     let lane = lane(1, 8);
-    drop(lane.turn().await.expect("the burst is one"));
-    let park = lane.turn().await.expect_err("the next turn comes in a second");
+    drop(lane.turn(Priority::Normal).await.expect("the burst is one"));
+    let park = lane.turn(Priority::Normal).await.expect_err("the next turn comes in a second");
     assert_eq!(park.cause, "rate");
 }
 
@@ -77,10 +66,10 @@ async fn a_used_up_rate_parks_what_would_wait_too_long() {
 async fn failures_open_the_breaker_and_park_beyond_it() {
     let lane = lane(1000, 8);
     for _ in 0..2 {
-        let turn = lane.turn().await.expect("closed");
+        let turn = lane.turn(Priority::Normal).await.expect("closed");
         lane.ended(turn, Duration::from_millis(1), true);
     }
-    let park = lane.turn().await.expect_err("open");
+    let park = lane.turn(Priority::Normal).await.expect_err("open");
     assert_eq!(park.cause, "breaker");
     assert!(park.at > Instant::now() + Duration::from_secs(25));
 }
@@ -91,6 +80,36 @@ fn a_lane_is_kept_while_it_remembers_something() {
     let later = Instant::now() + lane.keep + Duration::from_secs(1);
     assert!(!lane.idle(Instant::now()));
     assert!(lane.idle(later));
-    lane.park_after("breaker", lane.keep * 3);
+    lane.park_after("breaker", lane.keep * 3, Priority::Normal);
     assert!(!lane.idle(later), "its slots reach further");
+}
+
+#[tokio::test]
+async fn low_priority_leaves_half_of_the_places_free_and_gives_way_to_whoever_waits() {
+    let lane = lane(1000, 4);
+    let low = [lane.turn(Priority::Low).await.expect("free"), lane.turn(Priority::Low).await.expect("free")];
+    let park = lane.turn(Priority::Low).await.expect_err("the other half is for live traffic");
+    assert_eq!(park.cause, "low");
+    let live = [lane.turn(Priority::Normal).await.expect("free"), lane.turn(Priority::Normal).await.expect("free")];
+    // One waits: what becomes free is its, not that of the low one that waits longer.
+    let (low_turn, live_turn, ()) = tokio::join!(lane.turn(Priority::Low), lane.turn(Priority::Normal), async {
+        tokio::task::yield_now().await;
+        drop(live);
+    });
+    assert!(live_turn.is_ok());
+    assert_eq!(low_turn.expect_err("three of four places are taken").cause, "low");
+    drop((low, live_turn));
+    assert!(lane.turn(Priority::Low).await.is_ok());
+}
+
+#[tokio::test]
+async fn slots_of_low_priority_push_no_others_back() {
+    let lane = lane(10, 1);
+    let held = lane.turn(Priority::Normal).await.expect("free");
+    let far = (0..50).map(|_| lane.park("low", Priority::Low)).last().expect("fifty");
+    assert!(far.at > Instant::now() + Duration::from_secs(9), "spread over ten seconds");
+    let live = lane.park("busy", Priority::Normal);
+    assert!(live.at < Instant::now() + Duration::from_secs(1));
+    assert!(!lane.idle(far.at - Duration::from_millis(1)), "its slots reach further");
+    drop(held);
 }

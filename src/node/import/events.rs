@@ -9,7 +9,7 @@ use super::{Row, Rows, Tally};
 use crate::{
     bus::Bus,
     config::Config,
-    model::{Attempt, ClientId, Delivery, EventId, EventStatus, Kind, Outcome, Phone, Timestamp, WebhookId},
+    model::{Attempt, ClientId, Delivery, EventId, EventStatus, Kind, Outcome, Phone, Priority, Timestamp, WebhookId},
     store::Store,
 };
 
@@ -99,6 +99,7 @@ fn attempt(row: &Row, client_id: ClientId, phone: Phone, webhook_id: WebhookId) 
             body: row.text("payload").unwrap_or("{}").as_bytes().to_vec().into(),
             attempts: number - 1,
             tries: number - 1,
+            priority: Priority::Normal,
         },
         number,
         outcome,

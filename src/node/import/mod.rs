@@ -13,7 +13,7 @@ use std::{path::Path, process::ExitCode};
 use anyhow::Context;
 
 use self::rows::{Row, Rows};
-use super::cli::ImportCommand;
+use super::{cli::ImportCommand, secrets};
 use crate::{bus::Bus, config::Config, store};
 
 /// Wrong rows that are shown; the rest is counted.
@@ -47,7 +47,8 @@ impl Tally {
 }
 
 pub(super) async fn run(config: &Config, bus: &Bus, command: ImportCommand) -> anyhow::Result<ExitCode> {
-    bus.start_registry().await.context("reading the registry of webhooks")?;
+    let keys = secrets::keyring(config, bus).await?;
+    bus.start_registry(keys).await.context("reading the registry of webhooks")?;
     match command {
         ImportCommand::Webhooks { file, dry_run } => {
             let tally = webhooks::import(config, bus, open(&file)?, dry_run).await?;

@@ -3,14 +3,13 @@
 use std::time::SystemTime;
 
 use anyhow::Context;
-use serde_json::json;
 use uuid::Uuid;
 
 use super::{Row, Rows, Tally};
 use crate::{
     bus::Bus,
     config::Config,
-    model::{ClientId, Phone, SigningSecret, Timestamp, Webhook},
+    model::{ClientId, Phone, SigningSecret, Timestamp, Webhook, WebhookId},
     policy::address::check_url,
 };
 
@@ -63,23 +62,15 @@ fn webhook(config: &Config, row: &Row) -> Result<Webhook, String> {
     let now = Timestamp::from_system(SystemTime::now());
     let created_at = row.time("created_at")?.unwrap_or(now);
     let secret = SigningSecret::from_key(&rand::random::<[u8; SECRET_BYTES]>());
-    // As the registry stores it: what a webhook has beyond the old table takes its own default.
-    let stored = json!({
-        "id": id,
-        "client_id": client,
-        "phone": phone,
-        "url": url,
-        "is_active": row.truth("is_active")?.unwrap_or(true),
-        "disabled": null,
-        "max_retries": max_retries,
-        "rate_per_second": config.deliver.rate_per_second,
-        "in_flight": config.deliver.in_flight,
-        "secrets": [secret],
-        "metadata": row.object("metadata")?,
-        "created_at": created_at,
-        "updated_at": row.time("updated_at")?.unwrap_or(created_at),
-    });
-    serde_json::from_value(stored).map_err(|error| format!("is no webhook: {error}"))
+    let mut webhook = Webhook::new(WebhookId(id), client, phone, url.to_owned(), created_at);
+    webhook.is_active = row.truth("is_active")?.unwrap_or(true);
+    webhook.max_retries = max_retries;
+    webhook.rate_per_second = config.deliver.rate_per_second;
+    webhook.in_flight = config.deliver.in_flight;
+    webhook.secrets = vec![secret];
+    webhook.metadata = row.object("metadata")?;
+    webhook.updated_at = row.time("updated_at")?.unwrap_or(created_at);
+    Ok(webhook)
 }
 
 #[cfg(test)]

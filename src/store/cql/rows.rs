@@ -11,7 +11,7 @@ use serde::{
 use uuid::Uuid;
 
 use crate::{
-    model::{Attempt, ClientId, Delivery, EventId, Kind, Outcome, Timestamp, WebhookId},
+    model::{Attempt, ClientId, Delivery, EventId, Kind, Outcome, Priority, Timestamp, WebhookId},
     store::Error,
 };
 
@@ -140,6 +140,8 @@ impl TryFrom<Row> for Attempt {
                 body: row.body.into(),
                 attempts: number.saturating_sub(1),
                 tries: u16::try_from(row.tries).map_err(damaged)?,
+                // A matter of the way, not of the attempt: what is read here goes out anew, if at all.
+                priority: Priority::Normal,
             },
             number,
             outcome: Outcome::ALL

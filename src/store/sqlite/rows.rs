@@ -3,7 +3,7 @@
 use rusqlite::{Row, types::Type};
 use serde::de::{DeserializeOwned, IntoDeserializer, value};
 
-use crate::model::{Attempt, ClientId, Delivery, EventId, Timestamp, WebhookId};
+use crate::model::{Attempt, ClientId, Delivery, EventId, Priority, Timestamp, WebhookId};
 
 /// What [`attempt`] reads, in no order that matters.
 pub(super) const COLUMNS: &str = "a.client_id, a.webhook_id, a.event_id, a.number, a.phone, a.message_id, a.kind, \
@@ -46,6 +46,8 @@ pub(super) fn attempt(row: &Row<'_>) -> rusqlite::Result<Attempt> {
             body: row.get::<_, Vec<u8>>("body")?.into(),
             attempts: number.saturating_sub(1),
             tries: row.get("tries")?,
+            // A matter of the way, not of the attempt: what is read here goes out anew, if at all.
+            priority: Priority::Normal,
         },
         number,
         outcome: named(row, "outcome")?,

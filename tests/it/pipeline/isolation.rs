@@ -24,7 +24,11 @@ async fn a_foreign_id_answers_like_an_absent_one_on_every_route() {
             continue;
         }
         let fill = |webhook: &str, event: &str| path.replace("{webhook_id}", webhook).replace("{event_id}", event);
-        let body = (method == "PATCH").then(|| json!({"is_active": false}));
+        let body = match &path[..] {
+            _ if method == "PATCH" => Some(json!({"is_active": false})),
+            "/api/webhooks/{webhook_id}/replay" => Some(json!({})),
+            _ => None,
+        };
         let foreign = bob.call(&method, &fill(webhook_id, event_id), body.clone()).await;
         let absent = bob.call(&method, &fill(absent_webhook, &absent_event), body).await;
         assert_eq!(foreign.0, 404, "{method} {path}");
@@ -37,6 +41,7 @@ async fn a_foreign_id_answers_like_an_absent_one_on_every_route() {
 
     assert_eq!(bob.get("/api/webhooks/list").await["data"], json!([]));
     assert_eq!(bob.get("/api/dead-letters").await["data"], json!([]));
+    assert_eq!(bob.get("/api/replays").await["data"], json!([]));
     let body =
         json!({"phone_number": PHONE, "message_id": "M2", "from": "4915100000001", "type": "text", "content": ""});
     let (status, _) = bob.call("POST", "/api/messages", Some(body)).await;

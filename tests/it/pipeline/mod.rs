@@ -1,7 +1,10 @@
 //! The whole way, through the real executable: register, publish, delivered, retried, audited.
 
 mod failures;
+mod fleet;
+mod formats;
 mod isolation;
+mod signing;
 mod survival;
 
 use std::time::Duration;

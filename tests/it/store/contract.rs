@@ -5,7 +5,8 @@ use std::{sync::Arc, time::SystemTime};
 use uuid::Uuid;
 use wahook::{
     model::{
-        Attempt, ClientId, Delivery, EventFilter, EventId, EventStatus, HourStats, Kind, Outcome, Timestamp, WebhookId,
+        Attempt, ClientId, Delivery, EventFilter, EventId, EventStatus, HourStats, Kind, Outcome, Priority, Timestamp,
+        WebhookId,
     },
     store::Store,
 };
@@ -48,6 +49,7 @@ pub(super) fn attempt(event: i64, number: u16, status: EventStatus, second: i64)
             body: b"{\"content\":\"hi\"}".to_vec().into(),
             attempts: number.saturating_sub(1),
             tries: 0,
+            priority: Priority::Normal,
         },
         number,
         outcome: if ok { Outcome::Ok } else { Outcome::Http5xx },

@@ -2,16 +2,16 @@
 
 use std::{
     net::TcpListener,
-    path::PathBuf,
-    process::Stdio,
     time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::process::{Child, Command};
 
-use super::nats::NatsServer;
+use super::{
+    nats::NatsServer,
+    process::{Env, Node, run, wahook},
+};
 
 /// How long anything may take that has no time of its own.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -23,9 +23,9 @@ pub(crate) struct App {
     pub(crate) admin: String,
     pub(crate) data: TempDir,
     http: reqwest::Client,
-    env: Vec<(String, String)>,
+    env: Env,
     roles: &'static str,
-    process: Child,
+    process: Node,
 }
 
 impl App {
@@ -39,11 +39,15 @@ impl App {
         Self::playing("api,ingest,deliver,record", settings).await
     }
 
-    async fn playing(roles: &'static str, settings: &[(&str, &str)]) -> Self {
+    /// The same with these roles.
+    pub(crate) async fn playing(roles: &'static str, settings: &[(&str, &str)]) -> Self {
+        Self::in_folder(roles, tempfile::tempdir().expect("a temporary folder"), settings).await
+    }
+
+    async fn in_folder(roles: &'static str, data: TempDir, settings: &[(&str, &str)]) -> Self {
         let nats = NatsServer::start().await;
-        let data = tempfile::tempdir().expect("a temporary folder");
         let (api, admin) = (free_address(), free_address());
-        let mut env: Vec<(String, String)> = [
+        let mut env: Env = [
             ("NATS__URL", nats.url().as_str()),
             ("API__LISTEN", &api),
             ("ADMIN__LISTEN", &admin),
@@ -62,10 +66,10 @@ impl App {
         env.push(("NO_COLOR".to_owned(), "1".to_owned()));
         let http = http_client();
         run(&env, &["bus", "apply"]).await;
-        let process = spawn(&env, roles);
         let (api, admin) = (format!("http://{api}"), format!("http://{admin}"));
-        let app = Self { nats, api, admin, data, http, env, roles, process };
-        app.ready().await;
+        let process = Node::start(&env, &["serve", "--roles", roles], &admin);
+        let mut app = Self { nats, api, admin, data, http, env, roles, process };
+        app.process.ready().await;
         app
     }
 
@@ -80,7 +84,8 @@ impl App {
         server: &whatsapp_sim::Server,
         settings: &[(&str, &str)],
     ) -> Self {
-        let ca = std::env::temp_dir().join(format!("wahook-test-ca-{}.pem", server.media_host().replace(':', "-")));
+        let data = tempfile::tempdir().expect("a temporary folder");
+        let ca = data.path().join("whatsapp-ca.pem");
         std::fs::write(&ca, server.ca_pem()).expect("a writable folder");
         let (url, host, file) = (server.url(), server.media_host(), ca.display().to_string());
         let own = [
@@ -90,22 +95,21 @@ impl App {
             ("WHATSAPP__ROOT_CA_FILE", &file),
             ("WHATSAPP__CONNECTS_PER_SECOND", "1000"),
         ];
-        Self::playing(roles, &own.into_iter().chain(settings.iter().copied()).collect::<Vec<_>>()).await
+        Self::in_folder(roles, data, &own.into_iter().chain(settings.iter().copied()).collect::<Vec<_>>()).await
     }
 
     /// Another process on the same bus and folders, with these roles.
-    pub(crate) fn second(&self, roles: &str) -> Child {
-        let mut command = wahook(&self.env);
-        command.args(["serve", "--roles", roles, "--set", "admin.listen=127.0.0.1:0"]);
-        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the executable starts")
+    pub(crate) fn second(&self, roles: &str) -> Node {
+        self.second_with(roles, &[])
     }
 
-    async fn ready(&self) {
-        let url = format!("{}/readyz", self.admin);
-        eventually("the node is ready", async || {
-            self.http.get(&url).send().await.ok().filter(|answer| answer.status().is_success())
-        })
-        .await;
+    /// The same with other settings for it.
+    pub(crate) fn second_with(&self, roles: &str, settings: &[(&str, &str)]) -> Node {
+        let admin = free_address();
+        let mut env = self.env.clone();
+        env.push(("WAHOOK__ADMIN__LISTEN".to_owned(), admin.clone()));
+        env.extend(settings.iter().map(|(key, value)| (format!("WAHOOK__{key}"), (*value).to_owned())));
+        Node::start(&env, &["serve", "--roles", roles], &format!("http://{admin}"))
     }
 
     /// SIGKILL, and a new process with the same settings.
@@ -116,29 +120,31 @@ impl App {
 
     /// SIGKILL.
     pub(crate) async fn kill(&mut self) {
-        self.process.kill().await.expect("the process runs");
+        self.process.kill().await;
     }
 
     /// A new process after [`App::terminate`] or [`App::kill`].
     pub(crate) async fn restart(&mut self) {
-        self.process = spawn(&self.env, self.roles);
-        self.ready().await;
+        self.process = Node::start(&self.env, &["serve", "--roles", self.roles], &self.admin);
+        self.process.ready().await;
     }
 
     /// Resident memory of the process.
     pub(crate) fn rss_bytes(&self) -> u64 {
-        let pid = self.process.id().expect("the process runs");
-        let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).expect("it runs");
-        statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).expect("pages") * 4096
+        self.process.rss_bytes()
     }
 
     /// SIGTERM; the exit code.
     pub(crate) async fn terminate(&mut self) -> Option<i32> {
-        let pid = self.process.id().expect("the process runs");
-        let status = Command::new("kill").args(["-TERM", &pid.to_string()]).status().await;
-        assert!(status.is_ok_and(|status| status.success()));
-        let ended = tokio::time::timeout(PATIENCE, self.process.wait()).await;
-        ended.expect("ends in time").expect("was started here").code()
+        self.process.terminate().await
+    }
+
+    /// Runs another `wahook` command that is to fail; what it writes to both outputs.
+    pub(crate) async fn failing_command(&self, arguments: &[&str]) -> String {
+        let output = tokio::time::timeout(PATIENCE, wahook(&self.env).args(arguments).output()).await;
+        let output = output.expect("ends in time").expect("the executable starts");
+        assert!(!output.status.success(), "wahook {arguments:?} succeeded");
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
     }
 
     /// Runs another `wahook` command with the same settings; its standard output.
@@ -261,32 +267,17 @@ pub(crate) async fn dev_survives_a_kill() {
         ("STORE__PATH", path("hooks.db")),
         ("WHATSAPP__SESSIONS_DIR", path("sessions")),
     ];
-    let env: Vec<_> = settings.into_iter().map(|(key, value)| (format!("WAHOOK__{key}"), value)).collect();
-    let start = || {
-        let mut command = wahook(&env);
-        command.arg("dev").stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the executable starts")
-    };
-    let (http, url) = (http_client(), format!("http://{admin}/readyz"));
+    let env: Env = settings.into_iter().map(|(key, value)| (format!("WAHOOK__{key}"), value)).collect();
+    let admin = format!("http://{admin}");
     for _ in 0..2 {
-        let mut node = start();
-        eventually("the node is ready", async || {
-            assert!(node.try_wait().expect("its own child").is_none(), "it ended");
-            http.get(&url).send().await.ok().filter(|answer| answer.status().is_success())
-        })
-        .await;
+        let mut node = Node::start(&env, &["dev"], &admin);
+        node.ready().await;
         // The nats-server child stays behind, and has to be found and ended by the next.
-        node.kill().await.expect("it runs");
+        node.kill().await;
     }
-    let mut node = start();
-    eventually("the node is ready", async || {
-        http.get(&url).send().await.ok().filter(|answer| answer.status().is_success())
-    })
-    .await;
-    let pid = node.id().expect("it runs").to_string();
-    let told = Command::new("kill").args(["-TERM", &pid]).status().await;
-    assert!(told.is_ok_and(|status| status.success()));
-    let ended = tokio::time::timeout(PATIENCE, node.wait()).await;
-    assert!(ended.expect("ends in time").expect("was started here").success());
+    let mut node = Node::start(&env, &["dev"], &admin);
+    node.ready().await;
+    assert_eq!(node.terminate().await, Some(0));
 }
 
 /// Asks until there is an answer.
@@ -313,27 +304,4 @@ pub(crate) fn http_client() -> reqwest::Client {
 fn free_address() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("an address").to_string()
-}
-
-fn wahook(env: &[(String, String)]) -> Command {
-    let mut command = Command::new(PathBuf::from(env!("CARGO_BIN_EXE_wahook")));
-    command.envs(env.iter().cloned()).stdin(Stdio::null()).kill_on_drop(true);
-    command
-}
-
-fn spawn(env: &[(String, String)], roles: &str) -> Child {
-    wahook(env)
-        .args(["serve", "--roles", roles])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the executable starts")
-}
-
-async fn run(env: &[(String, String)], arguments: &[&str]) -> String {
-    let output = tokio::time::timeout(PATIENCE, wahook(env).args(arguments).output()).await;
-    let output = output.expect("ends in time").expect("the executable starts");
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "wahook {arguments:?}: {}\n{stdout}\n{stderr}", output.status);
-    stdout.into_owned()
 }

@@ -3,5 +3,7 @@
 pub(crate) mod app;
 pub(crate) mod cassandra;
 pub(crate) mod nats;
+pub(crate) mod process;
+pub(crate) mod proxy;
 pub(crate) mod receiver;
 pub(crate) mod troubled;

@@ -15,6 +15,7 @@ use tokio::{
 use wahook::{
     bus::Bus,
     config::{self, Config},
+    wire::Keyring,
 };
 
 use super::app::eventually;
@@ -24,6 +25,8 @@ pub(crate) struct NatsServer {
     port: u16,
     folder: TempDir,
     process: Child,
+    /// What its secrets are sealed with.
+    key: String,
 }
 
 /// `NATS_SERVER_BIN`, what `make nats` installed, or the PATH: without any the tests fail, they are not skipped.
@@ -55,7 +58,8 @@ impl NatsServer {
         let port = TcpListener::bind("127.0.0.1:0").and_then(|one| one.local_addr()).expect("a free port").port();
         let folder = tempfile::tempdir().expect("a temporary folder");
         let process = spawn(port, folder.path());
-        let server = Self { port, folder, process };
+        let key = Keyring::new_line("test").expect("an id");
+        let server = Self { port, folder, process, key };
         server.wait().await;
         server
     }
@@ -81,6 +85,10 @@ impl NatsServer {
         self.wait().await;
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }
@@ -103,7 +111,8 @@ impl NatsServer {
     pub(crate) async fn bus(&self) -> Bus {
         let bus = self.connect().await;
         bus.apply().await.expect("applies");
-        bus.start_registry().await.expect("loads");
+        let keys = Keyring::parse(&self.key).expect("a key");
+        bus.start_registry(keys).await.expect("loads");
         bus
     }
 

@@ -89,9 +89,12 @@ async fn a_cut_connection_comes_back_and_brings_what_was_missed() {
     for number in 0..500 {
         sent.push(alice.send(&linked.device, content::text(&format!("offline {number}"))).await.expect("sent"));
     }
+    let memory = linked.app.rss_bytes();
     linked.device.wait_online(2, SOON).await.expect("back");
     linked.device.wait_idle(SOON).await.expect("all acknowledged");
     let received = receiver.wait_for(501).await;
+    let grown = linked.app.rss_bytes().saturating_sub(memory);
+    assert!(grown < 32 * 1024 * 1024, "{grown} bytes more");
     let mut ids: Vec<_> =
         received[1..].iter().map(|one| one.json()["message_id"].as_str().map(str::to_owned)).collect();
     let mut expected: Vec<_> = sent.into_iter().map(Some).collect();
@@ -158,6 +161,33 @@ async fn deleting_logs_out_and_erases_the_keys() {
     assert!(!database.exists());
     let (status, _) = linked.client.call("GET", &path, None).await;
     assert_eq!(status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_nobody_runs_is_unlinked_by_the_next_node() {
+    let server = Server::start().await.expect("the stand-in starts");
+    let app = App::on_whatsapp_playing("api", &server, &[]).await;
+    let client = app.client(1).await;
+    let mut ingest = app.second("ingest");
+    let (known, device) = link(&client, &server, json!({}), PHONE).await;
+    let (refused, other) = link(&client, &server, json!({}), "4915187654321").await;
+    ingest.kill().await;
+    server.phone("4915187654321").remove(&other);
+    let delete = async |id: &str| client.call("DELETE", &format!("/api/sessions/{id}"), None).await;
+    let (one, two) = tokio::join!(delete(&known), delete(&refused));
+    for (status, answer) in [one, two] {
+        assert_eq!((status, &answer["status"]), (202, &json!("deleting")));
+        assert!(answer["detail"].as_str().is_some_and(|detail| detail.contains("not been told")), "{answer}");
+    }
+    assert!(device.is_linked());
+    ingest = app.second("ingest");
+    for id in [&known, &refused] {
+        let path = format!("/api/sessions/{id}");
+        eventually("it is gone", async || (client.call("GET", &path, None).await.0 == 404).then_some(())).await;
+        assert!(!app.data.path().join("sessions").join(format!("{id}.db")).exists());
+    }
+    assert!(!device.is_linked(), "WhatsApp was told");
+    ingest.kill().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

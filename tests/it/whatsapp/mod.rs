@@ -1,9 +1,13 @@
 //! Real WhatsApp clients against the stand-in server, through the real executable.
 
+mod kills;
 mod kinds;
 mod lifecycle;
+mod order;
+mod panics;
 mod safety;
 mod sending;
+mod sources;
 
 use std::time::Duration;
 
@@ -28,7 +32,7 @@ struct Linked {
 }
 
 /// Asks for a session and scans its code.
-async fn link(client: &Client, server: &Server, body: Value, phone: &str) -> (String, Device) {
+pub(crate) async fn link(client: &Client, server: &Server, body: Value, phone: &str) -> (String, Device) {
     let (status, session) = client.call("POST", "/api/sessions", Some(body)).await;
     assert_eq!(status, 201, "{session}");
     let id = session["id"].as_str().expect("an id").to_owned();
@@ -48,7 +52,7 @@ async fn qr_content(client: &Client, id: &str) -> String {
     .await
 }
 
-async fn when(client: &Client, id: &str, state: &str) -> Value {
+pub(crate) async fn when(client: &Client, id: &str, state: &str) -> Value {
     eventually(&format!("the session is {state}"), async || {
         let session = client.get(&format!("/api/sessions/{id}")).await;
         (session["state"] == state).then_some(session)

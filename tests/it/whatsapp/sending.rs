@@ -60,7 +60,8 @@ async fn a_key_stands_for_one_message_and_a_session_has_its_pace() {
     assert_eq!((status, &again["message_id"]), (202, &first["message_id"]));
     let (status, _, other) = send(&linked, Some("order-17"), body("two")).await;
     assert_eq!((status, &other["code"]), (422, &json!("key_reused")));
-    for number in 0..3 {
+    // The second was answered from memory.
+    for number in 0..4 {
         let (status, _, answer) = send(&linked, None, body(&number.to_string())).await;
         assert_eq!(status, 202, "{answer}");
     }
@@ -111,6 +112,53 @@ async fn files_are_fetched_and_sent() {
         assert_eq!((status, &error["pointer"]), (400, &json!("/media/url")), "{answer}");
         assert!(error["detail"].as_str().is_some_and(|detail| detail.contains(word)), "{answer}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_holds_what_was_sent_and_frees_what_was_not() {
+    let linked = Linked::start().await;
+    let bob = linked.server.contact(BOB, "Bob");
+    let body = |text: &str| json!({"session_id": linked.session, "to": BOB, "text": text});
+    let (status, _, first) = send(&linked, Some("k1"), body("one")).await;
+    assert_eq!((status, &first["status"]), (202, &json!("sent")), "{first}");
+    let (status, _, again) = send(&linked, Some("k1"), body("one")).await;
+    assert_eq!((status, again), (202, first), "answered from memory");
+
+    // A file that cannot be had: nothing is sent, and the key is free for another message.
+    let media = json!({"session_id": linked.session, "to": BOB, "media": {"url": "http://127.0.0.1:9/none"}});
+    let (status, _, answer) = send(&linked, Some("k2"), media).await;
+    assert_eq!((status, &answer["errors"][0]["pointer"]), (400, &json!("/media/url")), "{answer}");
+    let (status, _, second) = send(&linked, Some("k2"), body("two")).await;
+    assert_eq!((status, &second["status"]), (202, &json!("sent")), "{second}");
+    let (status, _, answer) = send(&linked, Some("k2"), body("three")).await;
+    assert_eq!((status, &answer["code"]), (422, &json!("key_reused")));
+
+    for text in ["one", "two"] {
+        let (_, message) = bob.receive(&linked.device, SOON).await.expect("Bob can read it");
+        assert_eq!(message.text_content(), Some(text));
+    }
+    assert_eq!(linked.device.messages_sent(), 2, "nothing was handed to WhatsApp twice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_reads_what_is_sent_to_it() {
+    let linked = Linked::start().await;
+    let (bob, carol) = (linked.server.contact(BOB, "Bob"), linked.server.contact("4915200000008", "Carol"));
+    let group = "120363000000000002@g.us";
+    linked.server.group(group, PHONE, &[&bob, &carol]);
+    // The first brings the key for the group along, the second needs it.
+    for text in ["hello all", "and again"] {
+        let body = json!({"session_id": linked.session, "to": group, "text": text});
+        let (status, _, answer) = send(&linked, None, body).await;
+        assert_eq!((status, &answer["status"]), (202, &json!("sent")), "{answer}");
+        for member in [&bob, &carol] {
+            let (id, message) = member.receive(&linked.device, SOON).await.expect("every member can read it");
+            assert_eq!((answer["message_id"].as_str(), message.text_content()), (Some(id.as_str()), Some(text)));
+        }
+    }
+    let body = json!({"session_id": linked.session, "to": "120363000000000099@g.us", "text": "x"});
+    let (status, _, answer) = send(&linked, None, body).await;
+    assert_eq!((status, &answer["errors"][0]["pointer"]), (400, &json!("/to")), "a group it is not in: {answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,10 +6,11 @@ use wacore_binary::{Jid, Node, NodeRef, builder::NodeBuilder};
 use whatsapp_rust::waproto::whatsapp as wa;
 
 use crate::{
-    Server, iq,
+    Device, Server, iq,
     keys::{attr, now, own_attr},
     noise::{Secured, accept},
     state::{DeviceKey, OUTBOX, Out, Outbox},
+    watch::{Seen, acknowledged},
 };
 
 pub(crate) const SERVER: &str = "s.whatsapp.net";
@@ -28,13 +29,18 @@ pub(crate) struct Connection {
 pub(crate) async fn serve(server: Server, socket: TcpStream, number: usize) {
     let Ok(Secured { mut reader, writer, client, payload }) = accept(&server, socket).await else { return };
     let (out, stanzas) = mpsc::channel(OUTBOX);
-    let writer = tokio::spawn(writer.run(stanzas));
+    let writer = tokio::spawn(writer.run(stanzas, server.clone()));
     let mut connection = Connection { server, number, device: None, noise: client, out };
     if connection.open(payload).is_ok() {
         loop {
             tokio::select! {
                 stanza = reader.next() => {
                     let Ok(stanza) = stanza else { break };
+                    if let Some(ids) = connection.acknowledges(stanza.get())
+                        && !connection.server.seen(Seen::Receipt { ids }).await
+                    {
+                        continue;
+                    }
                     if connection.handle(stanza.get()).is_err() {
                         break;
                     }
@@ -122,7 +128,7 @@ impl Connection {
             "iq" => iq::answer(self, stanza)?,
             "message" => self.message(stanza)?,
             "receipt" => self.receipt(stanza),
-            "ack" => self.acked(&attr(stanza, "id")),
+            "ack" => self.acknowledges(stanza).into_iter().flatten().for_each(|id| self.acked(&id)),
             "ib" if stanza.get_optional_child("offline_batch").is_some() => self.send_queue(),
             "xmlstreamend" => bail!("the client ended the stream"),
             _ => {}
@@ -144,31 +150,49 @@ impl Connection {
     fn receipt(&self, stanza: &NodeRef<'_>) {
         let id = attr(stanza, "id");
         if attr(stanza, "type") == "retry" {
-            if let Some(key) = &self.device
-                && let Some(device) = self.server.state().devices.get_mut(key)
-            {
-                device.retries.push(id.clone());
-                device.queue.retain(|queued| own_attr(queued, "id") != id);
-            }
+            self.send_again(&id);
         } else {
-            self.acked(&id);
-            // Receipts of an offline batch come together.
-            if let Some(list) = stanza.get_optional_child("list") {
-                for item in list.get_children_by_tag("item") {
-                    self.acked(&attr(item, "id"));
-                }
-            }
+            acknowledged(stanza).into_iter().flatten().for_each(|id| self.acked(&id));
         }
         let ack = NodeBuilder::new("ack").attr("class", "receipt").attr("id", id);
         self.send(ack.attr("from", attr(stanza, "to")).build());
     }
 
+    /// The messages of which this stanza says that the device has them. One that it could not decrypt is acknowledged
+    /// as well, but not because the device had it.
+    fn acknowledges(&self, stanza: &NodeRef<'_>) -> Option<Vec<String>> {
+        let mut ids = acknowledged(stanza)?;
+        if stanza.tag.as_ref() == "ack" {
+            let state = self.server.state();
+            let device = self.device.as_ref().and_then(|key| state.devices.get(key));
+            ids.retain(|id| device.is_none_or(|device| !device.retried.contains(id)));
+        }
+        Some(ids).filter(|ids| !ids.is_empty())
+    }
+
+    /// The device could not decrypt a message: its sender writes it anew.
+    fn send_again(&self, id: &str) {
+        let Some(key) = &self.device else { return };
+        let mut state = self.server.state();
+        let Some(device) = state.devices.get_mut(key) else { return };
+        device.retries.push(id.to_owned());
+        device.retried.insert(id.to_owned());
+        device.queue.retain(|queued| own_attr(queued, "id") != id);
+        if let Some(resend) = state.resends.get(id).cloned() {
+            let (device, id) = (Device::new(self.server.clone(), key.clone()), id.to_owned());
+            // Should it fail, the message is missed by whoever waits for it.
+            tokio::spawn(async move { resend.again(&device, &id).await });
+        }
+    }
+
     fn acked(&self, id: &str) {
-        if let Some(key) = &self.device
-            && let Some(device) = self.server.state().devices.get_mut(key)
-        {
+        let Some(key) = &self.device else { return };
+        let mut state = self.server.state();
+        state.resends.remove(id);
+        if let Some(device) = state.devices.get_mut(key) {
             let before = device.queue.len();
             device.queue.retain(|queued| own_attr(queued, "id") != id);
+            device.retried.remove(id);
             if device.queue.len() < before {
                 device.acked.push(id.to_owned());
             }

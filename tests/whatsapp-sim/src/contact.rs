@@ -12,10 +12,11 @@ use whatsapp_rust::{
         libsignal::protocol::{
             CiphertextMessage, Direction, GenericSignedPreKey, IdentityChange, IdentityKey, IdentityKeyPair,
             IdentityKeyStore, KeyPair, PreKeyBundle, PreKeyId, PreKeyRecord, PreKeySignalMessage, PreKeyStore,
-            ProtocolAddress, PublicKey, SenderKeyName, SenderKeyRecord, SenderKeyStore, SessionRecord, SessionStore,
-            SignalMessage, SignalProtocolError, SignedPreKeyId, SignedPreKeyRecord, SignedPreKeyStore, Timestamp,
-            UsePQRatchet, create_sender_key_distribution_message, error::Result as SignalResult, group_encrypt,
-            message_decrypt, message_encrypt, process_prekey_bundle,
+            ProtocolAddress, PublicKey, SenderKeyDistributionMessage, SenderKeyName, SenderKeyRecord, SenderKeyStore,
+            SessionRecord, SessionStore, SignalMessage, SignalProtocolError, SignedPreKeyId, SignedPreKeyRecord,
+            SignedPreKeyStore, Timestamp, UsePQRatchet, create_sender_key_distribution_message,
+            error::Result as SignalResult, group_decrypt, group_encrypt, message_decrypt, message_encrypt,
+            process_prekey_bundle, process_sender_key_distribution_message,
         },
         messages::{MessageUtils, decode_plaintext},
     },
@@ -25,6 +26,7 @@ use whatsapp_rust::{
 use crate::{
     Device, Server,
     connection::SERVER,
+    content,
     keys::{now, own_attr, own_bytes, public, rng},
     state::{Bundle, DeviceKey},
 };
@@ -135,11 +137,36 @@ struct Signal {
 #[derive(Clone)]
 pub struct Contact {
     server: Server,
+    person: Arc<Person>,
+}
+
+struct Person {
     jid: Jid,
     lid: Option<Jid>,
     tells_number: bool,
     name: String,
-    signal: Arc<Mutex<Signal>>,
+    signal: Mutex<Signal>,
+}
+
+/// A message that its device may not be able to decrypt, and who wrote it. The server keeps it until it is acknowledged.
+#[derive(Clone)]
+pub(crate) struct Resend {
+    person: Arc<Person>,
+    group: Option<String>,
+    message: wa::Message,
+}
+
+impl Resend {
+    /// Does what a sender's phone does when a device says that it could not decrypt: sends it under keys that are new.
+    pub(crate) async fn again(self, device: &Device, id: &str) -> anyhow::Result<()> {
+        let contact = Contact { server: device.server.clone(), person: self.person };
+        {
+            let mut signal = contact.person.signal.lock().await;
+            signal.sessions.0.remove(&address(device));
+            signal.told.retain(|(told, _)| *told != device.key);
+        }
+        contact.write(device, self.group.as_deref(), id, self.message).await
+    }
 }
 
 fn address(device: &Device) -> ProtocolAddress {
@@ -193,7 +220,8 @@ impl Contact {
             told: Vec::new(),
             read: HashMap::new(),
         };
-        Self { server, jid, lid, tells_number, name: name.to_owned(), signal: Arc::new(Mutex::new(signal)) }
+        let person = Person { jid, lid, tells_number, name: name.to_owned(), signal: Mutex::new(signal) };
+        Self { server, person: Arc::new(person) }
     }
 
     /// Writes to a device; the id of the message.
@@ -211,9 +239,7 @@ impl Contact {
     /// # Errors
     /// When the device has no keys left.
     pub async fn send_as(&self, device: &Device, id: &str, message: wa::Message) -> anyhow::Result<()> {
-        let sealed = self.signal.lock().await.seal(device, &message).await?;
-        device.deliver(self.direct(id).children([sealed]).build());
-        Ok(())
+        self.write(device, None, id, message).await
     }
 
     /// Writes to a group that the device is in.
@@ -222,17 +248,52 @@ impl Contact {
     /// When the device has no keys left.
     pub async fn send_group(&self, device: &Device, group: &str, message: wa::Message) -> anyhow::Result<String> {
         let id = new_id();
-        let children = self.signal.lock().await.seal_for_group(device, group, &self.jid, &message).await?;
-        let mut stanza = self.envelope(&id, group.parse()?).attr("participant", self.sender().clone());
-        stanza = match &self.lid {
-            Some(_) if self.tells_number => {
-                stanza.attr("participant_pn", self.jid.clone()).attr("addressing_mode", "lid")
+        self.send_group_as(device, group, &id, message).await?;
+        Ok(id)
+    }
+
+    /// The same under an id of the caller's choice.
+    ///
+    /// # Errors
+    /// When the device has no keys left.
+    pub async fn send_group_as(
+        &self,
+        device: &Device,
+        group: &str,
+        id: &str,
+        message: wa::Message,
+    ) -> anyhow::Result<()> {
+        self.write(device, Some(group), id, message).await
+    }
+
+    async fn write(&self, device: &Device, group: Option<&str>, id: &str, message: wa::Message) -> anyhow::Result<()> {
+        let stanza = match group {
+            None => self.direct(id).children([self.person.signal.lock().await.seal(device, &message).await?]),
+            Some(group) => {
+                let mut signal = self.person.signal.lock().await;
+                let children = signal.seal_for_group(device, group, &self.person.jid, &message).await?;
+                self.in_group(id, group.parse()?).children(children)
+            }
+        };
+        self.keep(id, group, message);
+        device.deliver(stanza.build());
+        Ok(())
+    }
+
+    fn keep(&self, id: &str, group: Option<&str>, message: wa::Message) {
+        let resend = Resend { person: Arc::clone(&self.person), group: group.map(str::to_owned), message };
+        self.server.state().resends.insert(id.to_owned(), resend);
+    }
+
+    fn in_group(&self, id: &str, group: Jid) -> NodeBuilder {
+        let stanza = self.envelope(id, group).attr("participant", self.sender().clone());
+        match &self.person.lid {
+            Some(_) if self.person.tells_number => {
+                stanza.attr("participant_pn", self.person.jid.clone()).attr("addressing_mode", "lid")
             }
             Some(_) => stanza.attr("addressing_mode", "lid"),
             None => stanza.attr("addressing_mode", "pn"),
-        };
-        device.deliver(stanza.children(children).build());
-        Ok(id)
+        }
     }
 
     /// Writes something that cannot be decrypted, and the real message under the same id once the device has said so.
@@ -241,23 +302,31 @@ impl Contact {
     /// When the device does not say so in time.
     pub async fn send_corrupt(&self, device: &Device, message: wa::Message) -> anyhow::Result<String> {
         let id = new_id();
-        let mut sealed = self.signal.lock().await.seal(device, &message).await?;
+        let mut sealed = self.person.signal.lock().await.seal(device, &message).await?;
         if let Some(NodeContent::Bytes(bytes)) = &mut sealed.content {
             let at = bytes.len().checked_sub(12).context("too short to be corrupted")?;
             bytes[at] ^= 1;
         }
+        self.keep(&id, None, message);
         device.deliver(self.direct(&id).children([sealed]).build());
         device.wait_retry(&id, crate::PATIENCE).await?;
-        self.signal.lock().await.sessions.0.remove(&address(device));
-        self.send_as(device, &id, message).await?;
         Ok(id)
     }
 
     /// Traffic from the account's handset to its own device.
     pub(crate) async fn send_peer(&self, device: &Device, message: wa::Message) -> anyhow::Result<String> {
         let id = new_id();
-        let sealed = self.signal.lock().await.seal(device, &message).await?;
-        let stanza = self.envelope(&id, self.jid.clone()).attr("category", "peer");
+        let sealed = self.person.signal.lock().await.seal(device, &message).await?;
+        let stanza = self.envelope(&id, self.person.jid.clone()).attr("category", "peer");
+        device.deliver(stanza.children([sealed]).build());
+        Ok(id)
+    }
+
+    /// The account's handset tells its own device of a message that it sent to a chat.
+    pub(crate) async fn send_copy(&self, device: &Device, chat: &str, message: wa::Message) -> anyhow::Result<String> {
+        let (id, message) = (new_id(), content::sent_to(chat, message));
+        let sealed = self.person.signal.lock().await.seal(device, &message).await?;
+        let stanza = self.envelope(&id, self.person.jid.clone()).attr("recipient", chat.parse::<Jid>()?);
         device.deliver(stanza.children([sealed]).build());
         Ok(id)
     }
@@ -277,24 +346,37 @@ impl Contact {
     /// # Errors
     /// When there is none in time, or it cannot be decrypted.
     pub async fn receive(&self, device: &Device, patience: Duration) -> anyhow::Result<(String, wa::Message)> {
-        let mut signal = self.signal.lock().await;
+        let mut signal = self.person.signal.lock().await;
         let known = *signal.read.get(&device.key).unwrap_or(&0);
         let find = |state: &mut crate::state::State| {
+            let is_member = |to: &str| state.groups.get(to).is_some_and(|all| all.contains(&self.person.jid));
             let sent = state.devices.get(&device.key)?.sent.iter().enumerate().skip(known);
             sent.into_iter().find_map(|(at, stanza)| {
-                let sealed = self.sealed_for_me(stanza)?;
-                Some((at, own_attr(stanza, "id"), own_attr(sealed, "type"), own_bytes(sealed).to_vec()))
+                let (to, sealed) = (own_attr(stanza, "to"), self.sealed_for_me(stanza));
+                let is_mine = sealed.is_some() || is_member(&to);
+                is_mine.then(|| (at, to, own_attr(stanza, "id"), sealed.cloned(), stanza.clone()))
             })
         };
-        let (at, id, kind, bytes) = self.server.wait(patience, "a message from the device", find).await?;
+        let (at, to, id, sealed, stanza) = self.server.wait(patience, "a message from the device", find).await?;
         signal.read.insert(device.key.clone(), at + 1);
-        Ok((id, signal.open(device, &kind, &bytes).await?))
+        let opened = match sealed {
+            Some(sealed) => Some(signal.open(device, &own_attr(&sealed, "type"), own_bytes(&sealed)).await?),
+            None => None,
+        };
+        if !to.ends_with("@g.us") {
+            return Ok((id, opened.context("it is for this contact")?));
+        }
+        // What is for this contact alone is the key to what is for all.
+        let key = opened.and_then(|message| message.sender_key_distribution_message.into_option());
+        let sealed = stanza.get_optional_child("enc").context("nothing for the group")?;
+        Ok((id, signal.open_for_group(device, &to, key, own_bytes(sealed)).await?))
     }
 
     fn sealed_for_me<'a>(&self, stanza: &'a Node) -> Option<&'a Node> {
         let mine = |jid: &str| {
-            jid.parse::<Jid>()
-                .is_ok_and(|jid| jid.user == self.jid.user || self.lid.as_ref().is_some_and(|lid| lid.user == jid.user))
+            jid.parse::<Jid>().is_ok_and(|jid| {
+                jid.user == self.person.jid.user || self.person.lid.as_ref().is_some_and(|lid| lid.user == jid.user)
+            })
         };
         if let Some(sealed) = stanza.get_optional_child("enc").filter(|_| mine(&own_attr(stanza, "to"))) {
             return Some(sealed);
@@ -303,19 +385,25 @@ impl Contact {
         participants.iter().find(|to| mine(&own_attr(to, "jid")))?.get_optional_child("enc")
     }
 
+    pub(crate) fn jid(&self) -> &Jid {
+        &self.person.jid
+    }
+
     fn sender(&self) -> &Jid {
-        self.lid.as_ref().unwrap_or(&self.jid)
+        self.person.lid.as_ref().unwrap_or(&self.person.jid)
     }
 
     fn envelope(&self, id: &str, from: Jid) -> NodeBuilder {
         let stanza = NodeBuilder::new("message").attr("id", id.to_owned()).attr("from", from);
-        stanza.attr("t", now().to_string()).attr("type", "text").attr("notify", self.name.clone())
+        stanza.attr("t", now().to_string()).attr("type", "text").attr("notify", self.person.name.clone())
     }
 
     fn direct(&self, id: &str) -> NodeBuilder {
         let stanza = self.envelope(id, self.sender().clone());
-        match &self.lid {
-            Some(_) if self.tells_number => stanza.attr("sender_pn", self.jid.clone()).attr("addressing_mode", "lid"),
+        match &self.person.lid {
+            Some(_) if self.person.tells_number => {
+                stanza.attr("sender_pn", self.person.jid.clone()).attr("addressing_mode", "lid")
+            }
             Some(_) => stanza.attr("addressing_mode", "lid"),
             None => stanza,
         }
@@ -391,5 +479,20 @@ impl Signal {
             message_decrypt(&sealed, &address, sessions, identities, one_time, signed, &mut rng(), UsePQRatchet::No)
                 .await?;
         decode_plaintext(&opened.plaintext, 2)
+    }
+
+    async fn open_for_group(
+        &mut self,
+        device: &Device,
+        group: &str,
+        key: Option<wa::message::SenderKeyDistributionMessage>,
+        bytes: &[u8],
+    ) -> anyhow::Result<wa::Message> {
+        let name = SenderKeyName::from_parts(group, &address(device).to_string());
+        if let Some(key) = key.and_then(|key| key.axolotl_sender_key_distribution_message) {
+            let key = SenderKeyDistributionMessage::try_from(&key[..])?;
+            process_sender_key_distribution_message(&name, &key, &mut self.sender_keys).await?;
+        }
+        decode_plaintext(&group_decrypt(bytes, &mut self.sender_keys, &name).await?, 2)
     }
 }

@@ -1,7 +1,9 @@
 //! Messages to send.
 
+use std::{io::Write, time::Duration};
+
 use anyhow::Context;
-use buffa::MessageField;
+use buffa::{Message as _, MessageField};
 use whatsapp_rust::{
     wacore::{
         download::{DownloadUtils, MediaType},
@@ -137,6 +139,21 @@ impl Server {
         Ok(DownloadUtils::verify_and_decrypt(&sealed, key, MediaType::Image)?)
     }
 
+    /// Changes a byte in the middle of a stored file.
+    pub fn spoil_file(&self, path: &str) {
+        let mut file = self.0.media.file(path).map(|file| file.to_vec()).unwrap_or_default();
+        let middle = file.len() / 2;
+        if let Some(byte) = file.get_mut(middle) {
+            *byte ^= 1;
+        }
+        self.0.media.store(path, file);
+    }
+
+    /// Serves files so many bytes at a time from now on, with a pause between.
+    pub fn pace_files(&self, bytes: usize, pause: Duration) {
+        self.0.media.set_pace(bytes, pause);
+    }
+
     /// Lets WhatsApp forget the file of an image message.
     pub fn forget_image(&self, message: &wa::Message) {
         if let Some(path) = message.image_message.as_option().and_then(|image| image.direct_path.as_ref()) {
@@ -234,6 +251,63 @@ pub fn list_reply(row_id: &str, title: &str) -> wa::Message {
         ..Default::default()
     };
     wa::Message { list_response_message: MessageField::some(reply), ..Default::default() }
+}
+
+/// What the account itself wrote to somebody, as its other devices hear of it.
+pub(crate) fn sent_to(chat: &str, message: wa::Message) -> wa::Message {
+    let sent = wa::message::DeviceSentMessage {
+        destination_jid: Some(chat.to_owned()),
+        message: MessageField::some(message),
+        ..Default::default()
+    };
+    wa::Message { device_sent_message: MessageField::some(sent), ..Default::default() }
+}
+
+/// What was written in a chat before the device was linked.
+pub(crate) fn history(chat: &str, texts: &[&str]) -> anyhow::Result<wa::Message> {
+    let old = |(at, old): (usize, &&str)| {
+        let key = wa::MessageKey {
+            remote_jid: Some(chat.to_owned()),
+            from_me: Some(false),
+            id: Some(format!("OLD{at}")),
+            ..Default::default()
+        };
+        let message = wa::WebMessageInfo {
+            key: MessageField::some(key),
+            message: MessageField::some(text(old)),
+            message_timestamp: Some(1_700_000_000),
+            ..Default::default()
+        };
+        wa::HistorySyncMsg { message: MessageField::some(message), ..Default::default() }
+    };
+    let conversation = wa::Conversation {
+        id: chat.to_owned(),
+        messages: texts.iter().enumerate().map(old).collect(),
+        ..Default::default()
+    };
+    let history = wa::HistorySync {
+        sync_type: wa::history_sync::HistorySyncType::INITIAL_BOOTSTRAP,
+        chunk_order: Some(1),
+        progress: Some(100),
+        conversations: vec![conversation],
+        ..Default::default()
+    };
+    let mut packed = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+    packed.write_all(&history.encode_to_vec())?;
+    let packed = packed.finish()?;
+    let notification = wa::message::HistorySyncNotification {
+        sync_type: Some(wa::message::HistorySyncType::INITIAL_BOOTSTRAP),
+        file_length: Some(packed.len() as u64),
+        chunk_order: Some(1),
+        progress: Some(100),
+        initial_hist_bootstrap_inline_payload: Some(packed),
+        ..Default::default()
+    };
+    Ok(protocol(wa::message::ProtocolMessage {
+        r#type: Some(wa::message::protocol_message::Type::HISTORY_SYNC_NOTIFICATION),
+        history_sync_notification: MessageField::some(notification),
+        ..Default::default()
+    }))
 }
 
 /// What a handset shares with a freshly linked device. Without it a connect takes ten seconds longer.

@@ -61,6 +61,11 @@ impl Device {
         self.look(|device| device.acked.clone())
     }
 
+    /// How many messages it has handed to the server.
+    pub fn messages_sent(&self) -> usize {
+        self.look(|device| device.sent.len())
+    }
+
     /// Waits until it has acknowledged a message.
     ///
     /// # Errors

@@ -44,6 +44,13 @@ pub(crate) fn answer(connection: &mut Connection, stanza: &NodeRef<'_>) -> anyho
             return begin_queue(connection);
         }
         ("w:sync:app:state", _, "sync") => vec![empty_collections(child.context("no child")?)],
+        ("w:g2", "get", "query") => {
+            let Some(group) = group(connection, &attr(stanza, "to")) else {
+                connection.send(refused(stanza));
+                return Ok(());
+            };
+            vec![group]
+        }
         ("usync", _, "usync") => vec![device_lists(connection, child.context("no child")?)?],
         ("abt", ..) => {
             let props = NodeBuilder::new("props").attr("protocol", "1").attr("hash", "h");
@@ -198,6 +205,14 @@ fn empty_collections(asked: &NodeRef<'_>) -> Node {
         answer.attr("version", "0").attr("has_more_patches", "false").build()
     });
     NodeBuilder::new("sync").children(collections.collect::<Vec<_>>()).build()
+}
+
+fn group(connection: &Connection, id: &str) -> Option<Node> {
+    let members = connection.server.state().groups.get(id)?.clone();
+    let members = members.into_iter().map(|jid| NodeBuilder::new("participant").attr("jid", jid).build());
+    let group = NodeBuilder::new("group").attr("id", id.strip_suffix("@g.us")?.to_owned());
+    let group = group.attr("subject", "A group").attr("addressing_mode", "pn").attr("creation", "1700000000");
+    Some(group.children(members.collect::<Vec<_>>()).build())
 }
 
 fn device_lists(connection: &Connection, asked: &NodeRef<'_>) -> anyhow::Result<Node> {

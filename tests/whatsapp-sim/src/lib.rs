@@ -18,18 +18,22 @@ mod media;
 mod noise;
 mod phone;
 mod state;
+mod watch;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::bail;
+use buffa::Message as _;
 pub use contact::Contact;
 pub use device::Device;
 pub use phone::Phone;
 use state::State;
 use tokio::{net::TcpListener, task::AbortHandle, time::Instant};
+use wacore_binary::{Jid, builder::NodeBuilder};
 use wacore_noise::test_util::build_cert_chain_bytes;
-use whatsapp_rust::wacore::libsignal::protocol::KeyPair;
+use whatsapp_rust::{wacore::libsignal::protocol::KeyPair, waproto::whatsapp as wa};
 
+pub use crate::watch::{Seen, Watching};
 use crate::{keys::public, media::MediaServer};
 
 /// How long a wait without a deadline of its own may take.
@@ -46,6 +50,7 @@ pub(crate) struct Shared {
     pub(crate) identity: KeyPair,
     pub(crate) certificate: Vec<u8>,
     pub(crate) media: MediaServer,
+    pub(crate) watcher: std::sync::Mutex<Option<watch::Watcher>>,
     accepting: std::sync::Mutex<Option<AbortHandle>>,
 }
 
@@ -82,6 +87,7 @@ impl Server {
             certificate: build_cert_chain_bytes(&public(&identity.public_key)),
             identity,
             media: MediaServer::start().await?,
+            watcher: std::sync::Mutex::new(None),
             accepting: std::sync::Mutex::new(None),
         });
         // Weak: connections keep the server no longer than its handles do.
@@ -129,6 +135,26 @@ impl Server {
     /// Somebody whose number WhatsApp hides behind a LID, and tells beside it only when `tells_number`.
     pub fn hidden_contact(&self, number: &str, lid: &str, name: &str, tells_number: bool) -> Contact {
         Contact::new(self.clone(), number, name, Some((lid, tells_number)))
+    }
+
+    /// A group of these contacts and of an account; a device of the account can write to it.
+    pub fn group(&self, id: &str, account: &str, members: &[&Contact]) {
+        let account = format!("{account}@{}", connection::SERVER).parse().expect("a number makes a JID");
+        let members = members.iter().map(|member| member.jid().clone()).chain([account]).collect();
+        self.state().groups.insert(id.to_owned(), members);
+    }
+
+    /// A channel publishes something: in clear, and handed out once.
+    ///
+    /// # Errors
+    /// When the channel's id is none.
+    pub fn publish(&self, device: &Device, channel: &str, message: &wa::Message) -> anyhow::Result<String> {
+        let id = format!("{:016X}", rand::random::<u64>());
+        let plain = NodeBuilder::new("plaintext").bytes(message.encode_to_vec()).build();
+        let stanza = NodeBuilder::new("message").attr("id", id.clone()).attr("from", channel.parse::<Jid>()?);
+        let stanza = stanza.attr("t", keys::now().to_string()).attr("type", "text").attr("server_id", "100");
+        device.send_now(stanza.children([plain]).build());
+        Ok(id)
     }
 
     /// Devices that are linked now, with their account's number.

@@ -3,11 +3,18 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::{Method, Request, Response, StatusCode, body::Incoming, server::conn::http1, service::service_fn};
+use futures_util::{Stream, StreamExt, stream::BoxStream};
+use http_body_util::{BodyExt, Limited, StreamBody};
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::{Frame, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::{net::TcpListener, task::AbortHandle};
@@ -17,11 +24,15 @@ use tokio_rustls::TlsAcceptor;
 const FILE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 #[derive(Clone, Default)]
-struct Files(Arc<Mutex<HashMap<String, Bytes>>>);
+struct Files {
+    all: Arc<Mutex<HashMap<String, Bytes>>>,
+    /// How many bytes follow each other, and what lies between.
+    pace: Arc<Mutex<Option<(usize, Duration)>>>,
+}
 
 impl Files {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Bytes>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -79,15 +90,22 @@ impl MediaServer {
         self.files.lock().get(path).cloned()
     }
 
+    pub(crate) fn set_pace(&self, bytes: usize, pause: Duration) {
+        *self.files.pace.lock().unwrap_or_else(PoisonError::into_inner) = Some((bytes, pause));
+    }
+
     pub(crate) fn remove(&self, path: &str) {
         self.files.lock().remove(path);
     }
 }
 
-async fn answer(files: Files, request: Request<Incoming>) -> anyhow::Result<Response<Full<Bytes>>> {
+type Body = StreamBody<BoxStream<'static, anyhow::Result<Frame<Bytes>>>>;
+
+async fn answer(files: Files, request: Request<Incoming>) -> anyhow::Result<Response<Body>> {
+    let pace = *files.pace.lock().unwrap_or_else(PoisonError::into_inner);
     let path = request.uri().path().to_owned();
     let plain = |status: StatusCode, body: Bytes| {
-        let mut response = Response::new(Full::new(body));
+        let mut response = Response::new(StreamBody::new(paced(body, pace).boxed()));
         *response.status_mut() = status;
         response
     };
@@ -105,4 +123,18 @@ async fn answer(files: Files, request: Request<Incoming>) -> anyhow::Result<Resp
     let answer = serde_json::json!({"url": format!("https://{host}{path}"), "direct_path": path});
     files.lock().insert(path, body.to_bytes());
     Ok(plain(StatusCode::OK, answer.to_string().into()))
+}
+
+fn paced(body: Bytes, pace: Option<(usize, Duration)>) -> impl Stream<Item = anyhow::Result<Frame<Bytes>>> {
+    let (bytes, pause) = pace.unwrap_or((usize::MAX, Duration::ZERO));
+    futures_util::stream::unfold((body, true), move |(mut rest, is_first)| async move {
+        if rest.is_empty() {
+            return None;
+        }
+        if !is_first {
+            tokio::time::sleep(pause).await;
+        }
+        let piece = rest.split_to(rest.len().min(bytes));
+        Some((Ok(Frame::data(piece)), (rest, false)))
+    })
 }

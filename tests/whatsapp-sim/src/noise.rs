@@ -23,8 +23,9 @@ use whatsapp_rust::{wacore::libsignal::protocol::KeyPair, waproto::whatsapp as w
 
 use crate::{
     Server,
-    keys::{public, rng},
+    keys::{own_attr, public, rng},
     state::Out,
+    watch::Seen,
 };
 
 type Socket = WebSocketStream<TcpStream>;
@@ -172,7 +173,7 @@ impl Reader {
 
 impl Writer {
     /// Writes until told to close, or until nobody can tell it anything.
-    pub(crate) async fn run(mut self, mut stanzas: mpsc::Receiver<Out>) {
+    pub(crate) async fn run(mut self, mut stanzas: mpsc::Receiver<Out>, server: Server) {
         while let Some(out) = stanzas.recv().await {
             let Out::Stanza(stanza) = out else {
                 if matches!(out, Out::Close) {
@@ -187,6 +188,9 @@ impl Writer {
             self.counter += 1;
             if send(&mut self.sink, &bytes).await.is_err() {
                 return;
+            }
+            if stanza.tag == "message" {
+                server.seen(Seen::Sent { id: own_attr(&stanza, "id") }).await;
             }
         }
     }

@@ -166,6 +166,23 @@ impl Phone {
         Contact::with_key(self.server.clone(), &self.number, "me", None, key)
     }
 
+    /// Writes to somebody, or to a group; the device hears of it.
+    ///
+    /// # Errors
+    /// When the device has no keys left.
+    pub async fn write(&self, device: &Device, to: &str, message: wa::Message) -> anyhow::Result<String> {
+        let chat = if to.contains('@') { to.to_owned() } else { format!("{to}@{SERVER}") };
+        self.own().send_copy(device, &chat, message).await
+    }
+
+    /// Shares what was written in a chat before the device was linked.
+    ///
+    /// # Errors
+    /// When the device has no keys left.
+    pub async fn share_history(&self, device: &Device, with: &str, texts: &[&str]) -> anyhow::Result<String> {
+        self.own().send_peer(device, content::history(&format!("{with}@{SERVER}"), texts)?).await
+    }
+
     /// Unlinks a device: it is told so, and every later login is refused.
     pub fn remove(&self, device: &Device) {
         let record = self.server.state().devices.remove(&device.key);

@@ -1,12 +1,14 @@
 //! What the server knows.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use tokio::sync::mpsc;
-use wacore_binary::Node;
+use wacore_binary::{Jid, Node};
 use whatsapp_rust::{
     wacore::libsignal::protocol::KeyPair, waproto::whatsapp::client_payload::DevicePairingRegistrationData,
 };
+
+use crate::contact::Resend;
 
 /// Stanzas to a connection that wait to be written. Reached only when the client reads nothing.
 pub(crate) const OUTBOX: usize = 16_384;
@@ -61,6 +63,8 @@ pub(crate) struct DeviceRecord {
     pub(crate) sent: Vec<Node>,
     /// Retry receipts: ids of what it could not decrypt.
     pub(crate) retries: Vec<String>,
+    /// Of those: what it has still to acknowledge as undecryptable.
+    pub(crate) retried: HashSet<String>,
 }
 
 /// A pairing that waits for the device's signature.
@@ -93,6 +97,10 @@ pub(crate) struct State {
     pub(crate) codes: HashMap<String, CodePairing>,
     /// By connection.
     pub(crate) registrations: HashMap<usize, DevicePairingRegistrationData>,
+    /// What was written, by message id, until it is acknowledged.
+    pub(crate) resends: HashMap<String, Resend>,
+    /// Members of groups, by the group's id.
+    pub(crate) groups: HashMap<String, Vec<Jid>>,
     /// Contacts' keys, by JID.
     pub(crate) contacts: HashMap<String, Bundle>,
 }

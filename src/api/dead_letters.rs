@@ -1,0 +1,119 @@
+//! What was given up, of all of a client's webhooks.
+
+use axum::{Json, extract::State as Extract};
+use serde::Deserialize;
+
+use super::{
+    State,
+    auth::Caller,
+    cursor,
+    events::{LIMIT_MAX, limit, parse},
+    extract::{EventPath, Params},
+    problem::Problem,
+    replays::kind,
+    views::{DeadLetterView, Page},
+};
+use crate::model::{ClientId, Event, EventFilter, EventId, EventStatus, Kind, Timestamp, WebhookId};
+
+/// Dead letters that are looked at for one page: a rare type must not make a page a walk through all of them.
+const LOOK_MAX: usize = 10 * LIMIT_MAX;
+
+/// Query of the dead letters.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Listing {
+    webhook_id: Option<String>,
+    r#type: Option<String>,
+    since: Option<String>,
+    until: Option<String>,
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
+
+#[derive(Debug)]
+struct Filter {
+    webhook: Option<WebhookId>,
+    kind: Option<Kind>,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+}
+
+/// `GET /api/dead-letters`: newest first.
+pub(super) async fn list(
+    Extract(state): Extract<State>,
+    Caller(client): Caller,
+    Params(listing): Params<Listing>,
+) -> Result<Json<Page<DeadLetterView>>, Problem> {
+    let kind = listing.r#type.as_deref().map(kind).transpose();
+    let filter = Filter {
+        webhook: parse(listing.webhook_id.as_ref(), "?webhook_id")?,
+        kind: kind.map_err(|detail| Problem::field("?type", detail))?,
+        since: parse(listing.since.as_ref(), "?since")?,
+        until: parse(listing.until.as_ref(), "?until")?,
+    };
+    let limit = limit(listing.limit)?;
+    let name = format!("dead letters {client} {filter:?}");
+    let after = listing.cursor.map(|text| cursor::decode(&state.cursor_key, &name, &text)).transpose()?;
+    if let Some(webhook) = filter.webhook {
+        state.bus.registry().get(client, webhook).await?.ok_or_else(Problem::not_found)?;
+    }
+    let (events, next) = page(&state, client, &filter, after, limit).await?;
+    let next_cursor = next.map(|next| cursor::encode(&state.cursor_key, &name, next));
+    let has_more = next_cursor.is_some();
+    Ok(Json(Page { data: events.iter().map(DeadLetterView::listed).collect(), next_cursor, has_more }))
+}
+
+/// Up to `limit` of them, and where the list goes on if it does.
+async fn page(
+    state: &State,
+    client: ClientId,
+    filter: &Filter,
+    after: Option<EventId>,
+    limit: usize,
+) -> Result<(Vec<Event>, Option<EventId>), Problem> {
+    let end = filter.until.map(EventId::first_at);
+    let mut place = after.into_iter().chain(end).min();
+    let (mut found, mut looked) = (Vec::new(), 0);
+    let batch = if filter.kind.is_none() { limit + 1 } else { LIMIT_MAX };
+    loop {
+        let events = match filter.webhook {
+            Some(webhook) => {
+                let (status, since, until) = (Some(EventStatus::Failed), filter.since, filter.until);
+                state.store.events(client, webhook, EventFilter { status, since, until }, place, batch).await?
+            }
+            None => state.store.dead_letters(client, place, batch).await?,
+        };
+        looked += events.len();
+        let mut is_end = events.len() < batch;
+        for event in events {
+            let id = event.last().delivery.event_id;
+            if filter.since.is_some_and(|since| id.timestamp() < since) {
+                is_end = true;
+                break;
+            }
+            let fits = filter.kind.as_ref().is_none_or(|kind| *kind == event.last().delivery.kind);
+            if fits && found.len() == limit {
+                // There is one more: go on after what was looked at before it.
+                return Ok((found, place));
+            }
+            place = Some(id);
+            found.extend(fits.then_some(event));
+        }
+        if is_end {
+            return Ok((found, None));
+        }
+        if looked >= LOOK_MAX {
+            return Ok((found, place));
+        }
+    }
+}
+
+/// `GET /api/dead-letters/{event_id}`: with all attempts; one that was delivered since is none any more.
+pub(super) async fn get(
+    Extract(state): Extract<State>,
+    EventPath(client, id): EventPath,
+) -> Result<Json<DeadLetterView>, Problem> {
+    let event = state.store.event(client, id.webhook, id.event).await?;
+    let event = event.filter(|event| event.last().status == EventStatus::Failed);
+    Ok(Json(DeadLetterView::whole(&event.ok_or_else(Problem::not_found)?)))
+}

@@ -1,0 +1,290 @@
+//! Jobs that send events again: asking for them, following them, ending them.
+
+use std::{sync::Arc, time::SystemTime};
+
+use axum::{
+    Json,
+    extract::State as Extract,
+    http::{HeaderMap, StatusCode},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::{
+    State,
+    auth::Caller,
+    events::parse,
+    extract::{Body, ReplayPath, WebhookPath},
+    problem::{Code, FieldError, Problem},
+    views::Page,
+};
+use crate::{
+    model::{ClientId, EventStatus, Job, JobFilter, JobId, JobState, JobWork, Kind, Timestamp, WebhookId},
+    replay::{self, ACTIVE_MAX, EVENTS_MAX, KEPT_MAX, RATE_MAX, Scan},
+    wire::dedupe_id,
+};
+
+const KEY_CHARS_MAX: usize = 128;
+
+/// What to send again.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wanted {
+    webhook_id: Option<String>,
+    status: Option<String>,
+    r#type: Option<String>,
+    since: Option<String>,
+    until: Option<String>,
+    rate_per_second: Option<u32>,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// A replay as its owner sees it.
+#[derive(Serialize)]
+pub(super) struct ReplayView {
+    id: JobId,
+    state: JobState,
+    webhook_id: Option<WebhookId>,
+    status: &'static str,
+    r#type: Option<Kind>,
+    since: Option<String>,
+    until: String,
+    rate_per_second: u32,
+    matched: Option<u64>,
+    sent: u64,
+    skipped: u64,
+    error: Option<String>,
+    created_at: String,
+    started_at: Option<String>,
+    ended_at: Option<String>,
+}
+
+impl ReplayView {
+    /// `None` for a job that is no replay.
+    fn new(job: &Job) -> Option<Self> {
+        let JobWork::Replay { filter, rate_per_second, .. } = &job.work else { return None };
+        Some(Self {
+            id: job.id,
+            state: job.state,
+            webhook_id: filter.webhook,
+            status: filter.status.as_str(),
+            r#type: filter.kind.clone(),
+            since: filter.since.map(|at| at.to_string()),
+            until: filter.until.to_string(),
+            rate_per_second: *rate_per_second,
+            matched: job.matched,
+            sent: job.sent,
+            skipped: job.skipped,
+            error: job.error.clone(),
+            created_at: job.created_at.to_string(),
+            started_at: job.started_at.map(|at| at.to_string()),
+            ended_at: job.ended_at.map(|at| at.to_string()),
+        })
+    }
+}
+
+type Answer = Result<(StatusCode, Json<Value>), Problem>;
+
+fn shown(status: StatusCode, job: &Job) -> Answer {
+    let view = ReplayView::new(job).ok_or_else(Problem::not_found)?;
+    Ok((status, Json(json!(view))))
+}
+
+/// `POST /api/replays`: of all webhooks, or of one.
+pub(super) async fn create(
+    Extract(state): Extract<State>,
+    Caller(client): Caller,
+    headers: HeaderMap,
+    Body(wanted): Body<Wanted>,
+) -> Answer {
+    let webhook = parse(wanted.webhook_id.as_ref(), "/webhook_id")?;
+    ask(&state, client, webhook, &headers, wanted).await
+}
+
+/// `POST /api/webhooks/{webhook_id}/replay`
+pub(super) async fn create_for(
+    Extract(state): Extract<State>,
+    WebhookPath(client, webhook): WebhookPath,
+    headers: HeaderMap,
+    Body(wanted): Body<Wanted>,
+) -> Answer {
+    if wanted.webhook_id.is_some() {
+        return Err(Problem::field("/webhook_id", "is in the path here; leave it out"));
+    }
+    ask(&state, client, Some(webhook), &headers, wanted).await
+}
+
+async fn ask(
+    state: &State,
+    client: ClientId,
+    webhook: Option<WebhookId>,
+    headers: &HeaderMap,
+    wanted: Wanted,
+) -> Answer {
+    let now = Timestamp::from_system(SystemTime::now());
+    let (filter, rate_per_second) = check(state, webhook, &wanted, now)?;
+    let registry = state.bus.registry();
+    if let Some(id) = webhook {
+        let webhook = registry.get(client, id).await?.ok_or_else(Problem::not_found)?;
+        if !wanted.dry_run && !webhook.takes_deliveries() {
+            return Err(Problem::new(Code::Held, "make the webhook active first: a replay would be held as well"));
+        }
+    }
+    if wanted.dry_run {
+        return dry_run(state, client, filter).await;
+    }
+    let key = key(headers)?;
+    let id = key.map_or_else(|| JobId(Uuid::now_v7()), |key| named(client, key));
+    let work = JobWork::Replay { filter, rate_per_second, place: None };
+    let job = Job::new(id, client, work, now);
+    if key.is_some()
+        && let Some(known) = registry.job(client, id).await?
+    {
+        return same(&known, &job, wanted.until.is_some());
+    }
+    make_room(state, client).await?;
+    if registry.create_job(&job).await? {
+        tracing::info!(client.id = %client, job = %id, "replay asked for");
+        return shown(StatusCode::ACCEPTED, &job);
+    }
+    // Somebody used the key at the same time.
+    let known = registry.job(client, id).await?.ok_or_else(Problem::not_found)?;
+    same(&known, &job, wanted.until.is_some())
+}
+
+/// What a key was used for before; another wish under the same key is an error.
+fn same(known: &Job, asked: &Job, with_until: bool) -> Answer {
+    let (JobWork::Replay { filter: before, rate_per_second: old, .. }, JobWork::Replay { filter, rate_per_second, .. }) =
+        (&known.work, &asked.work)
+    else {
+        return Err(Problem::not_found());
+    };
+    // Without one of its own, a replay ends where it was asked for.
+    let until = if with_until { filter.until } else { before.until };
+    if *before != (JobFilter { until, ..filter.clone() }) || old != rate_per_second {
+        return Err(Problem::new(Code::KeyReused, "this key was used for another replay"));
+    }
+    shown(StatusCode::ACCEPTED, known)
+}
+
+fn key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
+    let valid = key.to_str().ok().filter(|key| (1..=KEY_CHARS_MAX).contains(&key.len()));
+    let wrong = || format!("has 1 to {KEY_CHARS_MAX} printable ASCII characters");
+    valid.map(Some).ok_or_else(|| Problem::field("?idempotency-key", wrong()))
+}
+
+/// The same key of the same client is the same job.
+fn named(client: ClientId, key: &str) -> JobId {
+    let digits = dedupe_id(&["replay", &client.to_string(), key]);
+    let number = u128::from_str_radix(&digits, 16).expect("thirty-two hex digits");
+    JobId(uuid::Builder::from_custom_bytes(number.to_be_bytes()).into_uuid())
+}
+
+fn check(
+    state: &State,
+    webhook: Option<WebhookId>,
+    wanted: &Wanted,
+    now: Timestamp,
+) -> Result<(JobFilter, u32), Problem> {
+    let mut errors = Vec::new();
+    let mut wrong = |pointer: &'static str, detail: String| errors.push(FieldError { pointer: pointer.into(), detail });
+    let status = match wanted.status.as_deref() {
+        None | Some("failed") => EventStatus::Failed,
+        Some("delivered") => EventStatus::Delivered,
+        Some(_) => {
+            wrong("/status", "is failed or delivered: what is pending or sent goes out by itself".to_owned());
+            EventStatus::Failed
+        }
+    };
+    let kind = wanted.r#type.as_deref().map(kind).transpose().unwrap_or_else(|detail| {
+        wrong("/type", detail);
+        None
+    });
+    let mut time = |text: &Option<String>, pointer| -> Option<Timestamp> {
+        match text.as_ref().map(|text| text.parse()).transpose() {
+            Ok(time) => time,
+            Err(error) => {
+                wrong(pointer, crate::model::InvalidId::to_string(&error));
+                None
+            }
+        }
+    };
+    let (since, until) = (time(&wanted.since, "/since"), time(&wanted.until, "/until"));
+    // What fails from now on is not what was meant.
+    let until = until.unwrap_or(now).min(now);
+    if since.is_some_and(|since| since >= until) {
+        wrong("/since", "is before until, and before now".to_owned());
+    }
+    let rate = wanted.rate_per_second.unwrap_or(state.replay.rate_per_second);
+    if !(1..=RATE_MAX).contains(&rate) {
+        wrong("/rate_per_second", format!("is from 1 to {RATE_MAX}"));
+    }
+    if errors.is_empty() {
+        return Ok((JobFilter { webhook, status, kind, since, until }, rate));
+    }
+    Err(Problem::fields(errors))
+}
+
+/// A word that is no type would otherwise stand for all that have no name here.
+pub(super) fn kind(text: &str) -> Result<Kind, String> {
+    let kind: Option<Kind> = serde_json::from_value(json!(text)).ok();
+    kind.filter(|kind| kind.as_str() == text).ok_or_else(|| "is a type of message, as webhooks show it".to_owned())
+}
+
+/// Counts, for as long as an answer may take.
+async fn dry_run(state: &State, client: ClientId, filter: JobFilter) -> Answer {
+    let deadline = Instant::now() + state.settings.request_timeout / 2;
+    let scan = Scan::new(&state.bus, Arc::clone(&state.store), client, filter, None).await?;
+    let count = replay::count(scan, EVENTS_MAX, Some(deadline)).await?;
+    let answer = json!({"dry_run": true, "matched": count.matched, "is_complete": count.is_complete});
+    Ok((StatusCode::OK, Json(answer)))
+}
+
+/// Refuses when too many are not over, and forgets the oldest that are when too many are kept.
+async fn make_room(state: &State, client: ClientId) -> Result<(), Problem> {
+    let registry = state.bus.registry();
+    let jobs = registry.jobs(client).await?;
+    if jobs.iter().filter(|job| job.state.is_active()).count() >= ACTIVE_MAX {
+        let detail = format!("a client has at most {ACTIVE_MAX} replays that are not over; cancel some, or wait");
+        return Err(Problem::new(Code::ReplayLimit, detail));
+    }
+    let ended = jobs.iter().rev().filter(|job| !job.state.is_active());
+    for job in ended.take((jobs.len() + 1).saturating_sub(KEPT_MAX)) {
+        registry.remove_job(client, job.id).await?;
+    }
+    Ok(())
+}
+
+/// `GET /api/replays`: all that are kept, the newest first.
+pub(super) async fn list(
+    Extract(state): Extract<State>,
+    Caller(client): Caller,
+) -> Result<Json<Page<ReplayView>>, Problem> {
+    let jobs = state.bus.registry().jobs(client).await?;
+    let data = jobs.iter().filter_map(ReplayView::new).collect();
+    Ok(Json(Page { data, next_cursor: None, has_more: false }))
+}
+
+/// `GET /api/replays/{replay_id}`
+pub(super) async fn get(Extract(state): Extract<State>, ReplayPath(client, id): ReplayPath) -> Answer {
+    let job = state.bus.registry().job(client, id).await?.ok_or_else(Problem::not_found)?;
+    shown(StatusCode::OK, &job)
+}
+
+/// `POST /api/replays/{replay_id}/cancel`: what is on its way already goes on. One that is over stays as it is.
+pub(super) async fn cancel(Extract(state): Extract<State>, ReplayPath(client, id): ReplayPath) -> Answer {
+    let registry = state.bus.registry();
+    let job = registry.job(client, id).await?.ok_or_else(Problem::not_found)?;
+    let now = Timestamp::from_system(SystemTime::now());
+    let changed = registry.change_job(&job, |job| {
+        job.is_cancelled |= job.state.is_active();
+        if job.state == JobState::Queued {
+            job.end(JobState::Cancelled, now);
+        }
+    });
+    shown(StatusCode::OK, &changed.await?.ok_or_else(Problem::not_found)?)
+}

@@ -1,0 +1,167 @@
+//! What a pinned consumer hands out.
+//!
+//! async-nats has a stream for this, but none that ends well: what the server sends while it is dropped comes again
+//! only after `ack_wait`. Unsubscribing in order does not help, since the server may be on its way to send then. This
+//! one ends when the server has said so of every request.
+
+use std::time::Duration;
+
+use async_nats::{
+    Message, StatusCode, Subscriber, header,
+    jetstream::{self, consumer::pull::BatchConfig},
+};
+use futures_util::{FutureExt, StreamExt};
+use serde::Serialize;
+use tokio::time::{Instant, timeout};
+
+use super::{Bus, Error};
+
+/// The one priority group of every consumer: its pinned member alone gets messages.
+const GROUP: &str = "g";
+/// Messages asked for at once; up to half as many again lie here unstarted.
+const BATCH: usize = 64;
+/// How long the server keeps a request open.
+const EXPIRES: Duration = Duration::from_secs(2);
+/// The server ends every request, so that longer silence means trouble.
+const SILENCE: Duration = Duration::from_secs(5);
+/// Long enough for what the server had sent before it forgot the pin.
+const SETTLED: Duration = Duration::from_millis(250);
+const NO_RESPONDERS: StatusCode = StatusCode::NO_RESPONDERS;
+
+#[derive(Serialize)]
+struct Request<'a> {
+    #[serde(flatten)]
+    batch: BatchConfig,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+}
+
+/// An open feed of one consumer.
+pub(super) struct Feed {
+    bus: Bus,
+    /// Where requests go.
+    next: String,
+    inbox: String,
+    subscriber: Subscriber,
+    /// The server's name for this node, once it is pinned.
+    pin: Option<String>,
+    /// When the last request ends that named no pin.
+    unnamed_until: Option<Instant>,
+    /// Messages asked for that did not come yet.
+    asked: usize,
+}
+
+impl Feed {
+    pub(super) async fn open(bus: &Bus, stream: &str, consumer: &str) -> Result<Self, Error> {
+        let inbox = bus.client.new_inbox();
+        let subscriber = bus.client.subscribe(inbox.clone()).await.map_err(Error::api)?;
+        let next = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}");
+        Ok(Self { bus: bus.clone(), next, inbox, subscriber, pin: None, unnamed_until: None, asked: 0 })
+    }
+
+    /// The next message. Nothing is lost when this is dropped while it waits.
+    pub(super) async fn next(&mut self) -> Result<jetstream::Message, Error> {
+        loop {
+            if self.asked <= BATCH / 2 {
+                self.ask().await?;
+            }
+            let came = timeout(SILENCE, self.subscriber.next()).await;
+            let came = came.map_err(|_| Error::Api("the consumer does not answer".to_owned()))?;
+            let message = came.ok_or_else(|| Error::Api("the connection is closed".to_owned()))?;
+            if let Some(message) = self.take(message)? {
+                return Ok(message);
+            }
+        }
+    }
+
+    /// A message that lies here already.
+    pub(super) fn ready(&mut self) -> Option<jetstream::Message> {
+        loop {
+            let message = self.subscriber.next().now_or_never()??;
+            // What else it is shows again at the next wait: requests end, and silence is noticed.
+            if let Ok(Some(message)) = self.take(message) {
+                return Some(message);
+            }
+        }
+    }
+
+    /// Ends the feed, and with it this node's pin; what the server had sent already.
+    pub(super) async fn end(mut self, stream: &str, consumer: &str) -> Vec<jetstream::Message> {
+        let mut left = Vec::new();
+        loop {
+            if self.pin.take().is_some() {
+                // Another is fed from now on: requests that name the old pin are refused.
+                self.unpin(stream, consumer).await;
+            }
+            // One that names none can still get it, as long as it is open.
+            let open = self.unnamed_until.map_or(Duration::ZERO, |end| end.saturating_duration_since(Instant::now()));
+            self.until_ended(open + SETTLED, &mut left).await;
+            if self.pin.is_none() {
+                return left;
+            }
+        }
+    }
+
+    /// Collects until no request is open, or nothing has come for so long.
+    async fn until_ended(&mut self, silence: Duration, left: &mut Vec<jetstream::Message>) {
+        while self.asked > 0 {
+            let Ok(Some(message)) = timeout(silence, self.subscriber.next()).await else { return };
+            left.extend(self.take(message).ok().flatten());
+        }
+    }
+
+    /// A node that has no pin must not take another's. Should this fail, the pin runs out by itself.
+    async fn unpin(&self, stream: &str, consumer: &str) {
+        let body = serde_json::json!({"group": GROUP});
+        let subject = format!("CONSUMER.UNPIN.{stream}.{consumer}");
+        let _ = self.bus.context.request::<_, _, serde_json::Value>(subject, &body).await;
+    }
+
+    async fn ask(&mut self) -> Result<(), Error> {
+        let batch = BATCH - self.asked;
+        let config =
+            BatchConfig { batch, expires: Some(EXPIRES), group: Some(GROUP.to_owned()), ..BatchConfig::default() };
+        let request = Request { batch: config, id: self.pin.as_deref() };
+        let bytes = serde_json::to_vec(&request).map_err(Error::api)?.into();
+        let asking = self.bus.client.publish_with_reply(self.next.clone(), self.inbox.clone(), bytes);
+        asking.await.map_err(Error::api)?;
+        if self.pin.is_none() {
+            self.unnamed_until = Some(Instant::now() + EXPIRES);
+        }
+        self.asked = BATCH;
+        Ok(())
+    }
+
+    /// The message, if it is one of the stream's; else what the server says of a request.
+    fn take(&mut self, message: Message) -> Result<Option<jetstream::Message>, Error> {
+        let header = |name| message.headers.as_ref().and_then(|headers| headers.get_last(name));
+        match message.status.unwrap_or(StatusCode::OK) {
+            StatusCode::OK => {
+                // Publishers can set headers too: the server's own comes last.
+                if let Some(pin) = header(header::NATS_PIN_ID) {
+                    self.pin = Some(pin.as_str().to_owned());
+                }
+                self.asked = self.asked.saturating_sub(1);
+                Ok(Some(jetstream::Message { message, context: self.bus.context.clone() }))
+            }
+            StatusCode::IDLE_HEARTBEAT => Ok(None),
+            status @ (StatusCode::TIMEOUT | StatusCode::REQUEST_TERMINATED | StatusCode::PIN_ID_MISMATCH) => {
+                if status == StatusCode::PIN_ID_MISMATCH {
+                    self.pin = None;
+                }
+                match message.description.as_deref() {
+                    Some(text) if text.starts_with("Exceeded") || text.starts_with("Consumer") => {
+                        return Err(Error::Api(text.to_owned()));
+                    }
+                    _ => {}
+                }
+                let unsent = message.headers.as_ref().and_then(|headers| headers.get("Nats-Pending-Messages"));
+                let unsent = unsent.and_then(|count| count.as_str().parse().ok()).unwrap_or(BATCH);
+                self.asked = self.asked.saturating_sub(unsent);
+                Ok(None)
+            }
+            NO_RESPONDERS => Err(Error::Api("no such consumer, or no JetStream".to_owned())),
+            status => Err(Error::Api(format!("{status} {}", message.description.as_deref().unwrap_or_default()))),
+        }
+    }
+}

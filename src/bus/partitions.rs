@@ -1,0 +1,73 @@
+//! What operators see of the partitions.
+
+use async_nats::jetstream::{consumer::PullConsumer, stream::DirectGetErrorKind};
+use serde::Serialize;
+
+use super::{Bus, Error, Work};
+use crate::wire::{PARTITIONS, subject};
+
+/// How one kind of a partition's work stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Backlog {
+    /// Messages that no node has got yet.
+    pub waiting: u64,
+    /// Messages that a node has and did not acknowledge yet.
+    pub in_hand: usize,
+    /// Age of the oldest of both, in milliseconds; `None` without any.
+    pub oldest_ms: Option<u64>,
+}
+
+/// One partition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Partition {
+    /// From 0 to 15.
+    pub number: u16,
+    /// The nodes that say that they run it: one, save for moments of a handover.
+    pub nodes: Vec<String>,
+    /// New messages.
+    pub messages: Backlog,
+    /// Due retries.
+    pub retries: Backlog,
+}
+
+impl Bus {
+    /// All partitions: who runs them and how far behind they are.
+    ///
+    /// # Errors
+    /// When the bus does not answer.
+    pub async fn partitions(&self) -> Result<Vec<Partition>, Error> {
+        let members = self.members().await?;
+        let mut all = Vec::new();
+        for number in 0..PARTITIONS {
+            let runs = members.iter().filter(|(_, member)| member.partitions.contains(&number));
+            all.push(Partition {
+                number,
+                nodes: runs.map(|(name, _)| name.clone()).collect(),
+                messages: self.backlog(Work::Message, number).await?,
+                retries: self.backlog(Work::Retry, number).await?,
+            });
+        }
+        Ok(all)
+    }
+
+    async fn backlog(&self, work: Work, partition: u16) -> Result<Backlog, Error> {
+        let (stream, consumer) = work.consumer(partition);
+        let consumer: PullConsumer =
+            self.context.get_consumer_from_stream(consumer, stream).await.map_err(Error::api)?;
+        let info = consumer.cached_info();
+        let (waiting, in_hand) = (info.num_pending, info.num_ack_pending);
+        let stream = self.context.get_stream_no_info(stream).await.map_err(Error::api)?;
+        // What is acknowledged is gone from these streams: the first that is left is the oldest.
+        let first =
+            stream.direct_get_next_for_subject(subject::all_of(work == Work::Message, partition), Some(1)).await;
+        let oldest_ms = match first {
+            Ok(message) => {
+                let age = time::OffsetDateTime::now_utc() - message.time;
+                Some(u64::try_from(age.whole_milliseconds()).unwrap_or_default())
+            }
+            Err(error) if error.kind() == DirectGetErrorKind::NotFound => None,
+            Err(error) => return Err(Error::api(error)),
+        };
+        Ok(Backlog { waiting, in_hand, oldest_ms })
+    }
+}

@@ -1,0 +1,93 @@
+//! What the server hands out no more, into the dead letters.
+//!
+//! A message gets there when ten nodes in a row die over it, or the bus fails it that often. No endpoint is to blame, so
+//! its dead letter says so. Each step may be repeated without harm, and the advisory is acknowledged after all of them.
+
+use std::time::{Duration, SystemTime};
+
+use super::{
+    route::{Route, route},
+    steps,
+};
+use crate::{
+    bus::{Advisory, Bus, Error, Incoming, Pull, Stuck, Work},
+    model::{Delivery, Timestamp},
+    telemetry,
+    wire::{self, DeadLetter},
+};
+
+/// Before an advisory is looked at again that could not be followed.
+const PAUSE: Duration = Duration::from_secs(5);
+
+pub(super) async fn run(mut pull: Pull, bus: Bus) {
+    while let Some(incoming) = pull.next().await {
+        match follow(&bus, &incoming).await {
+            // A lost ack costs one more look at a message that is gone.
+            Ok(()) => drop(incoming.ack().await),
+            Err(error) => {
+                telemetry::error("deliver", "advisory");
+                tracing::warn!(%error, "looking at an abandoned message again");
+                incoming.nak(Some(PAUSE)).await;
+            }
+        }
+    }
+}
+
+async fn follow(bus: &Bus, incoming: &Incoming) -> Result<(), Error> {
+    let advisory = match Advisory::parse(incoming.payload()) {
+        Ok(advisory) => advisory,
+        Err(error) => {
+            tracing::error!(%error, "an advisory that nobody can read");
+            return Ok(());
+        }
+    };
+    let works = [Work::Message, Work::Retry, Work::Result];
+    let Some(work) = works.into_iter().find(|work| work.stream() == advisory.stream) else { return Ok(()) };
+    // What was terminated is gone: whoever did it has kept its bytes.
+    let Some(stuck) = bus.stuck(&advisory).await? else { return Ok(()) };
+    tracing::error!(stream = advisory.stream, sequence = advisory.sequence, "a message was never settled");
+    match work {
+        Work::Result if !stuck.is_second && wire::decode_attempts(&stuck.payload).is_ok() => {
+            bus.second_life(&stuck).await?;
+        }
+        Work::Message | Work::Retry => give_up(bus, work, &advisory, &stuck).await?,
+        _ => keep(bus, &advisory, &stuck).await?,
+    }
+    bus.remove_stuck(&advisory).await
+}
+
+async fn give_up(bus: &Bus, work: Work, advisory: &Advisory, stuck: &Stuck) -> Result<(), Error> {
+    match route(bus, work, &stuck.payload, stuck.published_at).await? {
+        Route::Undecodable => keep(bus, advisory, stuck).await,
+        Route::Unrouted => {
+            telemetry::unrouted();
+            Ok(())
+        }
+        Route::Gone(delivery) => record(bus, steps::gone(delivery, now())).await,
+        Route::To(delivery, webhook) if webhook.wants(&delivery.kind) => letter(bus, advisory, delivery).await,
+        Route::To(..) => Ok(()),
+    }
+}
+
+async fn letter(bus: &Bus, advisory: &Advisory, delivery: Delivery) -> Result<(), Error> {
+    let attempt = steps::abandoned(delivery, advisory.deliveries, now());
+    let reason = attempt.error.clone().unwrap_or_default();
+    let delivery = steps::next(&attempt.delivery);
+    bus.dead_letter(&DeadLetter { delivery, reason, http_status: None, at: attempt.started_at }).await?;
+    telemetry::dead_letter(attempt.outcome.as_str());
+    record(bus, attempt).await
+}
+
+async fn record(bus: &Bus, attempt: crate::model::Attempt) -> Result<(), Error> {
+    let partition = wire::partition(attempt.delivery.client_id, &attempt.delivery.phone);
+    bus.publish_results(partition, &[attempt]).await
+}
+
+async fn keep(bus: &Bus, advisory: &Advisory, stuck: &Stuck) -> Result<(), Error> {
+    telemetry::error("deliver", "undecodable");
+    bus.undecodable(&advisory.stream, advisory.sequence, &stuck.subject, &stuck.payload).await
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_system(SystemTime::now())
+}

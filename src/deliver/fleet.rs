@@ -1,0 +1,109 @@
+//! Which partitions this node runs.
+//!
+//! Every node that delivers sees the same others, and so computes the same owners. A partition that is another's now
+//! is let go of in order: nothing new begins, what is under way ends or has had its time, and only then does the pin
+//! go, for which the new owner waits already. One that was a dead node's is pulled as soon as its silence is noticed.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use futures_util::future::join_all;
+use tokio::{sync::Semaphore, task::JoinHandle};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{engine::Engine, notices::Notices, pump::Pump, results};
+use crate::{
+    bus::{Bus, Membership, Work},
+    config, egress, policy, telemetry,
+    wire::PARTITIONS,
+};
+
+/// What all partitions of a node share.
+pub(super) struct Shared {
+    pub(super) bus: Bus,
+    pub(super) egress: egress::Client,
+    pub(super) notices: Arc<Notices>,
+    pub(super) deliver: config::Deliver,
+    pub(super) results: config::Bus,
+    pub(super) membership: Membership,
+    /// Requests under way on this node.
+    pub(super) permits: Arc<Semaphore>,
+    pub(super) tasks: TaskTracker,
+}
+
+/// A partition that runs here.
+struct Running {
+    cancel: CancellationToken,
+    loops: Vec<JoinHandle<()>>,
+}
+
+/// Runs this node's share until cancelled.
+pub(super) async fn run(shared: Arc<Shared>, first: bool, cancel: CancellationToken) {
+    let mut members = shared.membership.members();
+    let mut running = BTreeMap::new();
+    // Only what a node takes up at once may have been nobody's before.
+    let mut fresh = first;
+    loop {
+        let nodes = members.borrow_and_update().clone();
+        reconcile(&shared, &nodes, &mut running, fresh, &cancel).await;
+        fresh = false;
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => break,
+            changed = members.changed() => if changed.is_err() { break },
+        }
+    }
+    // First, so that others stand by when the pins go.
+    shared.membership.leave().await;
+}
+
+async fn reconcile(
+    shared: &Arc<Shared>,
+    nodes: &[String],
+    running: &mut BTreeMap<u16, Running>,
+    fresh: bool,
+    cancel: &CancellationToken,
+) {
+    let owners = policy::owners(nodes, PARTITIONS);
+    let name = shared.membership.name();
+    let mine = |partition: u16| owners.get(usize::from(partition)).is_some_and(|owner| nodes[*owner] == name);
+    let lost: Vec<u16> = running.keys().copied().filter(|partition| !mine(*partition)).collect();
+    let gained = (0..PARTITIONS).filter(|partition| mine(*partition) && !running.contains_key(partition));
+    let gained: Vec<u16> = gained.collect();
+    for partition in &gained {
+        running.insert(*partition, start(shared, *partition, fresh, cancel.child_token()));
+    }
+    let stopping: Vec<Running> = lost.iter().filter_map(|partition| running.remove(partition)).collect();
+    shared.membership.runs(running.keys().copied().collect());
+    telemetry::partitions_owned(running.len());
+    if !gained.is_empty() || !lost.is_empty() {
+        tracing::info!(nodes = nodes.len(), owned = running.len(), ?gained, ?lost, "partitions");
+    }
+    join_all(stopping.into_iter().map(Running::stop)).await;
+}
+
+/// `fresh`: no other node ran it lately.
+fn start(shared: &Arc<Shared>, partition: u16, fresh: bool, cancel: CancellationToken) -> Running {
+    let engine = Arc::new(Engine::new(Arc::clone(shared), cancel.clone()));
+    let results = results::start(shared.bus.clone(), partition, &shared.results, &shared.tasks, cancel.clone());
+    let loops = [Work::Message, Work::Retry].map(|work| {
+        let pump = Pump {
+            work,
+            pull: shared.bus.pull(work, partition, cancel.clone()),
+            engine: Arc::clone(&engine),
+            results: results.clone(),
+            tasks: shared.tasks.clone(),
+            fresh,
+            cancel: cancel.clone(),
+        };
+        shared.tasks.spawn(pump.run())
+    });
+    Running { cancel, loops: loops.into() }
+}
+
+impl Running {
+    /// Returns once the pins are given back.
+    async fn stop(self) {
+        self.cancel.cancel();
+        join_all(self.loops).await;
+    }
+}

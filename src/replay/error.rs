@@ -1,0 +1,27 @@
+//! What can keep a job from going on.
+
+use crate::{bus, store};
+
+/// Why a job could not go on now; it tries again.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The bus.
+    #[error(transparent)]
+    Bus(#[from] bus::Error),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The store took too long.
+    #[error("the store did not answer in time")]
+    Slow,
+}
+
+impl Error {
+    /// In words fit for the job's owner.
+    pub(super) fn told(&self) -> &'static str {
+        match self {
+            Self::Bus(_) => "the message bus does not answer; the job goes on when it does",
+            Self::Store(_) | Self::Slow => "the store does not answer; the job goes on when it does",
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! A release: what a webhook held, in order, at its own rate.
+
+use std::time::{Duration, Instant};
+
+use super::{Error, pacer::Pacer, supervisor::Context};
+use crate::{
+    model::{Job, JobState, JobWork, Phone, WebhookId},
+    telemetry,
+};
+
+/// How often its progress is written down; what is sent is no longer held, so nothing depends on it.
+const NOTE_EVERY: Duration = Duration::from_secs(1);
+const STOPPED: &str = "the webhook takes no deliveries any more; the rest stays held";
+
+/// Does the job as far as it goes. It is over, or this node stops, or the error says why it did not go on.
+pub(super) async fn run(context: &Context, job: Job, webhook: WebhookId, phone: &Phone) -> Result<(), Error> {
+    let registry = context.bus.registry();
+    let held = context.bus.held_counts(job.client_id, Some(phone)).await?;
+    let matched = job.matched.unwrap_or_else(|| held.get(phone.as_str()).copied().unwrap_or_default());
+    let begin = |job: &mut Job| (job.matched, job.state) = (Some(matched), JobState::Running);
+    let Some(mut job) = registry.change_job(&job, begin).await? else { return Ok(()) };
+    loop {
+        let seen = asked(&job);
+        match pass(context, &job, webhook, phone).await? {
+            Pass::Through => {
+                if registry.end_release(&job, seen, context.now()).await? {
+                    return Ok(());
+                }
+                let Some(changed) = registry.change_job(&job, |_| {}).await? else { return Ok(()) };
+                job = changed;
+            }
+            Pass::Stopped => return Ok(()),
+            Pass::Webhook => {
+                let end = |job: &mut Job| {
+                    job.error = Some(STOPPED.to_owned());
+                    job.end(JobState::Cancelled, context.now());
+                };
+                registry.change_job(&job, end).await?;
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn asked(job: &Job) -> u64 {
+    match job.work {
+        JobWork::Release { asked, .. } => asked,
+        JobWork::Replay { .. } => 0,
+    }
+}
+
+/// How one look at what is held ended.
+enum Pass {
+    /// All that there was is sent.
+    Through,
+    /// This node stops.
+    Stopped,
+    /// The webhook was paused again, or is gone.
+    Webhook,
+}
+
+async fn pass(context: &Context, job: &Job, id: WebhookId, phone: &Phone) -> Result<Pass, Error> {
+    let registry = context.bus.registry();
+    let mut reader = context.bus.read_held(job.client_id, phone).await?;
+    let mut pacer: Option<Pacer> = None;
+    let (mut sent, mut dropped, mut noted) = (0, 0, Instant::now());
+    loop {
+        let mut held = reader.next(read(pacer.as_ref().map_or(1, Pacer::rate))).await?;
+        let is_end = held.is_empty();
+        while !held.is_empty() {
+            let webhook = registry.get(job.client_id, id).await?.filter(|webhook| webhook.takes_deliveries());
+            let Some(webhook) = webhook else {
+                note(context, job, &mut sent, &mut dropped).await?;
+                return Ok(Pass::Webhook);
+            };
+            if context.cancel.is_cancelled() {
+                note(context, job, &mut sent, &mut dropped).await?;
+                return Ok(Pass::Stopped);
+            }
+            let pacer = pacer.get_or_insert_with(|| Pacer::new(webhook.rate_per_second));
+            pacer.set(webhook.rate_per_second);
+            let chunk = pacer.next().await.min(held.len());
+            let rest = held.split_off(chunk);
+            let released = context.bus.release(job.client_id, phone, id, &held).await?;
+            sent += released;
+            dropped += held.len() as u64 - released;
+            held = rest;
+        }
+        if is_end || noted.elapsed() >= NOTE_EVERY {
+            note(context, job, &mut sent, &mut dropped).await?;
+            noted = Instant::now();
+        }
+        if is_end {
+            return Ok(Pass::Through);
+        }
+    }
+}
+
+/// Deliveries that are read at once: ten seconds' work, since the server forgets a reader that is long away.
+fn read(rate: u32) -> usize {
+    rate.saturating_mul(10).clamp(10, 256) as usize
+}
+
+async fn note(context: &Context, job: &Job, sent: &mut u64, dropped: &mut u64) -> Result<(), Error> {
+    telemetry::job_events("release", "sent", *sent);
+    telemetry::job_events("release", "skipped", *dropped);
+    let (more, skipped) = (std::mem::take(sent), std::mem::take(dropped));
+    let change = |job: &mut Job| {
+        job.sent += more;
+        job.skipped += skipped;
+        job.error = None;
+    };
+    context.bus.registry().change_job(job, change).await?;
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! The JSON that customers receive, in the format that their webhook asks for.
+//!
+//! A body is built once, before a delivery's first attempt, and carried along from then on. So a change of format is
+//! one for new messages only, and whoever meets a body later tells its format from its first bytes: they differ, since
+//! all of them are written here, field by field in a fixed order.
+
+mod cloud;
+mod evolution;
+mod native;
+mod operation;
+mod parts;
+#[cfg(test)]
+mod tests;
+mod waha;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::Value;
+
+pub use native::Payload;
+
+use crate::model::{EventId, Format, Kind, Message, PublicEventId, Timestamp, Webhook};
+
+/// What a body is made of.
+struct Source<'a> {
+    message: &'a Message,
+    event: PublicEventId,
+    /// When the message was first published.
+    at: Timestamp,
+    url: &'a str,
+}
+
+/// The body of every attempt to deliver this message to this webhook.
+pub fn delivery_body(webhook: &Webhook, message: &Message, event: EventId, published_at: Timestamp) -> Bytes {
+    let event = PublicEventId { webhook: webhook.id, event };
+    let source = Source { message, event, at: published_at, url: &webhook.url };
+    if message.kind == Kind::Operational {
+        return operation::body(message).into();
+    }
+    let body = match webhook.sending.format {
+        Format::Native => return webhook_body(message),
+        Format::Waha => waha::body(&source),
+        Format::Evolution => evolution::body(&source),
+        Format::Cloud => cloud::body(&source),
+    };
+    body.into()
+}
+
+/// The same in wahook's own format, which needs the message alone.
+pub fn webhook_body(message: &Message) -> Bytes {
+    json(&Payload::from(message)).into()
+}
+
+fn json(body: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(body).expect("strings, numbers and maps with text keys have a JSON form")
+}
+
+/// The format that a body was built in.
+pub(super) fn format_of(body: &[u8]) -> Format {
+    if body.starts_with(br#"{"id":"evt_"#) {
+        Format::Waha
+    } else if body.starts_with(br#"{"event":"messages."#) {
+        Format::Evolution
+    } else if body.starts_with(br#"{"object":"whatsapp_business_account""#) {
+        Format::Cloud
+    } else {
+        Format::Native
+    }
+}
+
+/// What the audit shows of a message beside its whole body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// Sender.
+    pub from: String,
+    /// Receiver.
+    pub to: String,
+    /// Text or caption.
+    pub content: String,
+}
+
+/// Sender, receiver and text of a body in any format.
+pub fn shown(body: &[u8]) -> Option<Shown> {
+    let value = || serde_json::from_slice::<Value>(body).ok();
+    match format_of(body) {
+        Format::Native => serde_json::from_slice::<Payload>(body).ok().map(Into::into),
+        Format::Waha => waha::shown(&value()?),
+        Format::Evolution => evolution::shown(&value()?),
+        Format::Cloud => cloud::shown(&value()?),
+    }
+}

@@ -1,0 +1,23 @@
+//! What wahook tells a client about its own webhooks and sessions.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::model::{ClientId, Message};
+
+#[derive(Serialize)]
+struct Body<'a> {
+    r#type: &'a str,
+    timestamp: String,
+    client_id: ClientId,
+    data: &'a Map<String, Value>,
+}
+
+pub(super) fn body(message: &Message) -> Vec<u8> {
+    super::json(&Body {
+        r#type: &message.content,
+        timestamp: message.timestamp.to_string(),
+        client_id: message.client_id,
+        data: &message.metadata,
+    })
+}

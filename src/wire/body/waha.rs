@@ -1,0 +1,144 @@
+//! The format of WAHA, for receivers that were written for it.
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::{
+    Shown, Source,
+    native::Payload,
+    parts::{Parts, jid},
+};
+use crate::model::Kind;
+
+const DOMAIN: &str = "c.us";
+
+#[derive(Serialize)]
+struct Body {
+    id: String,
+    timestamp: i64,
+    event: &'static str,
+    session: String,
+    metadata: Map<String, Value>,
+    me: Value,
+    payload: Value,
+    engine: &'static str,
+    environment: Value,
+}
+
+pub(super) fn body(source: &Source<'_>) -> Vec<u8> {
+    let parts = Parts::of(source.message);
+    let (event, mut payload) = payload(&parts);
+    // Engine's own there; wahook's own here.
+    payload["_data"] = json!(Payload::from(source.message));
+    let phone = source.message.phone.as_str();
+    super::json(&Body {
+        id: source.event.to_string(),
+        timestamp: source.at.millis(),
+        event,
+        session: phone.to_owned(),
+        metadata: Map::new(),
+        me: json!({"id": jid(phone, DOMAIN), "pushName": null}),
+        payload,
+        engine: "WAHOOK",
+        environment: json!({"version": env!("CARGO_PKG_VERSION"), "engine": "WAHOOK", "tier": "CORE", "browser": null}),
+    })
+}
+
+/// `{fromMe}_{chat}_{id}`, in groups with the sender behind it.
+fn id(parts: &Parts<'_>, own: bool, message_id: &str) -> String {
+    let chat = jid(parts.chat, DOMAIN);
+    let sender = if parts.is_group() { format!("_{}", jid(&parts.message.from, DOMAIN)) } else { String::new() };
+    format!("{own}_{chat}_{message_id}{sender}")
+}
+
+fn payload(parts: &Parts<'_>) -> (&'static str, Value) {
+    let message = parts.message;
+    let (chat, sender, own) = (jid(parts.chat, DOMAIN), jid(&message.from, DOMAIN), parts.is_own());
+    let participant = parts.is_group().then(|| sender.clone());
+    let (from, to) = match (own, parts.is_group()) {
+        (true, _) => (sender, chat),
+        (false, true) => (chat, jid(message.phone.as_str(), DOMAIN)),
+        (false, false) => (sender, jid(&message.to, DOMAIN)),
+    };
+    let head = json!({
+        "id": id(parts, own, message.message_id.as_str()), "timestamp": message.timestamp.seconds(),
+        "from": from, "fromMe": own, "to": to, "participant": participant,
+    });
+    match message.kind {
+        Kind::Receipt => ("message.ack", ack(parts)),
+        Kind::Reaction => {
+            let target = parts.object("reaction").text("message_id").unwrap_or_default();
+            // Whose message it was is not told: most often the account's own, in answer to which people react.
+            let target = id(parts, !own, target);
+            let reaction = json!({"text": message.content, "messageId": target});
+            ("message.reaction", with(head, json!({"source": "app", "reaction": reaction})))
+        }
+        Kind::Edit => {
+            let edited = parts.text("edited_message_id");
+            ("message.edited", with(head, json!({"editedMessageId": edited, "body": message.content})))
+        }
+        Kind::Revoke => {
+            let revoked = parts.text("revoked_message_id");
+            ("message.revoked", json!({"after": head, "before": null, "revokedMessageId": revoked}))
+        }
+        _ => (if own { "message.any" } else { "message" }, with(head, content(parts, own))),
+    }
+}
+
+fn with(mut head: Value, further: Value) -> Value {
+    if let (Value::Object(head), Value::Object(further)) = (&mut head, further) {
+        head.extend(further);
+    }
+    head
+}
+
+fn content(parts: &Parts<'_>, own: bool) -> Value {
+    let media = parts.object("media");
+    let shown = media.is_there().then(|| {
+        json!({
+            "url": media.media_path(), "mimetype": media.get("mime_type"), "filename": media.get("file_name"),
+            "s3": null, "error": null,
+        })
+    });
+    let cards: Vec<_> = parts.list("contacts").iter().filter_map(|contact| contact.get("vcard")).collect();
+    let quoted = parts.object("quoted");
+    let reply = quoted
+        .text("message_id")
+        .map(|id| json!({"id": id, "participant": quoted.text("from").map(|from| jid(from, DOMAIN)), "body": null}));
+    let place = parts.object("location");
+    let place = place.is_there().then(|| {
+        json!({
+            "latitude": place.get("latitude"), "longitude": place.get("longitude"), "description": place.get("name"),
+            "live": place.get("live").is_some(),
+        })
+    });
+    let (ack, name) = if own { (1, "SERVER") } else { (2, "DEVICE") };
+    let mut content = json!({
+        "source": "app", "body": parts.message.content, "hasMedia": media.is_there(), "media": shown, "ack": ack,
+        "ackName": name, "vCards": cards, "replyTo": reply,
+    });
+    if let Some(place) = place {
+        content["location"] = place;
+    }
+    content
+}
+
+fn ack(parts: &Parts<'_>) -> Value {
+    let message = parts.message;
+    let (ack, name) = match message.content.as_str() {
+        "failed" => (-1, "ERROR"),
+        "server" => (1, "SERVER"),
+        "delivered" => (2, "DEVICE"),
+        "read" => (3, "READ"),
+        "played" => (4, "PLAYED"),
+        _ => (0, "PENDING"),
+    };
+    json!({
+        "id": id(parts, true, message.message_id.as_str()), "from": jid(parts.chat, DOMAIN),
+        "participant": parts.is_group().then(|| jid(&message.from, DOMAIN)), "fromMe": true, "ack": ack, "ackName": name,
+    })
+}
+
+pub(super) fn shown(body: &Value) -> Option<Shown> {
+    serde_json::from_value::<Payload>(body.get("payload")?.get("_data")?.clone()).ok().map(Into::into)
+}

@@ -1,0 +1,174 @@
+//! A webhook as the registry stores it: JSON whose secrets are sealed, each bound to its client, webhook and field.
+
+use serde_json::Value;
+
+use super::{Keyring, SealError, keyring::key_of};
+use crate::model::Webhook;
+
+/// Why stored bytes are no webhook.
+#[derive(Debug, thiserror::Error)]
+pub enum StoredError {
+    /// Not what it should be.
+    #[error("damaged: {0}")]
+    Json(#[from] serde_json::Error),
+    /// One of its secrets stays closed.
+    #[error(transparent)]
+    Sealed(#[from] SealError),
+}
+
+/// How a stored webhook's secrets are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sealing {
+    /// All with the newest key.
+    Current,
+    /// Some with an older key, none in clear.
+    Older,
+    /// Some in clear.
+    Plain,
+}
+
+/// The bytes that the registry stores.
+pub fn encode_webhook(webhook: &Webhook, keys: &Keyring) -> Vec<u8> {
+    let mut value = serde_json::to_value(webhook).expect("plain data has a JSON form");
+    let of = format!("{} {}", webhook.client_id, webhook.id);
+    for (field, text) in secrets(&mut value) {
+        *text = keys.seal(&format!("{of} {field}"), text);
+    }
+    value.to_string().into_bytes()
+}
+
+/// The webhook, its secrets opened.
+///
+/// # Errors
+/// When it is damaged, or a key is missing.
+pub fn decode_webhook(bytes: &[u8], keys: &Keyring) -> Result<Webhook, StoredError> {
+    let mut value: Value = serde_json::from_slice(bytes)?;
+    let of = format!("{} {}", value["client_id"], value["id"].as_str().unwrap_or_default());
+    for (field, text) in secrets(&mut value) {
+        *text = keys.open(&format!("{of} {field}"), text)?;
+    }
+    Ok(serde_json::from_value(value)?)
+}
+
+/// How the secrets in these bytes are sealed.
+///
+/// # Errors
+/// When they are no JSON.
+pub fn sealing(bytes: &[u8], keys: &Keyring) -> Result<Sealing, StoredError> {
+    let mut value: Value = serde_json::from_slice(bytes)?;
+    let mut found = Sealing::Current;
+    for (_, text) in secrets(&mut value) {
+        match key_of(text) {
+            None => return Ok(Sealing::Plain),
+            Some(id) if id != keys.newest() => found = Sealing::Older,
+            Some(_) => {}
+        }
+    }
+    Ok(found)
+}
+
+/// Every secret of a webhook, with what it is for: a new one belongs into this list, and a test finds it missing.
+fn secrets(webhook: &mut Value) -> Vec<(String, &mut String)> {
+    let mut all = Vec::new();
+    let Value::Object(fields) = webhook else { return all };
+    for (name, field) in fields {
+        match (name.as_str(), field) {
+            ("secrets", Value::Array(secrets)) => all.extend(texts("signing secret", secrets)),
+            ("sending", Value::Object(sending)) => {
+                for (name, field) in sending {
+                    match (name.as_str(), field) {
+                        ("keys", Value::Array(keys)) => all.extend(texts("signing key", keys)),
+                        ("headers", Value::Object(headers)) => all.extend(headers.iter_mut().filter_map(header)),
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    all
+}
+
+fn header<'a>((name, value): (&String, &'a mut Value)) -> Option<(String, &'a mut String)> {
+    match value {
+        Value::String(text) => Some((format!("header {name}"), text)),
+        _ => None,
+    }
+}
+
+fn texts<'a>(what: &'static str, values: &'a mut [Value]) -> impl Iterator<Item = (String, &'a mut String)> {
+    values.iter_mut().filter_map(move |value| match value.get_mut("text") {
+        Some(Value::String(text)) => Some((what.to_owned(), text)),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+
+    use super::*;
+    use crate::model::{Secret, Sending, SigningKey, SigningSecret, Timestamp, WebhookId};
+
+    const SECRET: [u8; 32] = [0x5e; 32];
+
+    fn webhook(client: u64, id: u128) -> Webhook {
+        let (id, client) = (WebhookId(uuid::Uuid::from_u128(id)), client.try_into().expect("in range"));
+        let (phone, url) = ("4915112345678".parse().expect("valid"), "https://example.com/".to_owned());
+        Webhook {
+            secrets: vec![SigningSecret::from_key(&SECRET), SigningSecret::from_key(&[1; 24])],
+            sending: Sending {
+                keys: vec![SigningKey::from_parts(&SECRET, &[2; 32])],
+                headers: [("authorization".to_owned(), Secret::new("Bearer Xl5eXl5e".to_owned()))]
+                    .into_iter()
+                    .collect(),
+                ..Sending::default()
+            },
+            ..Webhook::new(id, client, phone, url, Timestamp::EPOCH)
+        }
+    }
+
+    fn keys(ids: &[&str]) -> Keyring {
+        let lines: Vec<_> = ids.iter().map(|id| Keyring::new_line(id).expect("an id")).collect();
+        Keyring::parse(&lines.join("\n")).expect("keys")
+    }
+
+    #[test]
+    fn no_secret_is_stored_in_clear_and_all_come_back() {
+        let (keys, webhook) = (keys(&["k"]), webhook(1, 2));
+        let bytes = encode_webhook(&webhook, &keys);
+        let text = String::from_utf8(bytes.clone()).expect("JSON");
+        for secret in ["whsec_", "whsk_", "Bearer", "Xl5eXl5e"] {
+            assert!(!text.contains(secret), "{secret} in {text}");
+        }
+        assert_eq!(text.matches("sealed.v1.k.").count(), 4, "{text}");
+        assert_eq!(decode_webhook(&bytes, &keys).expect("its own bytes"), webhook);
+        let plain = serde_json::to_vec(&webhook).expect("JSON");
+        assert_eq!(decode_webhook(&plain, &keys).expect("as it was stored before"), webhook);
+    }
+
+    #[test]
+    fn a_secret_does_not_open_at_another_client_or_webhook() {
+        let (keys, mine) = (keys(&["k"]), webhook(1, 2));
+        let bytes = String::from_utf8(encode_webhook(&mine, &keys)).expect("JSON");
+        for (from, to) in [("\"client_id\":1", "\"client_id\":7"), ("000000000002", "000000000003")] {
+            let moved = bytes.replace(from, to);
+            assert_ne!(moved, bytes);
+            assert!(matches!(decode_webhook(moved.as_bytes(), &keys), Err(StoredError::Sealed(SealError::Damaged(_)))));
+        }
+    }
+
+    #[test]
+    fn it_is_told_what_is_to_be_sealed_anew() {
+        let (old, webhook) = (Keyring::new_line("old").expect("an id"), webhook(1, 2));
+        let new = Keyring::new_line("new").expect("an id");
+        let (old, both) = (Keyring::parse(&old), Keyring::parse(&format!("{new}\n{old}")));
+        let (old, both) = (old.expect("keys"), both.expect("keys"));
+        let of = |bytes: &[u8]| sealing(bytes, &both).expect("JSON");
+        assert_eq!(of(&encode_webhook(&webhook, &both)), Sealing::Current);
+        assert_eq!(of(&encode_webhook(&webhook, &old)), Sealing::Older);
+        assert_eq!(of(&serde_json::to_vec(&webhook).expect("JSON")), Sealing::Plain);
+        let missing = decode_webhook(&encode_webhook(&webhook, &both), &old);
+        assert!(matches!(missing, Err(StoredError::Sealed(SealError::MissingKey(id))) if id == "new"));
+        assert!(matches!(decode_webhook(b"{", &old), Err(StoredError::Json(_))));
+    }
+}

@@ -1,0 +1,125 @@
+//! Secrets at rest: sealed as they are stored, opened by whoever has the keys, sealed anew when the keys change.
+
+use std::{fs, os::unix::fs::PermissionsExt};
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    app::{App, Client},
+    receiver::Receiver,
+};
+
+const PHONE: &str = "4915112345678";
+
+fn keys_file(app: &App) -> std::path::PathBuf {
+    app.data.path().join("secrets.keys")
+}
+
+/// What the bucket holds for the number, as whoever can read the disk sees it.
+async fn stored(app: &App, bucket: &str, key: &str) -> Vec<u8> {
+    let bucket = app.nats.jetstream().await.get_key_value(bucket).await.expect("the bucket");
+    bucket.get(key).await.expect("an answer").expect("a value").to_vec()
+}
+
+async fn stored_webhook(app: &App) -> String {
+    String::from_utf8(stored(app, "wa_webhooks", &format!("1.{PHONE}")).await).expect("JSON")
+}
+
+async fn delivers_signed(client: &Client, webhook: &Value, receiver: &Receiver, message: &str) {
+    client.publish(PHONE, message).await;
+    client.event_when(webhook, message, "delivered").await;
+    let received = receiver.received().pop().expect("a request");
+    assert!(received.signed_by(webhook["signing_secret"].as_str().expect("shown once")), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stored_secrets_are_sealed_with_a_key_that_is_not_on_the_bus() {
+    let app = App::start().await;
+    let client = app.client(1).await;
+    let receiver = Receiver::answering(&[200]).await;
+    let webhook = client.register(PHONE, &receiver.url("/")).await;
+    let text = stored_webhook(&app).await;
+    assert!(text.contains("sealed.v1.k") && !text.contains("whsec_"), "{text}");
+    delivers_signed(&client, &webhook, &receiver, "M1").await;
+    for name in ["cursor_key", "media_key"] {
+        assert!(stored(&app, "wa_settings", name).await.starts_with(b"sealed.v1.k"), "{name}");
+    }
+    let mode = fs::metadata(keys_file(&app)).expect("made by the node").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_changed_while_it_runs_and_what_lay_in_clear_is_sealed() {
+    let mut app = App::start().await;
+    let client = app.client(1).await;
+    let receiver = Receiver::answering(&[200]).await;
+    let webhook = client.register(PHONE, &receiver.url("/")).await;
+    for phone in ["4915112345601", "4915112345602"] {
+        client.register(phone, &receiver.url("/")).await;
+    }
+    // As it was stored before there were keys.
+    let mut value: Value = serde_json::from_str(&stored_webhook(&app).await).expect("JSON");
+    value["secrets"][0]["text"] = webhook["signing_secret"].clone();
+    let bucket = app.nats.jetstream().await.get_key_value("wa_webhooks").await.expect("the bucket");
+    bucket.put(format!("1.{PHONE}"), value.to_string().into()).await.expect("stored");
+    delivers_signed(&client, &webhook, &receiver, "M1").await;
+
+    let told = app.command(&["secrets", "rotate"]).await;
+    assert!(
+        told.starts_with("3 webhooks: 1 sealed anew") && told.contains("(1 of them were in clear), 2 were"),
+        "{told}"
+    );
+    assert!(!stored_webhook(&app).await.contains("whsec_"));
+
+    let old = fs::read_to_string(keys_file(&app)).expect("the file");
+    let new = app.command(&["secrets", "new-key", "--id", "second"]).await;
+    fs::write(keys_file(&app), format!("{new}{old}")).expect("writable");
+    app.kill_and_restart().await;
+    delivers_signed(&client, &webhook, &receiver, "M2").await;
+    let told = app.command(&["secrets", "rotate"]).await;
+    assert!(told.starts_with("3 webhooks: 3 sealed anew with key second (0 of"), "{told}");
+    assert!(told.contains("no other key is needed"), "{told}");
+    let again = app.command(&["secrets", "rotate"]).await;
+    assert!(
+        again.starts_with("3 webhooks: 0 sealed anew") && again.contains("3 were sealed with it already"),
+        "{again}"
+    );
+    // Its node saw the changes, and works on; so does one that never had the old key.
+    delivers_signed(&client, &webhook, &receiver, "M3").await;
+    fs::write(keys_file(&app), new).expect("writable");
+    app.kill_and_restart().await;
+    delivers_signed(&client, &webhook, &receiver, "M4").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_key_is_named_and_nothing_is_touched() {
+    let mut app = App::start().await;
+    let client = app.client(1).await;
+    client.register(PHONE, "http://127.0.0.1:9/").await;
+    let before = stored_webhook(&app).await;
+    let old = fs::read_to_string(keys_file(&app)).expect("the file");
+    let id = old.lines().last().and_then(|line| line.split_once(':')).expect("a key").0.to_owned();
+    app.kill().await;
+
+    fs::remove_file(keys_file(&app)).expect("it is there");
+    let told = app.failing_command(&["serve", "--roles", "api"]).await;
+    assert!(told.contains("set secrets.keys_file to the keys file of the nodes that run already"), "{told}");
+    assert!(!keys_file(&app).exists(), "no second key is made");
+
+    let other = app.command(&["secrets", "new-key"]).await;
+    fs::write(keys_file(&app), other).expect("writable");
+    let told = app.failing_command(&["serve", "--roles", "api"]).await;
+    assert!(told.contains(&format!("sealed with the key {id}, which is not in the keys file")), "{told}");
+    let told = app.failing_command(&["secrets", "rotate"]).await;
+    assert!(told.contains(&format!("a webhook of client 1: sealed with the key {id}")), "{told}");
+    assert!(!told.contains(PHONE) && told.contains("1 could not be opened"), "{told}");
+    assert_eq!(stored_webhook(&app).await, before);
+
+    fs::write(keys_file(&app), "not a key").expect("writable");
+    let told = app.failing_command(&["serve", "--roles", "api"]).await;
+    assert!(told.contains("line 1: it is not <id>:<base64 of 32 bytes>"), "{told}");
+    fs::write(keys_file(&app), old).expect("writable");
+    app.restart().await;
+    let shown = client.get("/api/webhooks/list").await;
+    assert_eq!(shown["data"][0]["phone_number"], json!(PHONE));
+}
