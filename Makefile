@@ -1,16 +1,16 @@
 # Two commands do everything: `make demo` and `make test`.
 
-.PHONY: demo test chaos bench bench-scale bench-whatsapp nats
+.PHONY: demo test chaos bench bench-scale bench-store bench-whatsapp nats cassandra
 
-# The main job on embedded defaults, told in plain words. KEEP=1 leaves it running.
+# The main job on embedded defaults, told in plain words. KEEP=1 leaves it running; STORE=cql puts the audit into Cassandra.
 # Built together with the stand-in WhatsApp server, whose certificate this build of the client accepts: a build for use
 # is `cargo build --release`.
-demo: nats
+demo: nats $(if $(filter cql,$(STORE)),cassandra)
 	cargo build --locked --package wahook --package whatsapp-sim --bins
-	python3 examples/demo.py $(if $(KEEP),--keep)
+	python3 examples/demo.py $(if $(KEEP),--keep) $(if $(filter cql,$(STORE)),--cql)
 
-# All tests. They start the servers they need on free ports.
-test: nats
+# All tests. They start the servers they need on free ports, Cassandra among them where there are JDK 17 and Maven.
+test: nats cassandra
 	cargo test --workspace --locked
 
 # The same faults as in `make test`, many more of them: 200 kills, and every scenario one after the other, so that none
@@ -34,6 +34,13 @@ bench-scale: nats
 	target/release/wahook-bench endpoints
 	target/release/wahook-bench fleet
 
+# Attempts per second through the record role, statements per delivery, pages, bytes per attempt: in both homes.
+ROWS ?= 1000000
+bench-store: nats cassandra
+	cargo build --release --locked --package wahook-bench
+	target/release/wahook-bench store --kind sqlite --rows $(ROWS)
+	target/release/wahook-bench store --kind cql --rows $(ROWS)
+
 # Memory per WhatsApp session, and messages per second from WhatsApp to the stream. In a folder of its own: this build of
 # the client accepts the stand-in's certificate.
 bench-whatsapp: nats
@@ -43,3 +50,7 @@ bench-whatsapp: nats
 # nats-server into .tools, if it is not there.
 nats:
 	@scripts/install-nats.sh
+
+# Cassandra into .tools, for the tests of the CQL store.
+cassandra:
+	@scripts/install-cassandra.sh

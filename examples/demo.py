@@ -3,6 +3,8 @@
 
 Starts a stand-in WhatsApp server and `wahook dev` with a folder of its own, links a phone, lets somebody write to it,
 registers webhooks, publishes messages and tells what was received, retried and audited. Ends with exit code 1 when anything is not as it should be. --keep leaves it running.
+
+With --cql the audit is in Cassandra, and it is `wahook serve` on a nats-server of its own, as in production.
 """
 
 import base64
@@ -25,6 +27,7 @@ from receiver import Receiver
 ROOT = Path(__file__).resolve().parent.parent
 WAHOOK = Path(os.environ.get("WAHOOK_BIN", ROOT / "target/debug/wahook"))
 WHATSAPP = Path(os.environ.get("WHATSAPP_SIM_BIN", ROOT / "target/debug/whatsapp-sim"))
+NATS_SERVER = Path(os.environ.get("NATS_SERVER_BIN", ROOT / ".tools/bin/nats-server"))
 PATIENCE_SECONDS = 60
 RETRY_BASE_SECONDS = 2
 MESSAGES = 5
@@ -107,8 +110,18 @@ def main():
         "WAHOOK__DELIVER__RETRY_BASE": f"{RETRY_BASE_SECONDS}s",
         "WAHOOK__LOG__FILTER": "warn",
     }
-    print(f"starting `wahook dev` (all roles, SQLite, a nats-server child) in {data}")
-    node = subprocess.Popen([WAHOOK, "dev"], env=env, cwd=ROOT)
+    servers = []
+    if "--cql" in sys.argv:
+        command = [WAHOOK, "serve", "--roles", "api,ingest,deliver,record"]
+        env |= start_servers(servers, data, nats)
+        for step in (["bus", "apply"], ["migrate", "--create-keyspace", "1"]):
+            print(f"$ wahook {' '.join(step)}")
+            subprocess.run([WAHOOK, *step], env=env, cwd=ROOT, check=True, timeout=PATIENCE_SECONDS)
+        print("$ wahook serve --roles api,ingest,deliver,record")
+    else:
+        command = [WAHOOK, "dev"]
+        print(f"starting `wahook dev` (all roles, SQLite, a nats-server child) in {data}")
+    node = subprocess.Popen(command, env=env, cwd=ROOT)
     try:
         wait_until("it is ready", lambda: node.poll() is None and ready(f"{probes}/readyz"))
         made = subprocess.run(
@@ -121,6 +134,8 @@ def main():
         here = f"http://127.0.0.1:{receiver.server_address[1]}"
         whatsapp(api, Api(where["control"], ""), receiver, here)
         webhooks = tell(api, receiver, here)
+        if servers:
+            statements(probes)
         print_commands(base, token, nats, database, probes, webhooks)
         if keep:
             print("\nstill running; Ctrl-C ends it")
@@ -130,7 +145,42 @@ def main():
         code = node.wait(timeout=PATIENCE_SECONDS)
         standin.terminate()
         standin.wait(timeout=PATIENCE_SECONDS)
+        for server in reversed(servers):
+            if server.stdin:
+                server.stdin.close()
+            else:
+                server.terminate()
+            server.wait(timeout=PATIENCE_SECONDS)
     expect(code == 0, "the node drained and ended cleanly")
+
+
+def start_servers(servers, data, nats):
+    """A nats-server and a Cassandra; the settings that name them."""
+    listen = ["--addr", "127.0.0.1", "--port", str(nats)]
+    log = open(f"{data}/nats.log", "w")
+    servers.append(subprocess.Popen([NATS_SERVER, "--config", ROOT / "nats/dev.conf", "--store_dir", f"{data}/nats", *listen], stderr=log))
+    ports = [free_port() for _ in range(3)]
+    print(f"starting nats-server and Cassandra on ports {nats} and {ports[0]}")
+    # It runs for as long as this pipe is open.
+    script = [ROOT / "scripts/run-cassandra.sh", *map(str, ports)]
+    cassandra = subprocess.Popen(script, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    servers.append(cassandra)
+    if cassandra.stdout.readline().strip() != "ready":
+        sys.exit("demo: Cassandra does not start; `make cassandra` installs it")
+    return {"WAHOOK__STORE__KIND": "cql", "WAHOOK__CQL__NODES": f"127.0.0.1:{ports[0]}", "WAHOOK__CQL__READ_TIMEOUT": "10s"}
+
+
+def statements(probes):
+    """What the store was asked to write, by its own count."""
+    name = "wahook_cql_statements_total"
+    with urllib.request.urlopen(f"{probes}/metrics", timeout=5) as answer:
+        lines = [line for line in answer.read().decode().splitlines() if line.startswith(name + "{")]
+    counts = {line.split('"')[1]: int(line.split()[-1]) for line in lines}
+    print("\nwhat was written to Cassandra, in statements")
+    for table, count in sorted(counts.items()):
+        print(f"  {table:18} {count}")
+    # Three from WhatsApp, one for each good message, three for the flaky one, one refusal.
+    expect(counts["events"] == 3 + MESSAGES + 3 + 1, "one INSERT into events per attempt")
 
 
 def whatsapp(api, phone, receiver, here):
@@ -235,7 +285,8 @@ def print_commands(base, token, nats, database, probes, webhooks):
     print(f"  curl {probes}/readyz?verbose; curl {probes}/metrics")
     print(f"  {server} stream ls")
     print(f"  {server} kv ls wa_webhooks; {server} kv ls wa_sessions")
-    print(f"  sqlite3 -box {database} 'SELECT * FROM audit'")
+    if "--cql" not in sys.argv:
+        print(f"  sqlite3 -box {database} 'SELECT * FROM audit'")
 
 
 if __name__ == "__main__":

@@ -111,13 +111,13 @@ impl Lab {
     }
 }
 
-fn spawn(command: &mut Command) -> anyhow::Result<Child> {
+pub(crate) fn spawn(command: &mut Command) -> anyhow::Result<Child> {
     let program = command.as_std().get_program().to_owned();
     command.stdin(Stdio::null()).stderr(Stdio::inherit()).kill_on_drop(true);
     command.spawn().with_context(|| format!("starting {}", program.display()))
 }
 
-async fn connect(config: &config::Config) -> anyhow::Result<Bus> {
+pub(crate) async fn connect(config: &config::Config) -> anyhow::Result<Bus> {
     let attempts = async {
         loop {
             match Bus::connect(&config.nats, &config.bus, "wahook-bench").await {
@@ -146,7 +146,7 @@ pub(crate) fn http_client() -> anyhow::Result<reqwest::Client> {
     Ok(reqwest::Client::builder().no_proxy().build()?)
 }
 
-fn free_port() -> anyhow::Result<u16> {
+pub(crate) fn free_port() -> anyhow::Result<u16> {
     Ok(StdListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
@@ -157,7 +157,7 @@ fn wahook_binary() -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-fn nats_server() -> anyhow::Result<PathBuf> {
+pub(crate) fn nats_server() -> anyhow::Result<PathBuf> {
     if let Some(path) = std::env::var_os("NATS_SERVER_BIN") {
         return Ok(path.into());
     }

@@ -7,8 +7,8 @@
 //! `isolation`, `dead-half` and `parked` run `latency` without and with something beside it (an endpoint that never
 //! answers; half of all endpoints dead; a heap of parked retries), and once more without, which shows what the machine's
 //! noise alone makes of the ratio. `replay` does the same with a replay of dead letters to the same endpoints under way.
-//! `endpoints` and `fleet` ask what a delivery costs by the number of endpoints and of
-//! processes.
+//! `endpoints` and `fleet` ask what a delivery costs by the number of endpoints and of processes. `store` takes results
+//! through the record role into a home of the audit, and reads pages of it.
 
 mod compare;
 mod lab;
@@ -17,6 +17,7 @@ mod replay;
 mod report;
 mod scale;
 mod sink;
+mod store;
 mod webhooks;
 
 use std::time::Duration;
@@ -64,6 +65,8 @@ enum Scenario {
         #[arg(long, default_value_t = 100_000)]
         parked: u32,
     },
+    /// Results through the record role into a home of the audit; then pages of it.
+    Store(store::Options),
     /// 50 endpoints without, again without, and with a replay of dead letters to the same endpoints under way.
     Replay {
         /// Messages per second over all endpoints, beside the replay.
@@ -185,6 +188,7 @@ async fn main() -> anyhow::Result<()> {
             };
             compare::alternate(rounds.rounds, run).await
         }
+        Scenario::Store(options) => store::run(&options).await,
         Scenario::Replay { rate, dead_letters, replay_rate, rounds } => {
             replay::run(rate, dead_letters, replay_rate, rounds).await
         }

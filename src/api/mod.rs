@@ -29,6 +29,7 @@ mod sending;
 mod server;
 mod sessions;
 mod state;
+mod stats;
 pub mod token;
 mod views;
 mod webhooks;

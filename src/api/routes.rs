@@ -14,7 +14,7 @@ use super::{
     frame::frame,
     media, messages, operations,
     problem::{Code, Problem},
-    replays, send, sessions, webhooks,
+    replays, send, sessions, stats, webhooks,
 };
 use crate::model::Scope;
 
@@ -44,6 +44,7 @@ fn table() -> Vec<Route> {
         route("POST", "/api/webhooks/{webhook_id}/test", EventsWrite, post(webhooks::test)),
         route("POST", "/api/webhooks/{webhook_id}/replay", EventsWrite, post(replays::create_for)),
         route("GET", "/api/webhooks/{webhook_id}/events", EventsRead, get(events::list)),
+        route("GET", "/api/webhooks/{webhook_id}/stats", EventsRead, get(stats::get)),
         route("GET", "/api/webhooks/events/{event_id}", EventsRead, get(events::get)),
         route("POST", "/api/webhooks/events/{event_id}/retry", EventsWrite, post(events::retry)),
         route("GET", "/api/dead-letters", EventsRead, get(dead_letters::list)),

@@ -34,6 +34,7 @@ mod lease;
 mod members;
 mod operations;
 mod partitions;
+mod poison;
 mod publish;
 mod pull;
 mod registry;

@@ -3,7 +3,8 @@
 use super::{
     read::Reader,
     settings::{
-        Admin, Api, Bus, Config, Deliver, Egress, Log, LogFormat, Nats, Node, Replay, Secrets, Store, WhatsApp,
+        Admin, Api, Bus, Config, Cql, Deliver, Egress, Log, LogFormat, Nats, Node, Replay, Secrets, Store, StoreKind,
+        WhatsApp,
     },
 };
 
@@ -16,6 +17,7 @@ pub(super) fn build(r: &mut Reader<'_>) -> Config {
         deliver: deliver(r),
         egress: egress(r),
         store: store(r),
+        cql: cql(r),
         whatsapp: whatsapp(r),
         replay: Replay {
             rate_per_second: r.integer("replay.rate_per_second", 1, 1000),
@@ -116,11 +118,42 @@ fn egress(r: &mut Reader<'_>) -> Egress {
 }
 
 fn store(r: &mut Reader<'_>) -> Store {
+    let kind = |text: &str| match text {
+        "sqlite" => Some(StoreKind::Sqlite),
+        "cql" => Some(StoreKind::Cql),
+        _ => None,
+    };
     Store {
+        kind: r.parsed("store.kind", "\"sqlite\" or \"cql\"", kind).unwrap_or(StoreKind::Sqlite),
+        retention: r.duration("store.retention", "24h", "26280h"),
         path: r.path("store.path"),
         batch_max: r.integer("store.batch_max", 1, 10_000),
         batch_wait: r.duration("store.batch_wait", "0s", "1s"),
         busy_timeout: r.duration("store.busy_timeout", "0s", "5m"),
+    }
+}
+
+fn cql(r: &mut Reader<'_>) -> Cql {
+    // It stands in statements where no marker can.
+    let name = |text: &str| {
+        let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+        let begins = text.starts_with(|letter: char| letter.is_ascii_lowercase());
+        (begins && text.len() <= 48 && text.bytes().all(fits)).then(|| text.to_owned())
+    };
+    Cql {
+        nodes: r.list("cql.nodes", "a list of nodes like [\"10.0.0.1:9042\", \"10.0.0.2:9042\"]"),
+        keyspace: r
+            .parsed("cql.keyspace", "1 to 48 lower-case letters, digits and _, a letter first", name)
+            .unwrap_or_default(),
+        datacenter: r.optional("cql.datacenter"),
+        user: r.optional("cql.user"),
+        password: r.secret("cql.password"),
+        tls: r.boolean("cql.tls"),
+        root_ca_file: r.optional("cql.root_ca_file"),
+        connect_timeout: r.duration("cql.connect_timeout", "100ms", "1m"),
+        write_timeout: r.duration("cql.write_timeout", "100ms", "30s"),
+        read_timeout: r.duration("cql.read_timeout", "100ms", "30s"),
+        in_flight: r.integer("cql.in_flight", 1, 16_384),
     }
 }
 

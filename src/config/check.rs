@@ -26,6 +26,7 @@ pub(super) fn check(config: &Config, values: &Values, earlier: &[Error]) -> Vec<
     let mut check = Check { values, earlier, errors: Vec::new() };
     check.times(config);
     check.nats(config);
+    check.cql(config);
     let (node, lane) = (config.deliver.in_flight_max, config.deliver.in_flight);
     check.that(
         usize::try_from(lane).is_ok_and(|lane| lane <= node),
@@ -108,6 +109,35 @@ impl Check<'_> {
             &["nats.credentials_file", "nats.user"],
             "there can be only one way to log in",
             "drop it, or nats.user and nats.password",
+        );
+    }
+
+    fn cql(&mut self, Config { cql, bus, .. }: &Config) {
+        self.that(!cql.nodes.is_empty(), &["cql.nodes"], "there must be a node to begin with", "name one");
+        self.that(
+            cql.user.is_some() == cql.password.is_some(),
+            &["cql.user", "cql.password"],
+            "a user needs a password, and a password a user",
+            "set cql.user and cql.password, or neither",
+        );
+        self.that(
+            !cql.tls || cql.root_ca_file.is_some(),
+            &["cql.tls", "cql.root_ca_file"],
+            "somebody must vouch for the nodes",
+            "set cql.root_ca_file, too",
+        );
+        self.that(
+            cfg!(feature = "cql-tls") || !cql.tls,
+            &["cql.tls"],
+            "this wahook was built without TLS for the CQL store",
+            "build it with `cargo build --release --features cql-tls`, or leave it false",
+        );
+        let write = cql.write_timeout + ACK_MARGIN;
+        self.that(
+            bus.ack_wait > write,
+            &["bus.ack_wait", "cql.write_timeout"],
+            "it must exceed cql.write_timeout + 10s, or results still being written are handed out again",
+            &format!("set it above {}, or lower cql.write_timeout", show_duration(write)),
         );
     }
 }

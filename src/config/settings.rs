@@ -15,6 +15,7 @@ pub struct Config {
     pub deliver: Deliver,
     pub egress: Egress,
     pub store: Store,
+    pub cql: Cql,
     pub whatsapp: WhatsApp,
     pub replay: Replay,
     pub api: Api,
@@ -102,10 +103,37 @@ pub struct Egress {
 #[derive(Debug, Clone, PartialEq)]
 #[expect(missing_docs, reason = "config/default.toml documents every key")]
 pub struct Store {
+    pub kind: StoreKind,
+    pub retention: Duration,
     pub path: PathBuf,
     pub batch_max: usize,
     pub batch_wait: Duration,
     pub busy_timeout: Duration,
+}
+
+/// The homes of the audit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreKind {
+    /// One file on this machine.
+    Sqlite,
+    /// A ScyllaDB or Cassandra cluster.
+    Cql,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "config/default.toml documents every key")]
+pub struct Cql {
+    pub nodes: Vec<String>,
+    pub keyspace: String,
+    pub datacenter: Option<String>,
+    pub user: Option<String>,
+    pub password: Option<Secret>,
+    pub tls: bool,
+    pub root_ca_file: Option<PathBuf>,
+    pub connect_timeout: Duration,
+    pub write_timeout: Duration,
+    pub read_timeout: Duration,
+    pub in_flight: usize,
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -50,6 +50,26 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Every one.
+    pub const ALL: [Self; 16] = [
+        Self::Ok,
+        Self::Http3xx,
+        Self::Http4xx,
+        Self::Gone,
+        Self::RateLimited,
+        Self::TryAgain,
+        Self::Http5xx,
+        Self::Timeout,
+        Self::Connect,
+        Self::Dns,
+        Self::Tls,
+        Self::Reset,
+        Self::Blocked,
+        Self::Protocol,
+        Self::Held,
+        Self::WebhookGone,
+    ];
+
     /// The label and the text shown to customers.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -95,3 +95,57 @@ pub struct WebhookState {
     /// End of the newest attempt.
     pub last_attempt_at: Option<Timestamp>,
 }
+
+/// How a webhook fared in one hour, by the ends of its attempts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HourStats {
+    /// When the hour began.
+    pub hour: Timestamp,
+    /// Requests made.
+    pub attempts: u64,
+    /// Those answered with 2xx.
+    pub delivered: u64,
+    /// Those after which the event was given up.
+    pub failed: u64,
+    /// How long they took, all together.
+    pub latency_sum_ms: u64,
+    /// How long the longest took.
+    pub latency_max_ms: u64,
+    /// Bytes of their bodies.
+    pub body_bytes: u64,
+}
+
+impl HourStats {
+    /// An hour without any.
+    pub fn new(hour: Timestamp) -> Self {
+        Self { hour, attempts: 0, delivered: 0, failed: 0, latency_sum_ms: 0, latency_max_ms: 0, body_bytes: 0 }
+    }
+
+    /// Both together; of the hour of `self`.
+    #[must_use]
+    pub fn with(&self, other: &Self) -> Self {
+        Self {
+            hour: self.hour,
+            attempts: self.attempts + other.attempts,
+            delivered: self.delivered + other.delivered,
+            failed: self.failed + other.failed,
+            latency_sum_ms: self.latency_sum_ms + other.latency_sum_ms,
+            latency_max_ms: self.latency_max_ms.max(other.latency_max_ms),
+            body_bytes: self.body_bytes + other.body_bytes,
+        }
+    }
+
+    /// What came after `earlier`, which is a state of the same sums.
+    #[must_use]
+    pub fn without(&self, earlier: &Self) -> Self {
+        Self {
+            hour: self.hour,
+            attempts: self.attempts - earlier.attempts,
+            delivered: self.delivered - earlier.delivered,
+            failed: self.failed - earlier.failed,
+            latency_sum_ms: self.latency_sum_ms - earlier.latency_sum_ms,
+            latency_max_ms: self.latency_max_ms,
+            body_bytes: self.body_bytes - earlier.body_bytes,
+        }
+    }
+}

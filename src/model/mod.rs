@@ -24,7 +24,7 @@ mod webhook;
 
 pub use attempt::{Attempt, ERROR_CHARS_MAX, Outcome, RESPONSE_BYTES_MAX, Verdict};
 pub use delivery::{Delivery, Priority};
-pub use event::{Event, EventFilter, EventStatus, Position, WebhookState};
+pub use event::{Event, EventFilter, EventStatus, HourStats, Position, WebhookState};
 pub use ids::{ClientId, EventId, InvalidId, JobId, MessageId, Phone, PublicEventId, SessionId, WebhookId};
 pub use job::{Job, JobFilter, JobPlace, JobState, JobWork};
 pub use message::{CONTENT_BYTES_MAX, Kind, Message};

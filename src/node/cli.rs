@@ -43,6 +43,20 @@ pub enum Command {
     /// Create, update or check the streams, consumers and buckets.
     #[command(subcommand)]
     Bus(BusCommand),
+    /// Bring the schema of the CQL store up to date: once after each update of wahook, before its roles start. NATS must
+    /// run: it lets one do this at a time.
+    Migrate {
+        /// Only print what would be done; exit 1 when that is something.
+        #[arg(long)]
+        dry_run: bool,
+        /// Make the keyspace, too, if it is missing, with so many copies of everything: for trying out. In production
+        /// create it yourself, per datacenter.
+        #[arg(long, value_name = "COPIES", value_parser = clap::value_parser!(u8).range(1..=9))]
+        create_keyspace: Option<u8>,
+    },
+    /// Take over webhooks and events from the tables of a service that came before; see docs/store.md.
+    #[command(subcommand)]
+    Import(ImportCommand),
     /// Show which node runs each partition, and how far behind it is.
     Partitions {
         /// As JSON, for programs.
@@ -84,6 +98,27 @@ pub enum BusCommand {
     Apply,
     /// Print how the server differs from the declarations; exit 1 when it does.
     Check,
+}
+
+/// `wahook import …`
+#[derive(Debug, Subcommand)]
+pub enum ImportCommand {
+    /// Register webhooks; prints the signing secret that each gets. Numbers that have one already are passed over.
+    Webhooks {
+        /// CSV with a header, or JSON objects: `.csv`, `.json`, `.jsonl`.
+        file: PathBuf,
+        /// Only look for rows that are wrong.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Put events into the audit. Those older than `store.retention` are passed over.
+    Events {
+        /// CSV with a header, or JSON objects: `.csv`, `.json`, `.jsonl`.
+        file: PathBuf,
+        /// Only look for rows that are wrong.
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
 /// `wahook token …`

@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 
 use super::{
     cli::{BusCommand, Command, Role, TokenCommand},
-    dev, drain, roles, secrets, session,
+    dev, drain, import, migrate, roles, secrets, session,
 };
 use crate::{
     api,
@@ -36,6 +36,10 @@ pub fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
             Command::Serve { roles } => serve(&config, &roles).await,
             Command::Dev => dev(&config).await,
             Command::Bus(command) => bus(&config, &command).await,
+            Command::Migrate { dry_run, create_keyspace } => {
+                migrate::run(&config, &connect(&config, "wahook-migrate").await?, dry_run, create_keyspace).await
+            }
+            Command::Import(command) => import::run(&config, &connect(&config, "wahook-import").await?, command).await,
             Command::Partitions { json } => partitions(&config, json).await,
             Command::Token(command) => token(&config, command).await,
             Command::Secrets(command) => secrets::run(&config, command).await,

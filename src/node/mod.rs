@@ -23,6 +23,8 @@ pub mod cli;
 mod commands;
 mod dev;
 mod drain;
+mod import;
+mod migrate;
 mod readiness;
 mod roles;
 mod secrets;

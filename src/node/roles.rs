@@ -16,7 +16,7 @@ use crate::{
     ingest::{self, Fetch, Fetched, Ingest, Media, MediaError, Reference},
     record::Record,
     replay::Replay,
-    store::{Sqlite, Store},
+    store::{self, Store},
     telemetry::Metrics,
 };
 
@@ -47,8 +47,7 @@ pub(super) async fn start(config: &Config, bus: Bus, roles: &[Role]) -> anyhow::
     let plays = |role| roles.contains(&role);
 
     let store: Option<Arc<dyn Store>> = if plays(Role::Api) || plays(Role::Record) {
-        let store = Sqlite::open(&config.store).await.context("opening the store")?;
-        Some(Arc::new(store))
+        Some(store::open(&config.store, &config.cql).await.context("opening the store")?)
     } else {
         None
     };
@@ -90,7 +89,8 @@ pub(super) async fn start(config: &Config, bus: Bus, roles: &[Role]) -> anyhow::
             .context("joining the nodes that deliver")?;
     }
     if plays(Role::Record) {
-        Record::start(bus.clone(), store.context("the record role has a store")?, &tasks, cancel.clone());
+        let store = store.context("the record role has a store")?;
+        Record::start(bus.clone(), store, config.store.retention, &tasks, cancel.clone());
     }
     tracing::info!(?roles, "started");
     Ok(Node { bus, readiness, cancel, admin_cancel, tasks, servers })

@@ -3,9 +3,13 @@
 //! One loop per partition pulls groups of attempts, joins what lies ready, and writes it in one go. A group is acked
 //! once the store has it. While the store does not answer, the loop tries again and pulls nothing: results wait in
 //! the stream, deliveries go on. The store takes the same attempt twice without harm, so whatever is handed out again
-//! after a crash is simply written again.
+//! after a crash is simply written again; that may happen as often as it takes, so consumers of results set no limit.
+//!
+//! What can never be written, because nobody can read it or the store refuses it, is kept in WA_DLQ under
+//! `wa.undecodable.WA_RESULT`: it must not hold up what comes after it.
 
 mod ask;
+mod retention;
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,7 +19,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     bus::{Bus, Incoming, Pull, Work},
     model::Attempt,
-    store::Store,
+    store::{self, Store},
     telemetry, wire,
 };
 
@@ -25,20 +29,33 @@ const ATTEMPTS: usize = 1024;
 const BYTES: usize = 4 * 1024 * 1024;
 /// A write that takes longer counts as failed; writing again does no harm.
 const PATIENCE: Duration = Duration::from_secs(30);
+const FLUSH_PATIENCE: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// Short: a store that is back should be found soon, and sixteen loops are no load.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// The role that writes the audit.
 pub struct Record;
 
 impl Record {
-    /// Starts the loops of all partitions on `tasks`. They end after `cancel`.
-    pub fn start(bus: Bus, store: Arc<dyn Store>, tasks: &TaskTracker, cancel: CancellationToken) {
-        tasks.spawn(ask::run(bus.clone(), Arc::clone(&store), cancel.clone()));
+    /// Starts the loops of all partitions on `tasks`, and the one that drops what is older than `retention`. They end
+    /// after `cancel`; then the store writes out what it kept in memory.
+    pub fn start(bus: Bus, store: Arc<dyn Store>, retention: Duration, tasks: &TaskTracker, cancel: CancellationToken) {
+        let loops = TaskTracker::new();
+        loops.spawn(ask::run(bus.clone(), Arc::clone(&store), cancel.clone()));
         for partition in 0..wire::PARTITIONS {
             let pull = bus.pull(Work::Result, partition, cancel.clone());
-            tasks.spawn(run(bus.clone(), pull, Arc::clone(&store), cancel.clone()));
+            let recorder = Recorder { bus: bus.clone(), store: Arc::clone(&store), cancel: cancel.clone() };
+            loops.spawn(recorder.run(pull));
         }
+        loops.spawn(retention::keep(Arc::clone(&store), retention, cancel));
+        loops.close();
+        tasks.spawn(async move {
+            loops.wait().await;
+            if let Ok(Err(error)) = timeout(FLUSH_PATIENCE, store.flush()).await {
+                tracing::warn!(%error, "the last second of webhooks' states could not be written");
+            }
+        });
     }
 }
 
@@ -50,18 +67,63 @@ struct Batch {
 }
 
 impl Batch {
-    async fn add(&mut self, bus: &Bus, incoming: Incoming) {
+    fn is_full(&self) -> bool {
+        self.attempts.len() >= ATTEMPTS || self.bytes >= BYTES
+    }
+}
+
+/// What became of a write.
+enum Written {
+    All,
+    /// Something in it can never be written.
+    Refused,
+    /// The process ends first.
+    Not,
+}
+
+/// The loop of one partition.
+struct Recorder {
+    bus: Bus,
+    store: Arc<dyn Store>,
+    cancel: CancellationToken,
+}
+
+impl Recorder {
+    async fn run(self, mut pull: Pull) {
+        while let Some(first) = pull.next().await {
+            let mut batch = Batch::default();
+            self.add(&mut batch, first).await;
+            while !batch.is_full() {
+                let Some(more) = pull.try_next() else { break };
+                self.add(&mut batch, more).await;
+            }
+            let done = match self.write(&batch.attempts).await {
+                Written::All => true,
+                Written::Refused => self.write_one_by_one(&batch.attempts).await,
+                Written::Not => false,
+            };
+            for incoming in batch.messages {
+                if !done {
+                    incoming.nak(None).await;
+                } else if incoming.ack().await.is_err() {
+                    telemetry::error("record", "ack");
+                }
+            }
+        }
+    }
+
+    async fn add(&self, batch: &mut Batch, incoming: Incoming) {
         match wire::decode_attempts(incoming.payload()) {
             Ok(attempts) => {
-                self.bytes += incoming.payload().len();
-                self.attempts.extend(attempts);
-                self.messages.push(incoming);
+                batch.bytes += incoming.payload().len();
+                batch.attempts.extend(attempts);
+                batch.messages.push(incoming);
             }
             Err(error) => {
                 telemetry::error("record", "undecodable");
                 tracing::error!(%error, "a group of results that nobody can read; its bytes are kept in WA_DLQ");
                 let stream = Work::Result.stream();
-                match bus.undecodable(stream, incoming.sequence, incoming.subject(), incoming.payload()).await {
+                match self.bus.undecodable(stream, incoming.sequence, incoming.subject(), incoming.payload()).await {
                     Ok(()) => incoming.term("undecodable").await,
                     Err(_) => incoming.nak(Some(LONGEST_PAUSE)).await,
                 }
@@ -69,51 +131,58 @@ impl Batch {
         }
     }
 
-    fn is_full(&self) -> bool {
-        self.attempts.len() >= ATTEMPTS || self.bytes >= BYTES
-    }
-}
-
-async fn run(bus: Bus, mut pull: Pull, store: Arc<dyn Store>, cancel: CancellationToken) {
-    while let Some(first) = pull.next().await {
-        let mut batch = Batch::default();
-        batch.add(&bus, first).await;
-        while !batch.is_full() {
-            let Some(more) = pull.try_next() else { break };
-            batch.add(&bus, more).await;
-        }
-        let durable = write(&*store, batch.attempts, &cancel).await;
-        for incoming in batch.messages {
-            if !durable {
-                incoming.nak(None).await;
-            } else if incoming.ack().await.is_err() {
-                telemetry::error("record", "ack");
+    /// Whether all of them are in the store or among the dead letters.
+    async fn write_one_by_one(&self, attempts: &[Attempt]) -> bool {
+        for attempt in attempts {
+            let one = std::slice::from_ref(attempt);
+            match self.write(one).await {
+                Written::All => {}
+                Written::Refused if self.bury(one).await => {}
+                Written::Refused | Written::Not => return false,
             }
         }
+        true
     }
-}
 
-/// Whether the store has them. Tries for ever, but only once more after cancellation.
-async fn write(store: &dyn Store, attempts: Vec<Attempt>, cancel: &CancellationToken) -> bool {
-    let mut pause = FIRST_PAUSE;
-    loop {
-        let last = cancel.is_cancelled();
-        match timeout(PATIENCE, store.record(attempts.clone())).await {
-            Ok(Ok(())) => {
-                telemetry::results_recorded(attempts.len());
-                return true;
+    /// Whether it is kept elsewhere.
+    async fn bury(&self, refused: &[Attempt]) -> bool {
+        telemetry::error("record", "refused");
+        let kept = self.bus.refused_results(&wire::encode_attempts(refused)).await;
+        if let Err(error) = &kept {
+            tracing::warn!(%error, "results that cannot be stored could not be kept elsewhere yet");
+        }
+        kept.is_ok()
+    }
+
+    /// Tries for ever, but only once more after cancellation.
+    async fn write(&self, attempts: &[Attempt]) -> Written {
+        if attempts.is_empty() {
+            return Written::All;
+        }
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let last = self.cancel.is_cancelled();
+            match timeout(PATIENCE, self.store.record(attempts.to_vec())).await {
+                Ok(Ok(())) => {
+                    telemetry::results_recorded(attempts.len());
+                    return Written::All;
+                }
+                Ok(Err(store::Error::Refused(error))) => {
+                    tracing::error!(error, count = attempts.len(), "the store refuses something among these results");
+                    return Written::Refused;
+                }
+                Ok(Err(error)) => tracing::warn!(%error, "writing results failed"),
+                Err(_) => tracing::warn!("writing results took too long"),
             }
-            Ok(Err(error)) => tracing::warn!(%error, "writing results failed"),
-            Err(_) => tracing::warn!("writing results took too long"),
+            telemetry::error("record", "store");
+            if last {
+                return Written::Not;
+            }
+            tokio::select! {
+                () = self.cancel.cancelled() => {}
+                () = sleep(pause) => {}
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
-        telemetry::error("record", "store");
-        if last {
-            return false;
-        }
-        tokio::select! {
-            () = cancel.cancelled() => {}
-            () = sleep(pause) => {}
-        }
-        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }

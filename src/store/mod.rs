@@ -1,21 +1,29 @@
 //! The audit: every attempt, and what follows from the attempts.
 //!
-//! [`Store`] is what the other rooms know. Its writes are idempotent by (event, attempt number) and may come in any
-//! order, late or twice: the result is the same. Every read starts from the client that asks, so another client's
-//! rows cannot be named. [`Sqlite`] is the embedded home: one file, one writing thread that commits groups, some
-//! reading connections.
+//! [`Store`] is what the other rooms know. Its writes are idempotent by (event, attempt number, start) and may come in
+//! any order, late or twice: the result is the same. Every read starts from the client that asks, so another client's
+//! rows cannot be named. Two homes keep the same contract, which `tests/it/store` holds:
+//!
+//! - [`Sqlite`], the embedded one: one file, one writing thread that commits groups, some reading connections.
+//! - [`Cql`], for ScyllaDB and Cassandra: one INSERT per delivery that goes through at the first attempt. [`Migrator`]
+//!   brings its schema up to date; a role that serves never does.
 //!
 //! Nothing here is on the way of a delivery: the store may be down for hours while deliveries go on, and what
 //! happened meanwhile waits in the results stream.
 
+mod cql;
 mod sqlite;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use async_trait::async_trait;
 
-use crate::model::{Attempt, ClientId, Event, EventFilter, EventId, Position, WebhookId, WebhookState};
+use crate::{
+    config::{self, StoreKind},
+    model::{Attempt, ClientId, Event, EventFilter, EventId, HourStats, Position, Timestamp, WebhookId, WebhookState},
+};
 
+pub use cql::{Cql, Migrator, Step};
 pub use sqlite::Sqlite;
 
 /// Why the store did not do it.
@@ -27,9 +35,19 @@ pub enum Error {
     /// It failed at this; trying again may help.
     #[error("store: {0}")]
     Failed(String),
+    /// It will never take this, however often it is tried.
+    #[error("store: refused: {0}")]
+    Refused(String),
     /// It is closed: the process ends.
     #[error("the store is closed")]
     Closed,
+}
+
+impl Error {
+    /// Something that may help to try again.
+    fn failed(error: impl std::fmt::Display) -> Self {
+        Self::Failed(error.to_string())
+    }
 }
 
 /// A home of the audit.
@@ -58,9 +76,35 @@ pub trait Store: Send + Sync + 'static {
     async fn states(&self, client: ClientId, webhooks: &[WebhookId])
     -> Result<HashMap<WebhookId, WebhookState>, Error>;
 
+    /// How a webhook fared by the hour, newest first, from `since` until before `until`; hours without attempts are left
+    /// out. Rounded down to whole hours.
+    async fn stats(
+        &self,
+        client: ClientId,
+        webhook: WebhookId,
+        since: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<HourStats>, Error>;
+
+    /// Drops some of what was written before this time, as far as the home does not do so by itself; how many attempts
+    /// that were. More may be left while the answer is not zero.
+    async fn expire(&self, before: Timestamp) -> Result<usize, Error>;
+
+    /// Writes out what is only kept in memory: sums and times, never attempts.
+    async fn flush(&self) -> Result<(), Error>;
+
     /// Whether it answers.
     async fn ping(&self) -> Result<(), Error>;
 }
 
-#[cfg(test)]
-mod contract;
+/// Opens the home that the settings name.
+///
+/// # Errors
+/// [`Error::Open`] when it cannot work as it is: says what to do. A CQL cluster that does not answer is no error; it is
+/// tried again until it does, and until then every call fails.
+pub async fn open(settings: &config::Store, cql: &config::Cql) -> Result<Arc<dyn Store>, Error> {
+    Ok(match settings.kind {
+        StoreKind::Sqlite => Arc::new(Sqlite::open(settings).await?),
+        StoreKind::Cql => Arc::new(Cql::open(cql, settings.retention).await?),
+    })
+}

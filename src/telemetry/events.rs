@@ -128,6 +128,23 @@ pub fn store_request(op: &'static str, ok: bool, latency: Duration) {
     histogram!(names::STORE_DURATION, "op" => op, "outcome" => outcome).record(latency);
 }
 
+/// The CQL store took a statement that wrote to this table.
+pub fn cql_statement(table: &str) {
+    counter!(names::CQL_STATEMENTS, "table" => table.to_owned()).increment(1);
+}
+
+/// A try of a CQL statement failed.
+pub fn cql_trouble(cause: &'static str) {
+    counter!(names::CQL_TROUBLE, "cause" => cause).increment(1);
+}
+
+/// What the CQL driver counts.
+pub fn cql_driver(figures: &[(&'static str, u64)]) {
+    for (what, value) in figures {
+        gauge!(names::CQL_DRIVER, "what" => *what).set(*value as f64);
+    }
+}
+
 /// A request to the admin API was answered. `route` must be the matched route's template, never the path as it came;
 /// empty when no route matched.
 pub fn http_request(method: &str, route: &str, status: u16, latency: Duration) {

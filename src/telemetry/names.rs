@@ -86,6 +86,12 @@ table! {
         "Attempts that the store holds.";
     STORE_DURATION = "wahook_store_request_duration_seconds", Histogram(REQUEST), ["op", "outcome"],
         "Requests to the store and how long each took.";
+    CQL_STATEMENTS = "wahook_cql_statements_total", Counter, ["table"],
+        "Statements that the CQL store took, by the table that they wrote to.";
+    CQL_TROUBLE = "wahook_cql_trouble_total", Counter, ["cause"],
+        "Tries of CQL statements that failed, and why; most are tried again.";
+    CQL_DRIVER = "wahook_cql_driver", Gauge, ["what"],
+        "The CQL driver's own figures: connections, and since the start connection_timeouts, request_timeouts, retries.";
     HTTP_DURATION = "wahook_http_request_duration_seconds", Histogram(REQUEST), ["method", "route", "status"],
         "Requests to the admin API and how long each took.";
     TASKS = "wahook_tasks_total", Counter, ["kind", "end"],

@@ -39,6 +39,9 @@ fn scrape_after_all_events() -> String {
         event::bus_connected(true);
         event::bus_reconnected();
         event::store_request("record", true, time);
+        event::cql_statement("events");
+        event::cql_trouble("overloaded");
+        event::cql_driver(&[("connections", 1)]);
         event::http_request("GET", "/api/webhooks/{webhook_id}", 200, time);
         event::http_request("MADE-UP", "", 404, time);
         event::task_ended("deliver", "ok");

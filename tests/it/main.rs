@@ -8,6 +8,7 @@ mod pipeline;
 mod replay;
 mod secrets;
 mod snippets;
+mod store;
 mod support;
 mod tidy;
 mod whatsapp;

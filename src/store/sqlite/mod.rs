@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 use super::{Error, Store};
 use crate::{
     config,
-    model::{Attempt, ClientId, Event, EventFilter, EventId, Position, WebhookId, WebhookState},
+    model::{Attempt, ClientId, Event, EventFilter, EventId, HourStats, Position, Timestamp, WebhookId, WebhookState},
     telemetry,
 };
 
@@ -168,6 +168,28 @@ impl Store for Sqlite {
     ) -> Result<HashMap<WebhookId, WebhookState>, Error> {
         let webhooks = webhooks.to_vec();
         self.read("states", move |connection| read::states(connection, client, &webhooks)).await
+    }
+
+    async fn stats(
+        &self,
+        client: ClientId,
+        webhook: WebhookId,
+        since: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<HourStats>, Error> {
+        self.read("stats", move |connection| read::stats(connection, client, webhook, since, until)).await
+    }
+
+    async fn expire(&self, before: Timestamp) -> Result<usize, Error> {
+        let started = Instant::now();
+        let expired = self.writer.expire(before).await;
+        telemetry::store_request("expire", expired.is_ok(), started.elapsed());
+        expired
+    }
+
+    /// Nothing is kept in memory.
+    async fn flush(&self) -> Result<(), Error> {
+        Ok(())
     }
 
     async fn ping(&self) -> Result<(), Error> {

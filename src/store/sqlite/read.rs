@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, named_params, params};
 use uuid::Uuid;
 
 use super::rows::{COLUMNS, attempt};
-use crate::model::{ClientId, Event, EventFilter, EventId, Position, Timestamp, WebhookId, WebhookState};
+use crate::model::{ClientId, Event, EventFilter, EventId, HourStats, Position, Timestamp, WebhookId, WebhookState};
 
 /// SQLite's integers are signed; client ids end at 2^53.
 pub(super) fn id(client: ClientId) -> i64 {
@@ -114,4 +114,43 @@ pub(super) fn states(
         }
     }
     Ok(states)
+}
+
+pub(super) fn stats(
+    connection: &Connection,
+    client: ClientId,
+    webhook: WebhookId,
+    since: Timestamp,
+    until: Timestamp,
+) -> rusqlite::Result<Vec<HourStats>> {
+    const HOUR_MS: i64 = 3_600_000;
+    let mut statement = connection.prepare_cached(
+        "SELECT (started_at + latency_ms) / :hour * :hour AS hour, count(*) AS attempts,
+             sum(status = 'delivered') AS delivered, sum(status = 'failed') AS failed, sum(latency_ms) AS latency_sum,
+             max(latency_ms) AS latency_max, sum(length(body)) AS body_bytes
+         FROM attempts WHERE client_id = :client AND webhook_id = :webhook AND outcome NOT IN ('held', 'webhook_gone')
+         GROUP BY hour HAVING hour >= :since AND hour < :until ORDER BY hour DESC",
+    )?;
+    let rows = statement.query_map(
+        named_params! {
+            ":client": id(client),
+            ":webhook": webhook.to_string(),
+            ":hour": HOUR_MS,
+            ":since": since.millis() - since.millis().rem_euclid(HOUR_MS),
+            ":until": until.millis(),
+        },
+        |row| {
+            let sum = |column| row.get::<_, i64>(column).map(|sum| u64::try_from(sum).unwrap_or_default());
+            Ok(HourStats {
+                hour: Timestamp::from_millis(row.get("hour")?),
+                attempts: sum("attempts")?,
+                delivered: sum("delivered")?,
+                failed: sum("failed")?,
+                latency_sum_ms: sum("latency_sum")?,
+                latency_max_ms: sum("latency_max")?,
+                body_bytes: sum("body_bytes")?,
+            })
+        },
+    )?;
+    rows.collect()
 }

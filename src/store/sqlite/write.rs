@@ -12,20 +12,33 @@ use tokio::sync::{mpsc, oneshot};
 use super::read::id;
 use crate::{
     config,
-    model::{Attempt, EventStatus, Outcome},
+    model::{Attempt, EventStatus, Outcome, Timestamp},
     store::Error,
 };
 
 /// Groups that may wait for the thread; more of them wait outside.
 const QUEUE: usize = 256;
 
+/// Attempts that one call drops: the writing thread is not kept from writing for long.
+const EXPIRED_MAX: i64 = 2000;
+
 struct Group {
     attempts: Vec<Attempt>,
     done: oneshot::Sender<Result<(), Error>>,
 }
 
+struct Expiry {
+    before: Timestamp,
+    done: oneshot::Sender<Result<usize, Error>>,
+}
+
+enum Work {
+    Write(Group),
+    Expire(Expiry),
+}
+
 #[derive(Clone)]
-pub(super) struct Writer(mpsc::Sender<Group>);
+pub(super) struct Writer(mpsc::Sender<Work>);
 
 impl Writer {
     /// The thread ends when the last writer is gone.
@@ -41,22 +54,42 @@ impl Writer {
 
     pub(super) async fn write(&self, attempts: Vec<Attempt>) -> Result<(), Error> {
         let (done, written) = oneshot::channel();
-        self.0.send(Group { attempts, done }).await.map_err(|_| Error::Closed)?;
+        self.0.send(Work::Write(Group { attempts, done })).await.map_err(|_| Error::Closed)?;
         written.await.map_err(|_| Error::Closed)?
+    }
+
+    pub(super) async fn expire(&self, before: Timestamp) -> Result<usize, Error> {
+        let (done, expired) = oneshot::channel();
+        self.0.send(Work::Expire(Expiry { before, done })).await.map_err(|_| Error::Closed)?;
+        expired.await.map_err(|_| Error::Closed)?
     }
 }
 
-fn run(mut connection: Connection, mut receiver: mpsc::Receiver<Group>, max: usize, wait: Duration) {
-    while let Some(first) = receiver.blocking_recv() {
+fn run(mut connection: Connection, mut receiver: mpsc::Receiver<Work>, max: usize, wait: Duration) {
+    // What came in while a group was gathered, and is no group.
+    let mut next = None;
+    while let Some(work) = next.take().or_else(|| receiver.blocking_recv()) {
+        let first = match work {
+            Work::Write(group) => group,
+            Work::Expire(Expiry { before, done }) => {
+                // Who asked may have gone away.
+                let _ = done.send(expire(&mut connection, before).map_err(Error::from));
+                continue;
+            }
+        };
         let mut rows = first.attempts.len();
         let mut groups = vec![first];
         let end = Instant::now() + wait;
         // Under load the queue is never empty and nothing is waited for.
         while rows < max {
             match receiver.try_recv() {
-                Ok(group) => {
+                Ok(Work::Write(group)) => {
                     rows += group.attempts.len();
                     groups.push(group);
+                }
+                Ok(other) => {
+                    next = Some(other);
+                    break;
                 }
                 Err(_) if Instant::now() < end => thread::sleep(Duration::from_micros(500)),
                 Err(_) => break,
@@ -90,12 +123,17 @@ fn name(value: impl Serialize) -> String {
     }
 }
 
+/// Whether it was not there. An attempt that a crash made twice under one number is kept as it ended.
 fn insert(transaction: &Transaction<'_>, attempt: &Attempt) -> rusqlite::Result<bool> {
     let delivery = &attempt.delivery;
     let mut statement = transaction.prepare_cached(
         "INSERT INTO attempts (client_id, webhook_id, event_id, number, phone, message_id, kind, body, tries, outcome,
              status, http_status, response, error, created_at, started_at, latency_ms, next_retry_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT DO UPDATE SET outcome = excluded.outcome, status = excluded.status,
+             http_status = excluded.http_status, response = excluded.response, error = excluded.error,
+             started_at = excluded.started_at, latency_ms = excluded.latency_ms, next_retry_at = excluded.next_retry_at
+         WHERE excluded.started_at > attempts.started_at",
     )?;
     let rows = statement.execute(params![
         id(delivery.client_id),
@@ -124,7 +162,7 @@ fn stand(transaction: &Transaction<'_>, attempt: &Attempt) -> rusqlite::Result<(
     let mut statement = transaction.prepare_cached(
         "INSERT INTO events (client_id, webhook_id, event_id, number, status) VALUES (?, ?, ?, ?, ?)
          ON CONFLICT DO UPDATE SET number = excluded.number, status = excluded.status
-         WHERE excluded.number > events.number",
+         WHERE excluded.number >= events.number",
     )?;
     let delivery = &attempt.delivery;
     statement.execute(params![
@@ -177,4 +215,38 @@ fn fare(transaction: &Transaction<'_>, attempt: &Attempt) -> rusqlite::Result<()
         ":ended": ended,
     })?;
     Ok(())
+}
+
+/// Drops the oldest attempts that began before this time, and events of which none is left; how many attempts.
+fn expire(connection: &mut Connection, before: Timestamp) -> rusqlite::Result<usize> {
+    let transaction = connection.transaction()?;
+    let mut expired: Vec<(i64, String, String)> = Vec::new();
+    {
+        // Rows lie in the order of writing, so the old ones are the first.
+        let mut oldest = transaction.prepare_cached(
+            "SELECT seq, webhook_id, event_id FROM (SELECT * FROM attempts ORDER BY seq LIMIT ?) WHERE started_at < ?",
+        )?;
+        let rows = oldest
+            .query_map(params![EXPIRED_MAX, before.millis()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        for row in rows {
+            expired.push(row?);
+        }
+        let mut attempts = transaction.prepare_cached("DELETE FROM attempts WHERE seq = ?")?;
+        let mut events = transaction.prepare_cached(
+            "DELETE FROM events WHERE webhook_id = ?1 AND event_id = ?2
+             AND NOT EXISTS (SELECT 1 FROM attempts WHERE webhook_id = ?1 AND event_id = ?2)",
+        )?;
+        for (seq, webhook, event) in &expired {
+            attempts.execute([seq])?;
+            events.execute([webhook, event])?;
+        }
+    }
+    transaction.commit()?;
+    if !expired.is_empty() {
+        // Gives the pages back to the file system; each step of the statement frees one.
+        let mut vacuum = connection.prepare_cached("PRAGMA incremental_vacuum")?;
+        let mut pages = vacuum.query([])?;
+        while pages.next()?.is_some() {}
+    }
+    Ok(expired.len())
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     app::{App, eventually},
+    process::Node,
     receiver::Receiver,
 };
 

@@ -165,6 +165,16 @@ impl App {
         run(&self.env, arguments).await
     }
 
+    /// The same, whatever comes of it: exit code, standard output, standard error. With more settings.
+    pub(crate) async fn attempt(&self, arguments: &[&str], more: &[(&str, String)]) -> (Option<i32>, String, String) {
+        let more = more.iter().map(|(key, value)| (format!("WAHOOK__{key}"), value.clone()));
+        let env: Vec<_> = self.env.iter().cloned().chain(more).collect();
+        let output = tokio::time::timeout(PATIENCE, wahook(&env).args(arguments).output()).await;
+        let output = output.expect("ends in time").expect("the executable starts");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    }
+
     /// A caller of the API with a new token for this client, with every scope.
     pub(crate) async fn client(&self, id: u64) -> Client {
         self.client_with(id, &[]).await

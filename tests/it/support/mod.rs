@@ -1,7 +1,9 @@
 //! Real parts for tests: servers on free ports, ended by the test that started them.
 
 pub(crate) mod app;
+pub(crate) mod cassandra;
 pub(crate) mod nats;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod receiver;
+pub(crate) mod troubled;

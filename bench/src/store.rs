@@ -1,0 +1,390 @@
+//! A home of the audit under load: written through the record role, then read in pages.
+
+use std::{
+    collections::HashMap,
+    path::Path,
+    process::Stdio,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use anyhow::{Context, ensure};
+use async_trait::async_trait;
+use hdrhistogram::Histogram;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+    sync::Semaphore,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
+use wahook::{
+    bus::Bus,
+    config::{self, Config},
+    model::{
+        Attempt, ClientId, Delivery, Event, EventFilter, EventId, EventStatus, HourStats, Kind, Outcome, Position,
+        Priority, Timestamp, WebhookId, WebhookState,
+    },
+    record::Record,
+    store::{self, Error, Migrator, Store},
+    telemetry::Metrics,
+};
+
+use crate::lab::{connect, free_port, nats_server, spawn};
+
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Attempts in one group, as `deliver` makes them under load.
+const GROUP: usize = 128;
+/// Groups whose publish is under way.
+const IN_FLIGHT: usize = 16;
+/// So far the publisher may be ahead of the store: less than the stream takes.
+const AHEAD: u64 = 100_000;
+const BODY_BYTES: usize = 900;
+/// One attempt in so many goes to one webhook.
+const HOT: u64 = 10;
+const READS: usize = 500;
+const PAGE: usize = 51;
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// The home: sqlite or cql.
+    #[arg(long, value_parser = ["sqlite", "cql"])]
+    kind: String,
+    /// Attempts to write.
+    #[arg(long, default_value_t = 1_000_000)]
+    rows: u64,
+    /// Webhooks they belong to.
+    #[arg(long, default_value_t = 1000)]
+    webhooks: u64,
+}
+
+/// Counts what the store has taken.
+struct Counting {
+    inner: Arc<dyn Store>,
+    recorded: AtomicU64,
+}
+
+#[async_trait]
+impl Store for Counting {
+    async fn record(&self, attempts: Vec<Attempt>) -> Result<(), Error> {
+        let count = attempts.len() as u64;
+        self.inner.record(attempts).await?;
+        self.recorded.fetch_add(count, Ordering::Relaxed);
+        Ok(())
+    }
+    async fn event(&self, client: ClientId, webhook: WebhookId, event: EventId) -> Result<Option<Event>, Error> {
+        self.inner.event(client, webhook, event).await
+    }
+    async fn events(
+        &self,
+        client: ClientId,
+        webhook: WebhookId,
+        filter: EventFilter,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<Vec<Event>, Error> {
+        self.inner.events(client, webhook, filter, after, limit).await
+    }
+    async fn dead_letters(&self, client: ClientId, after: Option<Position>, limit: usize) -> Result<Vec<Event>, Error> {
+        self.inner.dead_letters(client, after, limit).await
+    }
+    async fn states(
+        &self,
+        client: ClientId,
+        webhooks: &[WebhookId],
+    ) -> Result<HashMap<WebhookId, WebhookState>, Error> {
+        self.inner.states(client, webhooks).await
+    }
+    async fn stats(
+        &self,
+        client: ClientId,
+        webhook: WebhookId,
+        since: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<HourStats>, Error> {
+        self.inner.stats(client, webhook, since, until).await
+    }
+    async fn expire(&self, before: Timestamp) -> Result<usize, Error> {
+        self.inner.expire(before).await
+    }
+    async fn flush(&self) -> Result<(), Error> {
+        self.inner.flush().await
+    }
+    async fn ping(&self) -> Result<(), Error> {
+        self.inner.ping().await
+    }
+}
+
+struct Bench {
+    bus: Bus,
+    store: Arc<Counting>,
+    metrics: Metrics,
+    cancel: CancellationToken,
+    tasks: TaskTracker,
+    webhooks: u64,
+}
+
+pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
+    let data = tempfile::tempdir()?;
+    let cassandra = if options.kind == "cql" { Some(Cassandra::start(data.path()).await?) } else { None };
+    let nats_port = free_port()?;
+    let mut nats = spawn(
+        Command::new(nats_server()?)
+            .arg("--config")
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../nats/dev.conf"))
+            .arg("--store_dir")
+            .arg(data.path().join("nats"))
+            .args(["--addr", "127.0.0.1", "--port", &nats_port.to_string()]),
+    )?;
+    let file = data.path().join("hooks.db");
+    let flags = [
+        ("nats.url", format!("nats://127.0.0.1:{nats_port}")),
+        ("store.kind", options.kind.clone()),
+        ("store.path", file.display().to_string()),
+        ("cql.nodes", format!("127.0.0.1:{}", cassandra.as_ref().map_or(0, |node| node.port))),
+        ("cql.read_timeout", "30s".to_owned()),
+        ("cql.write_timeout", "30s".to_owned()),
+    ];
+    let flags = flags.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    let config = Config::load(&config::Sources { flags, ..config::Sources::default() })?;
+    if options.kind == "cql" {
+        let migrator = Migrator::connect(&config.cql, config.store.retention).await?;
+        for step in migrator.plan(Some(1)).await? {
+            migrator.apply(&step).await?;
+        }
+    }
+    let bus = connect(&config).await?;
+    bus.apply().await?;
+    let inner = store::open(&config.store, &config.cql).await?;
+    let store = Arc::new(Counting { inner, recorded: AtomicU64::new(0) });
+    let (cancel, tasks) = (CancellationToken::new(), TaskTracker::new());
+    Record::start(bus.clone(), Arc::clone(&store) as Arc<dyn Store>, config.store.retention, &tasks, cancel.clone());
+    let bench = Bench { bus, store, metrics: Metrics::install(), cancel, tasks, webhooks: options.webhooks };
+
+    println!(
+        "{}: {} attempts of {} webhooks, {BODY_BYTES} bytes of body each",
+        options.kind, options.rows, options.webhooks
+    );
+    let span = bench.write(options.rows, Attempted::AtOnce).await?;
+    println!("  attempts/s through record      {:>10.0}", options.rows as f64 / span.as_secs_f64());
+    let statements = bench.statements();
+    if cassandra.is_some() {
+        println!("  statements per delivery        {:>10.3}", statements as f64 / options.rows as f64);
+    }
+    let troubled = (options.rows / 100).max(2);
+    bench.write(troubled, Attempted::AtTheSecond).await?;
+    if cassandra.is_some() {
+        let more = bench.statements() - statements;
+        println!("  … that failed once             {:>10.3}", more as f64 / (troubled / 2) as f64);
+    }
+    bench.read().await?;
+    bench.cancel.cancel();
+    bench.tasks.close();
+    bench.tasks.wait().await;
+    drop(bench);
+    nats.kill().await?;
+    let bytes = match cassandra {
+        Some(node) => node.stop().await?,
+        None => size_bytes(data.path(), &|path| path.extension().is_some_and(|ending| ending == "db"))?,
+    };
+    println!("  bytes per attempt on disk      {:>10.0}", bytes as f64 / (options.rows + troubled) as f64);
+    Ok(())
+}
+
+/// How deliveries go.
+#[derive(Clone, Copy, PartialEq)]
+enum Attempted {
+    AtOnce,
+    /// Each fails once, then goes through.
+    AtTheSecond,
+}
+
+impl Bench {
+    fn webhook(&self, number: u64) -> WebhookId {
+        let place = if number.is_multiple_of(HOT) { 0 } else { number % self.webhooks };
+        WebhookId(Uuid::from_u128(u128::from(place)))
+    }
+
+    /// From the first publish until the store has the last.
+    async fn write(&self, count: u64, how: Attempted) -> anyhow::Result<Duration> {
+        let (began, before) = (Instant::now(), self.store.recorded.load(Ordering::Relaxed));
+        let permits = Arc::new(Semaphore::new(IN_FLIGHT));
+        let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
+        let mut number = 0;
+        while number < count {
+            let group: Vec<_> = (number..count.min(number + GROUP as u64)).map(|one| self.attempt(one, how)).collect();
+            number += group.len() as u64;
+            let partition = u16::try_from(number / GROUP as u64 % 16)?;
+            let (permit, bus) = (Arc::clone(&permits).acquire_owned().await?, self.bus.clone());
+            tasks.spawn(async move {
+                bus.publish_results(partition, &group).await?;
+                drop(permit);
+                Ok(())
+            });
+            while let Some(done) = tasks.try_join_next() {
+                done??;
+            }
+            while before + number > self.store.recorded.load(Ordering::Relaxed) + AHEAD {
+                sleep(Duration::from_millis(5)).await;
+            }
+        }
+        while let Some(done) = tasks.join_next().await {
+            done??;
+        }
+        let all = async {
+            while self.store.recorded.load(Ordering::Relaxed) < before + count {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(PATIENCE, all).await.context("the store did not take everything")?;
+        Ok(began.elapsed())
+    }
+
+    fn attempt(&self, number: u64, how: Attempted) -> Attempt {
+        let second = how == Attempted::AtTheSecond;
+        let event = if second { number / 2 } else { number };
+        let fails = second && number.is_multiple_of(2);
+        // Two attempts of one event must have one time of publish.
+        let now = Timestamp::from_system(SystemTime::now());
+        let created_at = if second { Timestamp::from_millis(now.millis() / 60_000 * 60_000) } else { now };
+        let webhook_id = self.webhook(event);
+        let message_id = format!("{}{event}", if second { "T" } else { "M" }).parse().expect("letters and digits");
+        let tries = u16::from(second && !fails);
+        Attempt {
+            delivery: Delivery {
+                event_id: EventId::derive(created_at, webhook_id, "chat", "sender", &message_id, &Kind::Text),
+                webhook_id,
+                client_id: client(),
+                phone: "4915112345678".parse().expect("valid"),
+                message_id,
+                kind: Kind::Text,
+                created_at,
+                body: body(number).into(),
+                attempts: tries,
+                tries,
+                priority: Priority::Normal,
+                chat: String::new(),
+            },
+            number: tries + 1,
+            outcome: if fails { Outcome::Http5xx } else { Outcome::Ok },
+            status: if fails { EventStatus::Pending } else { EventStatus::Delivered },
+            http_status: Some(if fails { 500 } else { 200 }),
+            response: Some("ok".to_owned()),
+            error: fails.then(|| "the endpoint answered 500".to_owned()),
+            started_at: now,
+            latency_ms: 12,
+            next_retry_at: fails.then(|| now.after(Duration::from_secs(5))),
+        }
+    }
+
+    async fn read(&self) -> anyhow::Result<()> {
+        let (store, none) = (&self.store, EventFilter::default());
+        // One that gets its share: places divisible by HOT may get nothing.
+        let quiet =
+            |number: usize| WebhookId(Uuid::from_u128(number as u128 % u128::from(self.webhooks / HOT) * 10 + 1));
+        let hot = WebhookId(Uuid::from_u128(0));
+        let first = store.events(client(), hot, none, None, 200).await?;
+        let last = first.last().context("the hot webhook has events")?.last().delivery.event_id;
+        let mut lines = Vec::new();
+        for name in [
+            "newest page",
+            "newest page, busiest webhook",
+            "later page, busiest webhook",
+            "pending, busiest",
+            "one event",
+        ] {
+            let mut micros = Histogram::<u64>::new(3)?;
+            for number in 0..READS {
+                let began = Instant::now();
+                let count = match name {
+                    "newest page" => store.events(client(), quiet(number), none, None, PAGE).await?.len(),
+                    "newest page, busiest webhook" => store.events(client(), hot, none, None, PAGE).await?.len(),
+                    "later page, busiest webhook" => store.events(client(), hot, none, Some(last), PAGE).await?.len(),
+                    "pending, busiest" => {
+                        let pending = EventFilter { status: Some(EventStatus::Pending), ..none };
+                        1 + store.events(client(), hot, pending, None, PAGE).await?.len()
+                    }
+                    _ => usize::from(store.event(client(), hot, last).await?.is_some()),
+                };
+                micros.record(u64::try_from(began.elapsed().as_micros())?)?;
+                ensure!(count > 0, "{name}: nothing was found");
+            }
+            let ms = |quantile| micros.value_at_quantile(quantile) as f64 / 1e3;
+            lines.push(format!("  {name:30} {:>10.2} ms p50 {:>8.2} ms p99", ms(0.5), ms(0.99)));
+        }
+        println!("{}", lines.join("\n"));
+        Ok(())
+    }
+
+    /// Statements that the CQL store took, over all tables.
+    fn statements(&self) -> u64 {
+        let text = self.metrics.render();
+        let lines = text.lines().filter(|line| line.starts_with("wahook_cql_statements_total{"));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+    }
+}
+
+fn client() -> ClientId {
+    ClientId::try_from(1).expect("one is a client id")
+}
+
+/// As incompressible as texts of people: words differ from row to row.
+fn body(number: u64) -> Vec<u8> {
+    let (mut text, mut state) = (String::from("{\"content\":\""), number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    while text.len() < BODY_BYTES - 2 {
+        // xorshift
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        text.push_str(&format!("{:x} ", state % 100_000));
+    }
+    text.push_str("\"}");
+    text.into_bytes()
+}
+
+/// A node with more memory than the tests give it, and the whole compiler.
+struct Cassandra {
+    port: u16,
+    script: Child,
+    folder: std::path::PathBuf,
+}
+
+impl Cassandra {
+    async fn start(data: &Path) -> anyhow::Result<Self> {
+        let ports = [free_port()?, free_port()?, free_port()?];
+        let folder = data.join("cassandra");
+        let mut script = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/run-cassandra.sh"));
+        script.args(ports.iter().map(u16::to_string)).stdin(Stdio::piped()).stdout(Stdio::piped());
+        script.env("CASSANDRA_KEEP", &folder).env("CASSANDRA_OPTIONS", "-Xms2g -Xmx2g -XX:TieredStopAtLevel=4");
+        let mut script = script.spawn().context("starting Cassandra")?;
+        let mut lines = BufReader::new(script.stdout.take().context("its output")?).lines();
+        let said = timeout(PATIENCE, lines.next_line()).await??;
+        ensure!(said.as_deref() == Some("ready"), "Cassandra does not start: `make cassandra` installs it");
+        Ok(Self { port: ports[0], script, folder })
+    }
+
+    /// Lets it write everything out; bytes of our tables.
+    async fn stop(mut self) -> anyhow::Result<u64> {
+        drop(self.script.stdin.take());
+        timeout(PATIENCE, self.script.wait()).await.context("Cassandra did not end")??;
+        size_bytes(&self.folder.join("data/data/wahook"), &|_| true)
+    }
+}
+
+fn size_bytes(folder: &Path, counts: &dyn Fn(&Path) -> bool) -> anyhow::Result<u64> {
+    let mut sum = 0;
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            sum += size_bytes(&path, counts)?;
+        } else if counts(&path) {
+            sum += path.metadata()?.len();
+        }
+    }
+    Ok(sum)
+}

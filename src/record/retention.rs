@@ -1,0 +1,52 @@
+//! Forgetting: what is older than `store.retention` goes, a little at a time.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::{model::Timestamp, store::Store, telemetry};
+
+/// How often is looked. Minutes do not matter for what is kept for days.
+const EVERY: Duration = Duration::from_secs(600);
+/// Between two steps, so that writers come first.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Runs until cancelled.
+pub(super) async fn keep(store: Arc<dyn Store>, retention: Duration, cancel: CancellationToken) {
+    let mut ticks = interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let forget = async {
+        loop {
+            ticks.tick().await;
+            match forget(&*store, retention).await {
+                Ok(0) => {}
+                Ok(count) => tracing::info!(count, "attempts older than store.retention are dropped"),
+                Err(error) => {
+                    telemetry::error("record", "expire");
+                    tracing::warn!(%error, "old attempts could not be dropped; trying again later");
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = cancel.cancelled() => {}
+        () = forget => {}
+    }
+}
+
+async fn forget(store: &dyn Store, retention: Duration) -> Result<usize, crate::store::Error> {
+    let now = Timestamp::from_system(SystemTime::now()).millis();
+    let before = now.saturating_sub(i64::try_from(retention.as_millis()).unwrap_or(i64::MAX));
+    let mut count = 0;
+    loop {
+        match store.expire(Timestamp::from_millis(before)).await? {
+            0 => return Ok(count),
+            some => count += some,
+        }
+        sleep(PAUSE).await;
+    }
+}

@@ -1,0 +1,186 @@
+//! ScyllaDB and Cassandra.
+//!
+//! One session per process, statements prepared once, each idempotent under a timestamp of its own. An attempt is one
+//! INSERT; one that fails, or that follows such a one, leaves hints beside it, from which listings by status begin.
+//! Hints may be stale, never missing: whatever they lead to is looked up in `events`, which alone tells the truth.
+
+mod migrate;
+mod read;
+mod recent;
+mod rows;
+mod schema;
+mod session;
+mod statements;
+mod tend;
+mod write;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, RwLock},
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use scylla::client::session::Session;
+use tokio::sync::Semaphore;
+
+use self::{
+    recent::{Hours, Key, Known, Successes},
+    session::Profiles,
+    statements::Statements,
+};
+use super::{Error, Store};
+use crate::{
+    config,
+    model::{Attempt, ClientId, Event, EventFilter, EventId, HourStats, Position, Timestamp, WebhookId, WebhookState},
+    telemetry,
+};
+
+pub use migrate::{Migrator, Step};
+
+/// Statements under way for readers; apart, so that a backlog being written does not keep readers waiting.
+const READS_IN_FLIGHT: usize = 64;
+
+/// A connected session in a keyspace whose schema is right.
+struct Connected {
+    session: Session,
+    statements: Statements,
+    retention: Duration,
+    writes: Semaphore,
+    reads: Semaphore,
+    days: Known<(Key, i32)>,
+    letter_days: Known<(ClientId, i32)>,
+    successes: Successes,
+    hours: Hours,
+}
+
+impl Connected {
+    async fn new(settings: &config::Cql, retention: Duration) -> Result<Self, Error> {
+        let profiles = Profiles::new(settings);
+        let session = session::connect(settings, &profiles).await?;
+        migrate::check(&session, &settings.keyspace, retention).await?;
+        session.use_keyspace(&settings.keyspace, false).await.map_err(Error::failed)?;
+        let statements = Statements::prepare(&session, &profiles).await?;
+        Ok(Self {
+            session,
+            statements,
+            retention,
+            writes: Semaphore::new(settings.in_flight),
+            reads: Semaphore::new(READS_IN_FLIGHT),
+            days: Known::new(),
+            letter_days: Known::new(),
+            successes: Successes::new(),
+            hours: Hours::new(),
+        })
+    }
+}
+
+/// The session, or why there is none.
+type Slot = RwLock<Result<Arc<Connected>, String>>;
+
+/// The store in a ScyllaDB or Cassandra cluster.
+pub struct Cql {
+    slot: Arc<Slot>,
+}
+
+impl Cql {
+    /// Connects, and compares the schema. A cluster that does not answer is tried again in the background: a node must
+    /// be able to start without its store.
+    ///
+    /// # Errors
+    /// [`Error::Open`] when the schema is missing, behind or changed, or the settings cannot work.
+    pub async fn open(settings: &config::Cql, retention: Duration) -> Result<Self, Error> {
+        let slot = match Connected::new(settings, retention).await {
+            Ok(connected) => Ok(Arc::new(connected)),
+            Err(Error::Failed(error)) => {
+                telemetry::error("store", "connect");
+                tracing::warn!(error, "the store does not answer; going on without it, and trying again");
+                Err(error)
+            }
+            Err(error) => return Err(error),
+        };
+        let slot = Arc::new(RwLock::new(slot));
+        tokio::spawn(tend::tend(Arc::downgrade(&slot), settings.clone(), retention));
+        Ok(Self { slot })
+    }
+
+    fn connected(&self) -> Result<Arc<Connected>, Error> {
+        let slot = self.slot.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        slot.as_ref().map(Arc::clone).map_err(|error| Error::Failed(error.clone()))
+    }
+
+    /// Does it, and tells how long it took.
+    async fn timed<T, F: Future<Output = Result<T, Error>>>(
+        &self,
+        name: &'static str,
+        work: impl FnOnce(Arc<Connected>) -> F,
+    ) -> Result<T, Error> {
+        let started = Instant::now();
+        let answer = match self.connected() {
+            Ok(connected) => work(connected).await,
+            Err(error) => Err(error),
+        };
+        telemetry::store_request(name, answer.is_ok(), started.elapsed());
+        answer
+    }
+}
+
+#[async_trait]
+impl Store for Cql {
+    async fn record(&self, attempts: Vec<Attempt>) -> Result<(), Error> {
+        self.timed("record", |store| async move { store.record(&attempts).await }).await
+    }
+
+    async fn event(&self, client: ClientId, webhook: WebhookId, event: EventId) -> Result<Option<Event>, Error> {
+        self.timed("event", |store| async move { store.event((client, webhook), event).await }).await
+    }
+
+    async fn events(
+        &self,
+        client: ClientId,
+        webhook: WebhookId,
+        filter: EventFilter,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<Vec<Event>, Error> {
+        self.timed("events", |store| async move { store.events((client, webhook), filter, after, limit).await }).await
+    }
+
+    async fn dead_letters(&self, client: ClientId, after: Option<Position>, limit: usize) -> Result<Vec<Event>, Error> {
+        self.timed("dead_letters", |store| async move { store.dead_letters(client, after, limit).await }).await
+    }
+
+    async fn states(
+        &self,
+        client: ClientId,
+        webhooks: &[WebhookId],
+    ) -> Result<HashMap<WebhookId, WebhookState>, Error> {
+        let webhooks = webhooks.to_vec();
+        self.timed("states", |store| async move { store.states(client, &webhooks).await }).await
+    }
+
+    async fn stats(
+        &self,
+        client: ClientId,
+        webhook: WebhookId,
+        since: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<HourStats>, Error> {
+        self.timed("stats", |store| async move { store.stats((client, webhook), since, until).await }).await
+    }
+
+    /// The tables' time to live does it.
+    async fn expire(&self, _: Timestamp) -> Result<usize, Error> {
+        Ok(0)
+    }
+
+    async fn flush(&self) -> Result<(), Error> {
+        let connected = self.connected()?;
+        connected.flush_successes().await?;
+        connected.flush_hours().await
+    }
+
+    async fn ping(&self) -> Result<(), Error> {
+        self.timed("ping", |store| async move { store.ping().await }).await
+    }
+}

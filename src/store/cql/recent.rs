@@ -1,0 +1,202 @@
+//! What is kept for a moment, so that the happy path stays one statement: a webhook's newest success, sums per hour, and
+//! which days are known to be listed. All of it bounded.
+
+use std::{
+    collections::{HashMap, HashSet},
+    hash::Hash,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use uuid::Uuid;
+
+use crate::model::{Attempt, ClientId, EventStatus, HourStats, Outcome, Timestamp, WebhookId};
+
+/// A webhook within its client.
+pub(super) type Key = (ClientId, WebhookId);
+
+/// Entries of each kind; one takes some hundred bytes at most.
+const ENTRIES_MAX: usize = 100_000;
+/// A success is written at once when the last one written is older; otherwise within about this time.
+const SUCCESS_EVERY_MS: i64 = 1000;
+const HOUR_MS: i64 = 3_600_000;
+/// Sums that nobody added to for so many flushes are let go; what comes later begins a row of its own.
+const IDLE_FLUSHES: u8 = 6;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Things known to be written. Forgetting one costs a write.
+pub(super) struct Known<T>(Mutex<HashSet<T>>);
+
+impl<T: Eq + Hash> Known<T> {
+    pub(super) fn new() -> Self {
+        Self(Mutex::new(HashSet::new()))
+    }
+
+    pub(super) fn has(&self, one: &T) -> bool {
+        lock(&self.0).contains(one)
+    }
+
+    pub(super) fn add(&self, one: T) {
+        let mut known = lock(&self.0);
+        if known.len() >= ENTRIES_MAX {
+            known.clear();
+        }
+        known.insert(one);
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Success {
+    written: Timestamp,
+    newest: Timestamp,
+}
+
+/// The newest success of each webhook that had one lately.
+pub(super) struct Successes(Mutex<HashMap<Key, Success>>);
+
+impl Successes {
+    pub(super) fn new() -> Self {
+        Self(Mutex::new(HashMap::new()))
+    }
+
+    /// Whether this one must be written now. Otherwise the next flush writes it, or a newer one.
+    pub(super) fn is_due(&self, key: Key, at: Timestamp) -> bool {
+        let mut all = lock(&self.0);
+        match all.get_mut(&key) {
+            Some(known) if at.millis() - known.written.millis() < SUCCESS_EVERY_MS => {
+                known.newest = known.newest.max(at);
+                false
+            }
+            _ => true,
+        }
+    }
+
+    /// The store has it.
+    pub(super) fn wrote(&self, key: Key, at: Timestamp) {
+        let mut all = lock(&self.0);
+        if all.len() < ENTRIES_MAX || all.contains_key(&key) {
+            let known = all.entry(key).or_insert(Success { written: at, newest: at });
+            known.written = known.written.max(at);
+            known.newest = known.newest.max(at);
+        }
+    }
+
+    /// What the store does not have yet.
+    pub(super) fn unwritten(&self) -> Vec<(Key, Timestamp)> {
+        let mut all = lock(&self.0);
+        let unwritten: Vec<_> =
+            all.iter().filter(|(_, one)| one.newest > one.written).map(|(key, one)| (*key, one.newest)).collect();
+        // The others have not been asked about for a flush or two: the next success is written at once.
+        all.retain(|_, one| one.newest > one.written);
+        unwritten
+    }
+
+    pub(super) fn newest(&self, key: &Key) -> Option<Timestamp> {
+        lock(&self.0).get(key).map(|one| one.newest)
+    }
+}
+
+/// Sums of one webhook and hour, as one row of its own holds them.
+#[derive(Clone)]
+pub(super) struct Sums {
+    pub(super) writer: Uuid,
+    pub(super) stats: HourStats,
+    written: HourStats,
+    idle: u8,
+}
+
+/// Sums of the hours that are still added to.
+pub(super) struct Hours(Mutex<HashMap<(Key, Timestamp), Sums>>);
+
+impl Hours {
+    pub(super) fn new() -> Self {
+        Self(Mutex::new(HashMap::new()))
+    }
+
+    /// Adds an attempt to the hour of its end. `false` when there is no room, and it is left out.
+    pub(super) fn add(&self, attempt: &Attempt) -> bool {
+        if matches!(attempt.outcome, Outcome::Held | Outcome::WebhookGone) {
+            return true;
+        }
+        let ended = attempt.ended_at().millis();
+        let hour = Timestamp::from_millis(ended - ended.rem_euclid(HOUR_MS));
+        let key = ((attempt.delivery.client_id, attempt.delivery.webhook_id), hour);
+        let mut all = lock(&self.0);
+        if all.len() >= ENTRIES_MAX && !all.contains_key(&key) {
+            return false;
+        }
+        let sums = all.entry(key).or_insert_with(|| {
+            let stats = HourStats::new(hour);
+            Sums { writer: Uuid::now_v7(), stats, written: stats, idle: 0 }
+        });
+        sums.idle = 0;
+        sums.stats.attempts += 1;
+        sums.stats.delivered += u64::from(attempt.status == EventStatus::Delivered);
+        sums.stats.failed += u64::from(attempt.status == EventStatus::Failed);
+        sums.stats.latency_sum_ms += u64::from(attempt.latency_ms);
+        sums.stats.latency_max_ms = sums.stats.latency_max_ms.max(attempt.latency_ms.into());
+        sums.stats.body_bytes += attempt.delivery.body.len() as u64;
+        true
+    }
+
+    /// What the store does not have yet.
+    pub(super) fn unwritten(&self) -> Vec<((Key, Timestamp), Sums)> {
+        let mut all = lock(&self.0);
+        all.retain(|_, one| {
+            one.idle = one.idle.saturating_add(1);
+            one.stats != one.written || one.idle <= IDLE_FLUSHES
+        });
+        all.iter().filter(|(_, one)| one.stats != one.written).map(|(key, one)| (*key, one.clone())).collect()
+    }
+
+    /// The store has these.
+    pub(super) fn wrote(&self, key: &(Key, Timestamp), stats: HourStats) {
+        if let Some(sums) = lock(&self.0).get_mut(key) {
+            sums.written = stats;
+        }
+    }
+
+    /// What is not in the store yet, of one webhook, as differences to what is.
+    pub(super) fn ahead(&self, key: &Key) -> Vec<HourStats> {
+        let all = lock(&self.0);
+        let own = all.iter().filter(|((one, _), sums)| one == key && sums.stats != sums.written);
+        own.map(|(_, sums)| sums.stats.without(&sums.written)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: i64) -> Timestamp {
+        Timestamp::from_millis(ms)
+    }
+
+    #[test]
+    fn a_success_is_written_once_a_second_and_none_is_forgotten() {
+        let key = (ClientId::try_from(1).expect("in range"), WebhookId(Uuid::from_u128(1)));
+        let all = Successes::new();
+        assert!(all.is_due(key, at(0)));
+        all.wrote(key, at(0));
+        assert!(!all.is_due(key, at(999)));
+        assert!(!all.is_due(key, at(500)), "an older one changes nothing");
+        assert_eq!(all.newest(&key), Some(at(999)));
+        assert_eq!(all.unwritten(), [(key, at(999))]);
+        all.wrote(key, at(999));
+        assert!(all.unwritten().is_empty());
+        assert_eq!(all.newest(&key), None, "the store knows");
+        assert!(all.is_due(key, at(1000)));
+    }
+
+    #[test]
+    fn what_is_known_is_bounded() {
+        let known = Known::new();
+        for one in 0..ENTRIES_MAX + 10 {
+            known.add(one);
+        }
+        assert!(known.has(&(ENTRIES_MAX + 9)) && !known.has(&0));
+        assert!(lock(&known.0).len() <= ENTRIES_MAX);
+    }
+}

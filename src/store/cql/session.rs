@@ -1,0 +1,104 @@
+//! Connecting, and what each kind of statement may take.
+
+use std::{sync::Arc, time::Duration};
+
+use scylla::{
+    client::{
+        execution_profile::{ExecutionProfile, ExecutionProfileHandle},
+        session::Session,
+        session_builder::SessionBuilder,
+    },
+    policies::speculative_execution::SimpleSpeculativeExecutionPolicy,
+    statement::Consistency,
+};
+use tokio::time::timeout;
+
+use crate::{config, store::Error};
+
+/// Statements that change the schema wait for all nodes.
+const SCHEMA_PATIENCE: Duration = Duration::from_secs(60);
+/// A read that takes longer is asked of another node as well.
+const SECOND_READ: Duration = Duration::from_millis(100);
+/// Beyond connecting: reading the cluster's topology.
+const METADATA_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long statements may take, how often they are tried, and what counts as done. The timeout covers the driver's
+/// own retries, too.
+pub(super) struct Profiles {
+    pub(super) write: ExecutionProfileHandle,
+    pub(super) read: ExecutionProfileHandle,
+    pub(super) schema: ExecutionProfileHandle,
+}
+
+impl Profiles {
+    pub(super) fn new(settings: &config::Cql) -> Self {
+        let with = |span| ExecutionProfile::builder().consistency(Consistency::LocalQuorum).request_timeout(Some(span));
+        let second = SimpleSpeculativeExecutionPolicy { max_retry_count: 1, retry_interval: SECOND_READ };
+        let read = with(settings.read_timeout).speculative_execution_policy(Some(Arc::new(second)));
+        Self {
+            write: with(settings.write_timeout).build().into_handle(),
+            read: read.build().into_handle(),
+            schema: with(SCHEMA_PATIENCE).build().into_handle(),
+        }
+    }
+}
+
+/// A session without a keyspace.
+///
+/// # Errors
+/// [`Error::Failed`] when no node answers: trying again may help. [`Error::Open`] when the settings cannot work.
+pub(super) async fn connect(settings: &config::Cql, profiles: &Profiles) -> Result<Session, Error> {
+    let mut builder = SessionBuilder::new()
+        .known_nodes(&settings.nodes)
+        .connection_timeout(settings.connect_timeout)
+        .schema_agreement_timeout(SCHEMA_PATIENCE)
+        .keyspaces_to_fetch([&settings.keyspace])
+        .metadata_request_clientside_timeout(METADATA_PATIENCE)
+        .default_execution_profile_handle(profiles.schema.clone())
+        // The settings of this process are nobody else's concern.
+        .driver_config_reporting(false);
+    if let (Some(user), Some(password)) = (&settings.user, &settings.password) {
+        builder = builder.user(user, password.expose());
+    }
+    if let Some(datacenter) = &settings.datacenter {
+        builder = builder.prefer_datacenter(datacenter.clone());
+    }
+    if settings.tls {
+        builder = tls(builder, settings)?;
+    }
+    let patience = settings.connect_timeout + METADATA_PATIENCE;
+    match timeout(patience, builder.build()).await {
+        Ok(Ok(session)) => Ok(session),
+        Ok(Err(error)) => Err(Error::Failed(format!("cql.nodes: {error}"))),
+        Err(_) => Err(Error::Failed(format!("cql.nodes: no answer within {} s", patience.as_secs()))),
+    }
+}
+
+#[cfg(feature = "cql-tls")]
+fn tls(builder: SessionBuilder, settings: &config::Cql) -> Result<SessionBuilder, Error> {
+    use rustls::pki_types::{CertificateDer, pem::PemObject};
+
+    let path = settings.root_ca_file.as_deref().unwrap_or_else(|| std::path::Path::new(""));
+    let wrong = |error: &dyn std::fmt::Display| {
+        Error::Open(format!("cql.root_ca_file {}: {error}; name a PEM file", path.display()))
+    };
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| wrong(&error))? {
+        let certificate = certificate.map_err(|error| wrong(&error))?;
+        roots.add(certificate).map_err(|error| wrong(&error))?;
+    }
+    // Named, since two providers are compiled into this build.
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let client = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Error::Open(format!("cql.tls: {error}")))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(builder.tls_context(Some(Arc::new(client))))
+}
+
+#[cfg(not(feature = "cql-tls"))]
+fn tls(_: SessionBuilder, _: &config::Cql) -> Result<SessionBuilder, Error> {
+    // The settings' check says so first.
+    Err(Error::Open("cql.tls: this wahook was built without the feature cql-tls".to_owned()))
+}

@@ -1,0 +1,253 @@
+//! Writing: what an attempt leaves behind, and trying again.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, SystemTime},
+};
+
+use futures_util::future::join_all;
+use rand::Rng;
+use scylla::{
+    errors::{DbError, ExecutionError, RequestAttemptError},
+    serialize::row::SerializeRow,
+    statement::prepared::PreparedStatement,
+};
+
+use super::{
+    Connected,
+    recent::Key,
+    rows::{NewRow, id, time, written_at},
+};
+use crate::{
+    model::{Attempt, EventStatus, Outcome, Timestamp},
+    store::Error,
+    telemetry,
+};
+
+/// Tries of one statement, beside what the driver repeats by itself. Who called tries the whole again.
+const TRIES: u32 = 5;
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+/// A first attempt that ends later than this after the publish may have been held meanwhile.
+const PERHAPS_HELD: Duration = Duration::from_secs(10);
+
+/// What one call says of a webhook, folded.
+#[derive(Default)]
+struct News<'a> {
+    success: Option<Timestamp>,
+    error: Option<(Timestamp, &'a str)>,
+    given_up: Option<Timestamp>,
+}
+
+impl Connected {
+    pub(super) async fn record(&self, attempts: &[Attempt]) -> Result<(), Error> {
+        let mut news: HashMap<Key, News<'_>> = HashMap::new();
+        for attempt in attempts.iter().filter(|one| is_real(one)) {
+            let key = (attempt.delivery.client_id, attempt.delivery.webhook_id);
+            news.entry(key).or_default().add(attempt);
+        }
+        // All are waited for, whatever one says: a statement that is dropped half-way keeps its place on the connection.
+        // The semaphore bounds how many are under way.
+        let rows = join_all(attempts.iter().map(|attempt| self.attempt(attempt))).await;
+        rows.into_iter().collect::<Result<(), Error>>()?;
+        let states = join_all(news.iter().map(|(key, news)| self.news(*key, news))).await;
+        states.into_iter().collect::<Result<(), Error>>()?;
+        for attempt in attempts {
+            if !self.hours.add(attempt) {
+                telemetry::error("store", "stats_full");
+            }
+        }
+        Ok(())
+    }
+
+    async fn attempt(&self, attempt: &Attempt) -> Result<(), Error> {
+        let delivery = &attempt.delivery;
+        let (client, webhook, event) = (id(delivery.client_id), delivery.webhook_id.0, delivery.event_id.0);
+        let (day, number) = (delivery.event_id.timestamp().day(), i32::from(attempt.number));
+        let (status, stamp) = (attempt.status.as_str(), written_at(attempt.ended_at()));
+        let now = || time(Timestamp::from_system(SystemTime::now()));
+        let all = &self.statements;
+
+        // First what leads to the row: a day that is not listed would hide it.
+        let known = ((delivery.client_id, delivery.webhook_id), day);
+        if !self.days.has(&known) {
+            self.write(&all.insert_day, (client, webhook, day, now())).await?;
+            self.days.add(known);
+        }
+        if is_troubled(attempt) {
+            let row = (client, webhook, day, event, number, status, time(attempt.ended_at()), stamp);
+            self.write(&all.insert_attention, row).await?;
+        }
+        // A later round began among the dead letters, and has to take the event out of them.
+        if attempt.status == EventStatus::Failed || delivery.attempts > delivery.tries {
+            let known = (delivery.client_id, day);
+            if !self.letter_days.has(&known) {
+                self.write(&all.insert_letter_day, (client, day, now())).await?;
+                self.letter_days.add(known);
+            }
+            self.write(&all.insert_letter, (client, day, event, number, status, webhook, stamp)).await?;
+        }
+        if is_real(attempt) && attempt.status != EventStatus::Delivered {
+            let ended = attempt.ended_at();
+            let row = (client, webhook, ended.day(), time(ended), event, number, attempt.outcome.as_str(), stamp);
+            self.write(&all.insert_failure, row).await?;
+        }
+        self.write(&all.insert_attempt, NewRow::from(attempt)).await
+    }
+
+    async fn news(&self, key: Key, news: &News<'_>) -> Result<(), Error> {
+        let (client, webhook, all) = (id(key.0), key.1.0, &self.statements);
+        if let Some(at) = news.success.filter(|at| self.successes.is_due(key, *at)) {
+            self.success(key, at).await?;
+        }
+        if let Some((at, error)) = news.error {
+            let row = (client, webhook, error, time(at), time(at), written_at(at));
+            self.write(&all.insert_error, row).await?;
+        }
+        if let Some(at) = news.given_up {
+            self.write(&all.insert_given_up, (client, webhook, time(at), written_at(at))).await?;
+        }
+        Ok(())
+    }
+
+    async fn success(&self, key: Key, at: Timestamp) -> Result<(), Error> {
+        let row = (id(key.0), key.1.0, time(at), time(at), written_at(at));
+        self.write(&self.statements.insert_success, row).await?;
+        self.successes.wrote(key, at);
+        Ok(())
+    }
+
+    /// Successes that came within a second of one that was written.
+    pub(super) async fn flush_successes(&self) -> Result<(), Error> {
+        let unwritten = self.successes.unwritten();
+        let written = join_all(unwritten.into_iter().map(|(key, at)| self.success(key, at))).await;
+        written.into_iter().collect()
+    }
+
+    /// Sums that grew.
+    pub(super) async fn flush_hours(&self) -> Result<(), Error> {
+        let written = join_all(self.hours.unwritten().into_iter().map(async |(place, sums)| {
+            let ((client, webhook), hour) = place;
+            let stats = &sums.stats;
+            let big = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+            let row = (
+                id(client),
+                webhook.0,
+                time(hour),
+                sums.writer,
+                big(stats.attempts),
+                big(stats.delivered),
+                big(stats.failed),
+                big(stats.latency_sum_ms),
+                big(stats.latency_max_ms),
+                big(stats.body_bytes),
+            );
+            self.write(&self.statements.insert_stats, row).await?;
+            self.hours.wrote(&place, sums.stats);
+            Ok(())
+        }));
+        written.await.into_iter().collect()
+    }
+
+    /// One statement, tried again where that may help.
+    async fn write(&self, statement: &PreparedStatement, row: impl SerializeRow) -> Result<(), Error> {
+        let mut pause = FIRST_PAUSE;
+        for tries in 1.. {
+            let permit = self.writes.acquire().await.map_err(|_| Error::Closed)?;
+            let answer = self.session.execute_unpaged(statement, &row).await;
+            drop(permit);
+            let error = match answer {
+                Ok(_) => {
+                    telemetry::cql_statement(statement.get_table_name().unwrap_or_default());
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            let cause = cause(&error);
+            telemetry::cql_trouble(cause);
+            match cause {
+                "refused" => return Err(Error::Refused(error.to_string())),
+                // The whole of the time is spent; the caller knows what to do.
+                "timeout" => return Err(Error::failed(error)),
+                _ if tries >= TRIES => return Err(Error::failed(error)),
+                _ => {}
+            }
+            let jitter = rand::rng().random_range(0.5..1.5);
+            tokio::time::sleep(pause.mul_f64(jitter)).await;
+            pause *= 2;
+        }
+        unreachable!("the loop returns")
+    }
+}
+
+impl<'a> News<'a> {
+    fn add(&mut self, attempt: &'a Attempt) {
+        let at = attempt.ended_at();
+        if attempt.status == EventStatus::Delivered {
+            self.success = self.success.max(Some(at));
+        } else {
+            // Of two at the same time the larger text wins, as it does among the columns of a row.
+            self.error = self.error.max(Some((at, attempt.error.as_deref().unwrap_or_default())));
+        }
+        if attempt.status == EventStatus::Failed {
+            self.given_up = self.given_up.max(Some(at));
+        }
+    }
+}
+
+/// Whether a request was made: what was only held, or came too late for its webhook, says nothing about it.
+fn is_real(attempt: &Attempt) -> bool {
+    !matches!(attempt.outcome, Outcome::Held | Outcome::WebhookGone)
+}
+
+/// Whether listings by status must be able to find it, or to know that it is over.
+fn is_troubled(attempt: &Attempt) -> bool {
+    let late = attempt.ended_at().since(attempt.delivery.created_at) > PERHAPS_HELD;
+    attempt.status != EventStatus::Delivered || attempt.number > 1 || late
+}
+
+/// Why a statement failed: the label of the metric.
+fn cause(error: &ExecutionError) -> &'static str {
+    match error {
+        ExecutionError::RequestTimeout(_) => "timeout",
+        ExecutionError::ConnectionPoolError(_) | ExecutionError::EmptyPlan => "no_connection",
+        ExecutionError::BadQuery(_) => "refused",
+        ExecutionError::LastAttemptError(error) => match error {
+            RequestAttemptError::DbError(error, _) => match error {
+                DbError::WriteTimeout { .. } | DbError::ReadTimeout { .. } => "server_timeout",
+                DbError::Unavailable { .. } => "unavailable",
+                DbError::Overloaded | DbError::IsBootstrapping => "overloaded",
+                DbError::RateLimitReached { .. } => "rate_limit",
+                // A value that does not fit: too large, or not of the column's type.
+                DbError::Invalid => "refused",
+                _ => "server_error",
+            },
+            RequestAttemptError::SerializationError(_) | RequestAttemptError::CqlRequestSerialization(_) => "refused",
+            RequestAttemptError::BrokenConnectionError(_) => "broken_connection",
+            _ => "other",
+        },
+        _ => "other",
+    }
+}
+
+/// For readers' errors, which are not told apart.
+pub(super) fn note(error: ExecutionError) -> Error {
+    telemetry::cql_trouble(cause(&error));
+    Error::failed(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use scylla::errors::OperationType;
+
+    use super::*;
+
+    /// What Cassandra never says, so that no test with a server sees it.
+    #[test]
+    fn a_rate_limit_of_scylladb_is_trouble_and_no_refusal() {
+        let limit = DbError::RateLimitReached { op_type: OperationType::Write, rejected_by_coordinator: true };
+        let error = ExecutionError::LastAttemptError(RequestAttemptError::DbError(limit, String::new()));
+        assert_eq!(cause(&error), "rate_limit");
+        let invalid = RequestAttemptError::DbError(DbError::Invalid, String::new());
+        assert_eq!(cause(&ExecutionError::LastAttemptError(invalid)), "refused");
+    }
+}
