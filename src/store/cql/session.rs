@@ -54,6 +54,8 @@ pub(super) async fn connect(settings: &config::Cql, profiles: &Profiles) -> Resu
         .schema_agreement_timeout(SCHEMA_PATIENCE)
         .keyspaces_to_fetch([&settings.keyspace])
         .metadata_request_clientside_timeout(METADATA_PATIENCE)
+        // Below the other, so that a ScyllaDB node can say itself what took so long.
+        .metadata_request_serverside_timeout(METADATA_PATIENCE / 2)
         .default_execution_profile_handle(profiles.schema.clone())
         // The settings of this process are nobody else's concern.
         .driver_config_reporting(false);
