@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 
 use crate::support::{
     app::{App, eventually},
-    process::Node,
     receiver::Receiver,
 };
 
