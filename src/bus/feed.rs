@@ -12,10 +12,7 @@ use async_nats::{
 };
 use futures_util::{FutureExt, StreamExt};
 use serde::Serialize;
-use tokio::{
-    sync::watch,
-    time::{Instant, timeout},
-};
+use tokio::{sync::watch, time::timeout};
 
 use super::{Bus, Error};
 
@@ -27,8 +24,6 @@ const BATCH: usize = 64;
 const EXPIRES: Duration = Duration::from_secs(2);
 /// The server ends every request, so that longer silence means trouble.
 const SILENCE: Duration = Duration::from_secs(5);
-/// Long enough for what the server had sent before it forgot the pin.
-const SETTLED: Duration = Duration::from_millis(250);
 const NO_RESPONDERS: StatusCode = StatusCode::NO_RESPONDERS;
 
 #[derive(Serialize)]
@@ -49,8 +44,6 @@ pub(super) struct Feed {
     connections: watch::Receiver<u64>,
     /// The server's name for this node, once it is pinned.
     pin: Option<String>,
-    /// When the last request ends that named no pin.
-    unnamed_until: Option<Instant>,
     /// Messages asked for that did not come yet.
     asked: usize,
 }
@@ -61,11 +54,12 @@ impl Feed {
         let subscriber = bus.client.subscribe(inbox.clone()).await.map_err(Error::api)?;
         let next = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}");
         let connections = bus.connections.subscribe();
-        Ok(Self { bus: bus.clone(), next, inbox, subscriber, connections, pin: None, unnamed_until: None, asked: 0 })
+        Ok(Self { bus: bus.clone(), next, inbox, subscriber, connections, pin: None, asked: 0 })
     }
 
-    /// The next message. Nothing is lost when this is dropped while it waits.
-    pub(super) async fn next(&mut self) -> Result<jetstream::Message, Error> {
+    /// The next message; `None` when there is a new connection: requests do not outlive theirs. Nothing is lost when
+    /// this is dropped while it waits.
+    pub(super) async fn next(&mut self) -> Result<Option<jetstream::Message>, Error> {
         loop {
             if self.asked <= BATCH / 2 {
                 self.ask().await?;
@@ -73,13 +67,18 @@ impl Feed {
             let came = tokio::select! {
                 biased;
                 came = timeout(SILENCE, self.subscriber.next()) => came,
-                // Requests do not outlive their connection.
-                _ = self.connections.changed() => return Err(Error::Api("connected anew".to_owned())),
+                _ = self.connections.changed() => {
+                    // The first one may be told late.
+                    if *self.connections.borrow() > 1 {
+                        return Ok(None);
+                    }
+                    continue;
+                }
             };
             let came = came.map_err(|_| Error::Api("the consumer does not answer".to_owned()))?;
             let message = came.ok_or_else(|| Error::Api("the connection is closed".to_owned()))?;
             if let Some(message) = self.take(message)? {
-                return Ok(message);
+                return Ok(Some(message));
             }
         }
     }
@@ -103,19 +102,19 @@ impl Feed {
                 // Another is fed from now on: requests that name the old pin are refused.
                 self.unpin(stream, consumer).await;
             }
-            // One that names none can still get it, as long as it is open.
-            let open = self.unnamed_until.map_or(Duration::ZERO, |end| end.saturating_duration_since(Instant::now()));
-            self.until_ended(open + SETTLED, &mut left).await;
+            // One that names none can still get it, as long as it is open. Either way the server says when it ends.
+            self.until_ended(&mut left).await;
             if self.pin.is_none() {
                 return left;
             }
         }
     }
 
-    /// Collects until no request is open, or nothing has come for so long.
-    async fn until_ended(&mut self, silence: Duration, left: &mut Vec<jetstream::Message>) {
+    /// Collects until no request is open. No shorter time would do: on a busy machine what the server has decided to
+    /// send can take long to come.
+    async fn until_ended(&mut self, left: &mut Vec<jetstream::Message>) {
         while self.asked > 0 {
-            let Ok(Some(message)) = timeout(silence, self.subscriber.next()).await else { return };
+            let Ok(Some(message)) = timeout(SILENCE, self.subscriber.next()).await else { return };
             left.extend(self.take(message).ok().flatten());
         }
     }
@@ -135,9 +134,6 @@ impl Feed {
         let bytes = serde_json::to_vec(&request).map_err(Error::api)?.into();
         let asking = self.bus.client.publish_with_reply(self.next.clone(), self.inbox.clone(), bytes);
         asking.await.map_err(Error::api)?;
-        if self.pin.is_none() {
-            self.unnamed_until = Some(Instant::now() + EXPIRES);
-        }
         self.asked = BATCH;
         Ok(())
     }

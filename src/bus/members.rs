@@ -30,6 +30,7 @@ const BEAT_EVERY: Duration = Duration::from_secs(1);
 const DEAD_AFTER: Duration = Duration::from_secs(5);
 /// Silence after which a node takes itself for dead: before any other does.
 const CURRENT_FOR: Duration = Duration::from_secs(4);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 const WATCH_PAUSE: Duration = Duration::from_millis(500);
 
 /// What a node says of itself.
@@ -47,9 +48,9 @@ struct Seen {
     server_time: OffsetDateTime,
     /// When this node's own last sign was asked for that got through.
     current: Option<Instant>,
-    /// How often this node has come back from silence, and how long the last one was.
+    /// How often this node has come back from silence, and when the last one began.
     term: u64,
-    silence: Duration,
+    silent_since: Option<Instant>,
 }
 
 impl Seen {
@@ -89,7 +90,7 @@ impl Bus {
                 server_time: OffsetDateTime::UNIX_EPOCH,
                 current: None,
                 term: 0,
-                silence: Duration::ZERO,
+                silent_since: None,
             }),
             members: watch::Sender::default(),
             cancel: CancellationToken::new(),
@@ -142,15 +143,21 @@ impl Membership {
         self.seen().term
     }
 
-    /// How long this node was silent before the present term began.
-    pub fn silence(&self) -> Duration {
-        self.seen().silence
+    /// When the silence began that the present term ended; `None` in the first one.
+    pub fn silent_since(&self) -> Option<Instant> {
+        self.seen().silent_since
     }
 
-    /// Whether no other can have taken this node for dead since that term began.
-    pub fn is_current(&self, term: u64) -> bool {
-        let seen = self.seen();
-        seen.term == term && seen.is_current()
+    /// Returns once no other can take this node for dead.
+    pub async fn current(&self) {
+        while !self.is_current() {
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Whether no other can take this node for dead yet.
+    pub fn is_current(&self) -> bool {
+        self.seen().is_current()
     }
 
     /// Leaves: others take over what this node runs as soon as it lets go of it.
@@ -172,7 +179,7 @@ impl Membership {
         let mut seen = self.seen();
         if !seen.is_current() {
             seen.term += 1;
-            seen.silence = seen.current.map_or(Duration::ZERO, |at| at.elapsed());
+            seen.silent_since = seen.current;
             // What was silent was the bus, as far as this node can tell: the others get their time anew.
             seen.alive.values_mut().for_each(|at| *at = asked);
         }

@@ -63,6 +63,7 @@ pub struct Pull {
     partition: u16,
     cancel: CancellationToken,
     feed: Option<Feed>,
+    opened_at: Instant,
     pause: Duration,
     /// Whether this node is, as far as it knows, the one that the consumer feeds.
     pinned: bool,
@@ -91,6 +92,7 @@ impl Bus {
             partition,
             cancel,
             feed: None,
+            opened_at: Instant::now(),
             pause: FIRST_PAUSE,
             pinned: false,
             newly_pinned: false,
@@ -112,7 +114,11 @@ impl Pull {
                 next = self.fetch() => next,
             };
             match next {
-                Ok(incoming) => {
+                Ok(None) => {
+                    self.pause = FIRST_PAUSE;
+                    self.give_back().await;
+                }
+                Ok(Some(incoming)) => {
                     self.pause = FIRST_PAUSE;
                     self.newly_pinned |= !self.pinned;
                     self.pinned = true;
@@ -143,13 +149,19 @@ impl Pull {
         Incoming::new(message).ok()
     }
 
-    async fn fetch(&mut self) -> Result<Incoming, Error> {
+    async fn fetch(&mut self) -> Result<Option<Incoming>, Error> {
         if self.feed.is_none() {
             let (stream, consumer) = self.work.consumer(self.partition);
+            self.opened_at = Instant::now();
             self.feed = Some(Feed::open(&self.bus, stream, &consumer).await?);
         }
         let feed = self.feed.as_mut().expect("opened above");
-        Incoming::new(feed.next().await?)
+        feed.next().await?.map(Incoming::new).transpose()
+    }
+
+    /// Whether some of what lies here may have been sent before then.
+    pub fn is_older_than(&self, then: Instant) -> bool {
+        self.opened_at < then
     }
 
     /// Gives back what lies here unstarted, and begins anew.

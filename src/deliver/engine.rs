@@ -31,6 +31,8 @@ pub(super) enum Settle {
     Ack,
     /// Nothing was done: another node shall.
     GiveBack,
+    /// Nothing was done, and it cannot be done soon.
+    GiveBackLater,
     /// Nothing was done, and another node may be doing it.
     Forget,
     /// It can never be read.
@@ -76,9 +78,15 @@ impl Engine {
         self.shared.membership.term()
     }
 
-    /// Whether what lay here, unstarted, through this node's last silence can have been handed out elsewhere.
-    pub(super) fn was_away_for_long(&self) -> bool {
-        self.shared.membership.silence() * 2 >= self.shared.results.ack_wait
+    /// Returns once no other node can take this one for dead.
+    pub(super) async fn current(&self) {
+        self.shared.membership.current().await;
+    }
+
+    /// When this node's last silence began, and whether what lay here through it may be handed out elsewhere by now.
+    pub(super) fn last_silence(&self) -> Option<(Instant, bool)> {
+        let since = self.shared.membership.silent_since()?;
+        Some((since, since.elapsed() * 2 >= self.shared.results.ack_wait))
     }
 
     /// A message's turn in its chat, where that matters. To be taken in the order in which messages come.
@@ -102,7 +110,6 @@ impl Engine {
         &self,
         work: Work,
         incoming: &Incoming,
-        term: u64,
         ticket: Option<Ticket>,
     ) -> Result<Settle, Error> {
         let routed = route(&self.shared.bus, work, incoming.payload(), incoming.published_at).await?;
@@ -150,10 +157,13 @@ impl Engine {
         let Some(permit) = permit else {
             return self.park(&delivery, lane.park("node", delivery.priority), head).await;
         };
-        // Others may take this node for dead, and be at it already.
-        if !self.shared.membership.is_current(term) {
-            let is_ours = incoming.is_ours(self.shared.results.ack_wait);
-            return Ok(if is_ours { Settle::GiveBack } else { Settle::Forget });
+        // Others may take this node for dead: first they must see that it lives.
+        if timeout(self.shared.deliver.lane_wait, self.shared.membership.current()).await.is_err() {
+            return Ok(Settle::GiveBackLater);
+        }
+        // What lay here for that long was handed out elsewhere.
+        if !incoming.is_ours(self.shared.results.ack_wait) {
+            return Ok(Settle::Forget);
         }
         if self.cancel.is_cancelled() {
             return Ok(Settle::GiveBack);

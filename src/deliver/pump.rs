@@ -59,23 +59,39 @@ impl Pump {
                 drop(slot);
                 return self.let_go(&slots).await;
             };
+            // Only then it is known whether this node was silent.
+            let is_current = tokio::select! {
+                biased;
+                () = self.engine.current() => true,
+                () = self.cancel.cancelled() => false,
+            };
+            if !is_current {
+                incoming.nak(None).await;
+                drop(slot);
+                return self.let_go(&slots).await;
+            }
             if self.engine.term() != term {
-                // This node was silent: after a long one, what it had been sent before may be done elsewhere.
                 term = self.engine.term();
-                if self.engine.was_away_for_long() {
-                    self.pull.forget();
-                } else {
-                    incoming.nak(None).await;
-                    self.pull.give_back().await;
+                // What was sent before this node fell silent may be done elsewhere after a long silence.
+                match self.engine.last_silence().filter(|(since, _)| self.pull.is_older_than(*since)) {
+                    None => {}
+                    Some((_, true)) => {
+                        self.pull.forget();
+                        continue;
+                    }
+                    Some((_, false)) => {
+                        incoming.nak(None).await;
+                        self.pull.give_back().await;
+                        continue;
+                    }
                 }
-                continue;
             }
             if self.pull.newly_pinned() && !self.fresh {
                 self.engine.taken_over();
             }
-            let turn = Turn { term, ticket: self.engine.ticket(self.work, &incoming) };
+            let ticket = self.engine.ticket(self.work, &incoming);
             let (engine, results) = (Arc::clone(&self.engine), self.results.clone());
-            self.tasks.spawn(handle(engine, self.work, incoming, turn, slot, results));
+            self.tasks.spawn(handle(engine, self.work, incoming, ticket, slot, results));
         }
     }
 
@@ -98,31 +114,25 @@ async fn next(pull: &mut Pull, engine: &Engine, work: Work) -> Option<Incoming> 
     }
 }
 
-/// What a message gets when it comes, before its task begins.
-struct Turn {
-    /// See [`Membership::term`](crate::bus::Membership::term).
-    term: u64,
-    ticket: Option<Ticket>,
-}
-
 async fn handle(
     engine: Arc<Engine>,
     work: Work,
     incoming: Incoming,
-    turn: Turn,
+    ticket: Option<Ticket>,
     slot: OwnedSemaphorePermit,
     results: mpsc::Sender<Settled>,
 ) {
     if incoming.deliveries > 1 {
         telemetry::redelivered(work.as_str());
     }
-    match engine.process(work, &incoming, turn.term, turn.ticket).await {
+    match engine.process(work, &incoming, ticket).await {
         Ok(Settle::Ack) => {
             if incoming.ack().await.is_err() {
                 telemetry::error("deliver", "ack");
             }
         }
         Ok(Settle::GiveBack) => incoming.nak(None).await,
+        Ok(Settle::GiveBackLater) => incoming.nak(Some(FIRST_PAUSE)).await,
         // Another node may be at it: a NAK would hand it out a third time.
         Ok(Settle::Forget) => telemetry::error("deliver", "not_current"),
         Ok(Settle::Undecodable) => {

@@ -122,6 +122,8 @@ async fn a_replay_goes_on_after_its_node_was_killed() {
     let receiver = Receiver::answering(&[200]).await;
     let webhook = webhook(&client, &receiver).await;
     give_up(&app.nats.bus().await, &webhook, 300).await;
+    // That connection declared the streams with defaults.
+    app.command(&["bus", "apply"]).await;
     counted(&client, 300).await;
     let job = replay(&client, json!({"rate_per_second": 60})).await;
     receiver.wait_for(80).await;
