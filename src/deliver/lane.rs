@@ -108,7 +108,7 @@ impl Lane {
                 progress: now,
                 slot_clock: now,
                 low_clock: now,
-                tokens: Tokens::full(burst, now),
+                tokens: Tokens::filled(rate, burst, refilled_for, now),
                 last_used: now,
             }),
         }

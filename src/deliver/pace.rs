@@ -51,8 +51,11 @@ pub(super) struct Tokens {
 }
 
 impl Tokens {
-    pub(super) fn full(burst: u32, now: Instant) -> Self {
-        Self { left: f64::from(burst.max(1)), at: now }
+    /// Filled for so long; `None`: for long enough.
+    pub(super) fn filled(rate: u32, burst: u32, time: Option<Duration>, now: Instant) -> Self {
+        let burst = f64::from(burst.max(1));
+        let left = time.map_or(burst, |time| burst.min(time.as_secs_f64() * f64::from(rate.max(1))));
+        Self { left, at: now }
     }
 
     /// What is there at `now`, filled at `rate` a second up to `burst`.
@@ -160,11 +163,13 @@ mod tests {
     #[test]
     fn tokens_are_taken_one_by_one_and_fill_up_to_the_burst() {
         let now = Instant::now();
-        let mut tokens = Tokens::full(10, now);
+        let mut tokens = Tokens::filled(5, 10, None, now);
         for _ in 0..12 {
             tokens.take(5, 10, now);
         }
         assert_eq!(tokens.left(5, 10, now), 0.0, "never below nothing");
+        let filled = Tokens::filled(5, 10, Some(Duration::from_secs(1)), now);
+        assert_eq!(filled.left(5, 10, now), 5.0, "as much as came since another used it");
         assert_eq!(tokens.left(5, 10, now + Duration::from_secs(1)), 5.0);
         assert_eq!(tokens.left(5, 10, now + Duration::from_secs(60)), 10.0);
         assert_eq!(look_every(Duration::ZERO), Duration::from_millis(1));
