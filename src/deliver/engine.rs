@@ -102,7 +102,7 @@ impl Engine {
             return None;
         }
         let message = wire::decode_message(incoming.payload()).ok()?;
-        Some(self.lines.ticket(webhook.id, &steps::first(&message, &webhook, incoming.published_at).chat))
+        Some(self.lines.ticket(webhook.id, &steps::line(&message, &webhook)))
     }
 
     /// Takes a message as far as it can go now. On an error nothing that matters is lost by trying it all again.

@@ -25,10 +25,15 @@ pub(super) fn first(message: &Message, webhook: &Webhook, published_at: Timestam
         attempts: 0,
         tries: 0,
         priority: Priority::Normal,
-        chat: match webhook.ordering {
-            Ordering::None => String::new(),
-            Ordering::Chat => wire::dedupe_id(&[chat]),
-        },
+        chat: line(message, webhook),
+    }
+}
+
+/// Stands for a message's chat where the webhook asks for its order; else empty.
+pub(super) fn line(message: &Message, webhook: &Webhook) -> String {
+    match webhook.ordering {
+        Ordering::None => String::new(),
+        Ordering::Chat => wire::dedupe_id(&[&message.chat]),
     }
 }
 
