@@ -119,13 +119,15 @@ impl Engine {
     }
 
     /// Takes a message as far as it can go now. On an error nothing that matters is lost by trying it all again.
+    ///
+    /// Thousands wait here for their turn: what may follow that is boxed, so that they do not hold its room already.
     pub(super) async fn process(
         &self,
         read: Read,
         incoming: &Incoming,
         ticket: Option<Ticket>,
     ) -> Result<Settle, Error> {
-        let (delivery, webhook) = match route::route(&self.shared.bus, read, incoming.published_at).await? {
+        let (delivery, webhook) = match Box::pin(route::route(&self.shared.bus, read, incoming.published_at)).await? {
             Route::To(delivery, webhook) => (delivery, webhook),
             Route::Undecodable => return Ok(Settle::Undecodable),
             Route::Gone(delivery) => return Ok(publish(steps::gone(delivery, now()))),
@@ -138,17 +140,19 @@ impl Engine {
             return Ok(Settle::Ack);
         }
         if !webhook.takes_deliveries() {
-            return self.hold(delivery).await;
+            return Box::pin(self.hold(delivery)).await;
         }
-        if incoming.deliveries > 1 && self.shared.bus.is_recorded(&delivery).await {
+        if incoming.deliveries > 1 && Box::pin(self.shared.bus.is_recorded(&delivery)).await {
             telemetry::spared();
             return Ok(Settle::Ack);
         }
         let head = match ticket {
-            Some(ticket) if !delivery.chat.is_empty() => match ticket.place(&self.shared.bus, &delivery).await? {
-                Place::Go(head) => Some(head),
-                Place::InLine => return Ok(steps::in_line(delivery, now()).map_or(Settle::Ack, publish)),
-            },
+            Some(ticket) if !delivery.chat.is_empty() => {
+                match Box::pin(ticket.place(&self.shared.bus, &delivery)).await? {
+                    Place::Go(head) => Some(head),
+                    Place::InLine => return Ok(steps::in_line(delivery, now()).map_or(Settle::Ack, publish)),
+                }
+            }
             _ => None,
         };
         let lane = self.lanes.of(&webhook);
@@ -159,7 +163,7 @@ impl Engine {
         };
         let turn = match turn {
             Ok(turn) => turn,
-            Err(park) => return self.park(&delivery, park, head).await,
+            Err(park) => return Box::pin(self.park(&delivery, park, head)).await,
         };
         let permit = tokio::select! {
             biased;
@@ -167,14 +171,14 @@ impl Engine {
             permit = self.place(delivery.priority) => permit,
         };
         let Some(permit) = permit else {
-            return self.park(&delivery, lane.park("node", delivery.priority), head).await;
+            return Box::pin(self.park(&delivery, lane.park("node", delivery.priority), head)).await;
         };
         // Others may take this node for dead: first they must see that it lives.
         if timeout(self.shared.deliver.lane_wait, self.shared.membership.current()).await.is_err() {
             return Ok(Settle::GiveBackLater);
         }
         if let Err(park) = lane.still(&turn, delivery.priority) {
-            return self.park(&delivery, park, head).await;
+            return Box::pin(self.park(&delivery, park, head)).await;
         }
         // What lay here for that long was handed out elsewhere.
         if !incoming.is_ours(self.shared.ack_wait.saturating_sub(self.shared.deliver.timeout)) {
@@ -183,9 +187,9 @@ impl Engine {
         if self.cancel.is_cancelled() {
             return Ok(Settle::GiveBack);
         }
-        let (attempt, verdict) = self.attempt(delivery, &webhook, &lane, turn).await;
+        let (attempt, verdict) = Box::pin(self.attempt(delivery, &webhook, &lane, turn)).await;
         let again = incoming.deliveries > 1;
-        self.follow(&attempt, verdict, head, again).await?;
+        Box::pin(self.follow(&attempt, verdict, head, again)).await?;
         Ok(Settle::Publish(Box::new(attempt), Some(permit)))
     }
 

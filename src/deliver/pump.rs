@@ -147,7 +147,7 @@ async fn handle(
         Ok(Settle::Forget) => telemetry::error("deliver", "not_current"),
         Ok(Settle::Undecodable) => {
             telemetry::error("deliver", "undecodable");
-            match engine.keep_undecodable(work, &incoming).await {
+            match Box::pin(engine.keep_undecodable(work, &incoming)).await {
                 Ok(()) => incoming.term("undecodable").await,
                 Err(_) => {
                     let pause = pause(incoming.deliveries);
