@@ -3,6 +3,7 @@
 //
 // {"do": "register", "webhooks": [{id, client_id, phone, url, secret}]}            → {}
 // {"do": "publish", "first", "messages", "rate", "in_flight", "webhooks", "content"} → {"times": [[due, acknowledged], …]}
+// {"do": "recorded", "webhook_id"} → {"message_ids": the newest that the audit has}
 //
 // `rate` null: as fast as Redis takes them. Otherwise each message has its time planned beforehand, and what is due goes
 // out together. A message of number n goes to webhook n mod webhooks. Times are microseconds since 1970.
@@ -83,7 +84,15 @@ async function publish({ first, messages, rate, in_flight, webhooks, content }) 
   return { times };
 }
 
-const commands = { register, publish };
+async function recorded({ webhook_id }) {
+  const { rows } = await pool.query(
+    'SELECT message_id FROM attempts WHERE webhook_id = $1 ORDER BY started_at DESC LIMIT 50',
+    [webhook_id],
+  );
+  return { message_ids: rows.map((row) => row.message_id) };
+}
+
+const commands = { register, publish, recorded };
 for await (const line of createInterface({ input: process.stdin })) {
   const command = JSON.parse(line);
   console.log(JSON.stringify(await commands[command.do](command)));

@@ -15,8 +15,6 @@ export const redis = {
   host: '127.0.0.1',
   port: number('REDIS_PORT'),
   maxRetriesPerRequest: null,
-  // Commands of one turn of the event loop go out in one write.
-  enableAutoPipelining: process.env.PIPELINING !== '0',
 };
 
 export function postgres(max) {
