@@ -1,6 +1,6 @@
 # Two commands do everything: `make demo` and `make test`.
 
-.PHONY: demo test chaos bench bench-scale bench-store bench-whatsapp nats cassandra
+.PHONY: demo test chaos bench bench-lab bench-rivals bench-scale bench-store bench-whatsapp nats cassandra
 
 # The main job on embedded defaults, told in plain words. KEEP=1 leaves it running; STORE=cql puts the audit into Cassandra.
 # Built together with the stand-in WhatsApp server, whose certificate this build of the client accepts: a build for use
@@ -25,6 +25,17 @@ bench: nats
 	target/release/wahook-bench latency
 	target/release/wahook-bench isolation
 	target/release/wahook-bench replay
+
+# Healthy, hanging, slow, failing and limited endpoints, kills, a backlog, in one report. See docs/benchmarks.md.
+bench-lab: nats
+	cargo build --release --locked --package wahook --package wahook-bench
+	target/release/wahook-bench lab
+
+# wahook beside the design that it replaces (Node.js, BullMQ, Redis, PostgreSQL) and beside the bare floor, in one run.
+bench-rivals: nats
+	bench/rivals/bullmq/install.sh
+	cargo build --release --locked --package wahook --package wahook-bench
+	target/release/wahook-bench rivals
 
 # What dead endpoints, parked retries, many endpoints and many processes cost. About half an hour.
 bench-scale: nats
