@@ -51,7 +51,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every one.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; Self::Abandoned as usize + 1] = [
         Self::Ok,
         Self::Http3xx,
         Self::Http4xx,
@@ -68,6 +68,7 @@ impl Outcome {
         Self::Protocol,
         Self::Held,
         Self::WebhookGone,
+        Self::Abandoned,
     ];
 
     /// The label and the text shown to customers.

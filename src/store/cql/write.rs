@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt, future::join_all, stream};
 use rand::Rng;
 use scylla::{
     errors::{DbError, ExecutionError, RequestAttemptError},
@@ -16,7 +16,7 @@ use scylla::{
 use super::{
     Connected,
     recent::Key,
-    rows::{NewRow, id, time, written_at},
+    rows::{NewRow, id, succeeded_at, time, written_at},
 };
 use crate::{
     model::{Attempt, EventStatus, Outcome, Timestamp},
@@ -28,9 +28,11 @@ use crate::{
 const TRIES: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 /// A first attempt that ends later than this after the publish may have been held meanwhile.
-const PERHAPS_HELD: Duration = Duration::from_secs(10);
+pub(super) const PERHAPS_HELD: Duration = Duration::from_secs(10);
+/// Sums written at once: few, so that attempts do not wait behind those of a hundred thousand webhooks.
+const SUMS_AT_ONCE: usize = 16;
 
-/// What one call says of a webhook, folded.
+/// What one call says of a webhook beyond its attempts' own rows, folded.
 #[derive(Default)]
 struct News<'a> {
     success: Option<Timestamp>,
@@ -96,8 +98,9 @@ impl Connected {
 
     async fn news(&self, key: Key, news: &News<'_>) -> Result<(), Error> {
         let (client, webhook, all) = (id(key.0), key.1.0, &self.statements);
-        if let Some(at) = news.success.filter(|at| self.successes.is_due(key, *at)) {
-            self.success(key, at).await?;
+        if let Some(at) = news.success {
+            let row = (client, webhook, time(at), time(at), written_at(at));
+            self.write(&all.insert_success, row).await?;
         }
         if let Some((at, error)) = news.error {
             let row = (client, webhook, error, time(at), time(at), written_at(at));
@@ -109,23 +112,9 @@ impl Connected {
         Ok(())
     }
 
-    async fn success(&self, key: Key, at: Timestamp) -> Result<(), Error> {
-        let row = (id(key.0), key.1.0, time(at), time(at), written_at(at));
-        self.write(&self.statements.insert_success, row).await?;
-        self.successes.wrote(key, at);
-        Ok(())
-    }
-
-    /// Successes that came within a second of one that was written.
-    pub(super) async fn flush_successes(&self) -> Result<(), Error> {
-        let unwritten = self.successes.unwritten();
-        let written = join_all(unwritten.into_iter().map(|(key, at)| self.success(key, at))).await;
-        written.into_iter().collect()
-    }
-
     /// Sums that grew.
     pub(super) async fn flush_hours(&self) -> Result<(), Error> {
-        let written = join_all(self.hours.unwritten().into_iter().map(async |(place, sums)| {
+        let written = stream::iter(self.hours.unwritten()).map(async |(place, sums)| {
             let ((client, webhook), hour) = place;
             let stats = &sums.stats;
             let big = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
@@ -144,8 +133,9 @@ impl Connected {
             self.write(&self.statements.insert_stats, row).await?;
             self.hours.wrote(&place, sums.stats);
             Ok(())
-        }));
-        written.await.into_iter().collect()
+        });
+        let written: Vec<Result<(), Error>> = written.buffer_unordered(SUMS_AT_ONCE).collect().await;
+        written.into_iter().collect()
     }
 
     /// One statement, tried again where that may help.
@@ -182,8 +172,9 @@ impl Connected {
 impl<'a> News<'a> {
     fn add(&mut self, attempt: &'a Attempt) {
         let at = attempt.ended_at();
-        if attempt.status == EventStatus::Delivered {
-            self.success = self.success.max(Some(at));
+        if let Some(at) = succeeded_at(attempt) {
+            // One that went through at once says so in its own row.
+            self.success = self.success.max(is_troubled(attempt).then_some(at));
         } else {
             // Of two at the same time the larger text wins, as it does among the columns of a row.
             self.error = self.error.max(Some((at, attempt.error.as_deref().unwrap_or_default())));
