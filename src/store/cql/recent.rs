@@ -32,8 +32,10 @@ impl<T: Eq + Hash> Known<T> {
         Self(Mutex::new(HashSet::new()))
     }
 
-    pub(super) fn has(&self, one: &T) -> bool {
-        lock(&self.0).contains(one)
+    /// Those of them that are not known; each once.
+    pub(super) fn unknown(&self, some: impl Iterator<Item = T>) -> HashSet<T> {
+        let known = lock(&self.0);
+        some.filter(|one| !known.contains(one)).collect()
     }
 
     pub(super) fn add(&self, one: T) {
@@ -123,7 +125,7 @@ mod tests {
         for one in 0..ENTRIES_MAX + 10 {
             known.add(one);
         }
-        assert!(known.has(&(ENTRIES_MAX + 9)) && !known.has(&0));
+        assert_eq!(known.unknown([0, 0, ENTRIES_MAX + 9].into_iter()), HashSet::from([0]));
         assert!(lock(&known.0).len() <= ENTRIES_MAX);
     }
 }

@@ -47,6 +47,8 @@ impl Connected {
             let key = (attempt.delivery.client_id, attempt.delivery.webhook_id);
             news.entry(key).or_default().add(attempt);
         }
+        // First what leads to the rows: a day that is not listed would hide them.
+        self.list_days(attempts).await?;
         // All are waited for, whatever one says: a statement that is dropped half-way keeps its place on the connection.
         // The semaphore bounds how many are under way.
         let rows = join_all(attempts.iter().map(|attempt| self.attempt(attempt))).await;
@@ -61,31 +63,44 @@ impl Connected {
         Ok(())
     }
 
+    /// Days that are not known to be listed; each once, however many attempts are of it.
+    async fn list_days(&self, attempts: &[Attempt]) -> Result<(), Error> {
+        let (now, all) = (time(Timestamp::from_system(SystemTime::now())), &self.statements);
+        let days = self.days.unknown(attempts.iter().map(|attempt| {
+            let delivery = &attempt.delivery;
+            ((delivery.client_id, delivery.webhook_id), delivery.event_id.timestamp().day())
+        }));
+        let listed = join_all(days.into_iter().map(async |known| {
+            let ((client, webhook), day) = known;
+            self.write(&all.insert_day, (id(client), webhook.0, day, now)).await?;
+            self.days.add(known);
+            Ok(())
+        }));
+        listed.await.into_iter().collect::<Result<(), Error>>()?;
+        let letters = attempts.iter().filter(|attempt| is_letter(attempt));
+        let days = self
+            .letter_days
+            .unknown(letters.map(|attempt| (attempt.delivery.client_id, attempt.delivery.event_id.timestamp().day())));
+        let listed = join_all(days.into_iter().map(async |known| {
+            self.write(&all.insert_letter_day, (id(known.0), known.1, now)).await?;
+            self.letter_days.add(known);
+            Ok(())
+        }));
+        listed.await.into_iter().collect()
+    }
+
     async fn attempt(&self, attempt: &Attempt) -> Result<(), Error> {
         let delivery = &attempt.delivery;
         let (client, webhook, event) = (id(delivery.client_id), delivery.webhook_id.0, delivery.event_id.0);
         let (day, number) = (delivery.event_id.timestamp().day(), i32::from(attempt.number));
         let (status, stamp) = (attempt.status.as_str(), written_at(attempt.ended_at()));
-        let now = || time(Timestamp::from_system(SystemTime::now()));
         let all = &self.statements;
 
-        // First what leads to the row: a day that is not listed would hide it.
-        let known = ((delivery.client_id, delivery.webhook_id), day);
-        if !self.days.has(&known) {
-            self.write(&all.insert_day, (client, webhook, day, now())).await?;
-            self.days.add(known);
-        }
         if is_troubled(attempt) {
             let row = (client, webhook, day, event, number, status, time(attempt.ended_at()), stamp);
             self.write(&all.insert_attention, row).await?;
         }
-        // A later round began among the dead letters, and has to take the event out of them.
-        if attempt.status == EventStatus::Failed || delivery.attempts > delivery.tries {
-            let known = (delivery.client_id, day);
-            if !self.letter_days.has(&known) {
-                self.write(&all.insert_letter_day, (client, day, now())).await?;
-                self.letter_days.add(known);
-            }
+        if is_letter(attempt) {
             self.write(&all.insert_letter, (client, day, event, number, status, webhook, stamp)).await?;
         }
         if is_real(attempt) && attempt.status != EventStatus::Delivered {
@@ -194,6 +209,11 @@ fn is_real(attempt: &Attempt) -> bool {
 fn is_troubled(attempt: &Attempt) -> bool {
     let late = attempt.ended_at().since(attempt.delivery.created_at) > PERHAPS_HELD;
     attempt.status != EventStatus::Delivered || attempt.number > 1 || late
+}
+
+/// Whether listings of dead letters must be able to find it; a later round began among them, and has to take the event out.
+fn is_letter(attempt: &Attempt) -> bool {
+    attempt.status == EventStatus::Failed || attempt.delivery.attempts > attempt.delivery.tries
 }
 
 /// Why a statement failed: the label of the metric.
