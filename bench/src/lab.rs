@@ -79,6 +79,16 @@ impl Lab {
         Ok(Self { bus, sink_port, api, env, nodes, others, _data: data })
     }
 
+    /// One setting more, for processes that are launched from now on: `("STORE__KIND", "cql")`.
+    pub(crate) fn set(&mut self, key: &str, value: &str) {
+        self.env.push((format!("WAHOOK__{key}"), value.to_owned()));
+    }
+
+    pub(crate) fn nats_url(&self) -> &str {
+        let url = self.env.iter().find(|(key, _)| key == "WAHOOK__NATS__URL");
+        url.map_or("", |(_, value)| value)
+    }
+
     /// One more wahook process, once it is ready.
     pub(crate) async fn launch(&mut self, roles: &str) -> anyhow::Result<()> {
         let admin_port = free_port()?;

@@ -8,11 +8,12 @@
 //! answers; half of all endpoints dead; a heap of parked retries), and once more without, which shows what the machine's
 //! noise alone makes of the ratio. `replay` does the same with a replay of dead letters to the same endpoints under way.
 //! `endpoints` and `fleet` ask what a delivery costs by the number of endpoints and of processes. `store` takes results
-//! through the record role into a home of the audit, and reads pages of it.
+//! through the record role into a home of the audit, and reads pages of it; `outage` takes the home away for a while.
 
 mod compare;
 mod lab;
 mod load;
+mod outage;
 mod replay;
 mod report;
 mod scale;
@@ -67,6 +68,8 @@ enum Scenario {
     },
     /// Results through the record role into a home of the audit; then pages of it.
     Store(store::Options),
+    /// The store away for minutes under load: deliveries meanwhile, what waits, how fast it is gone again.
+    Outage(outage::Options),
     /// 50 endpoints without, again without, and with a replay of dead letters to the same endpoints under way.
     Replay {
         /// Messages per second over all endpoints, beside the replay.
@@ -189,6 +192,7 @@ async fn main() -> anyhow::Result<()> {
             compare::alternate(rounds.rounds, run).await
         }
         Scenario::Store(options) => store::run(&options).await,
+        Scenario::Outage(options) => outage::run(&options).await,
         Scenario::Replay { rate, dead_letters, replay_rate, rounds } => {
             replay::run(rate, dead_letters, replay_rate, rounds).await
         }
