@@ -9,9 +9,10 @@ demo: nats $(if $(filter cql,$(STORE)),cassandra)
 	cargo build --locked --package wahook --package whatsapp-sim --bins
 	python3 examples/demo.py $(if $(KEEP),--keep) $(if $(filter cql,$(STORE)),--cql)
 
-# All tests. They start the servers they need on free ports, Cassandra among them where there are JDK 17 and Maven.
+# All tests. They start the servers they need on free ports, Cassandra among them where there are JDK 17 and Maven. With the
+# feature that is off by default, so that it is tested, too; the demo is built without.
 test: nats cassandra
-	cargo test --workspace --locked
+	cargo test --workspace --features wahook/cql-tls --locked
 
 # The same faults as in `make test`, many more of them: 200 kills, and every scenario one after the other, so that none
 # disturbs another's times. CHAOS_SEED=… draws the chances of an earlier run again.

@@ -87,6 +87,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
         sleep(Duration::from_secs(1)).await;
     }
     trouble.end().await?;
+    let away = down.elapsed();
     let (back, at_back) = (Instant::now(), now_micros());
     let drained = async {
         while results.waiting().await?.0 > usual {
@@ -106,7 +107,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     }
     let posts = posts(&lab).await?;
     let lines = [("before", 0, at_down), ("away", at_down, at_back), ("draining, after", at_back, u64::MAX)];
-    println!("{}: away for {:.0} s at {} messages/s", options.kind, down.elapsed().as_secs_f64(), options.rate);
+    println!("{}: away for {:.0} s at {} messages/s", options.kind, away.as_secs_f64(), options.rate);
     for (name, from, until) in lines {
         println!("  {name:16} {}", latencies(&sent, &posts, from, until)?);
     }
