@@ -54,7 +54,7 @@ enum Scenario {
         #[arg(long, default_value_t = 500)]
         rate: u32,
     },
-    /// 50 healthy endpoints without, again without, and with a hanging one beside them.
+    /// 99 healthy endpoints without, again without, and with a hanging one beside them.
     Isolation(Rounds),
     /// 50 healthy endpoints beside 50 others: healthy, again healthy, and dead (half refuse connections, half hang).
     DeadHalf(Rounds),
@@ -139,19 +139,21 @@ struct Rounds {
 
 /// Endpoints whose latency is compared.
 const HEALTHY: u32 = 50;
+/// The same where one of a hundred hangs.
+const ALL_BUT_ONE: u32 = 99;
 
 impl Rounds {
     /// The load, with these endpoints beside the healthy ones; each gets as much as each of those.
-    fn load(&self, others: impl IntoIterator<Item = Manner>) -> Load {
-        let offered = f64::from(self.rate) / f64::from(HEALTHY);
+    fn load(&self, endpoints: u32, others: impl IntoIterator<Item = Manner>) -> Load {
+        let offered = f64::from(self.rate) / f64::from(endpoints);
         let others = others.into_iter().map(|manner| Other { manner, offered, rate_per_second: UNLIMITED }).collect();
-        Load { messages: self.rate * self.seconds, endpoints: HEALTHY, pace: Pace::Rate(self.rate), others }
+        Load { messages: self.rate * self.seconds, endpoints, pace: Pace::Rate(self.rate), others }
     }
 
     /// A run in a lab of its own: a later one must not find warm connections that the first one had not.
-    async fn run(&self, others: impl IntoIterator<Item = Manner>) -> anyhow::Result<Report> {
+    async fn run(&self, endpoints: u32, others: impl IntoIterator<Item = Manner>) -> anyhow::Result<Report> {
         let lab = Lab::start().await?;
-        let report = self.load(others).run(&lab).await?;
+        let report = self.load(endpoints, others).run(&lab).await?;
         lab.stop().await?;
         Ok(report)
     }
@@ -164,7 +166,7 @@ async fn main() -> anyhow::Result<()> {
         Scenario::Throughput(size) => once(size, Pace::Flat).await,
         Scenario::Latency { size, rate } => once(size, Pace::Rate(rate)).await,
         Scenario::Isolation(rounds) => {
-            let run = async |hanging: bool| rounds.run(hanging.then_some(Manner::Hang)).await;
+            let run = async |hanging: bool| rounds.run(ALL_BUT_ONE, hanging.then_some(Manner::Hang)).await;
             compare::alternate(rounds.rounds, run).await
         }
         Scenario::DeadHalf(rounds) => {
@@ -174,13 +176,13 @@ async fn main() -> anyhow::Result<()> {
                     (true, 0) => Manner::Refuse,
                     (true, _) => Manner::Hang,
                 };
-                rounds.run((0..HEALTHY).map(manner)).await
+                rounds.run(HEALTHY, (0..HEALTHY).map(manner)).await
             };
             compare::alternate(rounds.rounds, run).await
         }
         Scenario::Parked { rounds, parked } => {
             let run = async |heap: bool| {
-                let (lab, load) = (Lab::start().await?, rounds.load([]));
+                let (lab, load) = (Lab::start().await?, rounds.load(HEALTHY, []));
                 load.register(&lab).await?;
                 if heap {
                     webhooks::park(&lab, 0, parked, PARKED_FOR).await?;

@@ -5,7 +5,10 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-use tokio::{sync::OwnedSemaphorePermit, time::timeout};
+use tokio::{
+    sync::{OwnedSemaphorePermit, mpsc},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -14,12 +17,13 @@ use super::{
     lane::{Lane, Park, Turn},
     lanes::Lanes,
     line::{Head, Lines, Place, Ticket},
-    route::{Route, route},
+    results::Settled,
+    route::{self, Read, Route},
     steps,
 };
 use crate::{
     bus::{Error, Incoming, Work},
-    model::{Attempt, Delivery, Ordering, Priority, Timestamp, Verdict, Webhook},
+    model::{Attempt, Delivery, Priority, Timestamp, Verdict, Webhook},
     policy::{self, Plan, Schedule},
     telemetry,
     wire::{self, DeadLetter},
@@ -73,6 +77,11 @@ impl Engine {
         }
     }
 
+    /// Where attempts go that are over.
+    pub(super) fn results(&self) -> &mpsc::Sender<Settled> {
+        &self.shared.results
+    }
+
     /// See [`Membership::term`](crate::bus::Membership::term).
     pub(super) fn term(&self) -> u64 {
         self.shared.membership.term()
@@ -86,34 +95,37 @@ impl Engine {
     /// When this node's last silence began, and whether what lay here through it may be handed out elsewhere by now.
     pub(super) fn last_silence(&self) -> Option<(Instant, bool)> {
         let since = self.shared.membership.silent_since()?;
-        Some((since, since.elapsed() * 2 >= self.shared.results.ack_wait))
+        Some((since, self.is_stale(since)))
+    }
+
+    /// Whether what lies here since then may have been handed out elsewhere.
+    pub(super) fn is_stale(&self, since: Instant) -> bool {
+        since.elapsed() * 2 >= self.shared.ack_wait
+    }
+
+    /// What a message is.
+    pub(super) fn read(&self, work: Work, incoming: &Incoming) -> Read {
+        route::read(&self.shared.bus, work, incoming.payload())
     }
 
     /// A message's turn in its chat, where that matters. To be taken in the order in which messages come.
-    pub(super) fn ticket(&self, work: Work, incoming: &Incoming) -> Option<Ticket> {
-        if work == Work::Retry {
-            let delivery = wire::decode_delivery(incoming.payload()).ok()?;
-            return (!delivery.chat.is_empty()).then(|| self.lines.ticket(delivery.webhook_id, &delivery.chat));
-        }
-        let (rest, phone) = incoming.subject().rsplit_once('.')?;
-        let (_, client) = rest.rsplit_once('.')?;
-        let webhook = self.shared.bus.registry().known(client.parse().ok()?, &phone.parse().ok()?)?;
-        if webhook.ordering == Ordering::None {
-            return None;
-        }
-        let message = wire::decode_message(incoming.payload()).ok()?;
-        Some(self.lines.ticket(webhook.id, &steps::line(&message, &webhook)))
+    pub(super) fn ticket(&self, read: &Read) -> Option<Ticket> {
+        let (webhook, chat) = match read {
+            Read::Message(message, Some(webhook)) => (webhook.id, steps::line(message, webhook)),
+            Read::Delivery(delivery) => (delivery.webhook_id, delivery.chat.clone()),
+            Read::Message(_, None) | Read::Undecodable => return None,
+        };
+        (!chat.is_empty()).then(|| self.lines.ticket(webhook, &chat))
     }
 
     /// Takes a message as far as it can go now. On an error nothing that matters is lost by trying it all again.
     pub(super) async fn process(
         &self,
-        work: Work,
+        read: Read,
         incoming: &Incoming,
         ticket: Option<Ticket>,
     ) -> Result<Settle, Error> {
-        let routed = route(&self.shared.bus, work, incoming.payload(), incoming.published_at).await?;
-        let (delivery, webhook) = match routed {
+        let (delivery, webhook) = match route::route(&self.shared.bus, read, incoming.published_at).await? {
             Route::To(delivery, webhook) => (delivery, webhook),
             Route::Undecodable => return Ok(Settle::Undecodable),
             Route::Gone(delivery) => return Ok(publish(steps::gone(delivery, now()))),
@@ -161,8 +173,11 @@ impl Engine {
         if timeout(self.shared.deliver.lane_wait, self.shared.membership.current()).await.is_err() {
             return Ok(Settle::GiveBackLater);
         }
+        if let Err(park) = lane.still(&turn, delivery.priority) {
+            return self.park(&delivery, park, head).await;
+        }
         // What lay here for that long was handed out elsewhere.
-        if !incoming.is_ours(self.shared.results.ack_wait) {
+        if !incoming.is_ours(self.shared.ack_wait.saturating_sub(self.shared.deliver.timeout)) {
             return Ok(Settle::Forget);
         }
         if self.cancel.is_cancelled() {
@@ -212,7 +227,7 @@ impl Engine {
         }
         let health = health::Sign::of(verdict, opened);
         self.shared.health(webhook, health, now).await;
-        (steps::attempt(delivery, &answer, verdict, started_at), verdict)
+        (steps::attempt(delivery, answer, verdict, started_at), verdict)
     }
 
     /// What the verdict asks for, durable before the attempt is.

@@ -8,13 +8,13 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use tokio::{
-    sync::{Semaphore, watch},
+    sync::{Semaphore, mpsc, watch},
     task::JoinHandle,
     time::interval,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{engine::Engine, notices::Notices, pump::Pump, results};
+use super::{engine::Engine, notices::Notices, pump::Pump, results::Settled};
 use crate::{
     bus::{Bus, Membership, Work},
     config, egress, policy, telemetry,
@@ -29,7 +29,10 @@ pub(super) struct Shared {
     pub(super) notices: Arc<Notices>,
     pub(super) egress: egress::Client,
     pub(super) deliver: config::Deliver,
-    pub(super) results: config::Bus,
+    /// Where attempts go that are over.
+    pub(super) results: mpsc::Sender<Settled>,
+    /// After how long without an ack a message is handed out again.
+    pub(super) ack_wait: Duration,
     pub(super) membership: Membership,
     /// Requests under way on this node.
     pub(super) permits: Arc<Semaphore>,
@@ -111,13 +114,12 @@ async fn reconcile(
 /// `fresh`: no other node ran it lately.
 fn start(shared: &Arc<Shared>, partition: u16, fresh: bool, cancel: CancellationToken) -> Running {
     let engine = Arc::new(Engine::new(Arc::clone(shared), cancel.clone()));
-    let results = results::start(shared.bus.clone(), partition, &shared.results, &shared.tasks, cancel.clone());
     let loops = [Work::Message, Work::Retry].map(|work| {
         let pump = Pump {
             work,
-            pull: shared.bus.pull(work, partition, cancel.clone()),
+            // The loop itself looks at `cancel`: what is being given back then is not cut short.
+            pull: shared.bus.pull(work, partition, CancellationToken::new()),
             engine: Arc::clone(&engine),
-            results: results.clone(),
             tasks: shared.tasks.clone(),
             fresh,
             cancel: cancel.clone(),

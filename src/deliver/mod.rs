@@ -61,7 +61,7 @@ impl Deliver {
         node: &str,
         egress: egress::Client,
         deliver: &config::Deliver,
-        results: &config::Bus,
+        settings: &config::Bus,
         tasks: &TaskTracker,
         cancel: CancellationToken,
     ) -> Result<(), Error> {
@@ -71,12 +71,14 @@ impl Deliver {
         let (telling, cancelled) = (Arc::clone(&notices), cancel.clone());
         tasks.spawn(async move { telling.run(cancelled).await });
         tasks.spawn(abandoned::run(bus.pull(Work::Advisory, 0, cancel.clone()), bus.clone(), Arc::clone(&notices)));
+        let (results, ack_wait) = (results::start(bus.clone(), settings, tasks, cancel.clone()), settings.ack_wait);
         let shared = fleet::Shared {
             bus,
             egress,
             notices,
             deliver: deliver.clone(),
-            results: results.clone(),
+            results,
+            ack_wait,
             membership,
             permits: Arc::new(Semaphore::new(deliver.in_flight_max)),
             tasks: tasks.clone(),

@@ -114,7 +114,7 @@ pub enum Verdict {
 }
 
 /// One attempt as the audit keeps it. The key is (event id, number): writing it again changes nothing.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
     /// What was to be delivered, as it stood before this attempt.
     pub delivery: Delivery,
