@@ -1,6 +1,6 @@
 # Two commands do everything: `make demo` and `make test`.
 
-.PHONY: demo test chaos bench bench-scale bench-store bench-whatsapp nats cassandra
+.PHONY: demo test chaos bench bench-scale bench-store bench-outage bench-whatsapp nats cassandra
 
 # The main job on embedded defaults, told in plain words. KEEP=1 leaves it running; STORE=cql puts the audit into Cassandra.
 # Built together with the stand-in WhatsApp server, whose certificate this build of the client accepts: a build for use
@@ -41,6 +41,13 @@ bench-store: nats cassandra
 	cargo build --release --locked --package wahook-bench
 	target/release/wahook-bench store --kind sqlite --rows $(ROWS)
 	target/release/wahook-bench store --kind cql --rows $(ROWS)
+
+# The store away for so many minutes, under load, in both homes.
+MINUTES ?= 10
+bench-outage: nats cassandra
+	cargo build --release --locked --package wahook --package wahook-bench
+	target/release/wahook-bench outage --kind sqlite --minutes $(MINUTES)
+	target/release/wahook-bench outage --kind cql --minutes $(MINUTES)
 
 # Memory per WhatsApp session, and messages per second from WhatsApp to the stream. In a folder of its own: this build of
 # the client accepts the stand-in's certificate.

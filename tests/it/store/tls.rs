@@ -1,8 +1,5 @@
 //! A cluster that wants TLS and a password.
 
-use std::path::Path;
-
-use rcgen::{BasicConstraints, CertificateParams, Error, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 use wahook::{model::EventStatus::Delivered, store};
 
@@ -10,6 +7,7 @@ use super::contract::attempt;
 use crate::support::{
     app::{App, eventually},
     cassandra::{self, Keyspace, Node},
+    certificates,
 };
 
 /// The superuser that Cassandra makes for itself.
@@ -24,7 +22,7 @@ struct Guarded {
 impl Guarded {
     async fn start() -> Option<Self> {
         let folder = tempfile::tempdir().expect("a folder");
-        write_certificates(folder.path()).expect("certificates");
+        certificates::write(folder.path());
         let more = folder.path().join("more.yaml");
         let text = format!(
             "authenticator: PasswordAuthenticator\n\
@@ -50,21 +48,6 @@ impl Guarded {
         ];
         keyspace.settings().into_iter().chain(more).collect()
     }
-}
-
-/// An authority (`ca.pem`), a node's key and certificate by it (`node.pem`), and an authority of others (`other.pem`).
-fn write_certificates(folder: &Path) -> Result<(), Error> {
-    let mut params = CertificateParams::new([])?;
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let (ca_key, other_key, node_key) = (KeyPair::generate()?, KeyPair::generate()?, KeyPair::generate()?);
-    let (ca, other) = (params.self_signed(&ca_key)?, params.self_signed(&other_key)?);
-    let node = CertificateParams::new(vec!["127.0.0.1".to_owned()])?;
-    let node = node.signed_by(&node_key, &Issuer::from_params(&params, &ca_key))?;
-    let both = format!("{}{}", node_key.serialize_pem(), node.pem());
-    for (name, text) in [("ca.pem", ca.pem()), ("node.pem", both), ("other.pem", other.pem())] {
-        std::fs::write(folder.join(name), text).expect("is written");
-    }
-    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -95,7 +78,7 @@ async fn a_cluster_with_tls_and_a_password_is_used_and_what_is_wrong_is_named() 
     assert!(said.contains("cql.user, cql.password: the cluster asks for them"), "{said}");
     let said = migrate(&without(&["CQL__TLS"])).await;
     assert!(said.contains("do they want TLS?"), "{said}");
-    let said = migrate(&guarded.settings("node.key", USER)).await;
+    let said = migrate(&guarded.settings("nothing.pem", USER)).await;
     assert!(said.contains("cql.root_ca_file") && said.contains("name a PEM file"), "{said}");
 
     let env = right.iter().map(|(key, value)| (format!("WAHOOK__{key}"), value.clone())).collect();
