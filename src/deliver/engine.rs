@@ -184,7 +184,8 @@ impl Engine {
             return Ok(Settle::GiveBack);
         }
         let (attempt, verdict) = self.attempt(delivery, &webhook, &lane, turn).await;
-        self.follow(&attempt, verdict, head).await?;
+        let again = incoming.deliveries > 1;
+        self.follow(&attempt, verdict, head, again).await?;
         Ok(Settle::Publish(Box::new(attempt), Some(permit)))
     }
 
@@ -230,8 +231,12 @@ impl Engine {
         (steps::attempt(delivery, answer, verdict, started_at), verdict)
     }
 
-    /// What the verdict asks for, durable before the attempt is.
-    async fn follow(&self, attempt: &Attempt, verdict: Verdict, head: Option<Head>) -> Result<(), Error> {
+    /// What the verdict asks for, durable before the attempt is. `again`: the message was handed out before, and that
+    /// time may have ended between parking the next try and the acknowledgement.
+    async fn follow(&self, attempt: &Attempt, verdict: Verdict, head: Option<Head>, again: bool) -> Result<(), Error> {
+        if again && !matches!(verdict, Verdict::Retry { .. }) {
+            self.shared.bus.unpark(&attempt.delivery).await?;
+        }
         if let (Some(head), Verdict::Retry { .. }) = (&head, verdict) {
             head.later(&self.shared.bus).await?;
         }
