@@ -10,9 +10,9 @@
 //! `trouble` runs it over endpoints of all manners, `faults` while something is killed, `soak` for long. `backlog` lets
 //! messages wait and then out. `endpoints` and `fleet` ask what a delivery costs by the number of endpoints and of
 //! processes. `store` takes results through the record role into a home of the audit, and reads pages of it. `rivals`
-//! puts wahook beside the design that it replaces, and beside the floor. `lab` runs the shorter ones one after the other.
+//! puts wahook beside the design that it replaces, and beside the floor. `outage` takes the audit's home away for a while. `lab` runs the shorter ones one after the other.
 //!
-//! All but `store` leave a report, see `results`. What the figures mean: `docs/benchmarks.md`.
+//! All but `store` and `outage` leave a report, see `results`. What the figures mean: `docs/benchmarks.md`.
 
 mod backlog;
 mod beside;
@@ -21,6 +21,7 @@ mod compare;
 mod faults;
 mod lab;
 mod load;
+mod outage;
 mod plot;
 mod process;
 mod replay;
@@ -95,6 +96,8 @@ enum Scenario {
     Fleet(scale::Fleets),
     /// Results through the record role into a home of the audit; then pages of it.
     Store(store::Options),
+    /// The store away for minutes under load: deliveries meanwhile, what waits, how fast it is gone again.
+    Outage(outage::Options),
     /// wahook beside the design that it replaces and the bare floor, in one run.
     Rivals(rivals::Options),
     /// One and 1 000 endpoints, trouble, faults, and a backlog: about six minutes.
@@ -133,6 +136,7 @@ impl Scenario {
             Self::Endpoints(_) => "endpoints",
             Self::Fleet(_) => "fleet",
             Self::Store(_) => "store",
+            Self::Outage(_) => "outage",
             Self::Rivals(_) => "rivals",
             Self::Lab => "lab",
             Self::Floor { .. } => "floor",
@@ -155,6 +159,7 @@ impl Scenario {
             Self::Endpoints(options) => scale::endpoints(options, results).await,
             Self::Fleet(options) => scale::fleet(options, results).await,
             Self::Store(options) => store::run(options).await,
+            Self::Outage(options) => outage::run(options).await,
             Self::Rivals(options) => rivals::run(options, results).await,
             Self::Lab => all(results).await,
             Self::Floor { nats, sink_port, in_flight } => rivals::send_floor(nats, *sink_port, *in_flight).await,

@@ -340,14 +340,14 @@ fn body(number: u64) -> Vec<u8> {
 }
 
 /// A node with more memory than the tests give it, and the whole compiler.
-struct Cassandra {
-    port: u16,
+pub(crate) struct Cassandra {
+    pub(crate) port: u16,
     script: Child,
     folder: std::path::PathBuf,
 }
 
 impl Cassandra {
-    async fn start(data: &Path) -> anyhow::Result<Self> {
+    pub(crate) async fn start(data: &Path) -> anyhow::Result<Self> {
         let ports = [free_port()?, free_port()?, free_port()?];
         let folder = data.join("cassandra");
         let mut script = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/run-cassandra.sh"));
@@ -361,7 +361,7 @@ impl Cassandra {
     }
 
     /// Lets it write everything out; bytes of our tables.
-    async fn stop(mut self) -> anyhow::Result<u64> {
+    pub(crate) async fn stop(mut self) -> anyhow::Result<u64> {
         drop(self.script.stdin.take());
         timeout(PATIENCE, self.script.wait()).await.context("Cassandra did not end")??;
         size_bytes(&self.folder.join("data/data/wahook"), &|_| true)

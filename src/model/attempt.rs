@@ -51,7 +51,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every one.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; Self::Abandoned as usize + 1] = [
         Self::Ok,
         Self::Http3xx,
         Self::Http4xx,

@@ -2,6 +2,7 @@
 
 mod api;
 mod bus;
+mod bus_tls;
 mod egress;
 mod operations;
 mod pipeline;
