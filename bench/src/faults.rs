@@ -47,7 +47,9 @@ impl Options {
 
 pub(crate) async fn run(options: &Options, results: &mut Results) -> anyhow::Result<()> {
     let &Options { victim, rate, seconds } = options;
-    let mut lab = Lab::start().await?;
+    // Warnings are what a fault is expected to make.
+    let mut lab = Lab::prepare(&[("LOG__FILTER", "error".to_owned())]).await?;
+    lab.launch(ROLES).await?;
     let load = Load::new(rate * seconds, 100, Pace::Rate(rate));
     load.register(&lab).await?;
     let watch = Watch::start(lab.parts()?)?;

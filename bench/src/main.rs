@@ -100,7 +100,7 @@ enum Scenario {
     Outage(outage::Options),
     /// wahook beside the design that it replaces and the bare floor, in one run.
     Rivals(rivals::Options),
-    /// One and 1 000 endpoints, trouble, faults, and a backlog: about six minutes.
+    /// One and 1 000 endpoints, trouble, faults, and a backlog: about five minutes.
     Lab,
     /// The floor's sender, in a process of its own; started by `rivals`.
     #[command(hide = true)]

@@ -56,7 +56,7 @@ fn lines<'a, Y>(
 where
     Y: Ranged<ValueType = f64> + ValueFormatter<f64>,
 {
-    chart.configure_mesh().x_desc(picture.across).y_desc(picture.up).light_line_style(WHITE).draw().map_err(fault)?;
+    chart.configure_mesh().x_desc(picture.across).y_desc(picture.up).max_light_lines(0).draw().map_err(fault)?;
     for (place, (label, line)) in picture.lines.iter().enumerate() {
         let colour = Palette99::pick(place).to_rgba();
         let series = LineSeries::new(line.iter().copied(), colour.stroke_width(2));
@@ -72,4 +72,26 @@ where
 /// The backend's own errors are bound to the picture's life.
 fn fault(error: impl std::fmt::Display) -> anyhow::Error {
     anyhow::anyhow!("drawing: {error}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_and_their_names_are_drawn() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("x.svg");
+        let (one, other) = (vec![(0.0, 1.0), (1.0, 10.0)], vec![(0.0, 5.0), (1.0, 50.0)]);
+        for is_log in [false, true] {
+            let lines = [("wahook", &one), ("floor", &other)];
+            let picture = Picture { title: "t", across: "seconds", up: "ms", is_log, lines: &lines };
+            assert!(draw(&picture, &path).expect("a picture"));
+            let text = std::fs::read_to_string(&path).expect("a file");
+            assert!(text.contains("wahook") && text.contains("floor"));
+            assert!(text.matches("<polyline").count() >= 2, "{text}");
+        }
+        let nothing = Picture { title: "t", across: "", up: "", is_log: false, lines: &[] };
+        assert!(!draw(&nothing, &path).expect("no picture"));
+    }
 }

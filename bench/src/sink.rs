@@ -159,3 +159,30 @@ fn number_in(body: &[u8]) -> Option<u64> {
 pub(crate) fn number_of(message_id: &str) -> Option<u64> {
     message_id.strip_prefix(ID_PREFIX)?.parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_seen_survives_the_way_to_the_bench() {
+        let seen = Seen { id: u64::MAX - 1, at: 1_764_000_000_000_001, endpoint: 99_999, status: 429 };
+        assert_eq!(Seen::decode(&seen.encode()), seen);
+        assert!(!seen.taken());
+    }
+
+    #[test]
+    fn a_flaky_endpoint_refuses_one_message_in_ten_and_each_once() {
+        let mut book = Book::default();
+        let answers: Vec<u16> = (0..20).map(|id| book.note("flaky", id, 0, 1)).collect();
+        assert_eq!(answers.iter().filter(|status| **status == 500).count(), 2);
+        assert_eq!([0, 10].map(|id| book.note("flaky", id, 1, 1)), [204, 204]);
+    }
+
+    #[test]
+    fn a_limited_endpoint_takes_so_many_a_second() {
+        let mut book = Book::default();
+        let mut taken = |at| (0..8).filter(|_| book.note("limited", 1, at, 7) == 204).count();
+        assert_eq!([taken(0), taken(999_999), taken(1_000_000)], [LIMIT as usize, 0, LIMIT as usize]);
+    }
+}

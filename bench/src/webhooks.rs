@@ -77,7 +77,7 @@ impl Mix {
     pub(crate) fn of(self, endpoint: u32) -> Manner {
         match (self, endpoint % 10) {
             (Self::All(manner), _) => manner,
-            (Self::Every(step, manner), _) if endpoint.is_multiple_of(step) => manner,
+            (Self::Every(step, manner), _) if (endpoint + 1).is_multiple_of(step) => manner,
             (Self::Mixed, 1) => Manner::Slow,
             (Self::Mixed, 3) => Manner::Flaky,
             (Self::Mixed, 5) => Manner::Limited,

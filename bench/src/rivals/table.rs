@@ -17,6 +17,9 @@ use crate::{
 /// Columns, from left to right.
 const COLUMNS: [Kind; 4] = [Kind::Wahook, Kind::Bullmq, Kind::Plain, Kind::Floor];
 
+/// A figure that is set, not measured.
+const OFFERED: &str = "offered";
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Better {
     Higher,
@@ -30,6 +33,23 @@ struct Row {
     unit: &'static str,
     better: Better,
     values: [Vec<f64>; COLUMNS.len()],
+}
+
+impl Row {
+    /// The medians of wahook and of the rival, where one can be better than the other.
+    fn compared(&self) -> Option<(f64, f64)> {
+        (self.figure != OFFERED).then_some((median(&self.values[0])?, median(&self.values[1])?))
+    }
+
+    /// In words, if the rival is ahead.
+    fn behind(&self) -> Option<String> {
+        let (own, rival) = self.compared()?;
+        let is_ahead = match self.better {
+            Better::Higher => rival > own,
+            Better::Lower => rival < own,
+        };
+        is_ahead.then(|| format!("{}, {}: {own:.2} against {rival:.2} {}", self.scenario, self.figure, self.unit))
+    }
 }
 
 #[derive(Default)]
@@ -90,7 +110,7 @@ impl Table {
             }
             Phase::Backlog { .. } => put("deliveries", "/s", Higher, report.drain_rate()),
             Phase::Rate { .. } | Phase::Half { .. } | Phase::Hanging { .. } => {
-                put("offered", "/s", Higher, f64::from(phase.rate()));
+                put(OFFERED, "/s", Higher, f64::from(phase.rate()));
                 put("plan to ack p50", "ms", Lower, millis(&report.publish, 0.5));
                 put("ack to POST p50", "ms", Lower, millis(&report.micros, 0.5));
                 put("ack to POST p99", "ms", Lower, millis(&report.micros, 0.99));
@@ -150,27 +170,20 @@ impl fmt::Display for Table {
             write!(f, " {:>13}", kind.name())?;
         }
         writeln!(f, "  wahook : bullmq")?;
-        let mut behind = Vec::new();
         for row in &self.rows {
             write!(f, "{:>8}  {:<24} {:<5}", row.scenario, row.figure, row.unit)?;
-            let medians = [0, 1, 2, 3].map(|place| median(&row.values[place]));
-            for value in medians {
-                match value {
+            for values in &row.values {
+                match median(values) {
                     Some(value) => write!(f, " {value:>13.2}")?,
                     None => write!(f, " {:>13}", "–")?,
                 }
             }
-            if let [Some(own), Some(rival), ..] = medians
-                && row.figure != "offered"
-            {
-                let ratio = own / rival;
-                write!(f, "  {ratio:.2}")?;
-                if (ratio < 1.0) == (row.better == Better::Higher) && ratio != 1.0 {
-                    behind.push(format!("{}, {}: {own:.2} against {rival:.2} {}", row.scenario, row.figure, row.unit));
-                }
+            if let Some((own, rival)) = row.compared() {
+                write!(f, "  {:.2}", own / rival)?;
             }
             writeln!(f)?;
         }
+        let behind: Vec<String> = self.rows.iter().filter_map(Row::behind).collect();
         if self.top(Kind::Floor) > 0.0 {
             writeln!(f, "wahook's top rate is {:.2} of the floor's", self.top(Kind::Wahook) / self.top(Kind::Floor))?;
         }
@@ -179,5 +192,34 @@ impl fmt::Display for Table {
         writeln!(f, "lost or delivered twice: {}", if self.faults.is_empty() { "nothing" } else { "" })?;
         self.faults.iter().try_for_each(|line| writeln!(f, "  {line}"))?;
         self.versions.iter().try_for_each(|(kind, text)| writeln!(f, "{}: {text}", kind.name()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rival_is_named_where_it_is_ahead_and_nowhere_else() {
+        let mut table = Table::default();
+        let mut put = |figure, better, values: [f64; 2]| {
+            for (kind, value) in [Kind::Wahook, Kind::Bullmq].into_iter().zip(values) {
+                table.put(kind, "top", figure, "x", better, value);
+            }
+        };
+        put("deliveries", Better::Higher, [3.0, 1.0]);
+        put("fast", Better::Lower, [5.0, 4.0]);
+        put("same", Better::Lower, [4.0, 4.0]);
+        put(OFFERED, Better::Higher, [1.0, 2.0]);
+        let behind: Vec<String> = table.rows.iter().filter_map(Row::behind).collect();
+        assert_eq!(behind, ["top, fast: 5.00 against 4.00 x"]);
+        assert!(table.to_string().contains("3.00"));
+    }
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        assert_eq!(median(&[]), None);
+        assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
     }
 }
