@@ -14,7 +14,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{engine::Engine, notices::Notices, pump::Pump, results};
+use super::{engine::Engine, health::Noting, notices::Notices, pump::Pump, results};
 use crate::{
     bus::{Bus, Membership, Work},
     config, egress, policy, telemetry,
@@ -34,6 +34,8 @@ pub(super) struct Shared {
     /// Requests under way on this node.
     pub(super) permits: Arc<Semaphore>,
     pub(super) tasks: TaskTracker,
+    /// Which webhooks' health is being written.
+    pub(super) noting: Noting,
     /// Whether more retries may be stored.
     pub(super) room: watch::Sender<bool>,
 }

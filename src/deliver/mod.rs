@@ -80,6 +80,7 @@ impl Deliver {
             membership,
             permits: Arc::new(Semaphore::new(deliver.in_flight_max)),
             tasks: tasks.clone(),
+            noting: health::Noting::default(),
             room: watch::Sender::new(true),
         };
         let shared = Arc::new(shared);
