@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::{Bus, Error, feed::Feed};
+use super::{Bus, Error, chat::FROM_LINE, feed::Feed};
 use crate::{model::Timestamp, telemetry};
 
 /// Clocks differ a little, and what is decided takes its way.
@@ -213,6 +213,11 @@ impl Incoming {
     /// Whether the server keeps it for this node for some time yet, unless it is settled.
     pub fn is_ours(&self, ack_wait: Duration) -> bool {
         self.received_at.elapsed() + ACK_MARGIN < ack_wait
+    }
+
+    /// Whether a line sent it on its way, see [`Bus::send_first`].
+    pub fn is_from_line(&self) -> bool {
+        self.message.headers.as_ref().is_some_and(|headers| headers.get(FROM_LINE).is_some())
     }
 
     /// The bytes.

@@ -2,7 +2,7 @@
 
 use std::{
     sync::Arc,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use tokio::{sync::OwnedSemaphorePermit, time::timeout};
@@ -13,7 +13,7 @@ use super::{
     health,
     lane::{Lane, Park, Turn},
     lanes::Lanes,
-    line::{Head, Lines, Place, Ticket},
+    line::{Came, Head, Lines, Place, Ticket},
     route::{Route, route},
     steps,
 };
@@ -24,6 +24,9 @@ use crate::{
     telemetry,
     wire::{self, DeadLetter},
 };
+
+/// Until a message that could not join its line tries again.
+const NO_ROOM_PAUSE: Duration = Duration::from_secs(30);
 
 /// How the message is to be settled.
 pub(super) enum Settle {
@@ -56,6 +59,10 @@ impl Engine {
         let settings = &shared.deliver;
         let schedule = Schedule { base: settings.retry_base, jitter: settings.retry_jitter, max: settings.retry_max };
         Self { lanes: Lanes::new(settings.clone()), lines: Arc::default(), schedule, shared, cancel }
+    }
+
+    pub(super) fn lines(&self) -> Arc<Lines> {
+        Arc::clone(&self.lines)
     }
 
     /// The partition was another node's until now.
@@ -116,29 +123,44 @@ impl Engine {
         let (delivery, webhook) = match routed {
             Route::To(delivery, webhook) => (delivery, webhook),
             Route::Undecodable => return Ok(Settle::Undecodable),
-            Route::Gone(delivery) => return Ok(publish(steps::gone(delivery, now()))),
+            Route::Gone(delivery) => {
+                self.shared.bus.leave_line(&delivery, incoming.deliveries > 1).await?;
+                return Ok(publish(steps::gone(delivery, now())));
+            }
             Route::Unrouted => {
                 telemetry::unrouted();
                 return Ok(Settle::Ack);
             }
         };
+        let came = Came::new(work, incoming);
         if !webhook.wants(&delivery.kind) {
+            // What is new and was never handed out cannot be in line.
+            if work == Work::Retry || came.again {
+                self.shared.bus.leave_line(&delivery, came.again).await?;
+            }
             return Ok(Settle::Ack);
-        }
-        if !webhook.takes_deliveries() {
-            return self.hold(delivery).await;
         }
         if incoming.deliveries > 1 && self.shared.bus.is_recorded(&delivery).await {
             telemetry::spared();
             return Ok(Settle::Ack);
         }
         let head = match ticket {
-            Some(ticket) if !delivery.chat.is_empty() => match ticket.place(&self.shared.bus, &delivery).await? {
+            Some(ticket) if !delivery.chat.is_empty() => match ticket.place(&self.shared.bus, &delivery, came).await? {
                 Place::Go(head) => Some(head),
                 Place::InLine => return Ok(steps::in_line(delivery, now()).map_or(Settle::Ack, publish)),
+                Place::Surplus => return Ok(Settle::Ack),
+                Place::UnderWay => return Ok(Settle::GiveBackLater),
+                Place::NoRoom => return self.put_off(&delivery).await,
             },
             _ => None,
         };
+        // It may have been paused while this one waited for its place.
+        let known = head.is_some().then(|| self.shared.bus.registry().known(delivery.client_id, &delivery.phone));
+        let webhook = known.flatten().filter(|known| known.id == webhook.id).unwrap_or(webhook);
+        // Only now, so that what is held is in the order of its chat.
+        if !webhook.takes_deliveries() {
+            return self.hold(delivery, work, incoming, head).await;
+        }
         let lane = self.lanes.of(&webhook);
         let turn = tokio::select! {
             biased;
@@ -163,13 +185,16 @@ impl Engine {
         }
         // What lay here for that long was handed out elsewhere.
         if !incoming.is_ours(self.shared.results.ack_wait) {
+            if let Some(head) = head {
+                head.forsake();
+            }
             return Ok(Settle::Forget);
         }
         if self.cancel.is_cancelled() {
             return Ok(Settle::GiveBack);
         }
         let (attempt, verdict) = self.attempt(delivery, &webhook, &lane, turn).await;
-        self.follow(&attempt, verdict, head).await?;
+        self.follow(&attempt, verdict, head, came.again).await?;
         Ok(Settle::Publish(Box::new(attempt), Some(permit)))
     }
 
@@ -216,7 +241,7 @@ impl Engine {
     }
 
     /// What the verdict asks for, durable before the attempt is.
-    async fn follow(&self, attempt: &Attempt, verdict: Verdict, head: Option<Head>) -> Result<(), Error> {
+    async fn follow(&self, attempt: &Attempt, verdict: Verdict, head: Option<Head>, again: bool) -> Result<(), Error> {
         if let (Some(head), Verdict::Retry { .. }) = (&head, verdict) {
             head.later(&self.shared.bus).await?;
         }
@@ -238,7 +263,7 @@ impl Engine {
         if let Some(head) = head
             && !matches!(verdict, Verdict::Retry { .. })
         {
-            head.done(&self.shared.bus).await?;
+            head.done(&self.shared.bus, again).await?;
         }
         Ok(())
     }
@@ -253,9 +278,26 @@ impl Engine {
         Ok(Settle::Ack)
     }
 
-    async fn hold(&self, delivery: Delivery) -> Result<Settle, Error> {
-        self.shared.bus.hold(&delivery).await?;
+    /// There is no room in the stream for those who wait behind others: it waits by itself.
+    async fn put_off(&self, delivery: &Delivery) -> Result<Settle, Error> {
+        self.shared.bus.park(delivery, now().after(NO_ROOM_PAUSE)).await?;
+        telemetry::parked("line_full");
+        Ok(Settle::Ack)
+    }
+
+    async fn hold(
+        &self,
+        delivery: Delivery,
+        work: Work,
+        incoming: &Incoming,
+        head: Option<Head>,
+    ) -> Result<Settle, Error> {
+        self.shared.bus.hold(&delivery, work, incoming.sequence).await?;
         telemetry::held();
+        // The next of its chat comes here, too, and is held behind it.
+        if let Some(head) = head {
+            head.done(&self.shared.bus, incoming.deliveries > 1).await?;
+        }
         // Its owner may have resumed it, and what was held released, between our look and the hold: look again.
         let webhook = self.shared.bus.registry().fresh(delivery.client_id, &delivery.phone).await?;
         let its = webhook.filter(|webhook| webhook.id == delivery.webhook_id && webhook.takes_deliveries());

@@ -18,7 +18,7 @@
 //!
 //! A message that is handed out again and again and never settled is given up by the server. `abandoned` hears of it,
 //! puts it into the dead letters and takes it out of its stream. `health` disables a webhook that is gone or has failed
-//! for days; `line` keeps the order of a chat where a webhook asks for it.
+//! for days; `line` keeps the order of a chat where a webhook asks for it, and `sweep` finds lines that nobody works on.
 //!
 //! After cancellation nothing new is pulled, what waits for its turn is given back, and what is under way is settled.
 
@@ -35,6 +35,7 @@ mod pump;
 mod results;
 mod route;
 mod steps;
+mod sweep;
 
 use std::sync::Arc;
 

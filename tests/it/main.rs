@@ -2,6 +2,7 @@
 
 mod api;
 mod bus;
+mod chat;
 mod egress;
 mod operations;
 mod pipeline;
