@@ -4,7 +4,7 @@
 #
 # usage: run-cassandra.sh PORT STORAGE_PORT SSL_STORAGE_PORT     prints "ready" once CQL clients are served
 #
-# CASSANDRA_OPTIONS are passed to Java. With CASSANDRA_KEEP=DIR the data lie there, and at the end are written out in
+# CASSANDRA_OPTIONS are passed to Java; the settings in the file CASSANDRA_MORE are added to the usual ones. With CASSANDRA_KEEP=DIR the data lie there, and at the end are written out in
 # place of being removed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -17,6 +17,7 @@ dir=${CASSANDRA_KEEP:-$(mktemp -d "${TMPDIR:-/tmp}/wahook-cassandra-XXXXXX")}
 mkdir -p "$dir/tmp"
 sed -e "s|@DIR@|$(basename "$dir")|" -e "s|@PORT@|$port|" -e "s|@STORAGE_PORT@|$2|" -e "s|@SSL_STORAGE_PORT@|$3|" \
   tests/cassandra/cassandra.yaml > "$dir/cassandra.yaml"
+[ -z "${CASSANDRA_MORE:-}" ] || cat "$CASSANDRA_MORE" >> "$dir/cassandra.yaml"
 
 # Ctrl-C in a terminal reaches the whole group: the end of standard input is what counts.
 trap '' INT

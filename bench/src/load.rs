@@ -1,39 +1,31 @@
 //! Publishing, waiting, and the books of what was acknowledged and what the sink saw.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashSet, time::Duration};
 
 use anyhow::Context;
-use ledger::{Accepted, Ledgers, Sighting};
 use tokio::{
-    sync::Semaphore,
-    task::{JoinHandle, JoinSet},
+    task::JoinHandle,
     time::{Instant, sleep, sleep_until, timeout},
 };
 use wahook::bus::Bus;
 
 use crate::{
-    lab::{Lab, http_client},
-    report::Report,
+    lab::Lab,
+    process::http_client,
+    report::{Books, Report},
     sink::{SEEN_BYTES, Seen, now_micros},
-    webhooks::{self, Endpoint, Manner, UNLIMITED, message},
+    stages::Stages,
+    system::{Pace, Plan, Sent, System},
+    usage::Watch,
+    webhooks::{Endpoint, Manner, Mix, UNLIMITED, message},
 };
 
-/// Publishes under way at once.
-const IN_FLIGHT: usize = 256;
 /// A run is over when nothing came for so long: longer than `bus.ack_wait`, after which what got stuck comes again, so
 /// that late is not taken for lost.
 const QUIET: Duration = Duration::from_secs(75);
-
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// How messages are sent.
-#[derive(Clone, Copy)]
-pub(crate) enum Pace {
-    /// As fast as they are acknowledged.
-    Flat,
-    /// So many a second, at times planned beforehand.
-    Rate(u32),
-}
+/// Numbers of messages that come before a run begin here.
+const WARM_UP: u32 = 2_000_000_000;
 
 /// An endpoint beside the measured ones, for as long as the run takes. Its messages are not counted.
 #[derive(Clone, Copy)]
@@ -50,67 +42,81 @@ pub(crate) struct Load {
     pub(crate) messages: u32,
     pub(crate) endpoints: u32,
     pub(crate) pace: Pace,
+    /// What endpoints do. Messages for those that are not well are published like all, but not measured.
+    pub(crate) mix: Mix,
     /// They are numbered from `endpoints` on.
     pub(crate) others: Vec<Other>,
 }
 
 impl Load {
+    /// All endpoints answer at once.
+    pub(crate) fn new(messages: u32, endpoints: u32, pace: Pace) -> Self {
+        Self { messages, endpoints, pace, mix: Mix::All(Manner::Ok), others: Vec::new() }
+    }
+
     pub(crate) async fn run(&self, lab: &Lab) -> anyhow::Result<Report> {
         self.register(lab).await?;
         self.measure(lab).await
     }
 
     /// Registers the endpoints, those beside them too.
-    pub(crate) async fn register(&self, lab: &Lab) -> anyhow::Result<()> {
-        let measured =
-            (0..self.endpoints).map(|number| Endpoint { number, manner: Manner::Ok, rate_per_second: UNLIMITED });
+    pub(crate) async fn register(&self, system: &impl System) -> anyhow::Result<()> {
+        let measured = (0..self.endpoints).map(|number| Endpoint {
+            number,
+            manner: self.mix.of(number),
+            rate_per_second: UNLIMITED,
+        });
         let others = (self.endpoints..).zip(&self.others).map(|(number, other)| {
             let Other { manner, rate_per_second, .. } = *other;
             Endpoint { number, manner, rate_per_second }
         });
-        webhooks::register(lab, measured.chain(others)).await
+        system.register(measured.chain(others).collect()).await
     }
 
-    /// The run itself, once all are registered.
+    /// So many messages before the run, all of them taken: connections are open then, and code is compiled where that
+    /// happens late.
+    pub(crate) async fn warm_up(&self, system: &impl System, messages: u32) -> anyhow::Result<()> {
+        let plan = Plan { first: WARM_UP, messages, endpoints: self.endpoints, pace: Pace::Flat };
+        system.publish(plan).await?;
+        let (end, wanted) = (Instant::now() + QUIET, self.measured(plan).count());
+        while seen(system, 0).await?.iter().filter(|one| one.id >= WARM_UP.into() && one.taken()).count() < wanted {
+            anyhow::ensure!(Instant::now() < end, "the messages before the run did not come");
+            sleep(Duration::from_millis(100)).await;
+        }
+        Ok(())
+    }
+
+    /// The run itself, once all are registered. Endpoints beside the measured ones are wahook's only.
     pub(crate) async fn measure(&self, lab: &Lab) -> anyhow::Result<Report> {
-        let (cpu_before, _) = lab.usage()?;
-        let began = now_micros();
-        let acks = self.publish(lab).await?;
-        let seen = self.wait(lab).await?;
-        let (cpu, rss_bytes) = lab.usage()?;
-        Report::of(self.books(&acks, &seen), began, cpu.saturating_sub(cpu_before), rss_bytes)
-    }
-
-    fn endpoint(&self, number: u32) -> u32 {
-        number % self.endpoints
-    }
-
-    /// When each message was acknowledged, in microseconds since 1970.
-    async fn publish(&self, lab: &Lab) -> anyhow::Result<Vec<u64>> {
         let beside: Vec<_> =
             (self.endpoints..).zip(&self.others).map(|(endpoint, other)| self.beside(lab, endpoint, other)).collect();
-        let permits = Arc::new(Semaphore::new(IN_FLIGHT));
-        let mut tasks: JoinSet<anyhow::Result<(u32, u64)>> = JoinSet::new();
-        let began = Instant::now();
-        for number in 0..self.messages {
-            if let Pace::Rate(rate) = self.pace {
-                sleep_until(began + Duration::from_secs_f64(f64::from(number) / f64::from(rate))).await;
-            }
-            let permit = Arc::clone(&permits).acquire_owned().await?;
-            let (bus, message) = (lab.bus.clone(), message(number, self.endpoint(number)));
-            tasks.spawn(async move {
-                bus.publish_message(&message).await?;
-                drop(permit);
-                Ok((number, now_micros()))
-            });
-        }
-        let mut acks = vec![0; self.messages as usize];
-        while let Some(done) = tasks.join_next().await {
-            let (number, at) = done??;
-            acks[number as usize] = at;
-        }
+        let before = lab.metrics().await?;
+        let report = self.measure_any(lab).await;
         beside.iter().for_each(JoinHandle::abort);
-        Ok(acks)
+        let (mut report, after) = (report?, lab.metrics().await?);
+        report.stages = Some(Stages::between(&report, &before, &after));
+        Ok(report)
+    }
+
+    /// The same of any system.
+    pub(crate) async fn measure_any(&self, system: &impl System) -> anyhow::Result<Report> {
+        let known = seen(system, 0).await?.len();
+        let watch = Watch::start(system.parts()?)?;
+        let began = now_micros();
+        let sent = system.publish(self.plan()).await?;
+        let seen = self.wait(system, known, &sent).await?;
+        Report::of(self.books(&sent, &seen), began, watch.end())
+    }
+
+    pub(crate) fn plan(&self) -> Plan {
+        Plan { first: 0, messages: self.messages, endpoints: self.endpoints, pace: self.pace }
+    }
+
+    /// Numbers and endpoints of the messages that are measured.
+    fn measured(&self, plan: Plan) -> impl Iterator<Item = (u32, u32)> + use<> {
+        let mix = self.mix;
+        let all = (0..plan.messages).map(move |place| (place, place % plan.endpoints));
+        all.filter(move |(_, endpoint)| mix.of(*endpoint).is_well())
     }
 
     /// Gives an endpoint beside the measured ones its share, at times planned beforehand.
@@ -131,45 +137,38 @@ impl Load {
         })
     }
 
-    /// Asks the sink until all came, or nothing new did for a while.
-    async fn wait(&self, lab: &Lab) -> anyhow::Result<Vec<Seen>> {
-        let (mut all, mut measured, mut last_change): (Vec<Seen>, u32, _) = (Vec::new(), 0, Instant::now());
+    /// Asks the sink until all that was acknowledged was taken, or nothing new came for a while. All after the first
+    /// `known`.
+    pub(crate) async fn wait(&self, system: &impl System, known: usize, sent: &[Sent]) -> anyhow::Result<Vec<Seen>> {
+        let measured = self.measured(self.plan()).filter(|(number, _)| sent[*number as usize].acked.is_some());
+        let mut left: HashSet<u64> = measured.map(|(number, _)| number.into()).collect();
+        let (mut all, mut last_change): (Vec<Seen>, _) = (Vec::new(), Instant::now());
         loop {
-            let new = seen(lab, all.len()).await?;
-            // What else came is not this load's.
-            let count = new.iter().filter(|one| one.id < self.messages.into()).count();
+            let new = seen(system, known + all.len()).await?;
+            let before = left.len();
+            new.iter().filter(|one| one.taken()).for_each(|one| {
+                left.remove(&one.id);
+            });
             all.extend(new);
-            if count > 0 {
-                measured += u32::try_from(count)?;
+            if left.len() < before {
                 last_change = Instant::now();
             }
             // A second after the last one, so that a duplicate has time to come.
-            let complete = measured >= self.messages;
-            if (complete && last_change.elapsed() > Duration::from_secs(1)) || last_change.elapsed() > QUIET {
+            if (left.is_empty() && last_change.elapsed() > Duration::from_secs(1)) || last_change.elapsed() > QUIET {
                 return Ok(all);
             }
             sleep(Duration::from_millis(250)).await;
         }
     }
 
-    fn books(&self, acks: &[u64], seen: &[Seen]) -> Ledgers {
-        let accepted: HashMap<u64, Accepted> = (0..self.messages)
-            .zip(acks)
-            .map(|(number, at)| (number.into(), Accepted { at: *at, endpoint: self.endpoint(number) }))
-            .collect();
-        let offered = accepted.iter().map(|(id, accepted)| (*id, accepted.endpoint)).collect();
-        let sighting = |one: &Seen| {
-            let Seen { id, at, endpoint } = *one;
-            // The sink answers 204 to all that it notes, and reads neither ids nor bodies beyond the number.
-            Sighting { endpoint, id, same: 0, at, status: 204, under_way: 0 }
-        };
-        Ledgers { offered, accepted, sightings: seen.iter().map(sighting).collect(), ..Ledgers::default() }
+    pub(crate) fn books<'a>(&self, sent: &'a [Sent], seen: &'a [Seen]) -> Books<'a> {
+        Books { sent, seen, measured: self.measured(self.plan()).collect(), faults: Vec::new() }
     }
 }
 
 /// All that the sink saw after so many.
-pub(crate) async fn seen(lab: &Lab, known: usize) -> anyhow::Result<Vec<Seen>> {
-    let url = format!("http://127.0.0.1:{}/report?{known}", lab.sink_port);
-    let answer = timeout(PATIENCE, http_client()?.get(&url).send()).await.context("asking the sink")??;
+pub(crate) async fn seen(system: &impl System, known: usize) -> anyhow::Result<Vec<Seen>> {
+    let url = format!("http://127.0.0.1:{}/report?{known}", system.sink_port());
+    let answer = timeout(PATIENCE, http_client().get(&url).send()).await.context("asking the sink")??;
     Ok(answer.bytes().await?.chunks_exact(SEEN_BYTES).map(Seen::decode).collect())
 }

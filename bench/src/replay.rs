@@ -6,18 +6,20 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::{Instant, sleep};
 use wahook::{
-    api::token,
-    model::{Attempt, Delivery, EventId, EventStatus, Outcome, Priority, Scope, Timestamp, Token, TokenHash, Webhook},
+    model::{Attempt, Delivery, EventId, EventStatus, Outcome, Priority, Timestamp, Webhook},
     wire,
 };
 
 use crate::{
+    caller::Caller,
     compare,
-    lab::{Lab, http_client},
-    load::{Load, Pace, seen},
+    lab::Lab,
+    load::{Load, seen},
+    results::Results,
+    system::{Pace, System},
     webhooks::{client, message, phone},
 };
 
@@ -26,27 +28,43 @@ const FIRST: u32 = 1_000_000_000;
 const ENDPOINTS: u32 = 50;
 /// Dead letters in one message to the recorder.
 const GROUP: usize = 128;
-const PATIENCE: Duration = Duration::from_secs(300);
 
-pub(crate) async fn run(rate: u32, dead_letters: u32, replay_rate: u32, rounds: u32) -> anyhow::Result<()> {
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Messages per second over all endpoints, beside the replay.
+    #[arg(long, default_value_t = 500)]
+    rate: u32,
+    /// Dead letters that are sent again.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
+    dead_letters: u32,
+    /// How many of them per second; a run lasts as long as the replay.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    replay_rate: u32,
+    /// How often all three are run.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+}
+
+pub(crate) async fn run(options: &Options, results: &mut Results) -> anyhow::Result<()> {
+    let &Options { rate, dead_letters, replay_rate, rounds } = options;
     // The replay is at work for the whole of a run.
     let messages = (u64::from(rate) * u64::from(dead_letters) * 9 / 10 / u64::from(replay_rate)).max(1);
     let messages = u32::try_from(messages).context("fewer dead letters, please")?;
-    let load = Load { messages, endpoints: ENDPOINTS, pace: Pace::Rate(rate), others: Vec::new() };
+    let load = Load::new(messages, ENDPOINTS, Pace::Rate(rate));
     let run = async |replays: bool| {
         let lab = Lab::start().await?;
         load.register(&lab).await?;
         let caller = Caller::new(&lab).await?;
         give_up(&lab, dead_letters).await?;
-        caller.until(|caller| Box::pin(caller.matches(dead_letters))).await.context("recording the dead letters")?;
+        caller.until(|caller| Box::pin(matches(caller, dead_letters))).await.context("recording the dead letters")?;
         let began = Instant::now();
-        ensure!(caller.matches(dead_letters).await?, "the dead letters went away");
+        ensure!(matches(&caller, dead_letters).await?, "the dead letters went away");
         let counting = began.elapsed();
-        let job = if replays { Some(caller.begin(replay_rate).await?) } else { None };
+        let job = if replays { Some(begin(&caller, replay_rate).await?) } else { None };
         let began = Instant::now();
         let report = load.measure(&lab).await?;
         if let Some(job) = job {
-            caller.until(|caller| Box::pin(caller.is_over(&job))).await.context("the replay")?;
+            caller.until(|caller| Box::pin(is_over(caller, &job))).await.context("the replay")?;
             sleep(Duration::from_secs(2)).await;
             println!("  counting them took {:.0} ms", counting.as_secs_f64() * 1e3);
             check(&lab, &caller, &job, dead_letters, began.elapsed()).await?;
@@ -54,7 +72,7 @@ pub(crate) async fn run(rate: u32, dead_letters: u32, replay_rate: u32, rounds: 
         lab.stop().await?;
         Ok(report)
     };
-    compare::alternate(rounds, run).await
+    compare::alternate(results, rounds, run).await
 }
 
 /// Puts dead letters into the audit, spread over the endpoints, on the way that results take.
@@ -121,64 +139,27 @@ async fn check(lab: &Lab, caller: &Caller, job: &str, count: u32, took: Duration
     Ok(())
 }
 
-/// A caller of the API.
-struct Caller {
-    http: reqwest::Client,
-    api: String,
-    token: String,
+/// Whether the audit has so many dead letters.
+async fn matches(caller: &Caller, count: u32) -> anyhow::Result<bool> {
+    let answer = caller.post("/api/replays", &json!({"dry_run": true})).await?;
+    Ok(answer["matched"] == count && answer["is_complete"] == true)
 }
 
-type Asking<'a> = std::pin::Pin<Box<dyn Future<Output = anyhow::Result<bool>> + 'a>>;
-
-impl Caller {
-    async fn new(lab: &Lab) -> anyhow::Result<Self> {
-        let (text, id) = token::generate();
-        let created_at = Timestamp::from_system(SystemTime::now());
-        let (name, scopes) = ("bench".to_owned(), Scope::ALL.to_vec());
-        let token = Token { id, client_id: client(), scopes, name, created_at, expires_at: None };
-        lab.bus.registry().put_token(&TokenHash::of(&text), &token).await?;
-        Ok(Self { http: http_client()?, api: lab.api.clone(), token: text })
-    }
-
-    async fn get(&self, path: &str) -> anyhow::Result<Value> {
-        let answer = self.http.get(format!("{}{path}", self.api)).bearer_auth(&self.token).send().await?;
-        Ok(answer.error_for_status()?.json().await?)
-    }
-
-    async fn replay(&self, body: Value) -> anyhow::Result<Value> {
-        let request = self.http.post(format!("{}/api/replays", self.api)).bearer_auth(&self.token).json(&body);
-        Ok(request.send().await?.error_for_status()?.json().await?)
-    }
-
-    async fn matches(&self, count: u32) -> anyhow::Result<bool> {
-        let answer = self.replay(json!({"dry_run": true})).await?;
-        Ok(answer["matched"] == count && answer["is_complete"] == true)
-    }
-
-    /// A replay of all, once it sends.
-    async fn begin(&self, rate: u32) -> anyhow::Result<String> {
-        let job = self.replay(json!({"rate_per_second": rate})).await?;
-        let id = job["id"].as_str().context("an id")?.to_owned();
-        self.until(|caller| {
+/// A replay of all, once it sends.
+async fn begin(caller: &Caller, rate: u32) -> anyhow::Result<String> {
+    let job = caller.post("/api/replays", &json!({"rate_per_second": rate})).await?;
+    let id = job["id"].as_str().context("an id")?.to_owned();
+    caller
+        .until(|caller| {
             let path = format!("/api/replays/{id}");
             Box::pin(async move { Ok(caller.get(&path).await?["sent"].as_u64().is_some_and(|sent| sent > 0)) })
         })
         .await?;
-        Ok(id)
-    }
+    Ok(id)
+}
 
-    async fn is_over(&self, id: &str) -> anyhow::Result<bool> {
-        let job = self.get(&format!("/api/replays/{id}")).await?;
-        ensure!(job["state"] != "failed", "{job}");
-        Ok(job["state"] == "done")
-    }
-
-    async fn until<'a>(&'a self, mut ask: impl FnMut(&'a Self) -> Asking<'a>) -> anyhow::Result<()> {
-        let end = Instant::now() + PATIENCE;
-        while !ask(self).await? {
-            ensure!(Instant::now() < end, "not within {PATIENCE:?}");
-            sleep(Duration::from_millis(500)).await;
-        }
-        Ok(())
-    }
+async fn is_over(caller: &Caller, id: &str) -> anyhow::Result<bool> {
+    let job = caller.get(&format!("/api/replays/{id}")).await?;
+    ensure!(job["state"] != "failed", "{job}");
+    Ok(job["state"] == "done")
 }

@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
 use crate::{
-    lab::Lab,
-    load::{Load, Other, Pace},
-    report::Report,
+    lab::{Lab, ROLES},
+    load::{Load, Other},
+    report::{Report, mebibytes},
+    results::Results,
+    system::{Pace, System},
     webhooks::Manner,
 };
 
@@ -26,16 +28,43 @@ struct Size {
     idle_bytes: u64,
 }
 
+#[derive(clap::Args)]
+pub(crate) struct Sizes {
+    /// Endpoints of each run; the first is what the others are compared with.
+    #[arg(long, value_delimiter = ',', default_value = "100,10000,100000", value_parser = clap::value_parser!(u32).range(1..))]
+    sizes: Vec<u32>,
+    /// Messages of each run, spread over its endpoints.
+    #[arg(long, default_value_t = 100_000)]
+    messages: u32,
+    /// How often all are run.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Fleets {
+    /// Deliver processes of each run; the first is what the others are compared with.
+    #[arg(long, value_delimiter = ',', default_value = "1,2,4", value_parser = clap::value_parser!(u32).range(1..))]
+    nodes: Vec<u32>,
+    /// Messages as fast as it goes.
+    #[arg(long, default_value_t = 20_000)]
+    messages: u32,
+    /// Seconds of the run that measures limits.
+    #[arg(long, default_value_t = 20)]
+    seconds: u32,
+}
+
 /// Cost per delivery over so many endpoints each; the first is the base, and is measured twice for the noise.
-pub(crate) async fn endpoints(sizes: &[u32], messages: u32, rounds: u32) -> anyhow::Result<()> {
-    let (Some(base), arms) = (sizes.first(), [&sizes[..1], sizes].concat()) else { anyhow::bail!("no sizes") };
+pub(crate) async fn endpoints(options: &Sizes, results: &mut Results) -> anyhow::Result<()> {
+    let &Sizes { ref sizes, messages, rounds } = options;
+    let (Some(base), arms) = (sizes.first(), [&sizes[..1], &sizes[..]].concat()) else { anyhow::bail!("no sizes") };
     let mut all: Vec<Vec<Size>> = arms.iter().map(|_| Vec::new()).collect();
     for round in 0..rounds as usize {
         for turn in 0..arms.len() {
             let arm = (round + turn) % arms.len();
             let size = size(arms[arm], messages).await?;
             let Size { report, registering, starting, idle_bytes } = &size;
-            println!(
+            results.say(format!(
                 "round {}: {:>6} endpoints: {:>5.0} deliveries/s, {:>4.0} µs CPU each, lost {}, twice {}; registered in {:.1} s, \
                  ready in {:.2} s with {:.1} MiB, {:.1} MiB at the end",
                 round + 1,
@@ -47,15 +76,16 @@ pub(crate) async fn endpoints(sizes: &[u32], messages: u32, rounds: u32) -> anyh
                 registering.as_secs_f64(),
                 starting.as_secs_f64(),
                 mebibytes(*idle_bytes),
-                mebibytes(report.rss_bytes),
-            );
+                mebibytes(report.rss_bytes()),
+            ));
+            results.keep("endpoints", &format!("{} endpoints", arms[arm]), report);
             all[arm].push(size);
         }
     }
     let mean = |arm: usize, of: &dyn Fn(&Size) -> f64| all[arm].iter().map(of).sum::<f64>() / all[arm].len() as f64;
     let cpu = |arm| mean(arm, &|size| size.report.cpu_each());
     let rate = |arm| mean(arm, &|size| size.report.rate());
-    println!("all rounds together, each as a ratio to {base} endpoints (first run of each round):");
+    results.say(format!("all rounds together, each as a ratio to {base} endpoints (first run of each round):"));
     for (arm, endpoints) in arms.iter().enumerate() {
         let what = if arm == 0 {
             "base"
@@ -64,80 +94,82 @@ pub(crate) async fn endpoints(sizes: &[u32], messages: u32, rounds: u32) -> anyh
         } else {
             ""
         };
-        println!(
+        results.say(format!(
             "{endpoints:>8} endpoints: CPU per delivery {:.0} µs ({:.2}), deliveries/s {:.0} ({:.2}) {what}",
             cpu(arm),
             cpu(arm) / cpu(0),
             rate(arm),
             rate(arm) / rate(0),
-        );
+        ));
         let more = f64::from(endpoints.saturating_sub(*base));
         if more > 0.0 {
             let idle = mean(arm, &|size| size.idle_bytes as f64) - mean(0, &|size| size.idle_bytes as f64);
-            let used = mean(arm, &|size| size.report.rss_bytes as f64) - mean(0, &|size| size.report.rss_bytes as f64);
-            println!(
+            let used =
+                mean(arm, &|size| size.report.rss_bytes() as f64) - mean(0, &|size| size.report.rss_bytes() as f64);
+            results.say(format!(
                 "{:>8} memory per known endpoint {:.0} bytes, after {messages} deliveries to them {:.0} bytes",
                 "",
                 idle / more,
                 used / more,
-            );
+            ));
         }
     }
     Ok(())
 }
 
 async fn size(endpoints: u32, messages: u32) -> anyhow::Result<Size> {
-    let mut lab = Lab::prepare().await?;
-    let load = Load { messages, endpoints, pace: Pace::Flat, others: Vec::new() };
+    let mut lab = Lab::prepare(&[]).await?;
+    let load = Load::new(messages, endpoints, Pace::Flat);
     let began = Instant::now();
     load.register(&lab).await?;
     let registering = began.elapsed();
     let began = Instant::now();
-    lab.launch("api,deliver,record").await?;
+    lab.launch(ROLES).await?;
     let starting = began.elapsed();
-    let (_, idle_bytes) = lab.usage()?;
+    let idle_bytes = lab.rss_bytes()?;
     let report = load.measure(&lab).await?;
     lab.stop().await?;
     Ok(Size { report, registering, starting, idle_bytes })
 }
 
-fn mebibytes(bytes: u64) -> f64 {
-    bytes as f64 / 1_048_576.0
-}
-
 /// Throughput and an endpoint's limit with so many deliver processes each.
-pub(crate) async fn fleet(nodes: &[u32], messages: u32, seconds: u32) -> anyhow::Result<()> {
+pub(crate) async fn fleet(options: &Fleets, results: &mut Results) -> anyhow::Result<()> {
+    let &Fleets { ref nodes, messages, seconds } = options;
     let mut first: Option<f64> = None;
     for nodes in nodes {
         let lab = deliverers(*nodes).await?;
-        let load = Load { messages, endpoints: 100, pace: Pace::Flat, others: Vec::new() };
+        let load = Load::new(messages, 100, Pace::Flat);
         load.register(&lab).await?;
         sleep(SHARING).await;
         let report = load.measure(&lab).await?;
         lab.stop().await?;
+        results.keep("fleet", &format!("{nodes} processes"), &report);
         let base = *first.get_or_insert(report.rate());
-        println!("{nodes} deliver processes, as fast as it goes; {:.2} of the first\n{report}", report.rate() / base);
+        results.say(format!(
+            "{nodes} deliver processes, as fast as it goes; {:.2} of the first\n{report}",
+            report.rate() / base
+        ));
 
         let lab = deliverers(*nodes).await?;
         let limited = Other { manner: Manner::Ok, offered: f64::from(LIMIT) * 1.5, rate_per_second: LIMIT };
-        let load = Load { messages: 500 * seconds, endpoints: 50, pace: Pace::Rate(500), others: vec![limited; 4] };
+        let load = Load { others: vec![limited; 4], ..Load::new(500 * seconds, 50, Pace::Rate(500)) };
         load.register(&lab).await?;
         sleep(SHARING).await;
         let report = load.measure(&lab).await?;
         lab.stop().await?;
         let most = (load.endpoints..).take(load.others.len()).map(|endpoint| report.most_per_second(endpoint)).max();
-        println!(
+        results.say(format!(
             "{nodes} deliver processes, four endpoints limited to {LIMIT}/s (burst {LIMIT}) and offered half as much again: at most {} in any second; \
              p99 of the others {:.2} ms",
             most.unwrap_or(0),
             report.latency(0.99).as_secs_f64() * 1e3,
-        );
+        ));
     }
     Ok(())
 }
 
 async fn deliverers(nodes: u32) -> anyhow::Result<Lab> {
-    let mut lab = Lab::prepare().await?;
+    let mut lab = Lab::prepare(&[]).await?;
     lab.launch("record").await?;
     for _ in 0..nodes {
         lab.launch("deliver").await?;

@@ -1,18 +1,26 @@
-//! Endpoints that note when each message came. `/ok/<endpoint>` answers 204 at once, `/hang/<endpoint>` never;
-//! `GET /report?<number>` tells all that came after so many.
+//! Endpoints that note when each message came and what they answered, see [`answer`]. `GET /report?<number>` tells all
+//! that came after so many.
 
 use std::{
+    collections::{HashMap, HashSet},
     convert::Infallible,
     future::pending,
     sync::{Arc, Mutex, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{Request, Response, StatusCode, body::Incoming, header, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::sleep};
+
+/// How long a slow endpoint takes.
+pub(crate) const SLOW: Duration = Duration::from_millis(200);
+/// What an endpoint with a limit takes in a second.
+pub(crate) const LIMIT: u32 = 5;
+/// Of so many messages, a flaky endpoint refuses one at first.
+const FLAKY: u64 = 10;
 
 /// One POST.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,25 +30,34 @@ pub(crate) struct Seen {
     /// Microseconds since 1970.
     pub(crate) at: u64,
     pub(crate) endpoint: u32,
+    /// What was answered.
+    pub(crate) status: u16,
 }
 
 /// [`Seen`] on the wire, little endian.
-pub(crate) const SEEN_BYTES: usize = 20;
+pub(crate) const SEEN_BYTES: usize = 22;
 
 impl Seen {
     fn encode(&self) -> [u8; SEEN_BYTES] {
         let mut bytes = [0; SEEN_BYTES];
         bytes[..8].copy_from_slice(&self.id.to_le_bytes());
         bytes[8..16].copy_from_slice(&self.at.to_le_bytes());
-        bytes[16..].copy_from_slice(&self.endpoint.to_le_bytes());
+        bytes[16..20].copy_from_slice(&self.endpoint.to_le_bytes());
+        bytes[20..].copy_from_slice(&self.status.to_le_bytes());
         bytes
     }
 
     /// From [`SEEN_BYTES`] bytes.
     pub(crate) fn decode(bytes: &[u8]) -> Self {
         let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
-        let endpoint = u32::from_le_bytes(bytes[16..SEEN_BYTES].try_into().expect("four bytes"));
-        Self { id: word(0), at: word(8), endpoint }
+        let endpoint = u32::from_le_bytes(bytes[16..20].try_into().expect("four bytes"));
+        let status = u16::from_le_bytes(bytes[20..SEEN_BYTES].try_into().expect("two bytes"));
+        Self { id: word(0), at: word(8), endpoint, status }
+    }
+
+    /// Whether the endpoint took it.
+    pub(crate) fn taken(self) -> bool {
+        (200..300).contains(&self.status)
     }
 }
 
@@ -52,17 +69,48 @@ pub(crate) fn now_micros() -> u64 {
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
+/// What all connections share.
+#[derive(Default)]
+struct Book {
+    seen: Vec<Seen>,
+    /// Messages that a flaky endpoint has refused.
+    refused: HashSet<u64>,
+    /// Of each endpoint with a limit: its second, and what it took in that.
+    taken: HashMap<u32, (u64, u32)>,
+}
+
+impl Book {
+    /// What the endpoint answers, by its path. Notes it.
+    fn note(&mut self, manner: &str, id: u64, at: u64, endpoint: u32) -> u16 {
+        let status = match manner {
+            "flaky" if id.is_multiple_of(FLAKY) && self.refused.insert(id) => 500,
+            "limited" => {
+                let second = at / 1_000_000;
+                let taken = self.taken.entry(endpoint).or_insert((second, 0));
+                if taken.0 != second {
+                    *taken = (second, 0);
+                }
+                taken.1 += 1;
+                if taken.1 > LIMIT { 429 } else { 204 }
+            }
+            _ => 204,
+        };
+        self.seen.push(Seen { id, at, endpoint, status });
+        status
+    }
+}
+
 /// Listens on a free port, prints it, and serves until it is killed.
 pub(crate) async fn run() -> anyhow::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", listener.local_addr()?.port());
-    let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
+    let book: Arc<Mutex<Book>> = Arc::default();
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        let seen = Arc::clone(&seen);
+        let book = Arc::clone(&book);
         tokio::spawn(async move {
-            let service = service_fn(move |request| answer(request, Arc::clone(&seen)));
+            let service = service_fn(move |request| answer(request, Arc::clone(&book)));
             let connection =
                 http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
             // A sender that goes away is no fault of the sink.
@@ -71,25 +119,32 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     }
 }
 
-async fn answer(request: Request<Incoming>, seen: Arc<Mutex<Vec<Seen>>>) -> Result<Response<Full<Bytes>>, Infallible> {
+/// `/ok/<endpoint>` answers 204 at once; `slow`, `flaky`, `limited` and `hang` as [`crate::webhooks::Manner`] says.
+async fn answer(request: Request<Incoming>, book: Arc<Mutex<Book>>) -> Result<Response<Full<Bytes>>, Infallible> {
     let at = now_micros();
     let path = request.uri().path().to_owned();
     if path == "/report" {
         let known: usize = request.uri().query().and_then(|text| text.parse().ok()).unwrap_or(0);
-        let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let bytes: Vec<u8> = seen.iter().skip(known).flat_map(Seen::encode).collect();
+        let book = book.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes: Vec<u8> = book.seen.iter().skip(known).flat_map(Seen::encode).collect();
         return Ok(Response::new(Full::new(bytes.into())));
     }
     let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-    if path.starts_with("/hang") {
-        pending::<()>().await;
-    }
-    let endpoint = path.rsplit('/').next().and_then(|text| text.parse().ok());
-    if let (Some(id), Some(endpoint)) = (number_in(&body), endpoint) {
-        seen.lock().unwrap_or_else(PoisonError::into_inner).push(Seen { id, at, endpoint });
+    let (manner, endpoint) = path[1..].split_once('/').unwrap_or((&path, ""));
+    match manner {
+        "hang" => pending::<()>().await,
+        "slow" => sleep(SLOW).await,
+        _ => {}
     }
     let mut response = Response::new(Full::default());
-    *response.status_mut() = hyper::StatusCode::NO_CONTENT;
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    if let (Some(id), Ok(endpoint)) = (number_in(&body), endpoint.parse()) {
+        let status = book.lock().unwrap_or_else(PoisonError::into_inner).note(manner, id, at, endpoint);
+        *response.status_mut() = StatusCode::from_u16(status).unwrap_or_default();
+        if status == 429 {
+            response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+        }
+    }
     Ok(response)
 }
 
@@ -98,4 +153,9 @@ fn number_in(body: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(body).ok()?;
     let rest = text.split_once(ID_PREFIX)?.1;
     rest[..rest.find('"')?].parse().ok()
+}
+
+/// The number in a message's id.
+pub(crate) fn number_of(message_id: &str) -> Option<u64> {
+    message_id.strip_prefix(ID_PREFIX)?.parse().ok()
 }

@@ -35,7 +35,7 @@ use wahook::{
     telemetry::Metrics,
 };
 
-use crate::lab::{connect, free_port, nats_server, spawn};
+use crate::process::{Nats, connect, free_port};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Attempts in one group, as `deliver` makes them under load.
@@ -132,18 +132,10 @@ struct Bench {
 pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     let data = tempfile::tempdir()?;
     let cassandra = if options.kind == "cql" { Some(Cassandra::start(data.path()).await?) } else { None };
-    let nats_port = free_port()?;
-    let mut nats = spawn(
-        Command::new(nats_server()?)
-            .arg("--config")
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../nats/dev.conf"))
-            .arg("--store_dir")
-            .arg(data.path().join("nats"))
-            .args(["--addr", "127.0.0.1", "--port", &nats_port.to_string()]),
-    )?;
+    let nats = Nats::start(data.path())?;
     let file = data.path().join("hooks.db");
     let flags = [
-        ("nats.url", format!("nats://127.0.0.1:{nats_port}")),
+        ("nats.url", nats.url()),
         ("store.kind", options.kind.clone()),
         ("store.path", file.display().to_string()),
         ("cql.nodes", format!("127.0.0.1:{}", cassandra.as_ref().map_or(0, |node| node.port))),
@@ -187,7 +179,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     bench.tasks.close();
     bench.tasks.wait().await;
     drop(bench);
-    nats.kill().await?;
+    nats.stop().await?;
     let bytes = match cassandra {
         Some(node) => node.stop().await?,
         None => size_bytes(data.path(), &|path| path.extension().is_some_and(|ending| ending == "db"))?,
@@ -348,14 +340,14 @@ fn body(number: u64) -> Vec<u8> {
 }
 
 /// A node with more memory than the tests give it, and the whole compiler.
-struct Cassandra {
-    port: u16,
+pub(crate) struct Cassandra {
+    pub(crate) port: u16,
     script: Child,
     folder: std::path::PathBuf,
 }
 
 impl Cassandra {
-    async fn start(data: &Path) -> anyhow::Result<Self> {
+    pub(crate) async fn start(data: &Path) -> anyhow::Result<Self> {
         let ports = [free_port()?, free_port()?, free_port()?];
         let folder = data.join("cassandra");
         let mut script = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/run-cassandra.sh"));
@@ -369,7 +361,7 @@ impl Cassandra {
     }
 
     /// Lets it write everything out; bytes of our tables.
-    async fn stop(mut self) -> anyhow::Result<u64> {
+    pub(crate) async fn stop(mut self) -> anyhow::Result<u64> {
         drop(self.script.stdin.take());
         timeout(PATIENCE, self.script.wait()).await.context("Cassandra did not end")??;
         size_bytes(&self.folder.join("data/data/wahook"), &|_| true)

@@ -18,7 +18,9 @@ use crate::{lab::Lab, sink::ID_PREFIX};
 /// Rate limits are not what most runs measure.
 pub(crate) const UNLIMITED: u32 = 100_000;
 /// About 1 KiB of body with its frame.
-const CONTENT_BYTES: usize = 700;
+pub(crate) const CONTENT_BYTES: usize = 700;
+/// What all webhooks' signatures are made with.
+pub(crate) const KEY: [u8; 32] = [7; 32];
 /// Registrations and parkings under way at once.
 const SIDE_BY_SIDE: usize = 128;
 /// Nothing listens there.
@@ -29,10 +31,61 @@ const CLOSED_PORT: u16 = 1;
 pub(crate) enum Manner {
     /// 204 at once.
     Ok,
+    /// 204 after [`crate::sink::SLOW`].
+    Slow,
+    /// 500 at the first attempt of one message in ten, otherwise 204.
+    Flaky,
+    /// 429 with `Retry-After` to all above [`crate::sink::LIMIT`] a second.
+    Limited,
     /// Takes it and never answers.
     Hang,
     /// Takes no connection.
     Refuse,
+}
+
+impl Manner {
+    /// Whether all of its messages are delivered in the end, and without much ado.
+    pub(crate) fn is_well(self) -> bool {
+        matches!(self, Self::Ok | Self::Slow | Self::Flaky)
+    }
+
+    /// Where such an endpoint is.
+    pub(crate) fn url(self, sink_port: u16, endpoint: u32) -> String {
+        let path = match self {
+            Self::Ok => "ok",
+            Self::Slow => "slow",
+            Self::Flaky => "flaky",
+            Self::Limited => "limited",
+            Self::Hang => "hang",
+            Self::Refuse => return format!("http://127.0.0.1:{CLOSED_PORT}/{endpoint}"),
+        };
+        format!("http://127.0.0.1:{sink_port}/{path}/{endpoint}")
+    }
+}
+
+/// Who does what.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Mix {
+    All(Manner),
+    /// Every so many-th does this, the others are well.
+    Every(u32, Manner),
+    /// Of ten, one each is slow, flaky, limited, hanging and refusing.
+    Mixed,
+}
+
+impl Mix {
+    pub(crate) fn of(self, endpoint: u32) -> Manner {
+        match (self, endpoint % 10) {
+            (Self::All(manner), _) => manner,
+            (Self::Every(step, manner), _) if endpoint.is_multiple_of(step) => manner,
+            (Self::Mixed, 1) => Manner::Slow,
+            (Self::Mixed, 3) => Manner::Flaky,
+            (Self::Mixed, 5) => Manner::Limited,
+            (Self::Mixed, 7) => Manner::Hang,
+            (Self::Mixed, 9) => Manner::Refuse,
+            _ => Manner::Ok,
+        }
+    }
 }
 
 /// An endpoint to be registered.
@@ -60,14 +113,10 @@ fn now() -> Timestamp {
 impl Endpoint {
     fn webhook(self, sink_port: u16) -> Webhook {
         let Self { number, manner, rate_per_second } = self;
-        let url = match manner {
-            Manner::Ok => format!("http://127.0.0.1:{sink_port}/ok/{number}"),
-            Manner::Hang => format!("http://127.0.0.1:{sink_port}/hang/{number}"),
-            Manner::Refuse => format!("http://127.0.0.1:{CLOSED_PORT}/{number}"),
-        };
+        let url = manner.url(sink_port, number);
         Webhook {
             rate_per_second,
-            secrets: vec![SigningSecret::from_key(&[7; 32])],
+            secrets: vec![SigningSecret::from_key(&KEY)],
             ..Webhook::new(WebhookId(Uuid::now_v7()), client(), phone(number), url, now())
         }
     }
@@ -75,7 +124,7 @@ impl Endpoint {
 
 /// Registers all, many at a time.
 pub(crate) async fn register(lab: &Lab, endpoints: impl IntoIterator<Item = Endpoint>) -> anyhow::Result<()> {
-    let port = lab.sink_port;
+    let port = lab.sink.port;
     side_by_side(&lab.bus, endpoints, move |bus, endpoint| async move {
         let webhook = endpoint.webhook(port);
         bus.registry().register(client(), &phone(endpoint.number), |_| webhook.clone()).await?;

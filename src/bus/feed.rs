@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use async_nats::{
-    Message, StatusCode, Subscriber, header,
+    HeaderValue, Message, StatusCode, Subscriber, header,
     jetstream::{self, consumer::pull::BatchConfig},
 };
 use futures_util::{FutureExt, StreamExt};
@@ -44,6 +44,8 @@ pub(super) struct Feed {
     connections: watch::Receiver<u64>,
     /// The server's name for this node, once it is pinned.
     pin: Option<String>,
+    /// The one that was given up: what came under it and is read later brings it back no more.
+    given_up: Option<String>,
     /// Messages asked for that did not come yet.
     asked: usize,
 }
@@ -54,7 +56,7 @@ impl Feed {
         let subscriber = bus.client.subscribe(inbox.clone()).await.map_err(Error::api)?;
         let next = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}");
         let connections = bus.connections.subscribe();
-        Ok(Self { bus: bus.clone(), next, inbox, subscriber, connections, pin: None, asked: 0 })
+        Ok(Self { bus: bus.clone(), next, inbox, subscriber, connections, pin: None, given_up: None, asked: 0 })
     }
 
     /// The next message; `None` when there is a new connection: requests do not outlive theirs. Nothing is lost when
@@ -98,7 +100,8 @@ impl Feed {
     pub(super) async fn end(mut self, stream: &str, consumer: &str) -> Vec<jetstream::Message> {
         let mut left = Vec::new();
         loop {
-            if self.pin.take().is_some() {
+            if let Some(pin) = self.pin.take() {
+                self.given_up = Some(pin);
                 // Another is fed from now on: requests that name the old pin are refused.
                 self.unpin(stream, consumer).await;
             }
@@ -144,8 +147,10 @@ impl Feed {
         match message.status.unwrap_or(StatusCode::OK) {
             StatusCode::OK => {
                 // Publishers can set headers too: the server's own comes last.
-                if let Some(pin) = header(header::NATS_PIN_ID) {
-                    self.pin = Some(pin.as_str().to_owned());
+                if let Some(pin) = header(header::NATS_PIN_ID).map(HeaderValue::as_str)
+                    && ![&self.pin, &self.given_up].contains(&&Some(pin.to_owned()))
+                {
+                    self.pin = Some(pin.to_owned());
                 }
                 self.asked = self.asked.saturating_sub(1);
                 Ok(Some(jetstream::Message { message, context: self.bus.context.clone() }))

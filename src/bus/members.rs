@@ -30,6 +30,8 @@ const BEAT_EVERY: Duration = Duration::from_secs(1);
 const DEAD_AFTER: Duration = Duration::from_secs(5);
 /// Silence after which a node takes itself for dead: before any other does.
 const CURRENT_FOR: Duration = Duration::from_secs(4);
+/// Signs come every second: a watch that brings none for so long has ended without a word.
+const DEAF_AFTER: Duration = Duration::from_secs(3);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const WATCH_PAUSE: Duration = Duration::from_millis(500);
 
@@ -48,6 +50,8 @@ struct Seen {
     server_time: OffsetDateTime,
     /// When this node's own last sign was asked for that got through.
     current: Option<Instant>,
+    /// When the watch last brought one of this node's own signs: while it does not, the others' silence says nothing.
+    heard: Option<Instant>,
     /// How often this node has come back from silence, and when the last one began.
     term: u64,
     silent_since: Option<Instant>,
@@ -56,6 +60,10 @@ struct Seen {
 impl Seen {
     fn is_current(&self) -> bool {
         self.current.is_some_and(|at| at.elapsed() < CURRENT_FOR)
+    }
+
+    fn hears(&self) -> bool {
+        self.heard.is_some_and(|at| at.elapsed() < DEAF_AFTER)
     }
 }
 
@@ -89,6 +97,7 @@ impl Bus {
                 alive: BTreeMap::new(),
                 server_time: OffsetDateTime::UNIX_EPOCH,
                 current: None,
+                heard: None,
                 term: 0,
                 silent_since: None,
             }),
@@ -230,9 +239,14 @@ impl Membership {
 
     async fn watch(&self) -> Result<(), Error> {
         let mut entries = self.0.bucket.watch_with_history(format!("{PREFIX}>")).await.map_err(Error::api)?;
-        while let Some(entry) = entries.next().await {
+        loop {
+            let next = timeout(DEAF_AFTER, entries.next()).await;
+            let Some(entry) = next.map_err(|_| Error::Api("no signs of life come".to_owned()))? else { return Ok(()) };
             let entry = entry.map_err(Error::api)?;
             let Some(name) = entry.key.strip_prefix(PREFIX) else { continue };
+            if name == self.name() {
+                self.seen().heard = Some(Instant::now());
+            }
             let news = match entry.operation {
                 Operation::Put => self.note(name, entry.created),
                 Operation::Delete | Operation::Purge => self.seen().alive.remove(name).is_some(),
@@ -241,7 +255,6 @@ impl Membership {
                 self.judge();
             }
         }
-        Ok(())
     }
 
     /// Notes a sign of life; whether it is news that this node lives. Old entries are no signs: their age is told by
@@ -270,10 +283,10 @@ impl Membership {
         Ok(())
     }
 
-    /// Publishes who lives. While this node does not get through itself, it knows nothing of the others.
+    /// Publishes who lives. While this node does not get through itself, or hears nothing, it knows nothing of the others.
     fn judge(&self) {
         let mut seen = self.seen();
-        if seen.is_current() {
+        if seen.is_current() && seen.hears() {
             seen.alive.retain(|_, at| at.elapsed() < DEAD_AFTER);
         }
         // A node always counts itself in: only its own leaving ends that.

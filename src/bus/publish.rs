@@ -16,6 +16,7 @@ use crate::{
     wire::{self, DeadLetter, subject},
 };
 
+const RETRIES: &str = "WA_RETRY";
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// What is kept of a message that nobody can read: enough to tell what it was.
@@ -127,6 +128,17 @@ impl Bus {
         headers.insert(header::NATS_SCHEDULE_TARGET, subject::retry(delivery.client_id, &delivery.phone).as_str());
         let subject = subject::park(delivery.client_id, delivery.event_id);
         self.publish(subject, headers, wire::encode_delivery(delivery)).await.map(drop)
+    }
+
+    /// Takes back what was parked, if anything is.
+    ///
+    /// # Errors
+    /// When the bus does not answer.
+    pub async fn unpark(&self, delivery: &Delivery) -> Result<(), Error> {
+        let stream = self.context.get_stream_no_info(RETRIES).await.map_err(Error::api)?;
+        let subject = subject::park(delivery.client_id, delivery.event_id);
+        stream.purge().filter(subject).await.map_err(Error::api)?;
+        Ok(())
     }
 
     /// Keeps what was given up.

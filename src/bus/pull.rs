@@ -210,9 +210,10 @@ impl Incoming {
         })
     }
 
-    /// Whether the server keeps it for this node for some time yet, unless it is settled.
-    pub fn is_ours(&self, ack_wait: Duration) -> bool {
-        self.received_at.elapsed() + ACK_MARGIN < ack_wait
+    /// Whether it came less long ago than this, and a margin: the server keeps it for this node alone, unless it is
+    /// settled, for `ack_wait`.
+    pub fn is_ours(&self, time: Duration) -> bool {
+        self.received_at.elapsed() + ACK_MARGIN < time
     }
 
     /// Whether a line sent it on its way, see [`Bus::send_first`].

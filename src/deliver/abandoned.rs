@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     notices::Notices,
-    route::{Route, route},
+    route::{Route, read, route},
     steps,
 };
 use crate::{
@@ -63,7 +63,7 @@ async fn follow(bus: &Bus, notices: &Notices, incoming: &Incoming) -> Result<(),
 async fn give_up(bus: &Bus, notices: &Notices, work: Work, advisory: &Advisory, stuck: &Stuck) -> Result<(), Error> {
     // Whoever had it last may have died when it had left its line: as if handed out again.
     let again = true;
-    match route(bus, work, &stuck.payload, stuck.published_at).await? {
+    match route(bus, read(bus, work, &stuck.payload), stuck.published_at).await? {
         Route::Undecodable => keep(bus, advisory, stuck).await,
         Route::Unrouted => {
             telemetry::unrouted();

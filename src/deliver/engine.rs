@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use tokio::{sync::OwnedSemaphorePermit, time::timeout};
+use tokio::{
+    sync::{OwnedSemaphorePermit, mpsc},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -14,12 +17,13 @@ use super::{
     lane::{Lane, Park, Turn},
     lanes::Lanes,
     line::{Came, Head, Lines, Place, Ticket},
-    route::{Route, route},
+    results::Settled,
+    route::{self, Read, Route},
     steps,
 };
 use crate::{
     bus::{Error, Incoming, Work},
-    model::{Attempt, Delivery, Ordering, Priority, Timestamp, Verdict, Webhook},
+    model::{Attempt, Delivery, Priority, Timestamp, Verdict, Webhook},
     policy::{self, Plan, Schedule},
     telemetry,
     wire::{self, DeadLetter},
@@ -80,6 +84,11 @@ impl Engine {
         }
     }
 
+    /// Where attempts go that are over.
+    pub(super) fn results(&self) -> &mpsc::Sender<Settled> {
+        &self.shared.results
+    }
+
     /// See [`Membership::term`](crate::bus::Membership::term).
     pub(super) fn term(&self) -> u64 {
         self.shared.membership.term()
@@ -93,38 +102,44 @@ impl Engine {
     /// When this node's last silence began, and whether what lay here through it may be handed out elsewhere by now.
     pub(super) fn last_silence(&self) -> Option<(Instant, bool)> {
         let since = self.shared.membership.silent_since()?;
-        Some((since, since.elapsed() * 2 >= self.shared.results.ack_wait))
+        Some((since, self.is_stale(since)))
+    }
+
+    /// Whether what lies here since then may have been handed out elsewhere.
+    pub(super) fn is_stale(&self, since: Instant) -> bool {
+        since.elapsed() * 2 >= self.shared.ack_wait
+    }
+
+    /// What a message is.
+    pub(super) fn read(&self, work: Work, incoming: &Incoming) -> Read {
+        route::read(&self.shared.bus, work, incoming.payload())
     }
 
     /// A message's turn in its chat, where that matters. To be taken in the order in which messages come.
-    pub(super) fn ticket(&self, work: Work, incoming: &Incoming) -> Option<Ticket> {
-        if work == Work::Retry {
-            let delivery = wire::decode_delivery(incoming.payload()).ok()?;
-            return (!delivery.chat.is_empty()).then(|| self.lines.ticket(delivery.webhook_id, &delivery.chat));
-        }
-        let (rest, phone) = incoming.subject().rsplit_once('.')?;
-        let (_, client) = rest.rsplit_once('.')?;
-        let webhook = self.shared.bus.registry().known(client.parse().ok()?, &phone.parse().ok()?)?;
-        if webhook.ordering == Ordering::None {
-            return None;
-        }
-        let message = wire::decode_message(incoming.payload()).ok()?;
-        Some(self.lines.ticket(webhook.id, &steps::line(&message, &webhook)))
+    pub(super) fn ticket(&self, read: &Read) -> Option<Ticket> {
+        let (webhook, chat) = match read {
+            Read::Message(message, Some(webhook)) => (webhook.id, steps::line(message, webhook)),
+            Read::Delivery(delivery) => (delivery.webhook_id, delivery.chat.clone()),
+            Read::Message(_, None) | Read::Undecodable => return None,
+        };
+        (!chat.is_empty()).then(|| self.lines.ticket(webhook, &chat))
     }
 
     /// Takes a message as far as it can go now. On an error nothing that matters is lost by trying it all again.
+    ///
+    /// Thousands wait here for their turn: what may follow that is boxed, so that they do not hold its room already.
     pub(super) async fn process(
         &self,
-        work: Work,
+        read: Read,
         incoming: &Incoming,
         ticket: Option<Ticket>,
     ) -> Result<Settle, Error> {
-        let routed = route(&self.shared.bus, work, incoming.payload(), incoming.published_at).await?;
-        let (delivery, webhook) = match routed {
+        let work = if matches!(read, Read::Delivery(_)) { Work::Retry } else { Work::Message };
+        let (delivery, webhook) = match Box::pin(route::route(&self.shared.bus, read, incoming.published_at)).await? {
             Route::To(delivery, webhook) => (delivery, webhook),
             Route::Undecodable => return Ok(Settle::Undecodable),
             Route::Gone(delivery) => {
-                self.shared.bus.leave_line(&delivery, incoming.deliveries > 1).await?;
+                Box::pin(self.shared.bus.leave_line(&delivery, incoming.deliveries > 1)).await?;
                 return Ok(publish(steps::gone(delivery, now())));
             }
             Route::Unrouted => {
@@ -136,22 +151,24 @@ impl Engine {
         if !webhook.wants(&delivery.kind) {
             // What is new and was never handed out cannot be in line.
             if work == Work::Retry || came.again {
-                self.shared.bus.leave_line(&delivery, came.again).await?;
+                Box::pin(self.shared.bus.leave_line(&delivery, came.again)).await?;
             }
             return Ok(Settle::Ack);
         }
-        if incoming.deliveries > 1 && self.shared.bus.is_recorded(&delivery).await {
+        if came.again && Box::pin(self.shared.bus.is_recorded(&delivery)).await {
             telemetry::spared();
             return Ok(Settle::Ack);
         }
         let head = match ticket {
-            Some(ticket) if !delivery.chat.is_empty() => match ticket.place(&self.shared.bus, &delivery, came).await? {
-                Place::Go(head) => Some(head),
-                Place::InLine => return Ok(steps::in_line(delivery, now()).map_or(Settle::Ack, publish)),
-                Place::Surplus => return Ok(Settle::Ack),
-                Place::UnderWay => return Ok(Settle::GiveBackLater),
-                Place::NoRoom => return self.put_off(&delivery).await,
-            },
+            Some(ticket) if !delivery.chat.is_empty() => {
+                match Box::pin(ticket.place(&self.shared.bus, &delivery, came)).await? {
+                    Place::Go(head) => Some(head),
+                    Place::InLine => return Ok(steps::in_line(delivery, now()).map_or(Settle::Ack, publish)),
+                    Place::Surplus => return Ok(Settle::Ack),
+                    Place::UnderWay => return Ok(Settle::GiveBackLater),
+                    Place::NoRoom => return Box::pin(self.put_off(&delivery)).await,
+                }
+            }
             _ => None,
         };
         // It may have been paused while this one waited for its place.
@@ -159,7 +176,7 @@ impl Engine {
         let webhook = known.flatten().filter(|known| known.id == webhook.id).unwrap_or(webhook);
         // Only now, so that what is held is in the order of its chat.
         if !webhook.takes_deliveries() {
-            return self.hold(delivery, work, incoming, head).await;
+            return Box::pin(self.hold(delivery, work, incoming, head)).await;
         }
         let lane = self.lanes.of(&webhook);
         let turn = tokio::select! {
@@ -169,7 +186,7 @@ impl Engine {
         };
         let turn = match turn {
             Ok(turn) => turn,
-            Err(park) => return self.park(&delivery, park, head).await,
+            Err(park) => return Box::pin(self.park(&delivery, park, head)).await,
         };
         let permit = tokio::select! {
             biased;
@@ -177,14 +194,17 @@ impl Engine {
             permit = self.place(delivery.priority) => permit,
         };
         let Some(permit) = permit else {
-            return self.park(&delivery, lane.park("node", delivery.priority), head).await;
+            return Box::pin(self.park(&delivery, lane.park("node", delivery.priority), head)).await;
         };
         // Others may take this node for dead: first they must see that it lives.
         if timeout(self.shared.deliver.lane_wait, self.shared.membership.current()).await.is_err() {
             return Ok(Settle::GiveBackLater);
         }
+        if let Err(park) = lane.still(&turn, delivery.priority) {
+            return Box::pin(self.park(&delivery, park, head)).await;
+        }
         // What lay here for that long was handed out elsewhere.
-        if !incoming.is_ours(self.shared.results.ack_wait) {
+        if !incoming.is_ours(self.shared.ack_wait.saturating_sub(self.shared.deliver.timeout)) {
             if let Some(head) = head {
                 head.forsake();
             }
@@ -193,8 +213,8 @@ impl Engine {
         if self.cancel.is_cancelled() {
             return Ok(Settle::GiveBack);
         }
-        let (attempt, verdict) = self.attempt(delivery, &webhook, &lane, turn).await;
-        self.follow(&attempt, verdict, head, came.again).await?;
+        let (attempt, verdict) = Box::pin(self.attempt(delivery, &webhook, &lane, turn)).await;
+        Box::pin(self.follow(&attempt, verdict, head, came.again)).await?;
         Ok(Settle::Publish(Box::new(attempt), Some(permit)))
     }
 
@@ -237,11 +257,15 @@ impl Engine {
         }
         let health = health::Sign::of(verdict, opened);
         self.shared.health(webhook, health, now).await;
-        (steps::attempt(delivery, &answer, verdict, started_at), verdict)
+        (steps::attempt(delivery, answer, verdict, started_at), verdict)
     }
 
-    /// What the verdict asks for, durable before the attempt is.
+    /// What the verdict asks for, durable before the attempt is. `again`: the message was handed out before, and that
+    /// time may have ended between parking the next try and the acknowledgement.
     async fn follow(&self, attempt: &Attempt, verdict: Verdict, head: Option<Head>, again: bool) -> Result<(), Error> {
+        if again && !matches!(verdict, Verdict::Retry { .. }) {
+            self.shared.bus.unpark(&attempt.delivery).await?;
+        }
         if let (Some(head), Verdict::Retry { .. }) = (&head, verdict) {
             head.later(&self.shared.bus).await?;
         }

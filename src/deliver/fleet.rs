@@ -8,13 +8,13 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use tokio::{
-    sync::{Semaphore, watch},
+    sync::{Semaphore, mpsc, watch},
     task::JoinHandle,
     time::interval,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{engine::Engine, health::Noting, notices::Notices, pump::Pump, results, sweep::Sweep};
+use super::{engine::Engine, health::Noting, notices::Notices, pump::Pump, results::Settled, sweep::Sweep};
 use crate::{
     bus::{Bus, Membership, Work},
     config, egress, policy, telemetry,
@@ -32,11 +32,16 @@ pub(super) struct Shared {
     pub(super) notices: Arc<Notices>,
     pub(super) egress: egress::Client,
     pub(super) deliver: config::Deliver,
-    pub(super) results: config::Bus,
+    /// Where attempts go that are over.
+    pub(super) results: mpsc::Sender<Settled>,
+    /// After how long without an ack a message is handed out again.
+    pub(super) ack_wait: Duration,
     pub(super) membership: Membership,
     /// Requests under way on this node.
     pub(super) permits: Arc<Semaphore>,
     pub(super) tasks: TaskTracker,
+    /// Bytes that may wait in lines.
+    pub(super) line_bytes_max: u64,
     /// Which webhooks' health is being written.
     pub(super) noting: Noting,
     /// Whether more retries, and more who wait in lines, may be stored.
@@ -57,8 +62,7 @@ pub(super) async fn watch_room(shared: Arc<Shared>, cancel: CancellationToken) {
         telemetry::retry_bytes(bytes);
         let Ok(in_line) = shared.bus.line_bytes().await else { continue };
         telemetry::line_bytes(in_line);
-        let line_max = u64::try_from(shared.results.message_bytes_max).unwrap_or(u64::MAX) / 10 * LINE_TENTHS;
-        let room = bytes < shared.deliver.retry_bytes_max && in_line < line_max;
+        let room = bytes < shared.deliver.retry_bytes_max && in_line < shared.line_bytes_max / 10 * LINE_TENTHS;
         if shared.room.send_replace(room) != room {
             tracing::warn!(
                 bytes,
@@ -124,15 +128,14 @@ async fn reconcile(
 /// `fresh`: no other node ran it lately.
 fn start(shared: &Arc<Shared>, partition: u16, fresh: bool, cancel: CancellationToken) -> Running {
     let engine = Arc::new(Engine::new(Arc::clone(shared), cancel.clone()));
-    let results = results::start(shared.bus.clone(), partition, &shared.results, &shared.tasks, cancel.clone());
-    let (lines, every) = (engine.lines(), shared.results.ack_wait);
-    shared.tasks.spawn(Sweep::new(shared.bus.clone(), partition, lines, every).run(cancel.clone()));
+    let sweep = Sweep::new(shared.bus.clone(), partition, engine.lines(), shared.ack_wait);
+    shared.tasks.spawn(sweep.run(cancel.clone()));
     let loops = [Work::Message, Work::Retry].map(|work| {
         let pump = Pump {
             work,
-            pull: shared.bus.pull(work, partition, cancel.clone()),
+            // The loop itself looks at `cancel`: what is being given back then is not cut short.
+            pull: shared.bus.pull(work, partition, CancellationToken::new()),
             engine: Arc::clone(&engine),
-            results: results.clone(),
             tasks: shared.tasks.clone(),
             fresh,
             cancel: cancel.clone(),

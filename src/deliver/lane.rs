@@ -1,6 +1,7 @@
 //! One endpoint's share of the node.
 
 use std::{
+    fmt, mem,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -19,7 +20,7 @@ use super::{
 };
 use crate::{
     config,
-    model::{BURST_SECONDS_MAX, Priority, Webhook},
+    model::{BURST_SECONDS_MAX, Priority, Timestamp, Webhook},
     policy::{Admit, Breaker, Limiter},
     telemetry,
 };
@@ -29,6 +30,8 @@ const CROWD: usize = SLOTS / 4;
 
 /// A burst is full again after so long; the API refuses larger ones.
 const REFILL_MAX: Duration = Duration::from_secs(BURST_SECONDS_MAX as u64);
+/// A turn that is used later than this takes a new token: else those that waited together would go together.
+const FRESH: Duration = Duration::from_millis(50);
 /// Those of low priority that may wait for one lane at once.
 const LINE: usize = 32;
 
@@ -39,10 +42,11 @@ pub(super) struct Park {
     pub(super) at: Instant,
 }
 
-/// Leave for one attempt; the place is free again when this is dropped.
-#[derive(Debug)]
+/// Leave for one attempt; the place is free again when this is dropped, and so is a probe that was not made.
 pub(super) struct Turn {
+    lane: Arc<Lane>,
     probe: bool,
+    at: Instant,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -61,6 +65,7 @@ struct State {
 /// Rate, places and breaker of one webhook.
 pub(super) struct Lane {
     url: String,
+    updated_at: Timestamp,
     rate: u32,
     burst: u32,
     in_flight: u32,
@@ -92,6 +97,7 @@ impl Lane {
         };
         Self {
             url: webhook.url.clone(),
+            updated_at: webhook.updated_at,
             rate,
             in_flight: webhook.in_flight,
             patience: settings.lane_wait,
@@ -114,6 +120,41 @@ impl Lane {
         }
     }
 
+    /// The same for other settings. Its places and, at the same address, its breaker go on, so that no change lets more
+    /// requests through; and no change brings a burst.
+    pub(super) fn changed(&self, webhook: &Webhook, settings: &config::Deliver, now: Instant) -> Self {
+        let mut changed = Self::new(webhook, settings, now, Some(Duration::ZERO));
+        if webhook.url == self.url {
+            changed.state.get_mut().unwrap_or_else(PoisonError::into_inner).breaker = self.state().breaker.clone();
+        }
+        match changed.in_flight.max(1).checked_sub(self.in_flight.max(1)) {
+            Some(more) => self.permits.add_permits(more as usize),
+            None => {
+                let fewer = self.in_flight.max(1) - changed.in_flight.max(1);
+                let permits = Arc::clone(&self.permits);
+                // Those that are taken go when their requests end.
+                tokio::spawn(async move {
+                    if let Ok(gone) = permits.acquire_many_owned(fewer).await {
+                        gone.forget();
+                    }
+                });
+            }
+        }
+        changed.permits = Arc::clone(&self.permits);
+        changed
+    }
+
+    /// Whether its settings are from after a webhook's.
+    pub(super) fn is_newer_than(&self, webhook: &Webhook) -> bool {
+        self.updated_at > webhook.updated_at
+    }
+
+    /// Takes what is left of the burst.
+    pub(super) fn drain(&self, now: Instant) {
+        while self.limiter.check().is_ok() {}
+        self.state().tokens = Tokens::filled(self.rate, self.burst, Some(Duration::ZERO), now);
+    }
+
     /// Whether it was built for these settings.
     pub(super) fn fits(&self, webhook: &Webhook) -> bool {
         self.rate == webhook.rate_per_second
@@ -129,7 +170,7 @@ impl Lane {
     }
 
     /// Waits for a turn, but no longer than is worth it.
-    pub(super) async fn turn(&self, priority: Priority) -> Result<Turn, Park> {
+    pub(super) async fn turn(self: &Arc<Self>, priority: Priority) -> Result<Turn, Park> {
         match priority {
             Priority::Normal => self.live_turn().await,
             Priority::Low => self.spare_turn().await,
@@ -138,7 +179,7 @@ impl Lane {
 
     /// A turn that live traffic leaves. Some wait in a line of their own, of which one alone looks: they hold no place
     /// while they wait, so nobody ever waits behind them.
-    async fn spare_turn(&self) -> Result<Turn, Park> {
+    async fn spare_turn(self: &Arc<Self>) -> Result<Turn, Park> {
         const LOW: Priority = Priority::Low;
         self.check_open(LOW)?;
         let waiting = Waiting::join(&self.low_waiters);
@@ -168,7 +209,7 @@ impl Lane {
         self.limiter.check().is_ok().then_some(permit)
     }
 
-    async fn live_turn(&self) -> Result<Turn, Park> {
+    async fn live_turn(self: &Arc<Self>) -> Result<Turn, Park> {
         const NORMAL: Priority = Priority::Normal;
         self.check_open(NORMAL)?;
         let waiting = Waiting::join(&self.waiters);
@@ -194,14 +235,23 @@ impl Lane {
         self.start(permit, NORMAL)
     }
 
+    /// Whether a turn may still be used; one that had to wait for something else may not, at a limited rate.
+    pub(super) fn still(&self, turn: &Turn, priority: Priority) -> Result<(), Park> {
+        if turn.at.elapsed() <= FRESH || self.limiter.check().is_ok() {
+            return Ok(());
+        }
+        Err(self.park("rate", priority))
+    }
+
     /// A slot for a message that cannot go now.
     pub(super) fn park(&self, cause: &'static str, priority: Priority) -> Park {
         self.park_after(cause, self.patience, priority)
     }
 
     /// Notes how an attempt ended; whether it opened the breaker.
-    pub(super) fn ended(&self, turn: Turn, latency: Duration, ails: bool) -> bool {
+    pub(super) fn ended(&self, mut turn: Turn, latency: Duration, ails: bool) -> bool {
         let now = Instant::now();
+        let probe = mem::take(&mut turn.probe);
         let mut state = self.state();
         state.average = Some(pace::average(state.average, latency));
         state.progress = now;
@@ -214,7 +264,7 @@ impl Lane {
             return opened;
         }
         state.breaker.success();
-        if turn.probe {
+        if probe {
             telemetry::breaker("closed");
         }
         false
@@ -245,7 +295,7 @@ impl Lane {
     }
 
     /// The breaker has the last word: those before may have opened it meanwhile.
-    fn start(&self, permit: OwnedSemaphorePermit, priority: Priority) -> Result<Turn, Park> {
+    fn start(self: &Arc<Self>, permit: OwnedSemaphorePermit, priority: Priority) -> Result<Turn, Park> {
         let now = Instant::now();
         let admit = {
             let mut state = self.state();
@@ -253,16 +303,31 @@ impl Lane {
             state.tokens.take(self.rate, self.burst, now);
             state.breaker.admit(now)
         };
-        match admit {
-            Admit::Go => Ok(Turn { probe: false, _permit: permit }),
-            Admit::Probe => Ok(Turn { probe: true, _permit: permit }),
-            Admit::Wait(wait) => Err(self.park_after("breaker", wait, priority)),
-        }
+        let probe = match admit {
+            Admit::Go => false,
+            Admit::Probe => true,
+            Admit::Wait(wait) => return Err(self.park_after("breaker", wait, priority)),
+        };
+        Ok(Turn { lane: Arc::clone(self), probe, at: now, _permit: permit })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing here leaves the state half written.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Turn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Turn").field("probe", &self.probe).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if self.probe {
+            self.lane.state().breaker.not_probed(Instant::now());
+        }
     }
 }
 

@@ -36,27 +36,30 @@ impl Lanes {
 
     /// Another node may have used up the endpoints' bursts until now.
     pub(super) fn taken_over(&self, now: Instant) {
-        self.map().since = Some(now);
+        let mut map = self.map();
+        map.since = Some(now);
+        map.lanes.values().for_each(|lane| lane.drain(now));
     }
 
-    /// The lane of a webhook; a new one when its settings changed.
+    /// The lane of a webhook; a new one when its settings changed, which keeps what is under way of the old one.
     pub(super) fn of(&self, webhook: &Webhook) -> Arc<Lane> {
         let mut map = self.map();
         let now = Instant::now();
-        let mut since = map.since;
         if let Some(lane) = map.lanes.get(&webhook.id) {
-            if lane.fits(webhook) {
+            // What waited since before a change must not undo it.
+            if lane.fits(webhook) || lane.is_newer_than(webhook) {
                 return Arc::clone(lane);
             }
-            // Or each change of the settings would bring a burst.
-            since = Some(now);
+            let changed = Arc::new(lane.changed(webhook, &self.settings, now));
+            map.lanes.insert(webhook.id, Arc::clone(&changed));
+            return changed;
         }
         if map.lanes.len() >= map.sweep_at {
             // Users hold a clone, taken under this lock.
             map.lanes.retain(|_, lane| Arc::strong_count(lane) > 1 || !lane.idle(now));
             map.sweep_at = (map.lanes.len() * 2).max(FEW);
         }
-        let refilled_for = since.map(|since| now - since);
+        let refilled_for = map.since.map(|since| now - since);
         let lane = Arc::new(Lane::new(webhook, &self.settings, now, refilled_for));
         map.lanes.insert(webhook.id, Arc::clone(&lane));
         lane

@@ -62,7 +62,7 @@ impl Deliver {
         node: &str,
         egress: egress::Client,
         deliver: &config::Deliver,
-        results: &config::Bus,
+        settings: &config::Bus,
         tasks: &TaskTracker,
         cancel: CancellationToken,
     ) -> Result<(), Error> {
@@ -72,15 +72,18 @@ impl Deliver {
         let (telling, cancelled) = (Arc::clone(&notices), cancel.clone());
         tasks.spawn(async move { telling.run(cancelled).await });
         tasks.spawn(abandoned::run(bus.pull(Work::Advisory, 0, cancel.clone()), bus.clone(), Arc::clone(&notices)));
+        let (results, ack_wait) = (results::start(bus.clone(), settings, tasks, cancel.clone()), settings.ack_wait);
         let shared = fleet::Shared {
             bus,
             egress,
             notices,
             deliver: deliver.clone(),
-            results: results.clone(),
+            results,
+            ack_wait,
             membership,
             permits: Arc::new(Semaphore::new(deliver.in_flight_max)),
             tasks: tasks.clone(),
+            line_bytes_max: u64::try_from(settings.message_bytes_max).unwrap_or(u64::MAX),
             noting: health::Noting::default(),
             room: watch::Sender::new(true),
         };

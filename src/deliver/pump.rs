@@ -1,9 +1,13 @@
 //! One loop: pulls, and gives each message a slot and a task.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    mem,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -12,6 +16,7 @@ use super::{
     engine::{Engine, Settle},
     line::Ticket,
     results::Settled,
+    route::Read,
 };
 use crate::{
     bus::{Incoming, Pull, Work},
@@ -32,7 +37,6 @@ pub(super) struct Pump {
     pub(super) work: Work,
     pub(super) pull: Pull,
     pub(super) engine: Arc<Engine>,
-    pub(super) results: mpsc::Sender<Settled>,
     pub(super) tasks: TaskTracker,
     /// Whether no other node had this partition lately.
     pub(super) fresh: bool,
@@ -43,6 +47,7 @@ impl Pump {
     pub(super) async fn run(mut self) {
         let slots = Arc::new(Semaphore::new(SLOTS));
         let mut term = self.engine.term();
+        let mut looked = Instant::now();
         loop {
             let slot = tokio::select! {
                 biased;
@@ -53,8 +58,9 @@ impl Pump {
             let incoming = tokio::select! {
                 biased;
                 () = self.cancel.cancelled() => None,
-                incoming = next(&mut self.pull, &self.engine, self.work) => incoming,
+                incoming = next(&mut self.pull, &self.engine, self.work, &mut looked) => incoming,
             };
+            looked = Instant::now();
             let Some(incoming) = incoming else {
                 drop(slot);
                 return self.let_go(&slots).await;
@@ -86,12 +92,12 @@ impl Pump {
                     }
                 }
             }
-            if self.pull.newly_pinned() && !self.fresh {
+            if self.pull.newly_pinned() && !mem::take(&mut self.fresh) {
                 self.engine.taken_over();
             }
-            let ticket = self.engine.ticket(self.work, &incoming);
-            let (engine, results) = (Arc::clone(&self.engine), self.results.clone());
-            self.tasks.spawn(handle(engine, self.work, incoming, ticket, slot, results));
+            let read = self.engine.read(self.work, &incoming);
+            let ticket = self.engine.ticket(&read);
+            self.tasks.spawn(handle(Arc::clone(&self.engine), self.work, read, incoming, ticket, slot));
         }
     }
 
@@ -102,13 +108,17 @@ impl Pump {
     }
 }
 
-/// The next message for which there is room.
-async fn next(pull: &mut Pull, engine: &Engine, work: Work) -> Option<Incoming> {
+/// The next message for which there is room. `looked`: when somebody last did; what has lain here unseen since long
+/// before is handed out anew, and would not show its age.
+async fn next(pull: &mut Pull, engine: &Engine, work: Work, looked: &mut Instant) -> Option<Incoming> {
     loop {
         engine.room(work, true).await;
+        if engine.is_stale(*looked) {
+            pull.give_back().await;
+        }
         tokio::select! {
             biased;
-            () = engine.room(work, false) => {}
+            () = engine.room(work, false) => *looked = Instant::now(),
             incoming = pull.next() => return incoming,
         }
     }
@@ -117,15 +127,15 @@ async fn next(pull: &mut Pull, engine: &Engine, work: Work) -> Option<Incoming> 
 async fn handle(
     engine: Arc<Engine>,
     work: Work,
+    read: Read,
     incoming: Incoming,
     ticket: Option<Ticket>,
     slot: OwnedSemaphorePermit,
-    results: mpsc::Sender<Settled>,
 ) {
     if incoming.deliveries > 1 {
         telemetry::redelivered(work.as_str());
     }
-    match engine.process(work, &incoming, ticket).await {
+    match engine.process(read, &incoming, ticket).await {
         Ok(Settle::Ack) => {
             if incoming.ack().await.is_err() {
                 telemetry::error("deliver", "ack");
@@ -137,7 +147,7 @@ async fn handle(
         Ok(Settle::Forget) => telemetry::error("deliver", "not_current"),
         Ok(Settle::Undecodable) => {
             telemetry::error("deliver", "undecodable");
-            match engine.keep_undecodable(work, &incoming).await {
+            match Box::pin(engine.keep_undecodable(work, &incoming)).await {
                 Ok(()) => incoming.term("undecodable").await,
                 Err(_) => {
                     let pause = pause(incoming.deliveries);
@@ -147,7 +157,7 @@ async fn handle(
         }
         Ok(Settle::Publish(attempt, permit)) => {
             // The other end lives until the last sender is gone; should it have died, the message comes again.
-            if results.send(Settled { attempt: *attempt, incoming, _held: (slot, permit) }).await.is_err() {
+            if engine.results().send(Settled { attempt: *attempt, incoming, _held: (slot, permit) }).await.is_err() {
                 telemetry::error("deliver", "results_gone");
             }
         }

@@ -1,4 +1,7 @@
 //! Publishes attempts in groups; a message is acked once its group is durable.
+//!
+//! One loop does it for all partitions of the node, so that groups are large: most of what a delivery costs the server
+//! is the number of publishes. The groups go to the partitions in turn, since nodes that record share those.
 
 use std::{mem, time::Duration};
 
@@ -13,6 +16,7 @@ use crate::{
     config,
     model::Attempt,
     telemetry,
+    wire::PARTITIONS,
 };
 
 /// Results that wait for the group before them.
@@ -34,28 +38,28 @@ pub(super) struct Settled {
 
 struct Grouper {
     bus: Bus,
+    /// Of the next group.
     partition: u16,
     most: usize,
     wait: Duration,
     cancel: CancellationToken,
 }
 
-/// Starts the grouper of a partition; it ends when all senders are gone and the last group is settled.
+/// Starts the loop; it ends when all senders are gone and the last group is settled.
 pub(super) fn start(
     bus: Bus,
-    partition: u16,
     settings: &config::Bus,
     tasks: &TaskTracker,
     cancel: CancellationToken,
 ) -> mpsc::Sender<Settled> {
     let (sender, receiver) = mpsc::channel(QUEUE);
     let (most, wait) = (settings.result_group_max.max(1), settings.result_group_wait);
-    tasks.spawn(Grouper { bus, partition, most, wait, cancel }.run(receiver));
+    tasks.spawn(Grouper { bus, partition: 0, most, wait, cancel }.run(receiver));
     sender
 }
 
 impl Grouper {
-    async fn run(self, mut receiver: mpsc::Receiver<Settled>) {
+    async fn run(mut self, mut receiver: mpsc::Receiver<Settled>) {
         while let Some(first) = receiver.recv().await {
             let deadline = Instant::now() + self.wait;
             let mut bytes = size(&first.attempt);
@@ -66,6 +70,7 @@ impl Grouper {
                 group.push(next);
             }
             self.settle(group).await;
+            self.partition = (self.partition + 1) % PARTITIONS;
         }
     }
 

@@ -46,7 +46,7 @@ pub(super) fn next(delivery: &Delivery) -> Delivery {
 }
 
 /// What the audit keeps of an attempt.
-pub(super) fn attempt(delivery: Delivery, answer: &Answer, verdict: Verdict, started_at: Timestamp) -> Attempt {
+pub(super) fn attempt(delivery: Delivery, answer: Answer, verdict: Verdict, started_at: Timestamp) -> Attempt {
     let unanswered = answer.request_written && answer.http_status.is_none();
     let (status, next_retry_at) = match verdict {
         Verdict::Delivered => (EventStatus::Delivered, None),
@@ -60,7 +60,7 @@ pub(super) fn attempt(delivery: Delivery, answer: &Answer, verdict: Verdict, sta
         outcome: answer.outcome,
         status,
         http_status: answer.http_status,
-        response: answer.response.clone(),
+        response: answer.response,
         error: answer.error.as_deref().map(shorten),
         started_at,
         latency_ms: u32::try_from(answer.latency.as_millis()).unwrap_or(u32::MAX),
@@ -194,7 +194,7 @@ mod tests {
             (Verdict::Failed { disable: true }, false, Some(410), EventStatus::Failed, None),
         ];
         for (verdict, written, http_status, status, next_retry_at) in table {
-            let attempt = attempt(delivery(2, 0), &answer(Outcome::Timeout, written, http_status), verdict, NOW);
+            let attempt = attempt(delivery(2, 0), answer(Outcome::Timeout, written, http_status), verdict, NOW);
             assert_eq!((attempt.status, attempt.next_retry_at), (status, next_retry_at), "{verdict:?}");
             assert_eq!((attempt.number, attempt.latency_ms), (3, 7));
             assert_eq!(attempt.error.map(|error| error.len()), Some(ERROR_CHARS_MAX));

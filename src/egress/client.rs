@@ -28,7 +28,8 @@ use crate::{
 };
 
 const IDLE_FOR: Duration = Duration::from_secs(60);
-const IDLE_PER_HOST: usize = 32;
+/// As many as one webhook may have under way: several may share a host, and connecting anew costs more than a request.
+const IDLE_PER_HOST: usize = 256;
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]

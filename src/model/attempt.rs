@@ -51,7 +51,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every one.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; Self::Abandoned as usize + 1] = [
         Self::Ok,
         Self::Http3xx,
         Self::Http4xx,
@@ -68,6 +68,7 @@ impl Outcome {
         Self::Protocol,
         Self::Held,
         Self::WebhookGone,
+        Self::Abandoned,
     ];
 
     /// The label and the text shown to customers.
@@ -113,7 +114,7 @@ pub enum Verdict {
 }
 
 /// One attempt as the audit keeps it. The key is (event id, number): writing it again changes nothing.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
     /// What was to be delivered, as it stood before this attempt.
     pub delivery: Delivery,

@@ -18,8 +18,14 @@ pub enum Priority {
     Low,
 }
 
+impl Priority {
+    fn is_normal(&self) -> bool {
+        *self == Self::Normal
+    }
+}
+
 /// One message for one webhook, with the exact body that every attempt sends.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Delivery {
     /// Same over all attempts and replays; the `webhook-id` header.
     pub event_id: EventId,
@@ -41,9 +47,11 @@ pub struct Delivery {
     pub attempts: u16,
     /// Attempts made in this round: a retry by hand starts a new round, with the whole retry schedule before it.
     pub tries: u16,
-    /// Whether it gives way to others.
+    /// Whether it gives way to others. Absent in what an older wahook wrote, and where it is normal.
+    #[serde(default, skip_serializing_if = "Priority::is_normal")]
     pub priority: Priority,
-    /// Stands for its chat where the order of a chat's messages matters; else empty.
+    /// Stands for its chat where the order of a chat's messages matters; else empty, and absent.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub chat: String,
 }
 

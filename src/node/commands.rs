@@ -30,6 +30,8 @@ pub fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         let place = panic.location().map(ToString::to_string);
         tracing::error!(place, "panic");
     }));
+    // Whoever names no cryptography gets ring, also in a build whose `cql-tls` compiles a second one. Nobody was before.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
     let code = runtime.block_on(async {
         match command {

@@ -31,7 +31,7 @@ enum State {
 }
 
 /// The breaker. Time comes in as an argument.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Breaker {
     failures_max: u32,
     open_for: Duration,
@@ -61,6 +61,13 @@ impl Breaker {
         match self.state {
             State::Open { until } | State::HalfOpen { until } if now < until => Some(until - now),
             _ => None,
+        }
+    }
+
+    /// The probe was not made after all: another may go at once.
+    pub fn not_probed(&mut self, now: Instant) {
+        if matches!(self.state, State::HalfOpen { .. }) {
+            self.state = State::Open { until: now };
         }
     }
 
@@ -120,6 +127,19 @@ mod tests {
         assert!(matches!(breaker.admit(later), Admit::Wait(_)), "one probe only");
         breaker.success();
         assert_eq!(breaker.admit(later), Admit::Go);
+    }
+
+    #[test]
+    fn a_probe_that_was_not_made_leaves_it_to_another() {
+        let now = Instant::now();
+        let mut breaker = open(now);
+        let later = now + OPEN_FOR;
+        assert_eq!(breaker.admit(later), Admit::Probe);
+        breaker.not_probed(later);
+        assert_eq!(breaker.admit(later), Admit::Probe);
+        breaker.success();
+        breaker.not_probed(later);
+        assert_eq!(breaker.admit(later), Admit::Go, "what was noted meanwhile stays");
     }
 
     #[test]

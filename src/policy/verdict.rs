@@ -40,6 +40,13 @@ pub enum Plan<'a> {
 }
 
 impl Plan<'_> {
+    /// What an answer may ask for at most.
+    fn longest(&self) -> Duration {
+        match self {
+            Self::Doubling(_, schedule) | Self::Listed(_, schedule) => schedule.max,
+        }
+    }
+
     /// The wait after so many tries; `None` when they are used up.
     fn wait(&self, tries: u16, chance: f64) -> Option<Duration> {
         match self {
@@ -94,7 +101,7 @@ pub fn verdict(
         | Outcome::Reset
         | Outcome::Protocol => {
             let Some(wait) = plan.wait(tries, chance) else { return Verdict::Failed { disable: false } };
-            let asked = retry_after.unwrap_or_default().min(RETRY_AFTER_MAX);
+            let asked = retry_after.unwrap_or_default().min(RETRY_AFTER_MAX).min(plan.longest());
             Verdict::Retry { at: now.after(wait.max(asked)) }
         }
     }

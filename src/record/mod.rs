@@ -160,19 +160,24 @@ impl Recorder {
             return Written::All;
         }
         let mut pause = FIRST_PAUSE;
-        loop {
+        for tries in 1_u32.. {
             let last = self.cancel.is_cancelled();
             match timeout(PATIENCE, self.store.record(attempts.to_vec())).await {
                 Ok(Ok(())) => {
                     telemetry::results_recorded(attempts.len());
+                    if tries > 1 {
+                        tracing::info!(tries, "writing results works again");
+                    }
                     return Written::All;
                 }
                 Ok(Err(store::Error::Refused(error))) => {
                     tracing::error!(error, count = attempts.len(), "the store refuses something among these results");
                     return Written::Refused;
                 }
-                Ok(Err(error)) => tracing::warn!(%error, "writing results failed"),
-                Err(_) => tracing::warn!("writing results took too long"),
+                // Of a store that is away for long one line is enough, then fewer and fewer: the metric counts them all.
+                Ok(Err(error)) if tries.is_power_of_two() => tracing::warn!(tries, %error, "writing results failed"),
+                Ok(Err(_)) => {}
+                Err(_) => tracing::warn!(tries, "writing results took too long"),
             }
             telemetry::error("record", "store");
             if last {
@@ -184,5 +189,6 @@ impl Recorder {
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+        unreachable!("the loop returns")
     }
 }

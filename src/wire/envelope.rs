@@ -1,12 +1,8 @@
 //! What travels inside the streams: MessagePack behind a version byte.
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_bytes::ByteBuf;
 
-use crate::model::{
-    Attempt, ClientId, Delivery, EventId, EventStatus, Kind, Message, MessageId, Outcome, Phone, Priority, Timestamp,
-    WebhookId,
-};
+use crate::model::{Attempt, Delivery, Message, Timestamp};
 
 const VERSION: u8 = 1;
 
@@ -25,7 +21,7 @@ pub enum Error {
 }
 
 /// A delivery that was given up, with why.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DeadLetter {
     /// What was to be delivered.
     pub delivery: Delivery,
@@ -37,156 +33,12 @@ pub struct DeadLetter {
     pub at: Timestamp,
 }
 
-#[derive(Serialize, Deserialize)]
-struct DeliveryWire {
-    event_id: EventId,
-    webhook_id: WebhookId,
-    client_id: ClientId,
-    phone: Phone,
-    message_id: MessageId,
-    kind: Kind,
-    created_at: Timestamp,
-    body: ByteBuf,
-    attempts: u16,
-    tries: u16,
-    /// Absent in what an older wahook wrote, and where it is normal.
-    #[serde(default, skip_serializing_if = "is_normal")]
-    priority: Priority,
-    /// Absent where order does not matter.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    chat: String,
-}
+/// About what something takes beside its body: enough for most not to grow.
+const BYTES: usize = 512;
 
-fn is_normal(priority: &Priority) -> bool {
-    *priority == Priority::Normal
-}
-
-#[derive(Serialize, Deserialize)]
-struct AttemptWire {
-    delivery: DeliveryWire,
-    number: u16,
-    outcome: Outcome,
-    status: EventStatus,
-    http_status: Option<u16>,
-    response: Option<String>,
-    error: Option<String>,
-    started_at: Timestamp,
-    latency_ms: u32,
-    next_retry_at: Option<Timestamp>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct DeadLetterWire {
-    delivery: DeliveryWire,
-    reason: String,
-    http_status: Option<u16>,
-    at: Timestamp,
-}
-
-impl From<&Delivery> for DeliveryWire {
-    fn from(delivery: &Delivery) -> Self {
-        let Delivery {
-            event_id,
-            webhook_id,
-            client_id,
-            phone,
-            message_id,
-            kind,
-            created_at,
-            body,
-            attempts,
-            tries,
-            priority,
-            chat,
-        } = delivery.clone();
-        let body = ByteBuf::from(body);
-        Self {
-            event_id,
-            webhook_id,
-            client_id,
-            phone,
-            message_id,
-            kind,
-            created_at,
-            body,
-            attempts,
-            tries,
-            priority,
-            chat,
-        }
-    }
-}
-
-impl From<DeliveryWire> for Delivery {
-    fn from(wire: DeliveryWire) -> Self {
-        let DeliveryWire {
-            event_id,
-            webhook_id,
-            client_id,
-            phone,
-            message_id,
-            kind,
-            created_at,
-            body,
-            attempts,
-            tries,
-            priority,
-            chat,
-        } = wire;
-        let body = body.into_vec().into();
-        Self {
-            event_id,
-            webhook_id,
-            client_id,
-            phone,
-            message_id,
-            kind,
-            created_at,
-            body,
-            attempts,
-            tries,
-            priority,
-            chat,
-        }
-    }
-}
-
-impl From<&Attempt> for AttemptWire {
-    fn from(attempt: &Attempt) -> Self {
-        Self {
-            delivery: (&attempt.delivery).into(),
-            number: attempt.number,
-            outcome: attempt.outcome,
-            status: attempt.status,
-            http_status: attempt.http_status,
-            response: attempt.response.clone(),
-            error: attempt.error.clone(),
-            started_at: attempt.started_at,
-            latency_ms: attempt.latency_ms,
-            next_retry_at: attempt.next_retry_at,
-        }
-    }
-}
-
-impl From<AttemptWire> for Attempt {
-    fn from(wire: AttemptWire) -> Self {
-        Self {
-            delivery: wire.delivery.into(),
-            number: wire.number,
-            outcome: wire.outcome,
-            status: wire.status,
-            http_status: wire.http_status,
-            response: wire.response,
-            error: wire.error,
-            started_at: wire.started_at,
-            latency_ms: wire.latency_ms,
-            next_retry_at: wire.next_retry_at,
-        }
-    }
-}
-
-fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    let mut bytes = vec![VERSION];
+fn encode<T: Serialize + ?Sized>(value: &T, bytes: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(bytes);
+    bytes.push(VERSION);
     rmp_serde::encode::write_named(&mut bytes, value).expect("a vector takes every value of these types");
     bytes
 }
@@ -201,7 +53,7 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
 
 /// Bytes of a message, as WA_MSG holds it.
 pub fn encode_message(message: &Message) -> Vec<u8> {
-    encode(message)
+    encode(message, BYTES + message.content.len())
 }
 
 /// A message from its bytes.
@@ -214,7 +66,7 @@ pub fn decode_message(bytes: &[u8]) -> Result<Message, Error> {
 
 /// Bytes of a delivery, as WA_RETRY and WA_HOLD hold it.
 pub fn encode_delivery(delivery: &Delivery) -> Vec<u8> {
-    encode(&DeliveryWire::from(delivery))
+    encode(delivery, BYTES + delivery.body.len())
 }
 
 /// A delivery from its bytes.
@@ -222,12 +74,13 @@ pub fn encode_delivery(delivery: &Delivery) -> Vec<u8> {
 /// # Errors
 /// When the bytes are no delivery.
 pub fn decode_delivery(bytes: &[u8]) -> Result<Delivery, Error> {
-    decode::<DeliveryWire>(bytes).map(Into::into)
+    decode(bytes)
 }
 
 /// Bytes of a group of attempts, as WA_RESULT holds it.
 pub fn encode_attempts(attempts: &[Attempt]) -> Vec<u8> {
-    encode(&attempts.iter().map(AttemptWire::from).collect::<Vec<_>>())
+    let bodies: usize = attempts.iter().map(|attempt| attempt.delivery.body.len()).sum();
+    encode(attempts, BYTES * attempts.len() + bodies)
 }
 
 /// A group of attempts from its bytes.
@@ -235,13 +88,12 @@ pub fn encode_attempts(attempts: &[Attempt]) -> Vec<u8> {
 /// # Errors
 /// When the bytes are no group of attempts.
 pub fn decode_attempts(bytes: &[u8]) -> Result<Vec<Attempt>, Error> {
-    Ok(decode::<Vec<AttemptWire>>(bytes)?.into_iter().map(Into::into).collect())
+    decode(bytes)
 }
 
 /// Bytes of a dead letter, as WA_DLQ holds it.
 pub fn encode_dead_letter(letter: &DeadLetter) -> Vec<u8> {
-    let DeadLetter { delivery, reason, http_status, at } = letter;
-    encode(&DeadLetterWire { delivery: delivery.into(), reason: reason.clone(), http_status: *http_status, at: *at })
+    encode(letter, BYTES + letter.delivery.body.len())
 }
 
 /// A dead letter from its bytes.
@@ -249,8 +101,7 @@ pub fn encode_dead_letter(letter: &DeadLetter) -> Vec<u8> {
 /// # Errors
 /// When the bytes are no dead letter.
 pub fn decode_dead_letter(bytes: &[u8]) -> Result<DeadLetter, Error> {
-    let DeadLetterWire { delivery, reason, http_status, at } = decode(bytes)?;
-    Ok(DeadLetter { delivery: delivery.into(), reason, http_status, at })
+    decode(bytes)
 }
 
 #[cfg(test)]
@@ -260,6 +111,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::model::{ClientId, EventId, EventStatus, Kind, Outcome, Priority, WebhookId};
 
     fn message(content: String, push_name: String, client: u64) -> Message {
         Message {

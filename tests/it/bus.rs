@@ -184,6 +184,24 @@ async fn a_parked_delivery_comes_at_its_time_and_parking_again_replaces_it() {
 }
 
 #[tokio::test]
+async fn a_parked_delivery_that_is_taken_back_does_not_come() {
+    let server = NatsServer::start().await;
+    let bus = server.bus().await;
+    let (settled, waiting) = (delivery(1), delivery(2));
+    for one in [&settled, &waiting] {
+        bus.park(one, now().after(Duration::from_secs(2))).await.expect("parks");
+    }
+    bus.unpark(&settled).await.expect("takes it back");
+    bus.unpark(&settled).await.expect("nothing is there any more, which is no error");
+    assert_eq!(server.messages("WA_RETRY").await, 1);
+    let mut pull = bus.pull(Work::Retry, partition(waiting.client_id, &waiting.phone), CancellationToken::new());
+    let incoming = timeout(PATIENCE, pull.next()).await.expect("in time").expect("a delivery");
+    assert_eq!(decode_delivery(incoming.payload()).expect("readable"), waiting);
+    incoming.ack().await.expect("acknowledges");
+    eventually("nothing is left", async || (server.messages("WA_RETRY").await == 0).then_some(())).await;
+}
+
+#[tokio::test]
 async fn held_deliveries_are_released_in_order_and_once() {
     let server = NatsServer::start().await;
     let bus = server.bus().await;

@@ -2,6 +2,7 @@
 
 mod api;
 mod bus;
+mod bus_tls;
 mod chat;
 mod egress;
 mod operations;

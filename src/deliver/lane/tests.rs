@@ -21,17 +21,21 @@ fn settings() -> config::Deliver {
     }
 }
 
-fn lane(rate_per_second: u32, in_flight: u32) -> Lane {
+fn webhook(rate_per_second: u32, in_flight: u32) -> Webhook {
     let (id, client) = (WebhookId(Uuid::from_u128(1)), 1.try_into().expect("in range"));
     let phone = "4915112345678".parse().expect("valid");
     let webhook = Webhook::new(id, client, phone, "https://example.com/".to_owned(), Timestamp::EPOCH);
-    let webhook = Webhook { rate_per_second, in_flight, ..webhook };
+    Webhook { rate_per_second, in_flight, ..webhook }
+}
+
+fn lane(rate_per_second: u32, in_flight: u32) -> Arc<Lane> {
+    let webhook = webhook(rate_per_second, in_flight);
     let lane = Lane::new(&webhook, &settings(), Instant::now(), None);
     assert!(lane.fits(&webhook));
     assert!(!lane.fits(&Webhook { in_flight: in_flight + 1, ..webhook.clone() }));
     assert!(!lane.fits(&Webhook { burst: Some(rate_per_second + 1), ..webhook.clone() }));
     assert!(!lane.fits(&Webhook { url: "https://example.org/".to_owned(), ..webhook }));
-    lane
+    Arc::new(lane)
 }
 
 #[tokio::test]
@@ -108,10 +112,62 @@ async fn low_priority_leaves_half_of_the_places_free_and_gives_way_to_whoever_wa
 async fn slots_of_low_priority_push_no_others_back() {
     let lane = lane(10, 1);
     let held = lane.turn(Priority::Normal).await.expect("free");
-    let far = (0..50).map(|_| lane.park("low", Priority::Low)).last().expect("fifty");
+    let far = [(); 50].map(|()| lane.park("low", Priority::Low))[49];
     assert!(far.at > Instant::now() + Duration::from_secs(9), "spread over ten seconds");
     let live = lane.park("busy", Priority::Normal);
     assert!(live.at < Instant::now() + Duration::from_secs(1));
     assert!(!lane.idle(far.at - Duration::from_millis(1)), "its slots reach further");
     drop(held);
+}
+
+#[tokio::test]
+async fn a_probe_that_is_not_made_is_left_to_the_next() {
+    let mut settings = settings();
+    settings.breaker_open = Duration::from_millis(20);
+    let lane = Arc::new(Lane::new(&webhook(1000, 8), &settings, Instant::now(), None));
+    for _ in 0..2 {
+        let turn = lane.turn(Priority::Normal).await.expect("closed");
+        lane.ended(turn, Duration::from_millis(1), true);
+    }
+    sleep(settings.breaker_open).await;
+    let probe = lane.turn(Priority::Normal).await.expect("half open");
+    assert_eq!(lane.turn(Priority::Normal).await.expect_err("one probe only").cause, "breaker");
+    drop(probe);
+    let probe = lane.turn(Priority::Normal).await.expect("nobody probed");
+    lane.ended(probe, Duration::from_millis(1), false);
+    assert!(lane.turn(Priority::Normal).await.is_ok(), "well again");
+}
+
+#[tokio::test]
+async fn turns_that_waited_for_something_else_are_counted_again() {
+    let lane = lane(2, 8);
+    let turn = lane.turn(Priority::Normal).await.expect("free");
+    assert!(lane.still(&turn, Priority::Normal).is_ok(), "used at once");
+    lane.drain(Instant::now());
+    sleep(FRESH * 2).await;
+    assert_eq!(lane.still(&turn, Priority::Normal).expect_err("no token is left").cause, "rate");
+}
+
+#[tokio::test]
+async fn other_settings_bring_neither_places_nor_a_burst_nor_close_the_breaker() {
+    let lane = lane(1000, 2);
+    let held = lane.turn(Priority::Normal).await.expect("free");
+    let same = lane.changed(&webhook(10, 2), &settings(), Instant::now());
+    assert_eq!(same.permits.available_permits(), 1, "one is taken");
+    assert!(same.limiter.check().is_err(), "no burst");
+    let more = same.changed(&webhook(10, 5), &settings(), Instant::now());
+    assert_eq!(more.permits.available_permits(), 4);
+    let fewer = Arc::new(more.changed(&webhook(1000, 1), &settings(), Instant::now()));
+    tokio::task::yield_now().await;
+    assert_eq!(fewer.permits.available_permits(), 0, "the one that is left is taken");
+    drop(held);
+    let turn = fewer.turn(Priority::Normal).await.expect("its place is free again");
+    lane.state().breaker.failure(Instant::now());
+    fewer.state().breaker.failure(Instant::now());
+    assert!(fewer.ended(turn, Duration::ZERO, true), "the second in a row");
+    let open = fewer.changed(&webhook(1000, 9), &settings(), Instant::now());
+    assert!(open.state().breaker.closed_off_for(Instant::now()).is_some());
+    let elsewhere = Webhook { url: "https://example.org/".to_owned(), ..webhook(1000, 9) };
+    let elsewhere = open.changed(&elsewhere, &settings(), Instant::now());
+    assert!(elsewhere.state().breaker.closed_off_for(Instant::now()).is_none(), "another endpoint");
 }

@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use anyhow::Context;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, de::IntoDeserializer};
 
 use super::{Row, Rows, Tally};
@@ -10,11 +11,13 @@ use crate::{
     bus::Bus,
     config::Config,
     model::{Attempt, ClientId, Delivery, EventId, EventStatus, Kind, Outcome, Phone, Priority, Timestamp, WebhookId},
-    store::Store,
+    store::{self, Store},
 };
 
 /// Attempts in one write.
 const BATCH: usize = 500;
+/// Look-ups under way at once.
+const LOOK_UPS: usize = 32;
 
 /// The rows need `client_id` and `phone_number` of their webhook beside their own columns.
 pub(super) async fn import(
@@ -44,23 +47,35 @@ pub(super) async fn import(
         };
         match attempt(&row, client, phone, webhook.id) {
             Ok(attempt) if attempt.started_at < oldest => tally.passed += 1,
-            Ok(attempt) => {
-                tally.imported += 1;
-                batch.push(attempt);
-            }
+            Ok(attempt) => batch.push(attempt),
             Err(reason) => tally.wrong(line, &reason),
         }
-        if batch.len() >= BATCH && !dry_run {
-            store.record(std::mem::take(&mut batch)).await.context("writing the store")?;
-        }
-        if dry_run {
-            batch.clear();
+        if batch.len() >= BATCH {
+            write(store, std::mem::take(&mut batch), dry_run, &mut tally).await?;
         }
     }
-    if !batch.is_empty() {
-        store.record(batch).await.context("writing the store")?;
-    }
+    write(store, batch, dry_run, &mut tally).await?;
     Ok(tally)
+}
+
+/// Those that are not there yet: a row that is written again changes nothing, but would be counted again in sums.
+async fn write(store: &dyn Store, batch: Vec<Attempt>, dry_run: bool, tally: &mut Tally) -> anyhow::Result<()> {
+    let looked_up = stream::iter(batch).map(async |attempt| {
+        let Delivery { client_id, webhook_id, event_id, .. } = attempt.delivery;
+        let there = store.event(client_id, webhook_id, event_id).await?;
+        Ok::<_, store::Error>(there.is_none().then_some(attempt))
+    });
+    let looked_up: Vec<_> = looked_up.buffered(LOOK_UPS).try_collect().await.context("asking the store")?;
+    let count = looked_up.len();
+    let new: Vec<_> = looked_up.into_iter().flatten().collect();
+    tally.imported += new.len();
+    tally.passed += count - new.len();
+    if !dry_run && !new.is_empty() {
+        store.record(new).await.context("writing the store")?;
+        // An import that is ended half-way has its sums up to there.
+        store.flush().await.context("writing sums")?;
+    }
+    Ok(())
 }
 
 fn owner(row: &Row) -> Result<(ClientId, Phone), String> {

@@ -57,7 +57,6 @@ pub(super) async fn run(config: &Config, bus: &Bus, command: ImportCommand) -> a
         ImportCommand::Events { file, dry_run } => {
             let store = store::open(&config.store, &config.cql).await.context("opening the store")?;
             let tally = events::import(config, bus, &*store, open(&file)?, dry_run).await?;
-            store.flush().await.context("writing the last of it")?;
             Ok(tally.end("events", dry_run))
         }
     }

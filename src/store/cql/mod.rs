@@ -25,7 +25,7 @@ use scylla::client::session::Session;
 use tokio::sync::Semaphore;
 
 use self::{
-    recent::{Hours, Key, Known, Successes},
+    recent::{Hours, Key, Known},
     session::Profiles,
     statements::Statements,
 };
@@ -50,7 +50,6 @@ struct Connected {
     reads: Semaphore,
     days: Known<(Key, i32)>,
     letter_days: Known<(ClientId, i32)>,
-    successes: Successes,
     hours: Hours,
 }
 
@@ -69,7 +68,6 @@ impl Connected {
             reads: Semaphore::new(READS_IN_FLIGHT),
             days: Known::new(),
             letter_days: Known::new(),
-            successes: Successes::new(),
             hours: Hours::new(),
         })
     }
@@ -175,9 +173,7 @@ impl Store for Cql {
     }
 
     async fn flush(&self) -> Result<(), Error> {
-        let connected = self.connected()?;
-        connected.flush_successes().await?;
-        connected.flush_hours().await
+        self.connected()?.flush_hours().await
     }
 
     async fn ping(&self) -> Result<(), Error> {

@@ -2,7 +2,10 @@
 
 use std::{cmp::Reverse, collections::HashMap};
 
-use futures_util::{TryStreamExt, future::join_all};
+use futures_util::{
+    TryStreamExt,
+    future::{join_all, try_join},
+};
 use scylla::{serialize::row::SerializeRow, statement::prepared::PreparedStatement, value::CqlTimestamp};
 use uuid::Uuid;
 
@@ -10,7 +13,7 @@ use super::{
     Connected,
     recent::Key,
     rows::{Row, damaged, from_time, id, time},
-    write::note,
+    write::{PERHAPS_HELD, note},
 };
 use crate::{
     model::{
@@ -25,6 +28,7 @@ const FAILURES_MAX: i32 = 1000;
 /// Hints that are followed at once.
 const CANDIDATES: usize = 50;
 const HOUR_MS: i64 = 3_600_000;
+const DAY_MS: i64 = 24 * HOUR_MS;
 
 /// The lowest and highest id with the version and variant of an event id: servers compare the version first.
 const LOWEST: Uuid = Uuid::from_u128(0x0000_0000_0000_8000_8000_0000_0000_0000);
@@ -224,13 +228,15 @@ impl Connected {
 
     async fn state(&self, key: Key) -> Result<Option<WebhookState>, Error> {
         type StateRow = (Option<String>, Option<CqlTimestamp>, Option<CqlTimestamp>, Option<CqlTimestamp>);
-        let rows: Vec<StateRow> = self.all(&self.statements.select_state, (id(key.0), key.1.0)).await?;
-        let Some((error, success, failed, attempt)) = rows.into_iter().next() else { return Ok(None) };
-        // What this process wrote within the last second may not be there yet.
-        let recent = self.successes.newest(&key);
-        let success = success.map(from_time).max(recent);
+        let rows = self.all::<StateRow>(&self.statements.select_state, (id(key.0), key.1.0));
+        let (rows, at_once) = try_join(rows, self.newest_success(key)).await?;
+        if rows.is_empty() && at_once.is_none() {
+            return Ok(None);
+        }
+        let (error, success, failed, attempt) = rows.into_iter().next().unwrap_or_default();
+        let success = success.map(from_time).max(at_once);
         let failed = failed.map(from_time);
-        let attempt = attempt.map(from_time).max(recent);
+        let attempt = attempt.map(from_time).max(at_once);
         Ok(Some(WebhookState {
             failure_count: self.failures(key, success, attempt).await?,
             failed: failed > success,
@@ -238,6 +244,23 @@ impl Connected {
             last_success_at: success,
             last_attempt_at: attempt,
         }))
+    }
+
+    /// The end of the newest success among those that went through at once: the rows of their days have it.
+    async fn newest_success(&self, key: Key) -> Result<Option<Timestamp>, Error> {
+        type SuccessRow = (i64, Uuid, i32, Option<CqlTimestamp>);
+        let days: Vec<(i32,)> = self.all(&self.statements.select_newest_days, (id(key.0), key.1.0)).await?;
+        let mut newest = None;
+        for (day,) in days {
+            let rows: Vec<SuccessRow> = self.all(&self.statements.select_success, (id(key.0), key.1.0, day)).await?;
+            newest = newest.max(rows.into_iter().find_map(|row| row.3).map(from_time));
+            // A day is that of the publish: what was published just before midnight may have ended later than this.
+            let settled = Timestamp::from_millis(i64::from(day) * DAY_MS).after(PERHAPS_HELD);
+            if newest >= Some(settled) {
+                break;
+            }
+        }
+        Ok(newest)
     }
 
     /// Failed attempts since the last success, up to [`FAILURES_MAX`].

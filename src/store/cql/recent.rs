@@ -1,5 +1,5 @@
-//! What is kept for a moment, so that the happy path stays one statement: a webhook's newest success, sums per hour, and
-//! which days are known to be listed. All of it bounded.
+//! What is kept for a moment, so that the happy path stays one statement: sums per hour, and which days are known to be
+//! listed. All of it bounded.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -16,8 +16,6 @@ pub(super) type Key = (ClientId, WebhookId);
 
 /// Entries of each kind; one takes some hundred bytes at most.
 const ENTRIES_MAX: usize = 100_000;
-/// A success is written at once when the last one written is older; otherwise within about this time.
-const SUCCESS_EVERY_MS: i64 = 1000;
 const HOUR_MS: i64 = 3_600_000;
 /// Sums that nobody added to for so many flushes are let go; what comes later begins a row of its own.
 const IDLE_FLUSHES: u8 = 6;
@@ -34,8 +32,10 @@ impl<T: Eq + Hash> Known<T> {
         Self(Mutex::new(HashSet::new()))
     }
 
-    pub(super) fn has(&self, one: &T) -> bool {
-        lock(&self.0).contains(one)
+    /// Those of them that are not known; each once.
+    pub(super) fn unknown(&self, some: impl Iterator<Item = T>) -> HashSet<T> {
+        let known = lock(&self.0);
+        some.filter(|one| !known.contains(one)).collect()
     }
 
     pub(super) fn add(&self, one: T) {
@@ -44,57 +44,6 @@ impl<T: Eq + Hash> Known<T> {
             known.clear();
         }
         known.insert(one);
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Success {
-    written: Timestamp,
-    newest: Timestamp,
-}
-
-/// The newest success of each webhook that had one lately.
-pub(super) struct Successes(Mutex<HashMap<Key, Success>>);
-
-impl Successes {
-    pub(super) fn new() -> Self {
-        Self(Mutex::new(HashMap::new()))
-    }
-
-    /// Whether this one must be written now. Otherwise the next flush writes it, or a newer one.
-    pub(super) fn is_due(&self, key: Key, at: Timestamp) -> bool {
-        let mut all = lock(&self.0);
-        match all.get_mut(&key) {
-            Some(known) if at.millis() - known.written.millis() < SUCCESS_EVERY_MS => {
-                known.newest = known.newest.max(at);
-                false
-            }
-            _ => true,
-        }
-    }
-
-    /// The store has it.
-    pub(super) fn wrote(&self, key: Key, at: Timestamp) {
-        let mut all = lock(&self.0);
-        if all.len() < ENTRIES_MAX || all.contains_key(&key) {
-            let known = all.entry(key).or_insert(Success { written: at, newest: at });
-            known.written = known.written.max(at);
-            known.newest = known.newest.max(at);
-        }
-    }
-
-    /// What the store does not have yet.
-    pub(super) fn unwritten(&self) -> Vec<(Key, Timestamp)> {
-        let mut all = lock(&self.0);
-        let unwritten: Vec<_> =
-            all.iter().filter(|(_, one)| one.newest > one.written).map(|(key, one)| (*key, one.newest)).collect();
-        // The others have not been asked about for a flush or two: the next success is written at once.
-        all.retain(|_, one| one.newest > one.written);
-        unwritten
-    }
-
-    pub(super) fn newest(&self, key: &Key) -> Option<Timestamp> {
-        lock(&self.0).get(key).map(|one| one.newest)
     }
 }
 
@@ -170,33 +119,13 @@ impl Hours {
 mod tests {
     use super::*;
 
-    fn at(ms: i64) -> Timestamp {
-        Timestamp::from_millis(ms)
-    }
-
-    #[test]
-    fn a_success_is_written_once_a_second_and_none_is_forgotten() {
-        let key = (ClientId::try_from(1).expect("in range"), WebhookId(Uuid::from_u128(1)));
-        let all = Successes::new();
-        assert!(all.is_due(key, at(0)));
-        all.wrote(key, at(0));
-        assert!(!all.is_due(key, at(999)));
-        assert!(!all.is_due(key, at(500)), "an older one changes nothing");
-        assert_eq!(all.newest(&key), Some(at(999)));
-        assert_eq!(all.unwritten(), [(key, at(999))]);
-        all.wrote(key, at(999));
-        assert!(all.unwritten().is_empty());
-        assert_eq!(all.newest(&key), None, "the store knows");
-        assert!(all.is_due(key, at(1000)));
-    }
-
     #[test]
     fn what_is_known_is_bounded() {
         let known = Known::new();
         for one in 0..ENTRIES_MAX + 10 {
             known.add(one);
         }
-        assert!(known.has(&(ENTRIES_MAX + 9)) && !known.has(&0));
+        assert_eq!(known.unknown([0, 0, ENTRIES_MAX + 9].into_iter()), HashSet::from([0]));
         assert!(lock(&known.0).len() <= ENTRIES_MAX);
     }
 }

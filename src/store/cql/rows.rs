@@ -11,7 +11,7 @@ use serde::{
 use uuid::Uuid;
 
 use crate::{
-    model::{Attempt, ClientId, Delivery, EventId, Kind, Outcome, Priority, Timestamp, WebhookId},
+    model::{Attempt, ClientId, Delivery, EventId, EventStatus, Kind, Outcome, Priority, Timestamp, WebhookId},
     store::Error,
 };
 
@@ -37,12 +37,18 @@ pub(super) fn written_at(at: Timestamp) -> i64 {
     at.millis().saturating_mul(1000)
 }
 
+/// When the receiver took it, if it did.
+pub(super) fn succeeded_at(attempt: &Attempt) -> Option<Timestamp> {
+    (attempt.status == EventStatus::Delivered).then(|| attempt.ended_at())
+}
+
 /// A row to be written. What is not there stays unset: a null would be a tombstone.
 #[derive(SerializeRow)]
 pub(super) struct NewRow<'a> {
     client_id: i64,
     webhook_id: Uuid,
     day: i32,
+    last_success_at: MaybeUnset<CqlTimestamp>,
     event_id: Uuid,
     attempt: i32,
     phone: &'a str,
@@ -70,6 +76,7 @@ impl<'a> From<&'a Attempt> for NewRow<'a> {
             client_id: id(delivery.client_id),
             webhook_id: delivery.webhook_id.0,
             day: delivery.event_id.timestamp().day(),
+            last_success_at: MaybeUnset::from_option(succeeded_at(attempt).map(time)),
             event_id: delivery.event_id.0,
             attempt: attempt.number.into(),
             phone: delivery.phone.as_str(),

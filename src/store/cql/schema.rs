@@ -12,7 +12,7 @@ pub(super) struct Migration {
 }
 
 /// In the order of applying: first what both servers know.
-pub(super) const MIGRATIONS: [Migration; 3] = [
+pub(super) const MIGRATIONS: [Migration; 4] = [
     Migration {
         component: "common",
         version: 1,
@@ -24,6 +24,12 @@ pub(super) const MIGRATIONS: [Migration; 3] = [
         version: 2,
         name: "webhooks",
         text: include_str!("../../../cql/common/0002_webhooks.cql"),
+    },
+    Migration {
+        component: "common",
+        version: 3,
+        name: "last_success",
+        text: include_str!("../../../cql/common/0003_last_success.cql"),
     },
     Migration {
         component: "scylla",
@@ -166,9 +172,9 @@ mod tests {
     fn what_was_applied_is_compared_by_checksum() {
         let all: Vec<_> = MIGRATIONS.iter().map(applied).collect();
         assert_eq!(missing(&all, true), Ok(vec![]));
-        assert_eq!(missing(&all[..1], false), Ok(vec![&MIGRATIONS[1]]));
-        assert_eq!(missing(&all[..2], true), Ok(vec![&MIGRATIONS[2]]));
-        assert_eq!(missing(&all[..2], false), Ok(vec![]));
+        assert_eq!(missing(&all[..2], false), Ok(vec![&MIGRATIONS[2]]));
+        assert_eq!(missing(&all[..3], true), Ok(vec![&MIGRATIONS[3]]));
+        assert_eq!(missing(&all[..3], false), Ok(vec![]));
         let mut changed = all.clone();
         changed[1].sha256 = "0".repeat(64);
         let error = missing(&changed, false).expect_err("changed");

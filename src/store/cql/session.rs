@@ -8,6 +8,9 @@ use scylla::{
         session::Session,
         session_builder::SessionBuilder,
     },
+    errors::{
+        ConnectionError, ConnectionPoolError, ConnectionSetupRequestErrorKind, DbError, MetadataError, NewSessionError,
+    },
     policies::speculative_execution::SimpleSpeculativeExecutionPolicy,
     statement::Consistency,
 };
@@ -71,9 +74,45 @@ pub(super) async fn connect(settings: &config::Cql, profiles: &Profiles) -> Resu
     let patience = settings.connect_timeout + METADATA_PATIENCE;
     match timeout(patience, builder.build()).await {
         Ok(Ok(session)) => Ok(session),
-        Ok(Err(error)) => Err(Error::Failed(format!("cql.nodes: {error}"))),
+        Ok(Err(error)) => Err(Error::Failed(reason(&error, settings))),
         Err(_) => Err(Error::Failed(format!("cql.nodes: no answer within {} s", patience.as_secs()))),
     }
+}
+
+/// Why no session came about: names the setting to look at. None of this stops a node: a cluster that lost its quorum
+/// refuses passwords, too, and a certificate that ran out is no reason to deliver nothing.
+fn reason(error: &NewSessionError, settings: &config::Cql) -> String {
+    use ConnectionSetupRequestErrorKind::{DbError as Said, MissingAuthentication};
+
+    let NewSessionError::MetadataError(MetadataError::ConnectionPoolError(ConnectionPoolError::Broken {
+        last_connection_error: last,
+    })) = error
+    else {
+        return format!("cql.nodes: {error}");
+    };
+    match last {
+        ConnectionError::ConnectionSetupRequestError(setup) => match setup.get_error() {
+            Said(DbError::AuthenticationError, said) => {
+                return format!(
+                    "cql.user, cql.password: the cluster refuses them ({said}); set those of a role that may log in"
+                );
+            }
+            MissingAuthentication => {
+                return "cql.user, cql.password: the cluster asks for them; set both".to_owned();
+            }
+            _ => {}
+        },
+        ConnectionError::IoError(io) if io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => {
+            return format!(
+                "cql.tls: {io}; cql.root_ca_file must hold the authority of the nodes' certificates, and these must \
+                 name the nodes' IP addresses"
+            );
+        }
+        _ => {}
+    }
+    let hint =
+        if settings.tls { "do they have TLS? it is on in cql.tls" } else { "do they want TLS? it is off in cql.tls" };
+    format!("cql.nodes: {last}; {hint}")
 }
 
 #[cfg(feature = "cql-tls")]

@@ -41,7 +41,8 @@ macro_rules! statements {
 
 statements! {
     insert_attempt: write ATTEMPTS_PAGE = format!(
-        "INSERT INTO events (day, {COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?");
+        "INSERT INTO events (day, last_success_at, {COLUMNS})
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?");
     insert_day: write HINTS_PAGE =
         "INSERT INTO event_days (client_id, webhook_id, day, first_seen) VALUES (?, ?, ?, ?)";
     insert_attention: write HINTS_PAGE =
@@ -82,6 +83,11 @@ statements! {
          WHERE client_id = ? AND webhook_id = ? AND day = ? AND event_id < ? AND event_id >= ?";
     select_letters: read HINTS_PAGE =
         "SELECT event_id, attempt, status, webhook_id FROM dead_letters WHERE client_id = ? AND day = ? AND event_id < ?";
+    select_newest_days: read HINTS_PAGE =
+        "SELECT day FROM event_days WHERE client_id = ? AND webhook_id = ?";
+    select_success: read HINTS_PAGE =
+        "SELECT DISTINCT client_id, webhook_id, day, last_success_at FROM events
+         WHERE client_id = ? AND webhook_id = ? AND day = ?";
     select_state: read HINTS_PAGE =
         "SELECT last_error, last_success_at, last_failed_at, last_attempt_at FROM webhook_state
          WHERE client_id = ? AND webhook_id = ?";

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt, future::join_all, stream};
 use rand::Rng;
 use scylla::{
     errors::{DbError, ExecutionError, RequestAttemptError},
@@ -16,7 +16,7 @@ use scylla::{
 use super::{
     Connected,
     recent::Key,
-    rows::{NewRow, id, time, written_at},
+    rows::{NewRow, id, succeeded_at, time, written_at},
 };
 use crate::{
     model::{Attempt, EventStatus, Outcome, Timestamp},
@@ -28,9 +28,11 @@ use crate::{
 const TRIES: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 /// A first attempt that ends later than this after the publish may have been held meanwhile.
-const PERHAPS_HELD: Duration = Duration::from_secs(10);
+pub(super) const PERHAPS_HELD: Duration = Duration::from_secs(10);
+/// Sums written at once: few, so that attempts do not wait behind those of a hundred thousand webhooks.
+const SUMS_AT_ONCE: usize = 16;
 
-/// What one call says of a webhook, folded.
+/// What one call says of a webhook beyond its attempts' own rows, folded.
 #[derive(Default)]
 struct News<'a> {
     success: Option<Timestamp>,
@@ -45,6 +47,8 @@ impl Connected {
             let key = (attempt.delivery.client_id, attempt.delivery.webhook_id);
             news.entry(key).or_default().add(attempt);
         }
+        // First what leads to the rows: a day that is not listed would hide them.
+        self.list_days(attempts).await?;
         // All are waited for, whatever one says: a statement that is dropped half-way keeps its place on the connection.
         // The semaphore bounds how many are under way.
         let rows = join_all(attempts.iter().map(|attempt| self.attempt(attempt))).await;
@@ -59,31 +63,44 @@ impl Connected {
         Ok(())
     }
 
+    /// Days that are not known to be listed; each once, however many attempts are of it.
+    async fn list_days(&self, attempts: &[Attempt]) -> Result<(), Error> {
+        let (now, all) = (time(Timestamp::from_system(SystemTime::now())), &self.statements);
+        let days = self.days.unknown(attempts.iter().map(|attempt| {
+            let delivery = &attempt.delivery;
+            ((delivery.client_id, delivery.webhook_id), delivery.event_id.timestamp().day())
+        }));
+        let listed = join_all(days.into_iter().map(async |known| {
+            let ((client, webhook), day) = known;
+            self.write(&all.insert_day, (id(client), webhook.0, day, now)).await?;
+            self.days.add(known);
+            Ok(())
+        }));
+        listed.await.into_iter().collect::<Result<(), Error>>()?;
+        let letters = attempts.iter().filter(|attempt| is_letter(attempt));
+        let days = self
+            .letter_days
+            .unknown(letters.map(|attempt| (attempt.delivery.client_id, attempt.delivery.event_id.timestamp().day())));
+        let listed = join_all(days.into_iter().map(async |known| {
+            self.write(&all.insert_letter_day, (id(known.0), known.1, now)).await?;
+            self.letter_days.add(known);
+            Ok(())
+        }));
+        listed.await.into_iter().collect()
+    }
+
     async fn attempt(&self, attempt: &Attempt) -> Result<(), Error> {
         let delivery = &attempt.delivery;
         let (client, webhook, event) = (id(delivery.client_id), delivery.webhook_id.0, delivery.event_id.0);
         let (day, number) = (delivery.event_id.timestamp().day(), i32::from(attempt.number));
         let (status, stamp) = (attempt.status.as_str(), written_at(attempt.ended_at()));
-        let now = || time(Timestamp::from_system(SystemTime::now()));
         let all = &self.statements;
 
-        // First what leads to the row: a day that is not listed would hide it.
-        let known = ((delivery.client_id, delivery.webhook_id), day);
-        if !self.days.has(&known) {
-            self.write(&all.insert_day, (client, webhook, day, now())).await?;
-            self.days.add(known);
-        }
         if is_troubled(attempt) {
             let row = (client, webhook, day, event, number, status, time(attempt.ended_at()), stamp);
             self.write(&all.insert_attention, row).await?;
         }
-        // A later round began among the dead letters, and has to take the event out of them.
-        if attempt.status == EventStatus::Failed || delivery.attempts > delivery.tries {
-            let known = (delivery.client_id, day);
-            if !self.letter_days.has(&known) {
-                self.write(&all.insert_letter_day, (client, day, now())).await?;
-                self.letter_days.add(known);
-            }
+        if is_letter(attempt) {
             self.write(&all.insert_letter, (client, day, event, number, status, webhook, stamp)).await?;
         }
         if is_real(attempt) && attempt.status != EventStatus::Delivered {
@@ -96,8 +113,9 @@ impl Connected {
 
     async fn news(&self, key: Key, news: &News<'_>) -> Result<(), Error> {
         let (client, webhook, all) = (id(key.0), key.1.0, &self.statements);
-        if let Some(at) = news.success.filter(|at| self.successes.is_due(key, *at)) {
-            self.success(key, at).await?;
+        if let Some(at) = news.success {
+            let row = (client, webhook, time(at), time(at), written_at(at));
+            self.write(&all.insert_success, row).await?;
         }
         if let Some((at, error)) = news.error {
             let row = (client, webhook, error, time(at), time(at), written_at(at));
@@ -109,23 +127,9 @@ impl Connected {
         Ok(())
     }
 
-    async fn success(&self, key: Key, at: Timestamp) -> Result<(), Error> {
-        let row = (id(key.0), key.1.0, time(at), time(at), written_at(at));
-        self.write(&self.statements.insert_success, row).await?;
-        self.successes.wrote(key, at);
-        Ok(())
-    }
-
-    /// Successes that came within a second of one that was written.
-    pub(super) async fn flush_successes(&self) -> Result<(), Error> {
-        let unwritten = self.successes.unwritten();
-        let written = join_all(unwritten.into_iter().map(|(key, at)| self.success(key, at))).await;
-        written.into_iter().collect()
-    }
-
     /// Sums that grew.
     pub(super) async fn flush_hours(&self) -> Result<(), Error> {
-        let written = join_all(self.hours.unwritten().into_iter().map(async |(place, sums)| {
+        let written = stream::iter(self.hours.unwritten()).map(async |(place, sums)| {
             let ((client, webhook), hour) = place;
             let stats = &sums.stats;
             let big = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
@@ -144,8 +148,9 @@ impl Connected {
             self.write(&self.statements.insert_stats, row).await?;
             self.hours.wrote(&place, sums.stats);
             Ok(())
-        }));
-        written.await.into_iter().collect()
+        });
+        let written: Vec<Result<(), Error>> = written.buffer_unordered(SUMS_AT_ONCE).collect().await;
+        written.into_iter().collect()
     }
 
     /// One statement, tried again where that may help.
@@ -182,8 +187,9 @@ impl Connected {
 impl<'a> News<'a> {
     fn add(&mut self, attempt: &'a Attempt) {
         let at = attempt.ended_at();
-        if attempt.status == EventStatus::Delivered {
-            self.success = self.success.max(Some(at));
+        if let Some(at) = succeeded_at(attempt) {
+            // One that went through at once says so in its own row.
+            self.success = self.success.max(is_troubled(attempt).then_some(at));
         } else {
             // Of two at the same time the larger text wins, as it does among the columns of a row.
             self.error = self.error.max(Some((at, attempt.error.as_deref().unwrap_or_default())));
@@ -203,6 +209,11 @@ fn is_real(attempt: &Attempt) -> bool {
 fn is_troubled(attempt: &Attempt) -> bool {
     let late = attempt.ended_at().since(attempt.delivery.created_at) > PERHAPS_HELD;
     attempt.status != EventStatus::Delivered || attempt.number > 1 || late
+}
+
+/// Whether listings of dead letters must be able to find it; a later round began among them, and has to take the event out.
+fn is_letter(attempt: &Attempt) -> bool {
+    attempt.status == EventStatus::Failed || attempt.delivery.attempts > attempt.delivery.tries
 }
 
 /// Why a statement failed: the label of the metric.

@@ -162,6 +162,42 @@ async fn the_state_is_the_same_whatever_the_order(home: Home) {
     }
 }
 
+async fn the_newest_success_counts_on_whatever_day_it_was(home: Home) {
+    let midnight = origin().div_euclid(86_400) * 86_400 - origin();
+    let state = async || {
+        let states = home.store.states(client(1), &[webhook(1)]).await.expect("answers");
+        (states[&webhook(1)].last_success_at, states[&webhook(1)].failure_count)
+    };
+    // Published a second before midnight, but ended after what was published a second after it.
+    let (before, after) =
+        (attempt(midnight - 1, 1, Delivered, midnight + 5), attempt(midnight + 1, 1, Delivered, midnight + 2));
+    home.store.record(vec![after.clone()]).await.expect("writes");
+    assert_eq!(state().await, (Some(after.ended_at()), 0));
+    home.store.record(vec![before.clone()]).await.expect("writes");
+    assert_eq!(state().await, (Some(before.ended_at()), 0));
+    // Days of failures hide no success.
+    let of_another = |days: i64, status| {
+        let mut one = attempt(midnight + days * 86_400, 1, status, midnight + days * 86_400);
+        one.delivery.webhook_id = webhook(2);
+        one
+    };
+    let (old, failed) = (of_another(-4, Delivered), (-3..0).map(|days| of_another(days, Failed)).collect());
+    home.store.record(failed).await.expect("writes");
+    home.store.record(vec![old.clone()]).await.expect("writes");
+    let states = home.store.states(client(1), &[webhook(2)]).await.expect("answers");
+    assert_eq!((states[&webhook(2)].last_success_at, states[&webhook(2)].failure_count), (Some(old.ended_at()), 3));
+}
+
+async fn every_outcome_comes_back(home: Home) {
+    for (event, outcome) in (1..).zip(Outcome::ALL) {
+        let mut one = attempt(event, 1, if outcome == Outcome::Ok { Delivered } else { Failed }, event);
+        one.outcome = outcome;
+        home.store.record(vec![one.clone()]).await.expect("writes");
+        let event = home.store.event(client(1), webhook(1), one.delivery.event_id).await.expect("answers");
+        assert_eq!(event.expect("is there").attempts, [one]);
+    }
+}
+
 async fn another_client_sees_nothing(home: Home) {
     let one = attempt(1, 1, Failed, 1);
     home.store.record(vec![one.clone()]).await.expect("writes");
@@ -324,5 +360,5 @@ homes! { sqlite cql => {
     an_attempt_that_a_crash_made_twice_counts_as_it_ended another_client_sees_nothing
     what_was_held_is_no_attempt_and_leaves_the_waiting_once_delivered the_state_is_the_same_whatever_the_order
     hours_are_summed_up bodies_and_answers_of_any_bytes_come_back what_was_written_survives_reopening
-    many_writers_at_once_lose_nothing
+    many_writers_at_once_lose_nothing the_newest_success_counts_on_whatever_day_it_was every_outcome_comes_back
 } }

@@ -6,6 +6,8 @@ mod faults;
 mod migrate;
 mod outage;
 mod sqlite_file;
+#[cfg(feature = "cql-tls")]
+mod tls;
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The whole node while its CQL store is troubled: deliveries do not notice, and in the end all is on record, once.
+//! The whole node while its store is troubled: deliveries do not notice, and in the end all is on record, once.
 
 use std::time::{Duration, Instant};
 
@@ -72,6 +72,35 @@ async fn deliveries_go_on_without_the_store_and_all_is_recorded_once_it_is_back(
     let events = all_events(&client, &webhook).await;
     assert!(events.iter().all(|event| event["status"] == "delivered" && event["attempt_count"] == 1));
     assert_eq!(receiver.received().len(), 301, "nothing was delivered twice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deliveries_go_on_while_another_holds_the_file_and_all_is_recorded_once_it_lets_go() {
+    let app = App::with(&[("STORE__BUSY_TIMEOUT", "200ms")]).await;
+    let client = app.client(1).await;
+    let receiver = Receiver::answering(&[200]).await;
+    let webhook = client.register(PHONE, &receiver.url("/")).await;
+    client.publish(PHONE, "BEFORE").await;
+    client.event_when(&webhook, "BEFORE", "delivered").await;
+
+    let other = rusqlite::Connection::open(app.data.path().join("hooks.db")).expect("opens");
+    other.busy_timeout(Duration::from_secs(10)).expect("is set");
+    other.execute_batch("BEGIN IMMEDIATE").expect("locks it");
+    for number in 0..100 {
+        client.publish(PHONE, &format!("M{number}")).await;
+    }
+    receiver.wait_for(101).await;
+    // Longer than a write waits for the lock: it fails, and is tried again.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(all_events(&client, &webhook).await.len(), 1, "reading goes on");
+    assert!(app.nats.messages("WA_RESULT").await > 0, "results wait in the stream");
+
+    other.execute_batch("ROLLBACK").expect("lets go");
+    eventually("all is recorded", async || {
+        (all_events(&client, &webhook).await.len() == 101 && app.nats.messages("WA_RESULT").await == 0).then_some(())
+    })
+    .await;
+    assert_eq!(receiver.received().len(), 101, "nothing was delivered twice");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,9 +19,9 @@ static NODE: OnceLock<Option<Node>> = OnceLock::new();
 /// Cassandra 5.0 spreads schema changes by gossip: two at once can clash.
 static SCHEMA: Mutex<()> = Mutex::const_new(());
 
-/// The node. Its script ends it when this process goes away, however it does: then the pipe closes.
-struct Node {
-    port: u16,
+/// A node. Its script ends it when this process goes away, however it does: then the pipe closes.
+pub(crate) struct Node {
+    pub(crate) port: u16,
     _script: Child,
 }
 
@@ -36,7 +36,8 @@ pub(crate) struct Keyspace {
 /// # Panics
 /// Where it cannot run although `CI` is set.
 pub(crate) async fn keyspace() -> Option<Keyspace> {
-    let node = tokio::task::spawn_blocking(|| NODE.get_or_init(Node::start).as_ref()).await.expect("starts")?;
+    let start = || NODE.get_or_init(|| Node::start(None)).as_ref();
+    let node = tokio::task::spawn_blocking(start).await.expect("starts")?;
     let name = format!("t_{}", &Uuid::now_v7().simple().to_string()[16..]);
     Some(Keyspace { port: node.port, name })
 }
@@ -48,8 +49,14 @@ pub(crate) async fn migrated() -> Option<Keyspace> {
     Some(keyspace)
 }
 
+/// A node apart, with the settings in this file beside the usual ones.
+#[cfg(feature = "cql-tls")]
+pub(crate) async fn apart(more: std::path::PathBuf) -> Option<Node> {
+    tokio::task::spawn_blocking(move || Node::start(Some(&more))).await.expect("starts")
+}
+
 impl Node {
-    fn start() -> Option<Self> {
+    fn start(more: Option<&Path>) -> Option<Self> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let installed = std::fs::read_dir(root.join(".tools")).into_iter().flatten().flatten().any(|entry| {
             entry.file_name().to_string_lossy().starts_with("cassandra-") && entry.path().join("complete").exists()
@@ -66,6 +73,7 @@ impl Node {
         let ports = free_ports();
         let mut script = Command::new(root.join("scripts/run-cassandra.sh"))
             .args(ports.iter().map(u16::to_string))
+            .envs(more.map(|file| ("CASSANDRA_MORE", file)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

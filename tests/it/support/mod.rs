@@ -2,6 +2,7 @@
 
 pub(crate) mod app;
 pub(crate) mod cassandra;
+pub(crate) mod certificates;
 pub(crate) mod nats;
 pub(crate) mod process;
 pub(crate) mod proxy;

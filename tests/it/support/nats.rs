@@ -25,6 +25,7 @@ pub(crate) struct NatsServer {
     port: u16,
     folder: TempDir,
     process: Child,
+    more: Vec<String>,
     /// What its secrets are sealed with.
     key: String,
     /// Where a node that runs on it has made its keys.
@@ -40,13 +41,14 @@ fn binary() -> PathBuf {
     if installed.is_file() { installed } else { "nats-server".into() }
 }
 
-fn spawn(port: u16, folder: &Path) -> Child {
+fn spawn(port: u16, folder: &Path, more: &[String]) -> Child {
     Command::new(binary())
         .arg("--config")
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("nats/dev.conf"))
         .arg("--store_dir")
         .arg(folder)
         .args(["--addr", "127.0.0.1", "--port", &port.to_string()])
+        .args(more)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -57,11 +59,16 @@ fn spawn(port: u16, folder: &Path) -> Child {
 
 impl NatsServer {
     pub(crate) async fn start() -> Self {
+        Self::with(Vec::new()).await
+    }
+
+    /// With these arguments beside the usual ones.
+    pub(crate) async fn with(more: Vec<String>) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").and_then(|one| one.local_addr()).expect("a free port").port();
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let process = spawn(port, folder.path());
+        let process = spawn(port, folder.path(), &more);
         let key = Keyring::new_line("test").expect("an id");
-        let server = Self { port, folder, process, key, keys_file: None };
+        let server = Self { port, folder, process, more, key, keys_file: None };
         server.wait().await;
         server
     }
@@ -83,7 +90,7 @@ impl NatsServer {
 
     /// A new process on the same data.
     pub(crate) async fn start_again(&mut self) {
-        self.process = spawn(self.port, self.folder.path());
+        self.process = spawn(self.port, self.folder.path(), &self.more);
         self.wait().await;
     }
 

@@ -1,0 +1,142 @@
+//! What processes take: processor time and resident memory, from `/proc`, once and over time.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use tokio::{task::JoinHandle, time::sleep};
+
+/// How often a run looks at its processes.
+const STEP: Duration = Duration::from_millis(250);
+
+/// What a process is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Takes deliveries from the queue and posts them.
+    Sender,
+    /// Queue or database of the system.
+    Store,
+    /// Publisher and sink: no part of the system, but on the same processors.
+    Harness,
+}
+
+/// A process and its children.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub(crate) name: &'static str,
+    pub(crate) role: Role,
+    pub(crate) id: u32,
+}
+
+/// Of one part, or of several.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Usage {
+    pub(crate) cpu: Duration,
+    pub(crate) rss_bytes: u64,
+}
+
+impl Usage {
+    /// Of a process and all that descend from it. What children share (PostgreSQL's buffers) is counted in their parent
+    /// alone, as far as that has touched it: rather too little than the same page ten times.
+    pub(crate) fn of(id: u32) -> anyhow::Result<Self> {
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).context("a process ended during the run")?;
+        let fields: Vec<&str> = stat.rsplit_once(')').context("/proc/…/stat")?.1.split_whitespace().collect();
+        // proc(5): utime and stime are fields 14 and 15, those of children that ended 16 and 17, rss is field 24; the
+        // first two were cut off.
+        let ticks = fields[11..15].iter().map(|field| field.parse::<u64>()).sum::<Result<u64, _>>()?;
+        let rss_bytes = fields[21].parse::<u64>()? * 4_096;
+        let mut usage = Self { cpu: Duration::from_millis(ticks * 10), rss_bytes };
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+        for child in children.split_whitespace() {
+            // One that ends meanwhile is counted by its parent.
+            let child = child.parse()?;
+            if let Ok(more) = Self::of(child) {
+                usage.cpu += more.cpu;
+                usage.rss_bytes += more.rss_bytes.saturating_sub(shared_bytes(child));
+            }
+        }
+        Ok(usage)
+    }
+}
+
+fn shared_bytes(id: u32) -> u64 {
+    let statm = std::fs::read_to_string(format!("/proc/{id}/statm")).unwrap_or_default();
+    statm.split_whitespace().nth(2).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4_096
+}
+
+/// What a part took over a run.
+#[derive(Debug, Clone)]
+pub(crate) struct Taken {
+    pub(crate) name: &'static str,
+    pub(crate) role: Role,
+    pub(crate) cpu: Duration,
+    /// At the end.
+    pub(crate) rss_bytes: u64,
+    /// The most that was seen.
+    pub(crate) rss_bytes_max: u64,
+    /// Over time.
+    pub(crate) samples: Vec<Sample>,
+}
+
+/// One look.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sample {
+    /// Since the run began.
+    pub(crate) at: Duration,
+    /// Processors in use since the look before.
+    pub(crate) processors: f64,
+    pub(crate) rss_bytes: u64,
+}
+
+/// Looks at processes until [`Watch::end`].
+pub(crate) struct Watch {
+    parts: Vec<(Part, Usage)>,
+    series: Arc<Mutex<Vec<Vec<Sample>>>>,
+    task: JoinHandle<()>,
+}
+
+impl Watch {
+    pub(crate) fn start(parts: Vec<Part>) -> anyhow::Result<Self> {
+        let parts: Vec<(Part, Usage)> = parts
+            .into_iter()
+            .map(|part| Usage::of(part.id).map(|usage| (part, usage)))
+            .collect::<anyhow::Result<_>>()?;
+        let series = Arc::new(Mutex::new(vec![Vec::new(); parts.len()]));
+        let task = tokio::spawn(look(parts.clone(), Arc::clone(&series)));
+        Ok(Self { parts, series, task })
+    }
+
+    /// What each took since the start. A part that is gone has what it had at the last look.
+    pub(crate) fn end(self) -> Vec<Taken> {
+        self.task.abort();
+        let mut series = std::mem::take(&mut *self.series.lock().unwrap_or_else(PoisonError::into_inner));
+        let whole = |((part, before), samples): ((Part, Usage), Vec<Sample>)| {
+            let now = Usage::of(part.id).ok();
+            let seen: f64 = samples.iter().map(|one| one.processors * STEP.as_secs_f64()).sum();
+            let cpu = now.map_or(Duration::from_secs_f64(seen), |now| now.cpu.saturating_sub(before.cpu));
+            let last = samples.last().map_or(before.rss_bytes, |one| one.rss_bytes);
+            let rss_bytes = now.map_or(last, |now| now.rss_bytes);
+            let rss_bytes_max = samples.iter().map(|one| one.rss_bytes).max().unwrap_or(0).max(rss_bytes);
+            Taken { name: part.name, role: part.role, cpu, rss_bytes, rss_bytes_max, samples }
+        };
+        self.parts.into_iter().zip(series.drain(..)).map(whole).collect()
+    }
+}
+
+async fn look(mut parts: Vec<(Part, Usage)>, series: Arc<Mutex<Vec<Vec<Sample>>>>) {
+    let (began, mut before) = (Instant::now(), Instant::now());
+    loop {
+        sleep(STEP).await;
+        let step = before.elapsed().as_secs_f64();
+        before = Instant::now();
+        for (place, (part, last)) in parts.iter_mut().enumerate() {
+            let Ok(now) = Usage::of(part.id) else { continue };
+            let processors = now.cpu.saturating_sub(last.cpu).as_secs_f64() / step;
+            *last = now;
+            let sample = Sample { at: began.elapsed(), processors, rss_bytes: now.rss_bytes };
+            series.lock().unwrap_or_else(PoisonError::into_inner)[place].push(sample);
+        }
+    }
+}
