@@ -94,8 +94,17 @@ pub(super) async fn retry(
     if !webhook.takes_deliveries() {
         return Err(Problem::new(Code::Held, "make the webhook active first: that sends what it holds"));
     }
-    let last = event.last();
-    let delivery = last.delivery.again(last.number, Priority::Normal);
-    state.bus.park(&delivery, Timestamp::from_system(SystemTime::now())).await?;
+    let (last, now) = (event.last(), Timestamp::from_system(SystemTime::now()));
+    // What waits knows more than the store: its place in its chat.
+    if !state.bus.bring_forward(client, id.event, now).await? {
+        if state.bus.is_in_line(client, &webhook.phone, id.event).await? {
+            return Err(Problem::new(
+                Code::InLine,
+                "it goes once those before it are delivered or given up: retry the first",
+            ));
+        }
+        let delivery = last.delivery.again(last.number, Priority::Normal);
+        state.bus.park(&delivery, now).await?;
+    }
     Ok((StatusCode::ACCEPTED, Json(json!({"event_id": id.to_string(), "status": "pending"}))))
 }

@@ -24,6 +24,7 @@ pub(super) enum Code {
     NoWebhook,
     MethodNotAllowed,
     Held,
+    InLine,
     Unlinkable,
     SessionLimit,
     ReplayLimit,
@@ -54,6 +55,7 @@ impl Code {
                 (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "The route has other methods")
             }
             Self::Held => (StatusCode::CONFLICT, "held", "The webhook takes no deliveries now"),
+            Self::InLine => (StatusCode::CONFLICT, "in_line", "The event waits behind others of its chat"),
             Self::Unlinkable => (StatusCode::CONFLICT, "no_code", "The session has no code to link it with now"),
             Self::SessionLimit => (StatusCode::CONFLICT, "session_limit", "The client has too many sessions"),
             Self::ReplayLimit => (StatusCode::CONFLICT, "replay_limit", "The client has too many replays"),
@@ -202,9 +204,9 @@ mod tests {
     #[test]
     fn every_code_stands_in_the_document_with_its_status() {
         use Code::{
-            Busy, Held, Internal, InvalidCursor, InvalidJson, InvalidRequest, KeyReused, MediaGone, MethodNotAllowed,
-            MissingScope, NoWebhook, NotConnected, NotFound, NotJson, ReplayLimit, SessionLimit, Timeout, TooLarge,
-            TooManyRequests, Unauthorized, Unavailable, Unlinkable,
+            Busy, Held, InLine, Internal, InvalidCursor, InvalidJson, InvalidRequest, KeyReused, MediaGone,
+            MethodNotAllowed, MissingScope, NoWebhook, NotConnected, NotFound, NotJson, ReplayLimit, SessionLimit,
+            Timeout, TooLarge, TooManyRequests, Unauthorized, Unavailable, Unlinkable,
         };
         let all = [
             InvalidRequest,
@@ -216,6 +218,7 @@ mod tests {
             NoWebhook,
             MethodNotAllowed,
             Held,
+            InLine,
             Unlinkable,
             SessionLimit,
             ReplayLimit,

@@ -1,14 +1,37 @@
 //! The line of a chat, where the order of its messages matters: the first is under way or parked, the others wait.
+//!
+//! Two rules keep a line from standing still, whoever does what at the same time and wherever they are stopped. Who
+//! joins looks *afterwards* who is first. Who takes the first out looks *afterwards* who is first now, and sends it on
+//! its way. So of one that joins and one that leaves at once, at least one sees the other. All looks are answered by
+//! the stream's leader: another replica may not know yet what was acknowledged a moment ago.
 
-use async_nats::{HeaderMap, header, jetstream::stream::DirectGetErrorKind};
+use std::time::Duration;
+
+use async_nats::{
+    HeaderMap, header,
+    jetstream::{
+        ErrorCode,
+        consumer::{AckPolicy, DeliverPolicy, pull},
+        stream::{RawMessageError, RawMessageErrorKind},
+    },
+};
+use futures_util::StreamExt;
+use serde_json::{Value, json};
 
 use super::{Bus, Error};
 use crate::{
-    model::{ClientId, Delivery, Phone},
-    wire::{self, subject},
+    model::{ClientId, Delivery, EventId, Phone},
+    wire::{
+        self,
+        subject::{self, ChatPlace},
+    },
 };
 
 const STREAM: &str = "WA_CHAT";
+/// Marks what a line sent on its way, with its number there.
+pub(super) const FROM_LINE: &str = "wa-line";
+/// How long one read of many places may take, and how long the server keeps the reader.
+const READ: Duration = Duration::from_secs(10);
 
 /// One in a line.
 pub struct InLine {
@@ -19,56 +42,165 @@ pub struct InLine {
 }
 
 impl Bus {
-    /// Puts a delivery at the end of its chat's line. Doing it again within the stream's duplicate window does nothing.
+    /// Puts a delivery at the end of its chat's line, unless it is in it.
+    ///
+    /// # Errors
+    /// [`Error::Full`] when there is no room; else when no acknowledgement came in time.
+    pub async fn join_line(&self, delivery: &Delivery) -> Result<(), Error> {
+        let mut headers = HeaderMap::new();
+        // Its subject is its own: there is none of it yet.
+        headers.insert(header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, "0");
+        match self.publish(subject::chat(delivery), headers, wire::encode_delivery(delivery)).await {
+            Ok(_) | Err(Error::Exists) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The first in the line of a delivery's chat.
+    ///
+    /// # Errors
+    /// When the bus does not answer.
+    pub async fn first_in_line(&self, of: &Delivery) -> Result<Option<InLine>, Error> {
+        self.first_of(&subject::line(of.client_id, &of.phone, &of.chat)).await
+    }
+
+    /// The first in the line that this place is in.
+    ///
+    /// # Errors
+    /// When the bus does not answer.
+    pub async fn first_before(&self, place: &ChatPlace) -> Result<Option<InLine>, Error> {
+        self.first_of(&subject::line(place.client_id, &place.phone, &place.chat)).await
+    }
+
+    async fn first_of(&self, line: &str) -> Result<Option<InLine>, Error> {
+        let stream = self.context.get_stream_no_info(STREAM).await.map_err(Error::api)?;
+        loop {
+            let message = match stream.get_first_raw_message_by_subject(line, 1).await {
+                Ok(message) => message,
+                Err(error) if is_absent(&error) => return Ok(None),
+                Err(error) => return Err(Error::api(error)),
+            };
+            if let Ok(delivery) = wire::decode_delivery(&message.payload) {
+                return Ok(Some(InLine { sequence: message.sequence, delivery }));
+            }
+            tracing::error!(sequence = message.sequence, "one in a line that nobody can read");
+            self.undecodable(STREAM, message.sequence, &message.subject, &message.payload).await?;
+            self.take_out(message.sequence).await?;
+        }
+    }
+
+    /// Takes a delivery that is done with out of its chat's line. If it was the first, the next is sent on its way.
+    /// `again`: it was handed out before, so whoever had it may have died between the two.
+    ///
+    /// Stopped before it is out, the line is as it was, and what is done with comes again. Stopped before the next is
+    /// sent, it comes again too, and is then not in line: hence `again`.
+    ///
+    /// # Errors
+    /// When the bus does not answer.
+    pub async fn leave_line(&self, delivery: &Delivery, again: bool) -> Result<(), Error> {
+        if delivery.chat.is_empty() {
+            return Ok(());
+        }
+        let mut next = self.first_in_line(delivery).await?;
+        let was_first = next.as_ref().is_some_and(|first| first.delivery.event_id == delivery.event_id);
+        if let (Some(first), true) = (&next, was_first) {
+            self.take_out(first.sequence).await?;
+            next = self.first_in_line(delivery).await?;
+        } else if next.is_some()
+            && let Some(place) = self.place_of(&subject::chat(delivery)).await?
+        {
+            self.take_out(place).await?;
+        }
+        match next {
+            Some(next) if was_first || again => self.send_first(&next).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Not by way of [`Stream::delete_message`](async_nats::jetstream::stream::Stream::delete_message): that has the
+    /// server overwrite the bytes on its disk, which no other stream does with what is settled.
+    async fn take_out(&self, sequence: u64) -> Result<(), Error> {
+        let request = json!({"seq": sequence, "no_erase": true});
+        let answer: Value =
+            self.context.request(format!("STREAM.MSG.DELETE.{STREAM}"), &request).await.map_err(Error::api)?;
+        answer["error"]["description"].as_str().map_or(Ok(()), |text| Err(Error::Api(text.to_owned())))
+    }
+
+    /// Sends the first of a line on its way. A second time within the stream's duplicate window does nothing; after it, a
+    /// copy that is not needed is told by its number and dropped.
     ///
     /// # Errors
     /// When no acknowledgement came in time.
-    pub async fn join_line(&self, delivery: &Delivery) -> Result<(), Error> {
-        let subject = subject::chat(delivery.client_id, &delivery.phone, &delivery.chat);
+    pub async fn send_first(&self, first: &InLine) -> Result<(), Error> {
+        let InLine { sequence, delivery } = first;
         let mut headers = HeaderMap::new();
-        headers.insert(header::NATS_MESSAGE_ID, format!("line:{}:{}", delivery.event_id, delivery.attempts).as_str());
+        headers.insert(header::NATS_MESSAGE_ID, format!("line:{sequence}").as_str());
+        headers.insert(FROM_LINE, sequence.to_string().as_str());
+        let subject = subject::retry(delivery.client_id, &delivery.phone);
         self.publish(subject, headers, wire::encode_delivery(delivery)).await.map(drop)
     }
 
-    /// The first in the line of a delivery's chat, or the first after that number. What is another webhook's, from before
-    /// the number was registered anew, is dropped.
+    /// Whether an event waits in a line of this number.
     ///
     /// # Errors
     /// When the bus does not answer.
-    pub async fn first_in_line(&self, of: &Delivery, after: u64) -> Result<Option<InLine>, Error> {
+    pub async fn is_in_line(&self, client: ClientId, phone: &Phone, event: EventId) -> Result<bool, Error> {
+        Ok(self.place_of(&subject::chat_of_any(client, phone, event)).await?.is_some())
+    }
+
+    async fn place_of(&self, subject: &str) -> Result<Option<u64>, Error> {
         let stream = self.context.get_stream_no_info(STREAM).await.map_err(Error::api)?;
-        let subject = subject::chat(of.client_id, &of.phone, &of.chat);
-        let mut next = after + 1;
-        loop {
-            let message = match stream.direct_get_next_for_subject(subject.clone(), Some(next)).await {
-                Ok(message) => message,
-                Err(error) if error.kind() == DirectGetErrorKind::NotFound => return Ok(None),
-                Err(error) => return Err(Error::api(error)),
-            };
-            match wire::decode_delivery(&message.payload) {
-                Ok(delivery) if delivery.webhook_id == of.webhook_id => {
-                    return Ok(Some(InLine { sequence: message.sequence, delivery }));
-                }
-                Ok(_) => {}
-                Err(error) => tracing::error!(%error, sequence = message.sequence, "dropping what nobody can read"),
-            }
-            stream.delete_message(message.sequence).await.map_err(Error::api)?;
-            next = message.sequence + 1;
+        match stream.get_first_raw_message_by_subject(subject, 1).await {
+            Ok(message) => Ok(Some(message.sequence)),
+            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) => Err(Error::api(error)),
         }
     }
 
-    /// Sends the next of the line on its way, then takes the first out. After a crash between, doing it again sends
-    /// nothing twice within the stream's duplicate window.
+    /// Up to `max` places in the lines of a partition, from the oldest on, or after one's number; without what waits.
     ///
     /// # Errors
     /// When the bus does not answer.
-    pub async fn leave_line(&self, first: &InLine) -> Result<(), Error> {
-        if let Some(next) = self.first_in_line(&first.delivery, first.sequence).await? {
-            self.publish_delivery_as(&next.delivery, format!("line:{}", next.sequence)).await?;
-        }
+    pub async fn places_in_line(&self, partition: u16, after: u64, max: usize) -> Result<Vec<(u64, ChatPlace)>, Error> {
         let stream = self.context.get_stream_no_info(STREAM).await.map_err(Error::api)?;
-        stream.delete_message(first.sequence).await.map_err(Error::api)?;
-        Ok(())
+        let lines = subject::lines_in(partition);
+        match stream.get_first_raw_message_by_subject(&lines, after + 1).await {
+            Ok(_) => {}
+            // Mostly so: then this was all.
+            Err(error) if is_absent(&error) => return Ok(Vec::new()),
+            Err(error) => return Err(Error::api(error)),
+        }
+        let config = pull::Config {
+            filter_subject: lines,
+            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: after + 1 },
+            ack_policy: AckPolicy::None,
+            headers_only: true,
+            inactive_threshold: READ,
+            memory_storage: true,
+            num_replicas: 1,
+            ..pull::Config::default()
+        };
+        let read = async {
+            let consumer = stream.create_consumer(config).await.map_err(Error::api)?;
+            let mut messages = consumer.fetch().max_messages(max).messages().await.map_err(Error::api)?;
+            let mut places = Vec::new();
+            while let Some(message) = messages.next().await {
+                let message = message.map_err(Error::api)?;
+                let sequence = message.info().map_err(Error::api)?.stream_sequence;
+                places.extend(ChatPlace::parse(&message.subject).map(|place| (sequence, place)));
+            }
+            Ok(places)
+        };
+        tokio::time::timeout(READ, read).await.map_err(|_| Error::Api("no places in time".to_owned()))?
+    }
+
+    /// Bytes that wait in lines.
+    ///
+    /// # Errors
+    /// When the bus does not answer.
+    pub async fn line_bytes(&self) -> Result<u64, Error> {
+        let stream = self.context.get_stream(STREAM).await.map_err(Error::api)?;
+        Ok(stream.cached_info().state.bytes)
     }
 
     /// Drops the lines of a number: its webhook is gone.
@@ -77,7 +209,16 @@ impl Bus {
     /// When the bus does not answer.
     pub async fn purge_lines(&self, client: ClientId, phone: &Phone) -> Result<(), Error> {
         let stream = self.context.get_stream_no_info(STREAM).await.map_err(Error::api)?;
-        stream.purge().filter(subject::chat(client, phone, "*")).await.map_err(Error::api)?;
+        stream.purge().filter(subject::lines_of(client, phone)).await.map_err(Error::api)?;
         Ok(())
+    }
+}
+
+/// Whether the answer is that there is none.
+pub(super) fn is_absent(error: &RawMessageError) -> bool {
+    match error.kind() {
+        RawMessageErrorKind::NoMessageFound => true,
+        RawMessageErrorKind::JetStream(refused) => refused.error_code() == ErrorCode::NO_MESSAGE_FOUND,
+        _ => false,
     }
 }

@@ -19,6 +19,9 @@ const PING_EVERY: Duration = Duration::from_secs(10);
 /// Requests waiting for the connection; more of them wait outside.
 const CLIENT_QUEUE: usize = 2048;
 
+/// Digits of a phone number at least.
+const SHORTEST_PHONE: usize = 5;
+
 /// A connection to JetStream, with all that the other rooms do through it. Clones share it.
 #[derive(Clone)]
 pub struct Bus {
@@ -131,8 +134,40 @@ fn note(event: &Event) {
         }
         Event::ServerError(error) => {
             telemetry::error("bus", "server_error");
-            tracing::error!(%error, "NATS server error");
+            tracing::error!(error = unnumbered(&error.to_string()), "NATS server error");
         }
         other => tracing::debug!(event = %other, "NATS"),
+    }
+}
+
+/// The same without its long numbers: the server names subjects, and those have phone numbers.
+fn unnumbered(text: &str) -> String {
+    let mut told = String::with_capacity(text.len());
+    for part in text.split_inclusive(|letter: char| !letter.is_ascii_digit()) {
+        let digits = part.trim_end_matches(|letter: char| !letter.is_ascii_digit());
+        told.push_str(if digits.len() >= SHORTEST_PHONE { "…" } else { digits });
+        told.push_str(&part[digits.len()..]);
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_server_says_names_no_phone_number() {
+        for (said, told) in [
+            (
+                r#"nats: Permissions Violation for Publish to "wa.hold.1.4915112345678""#,
+                r#"nats: Permissions Violation for Publish to "wa.hold.1.…""#,
+            ),
+            (r#"to "$KV.wa_webhooks.12.49151""#, r#"to "$KV.wa_webhooks.12.…""#),
+            ("wa.chat.3.1.4915112345678.c0ffee.01900", "wa.chat.3.1.….c0ffee.…"),
+            ("authorization timeout 1234", "authorization timeout 1234"),
+            ("", ""),
+        ] {
+            assert_eq!(unnumbered(said), told);
+        }
     }
 }

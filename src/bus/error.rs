@@ -17,6 +17,9 @@ pub enum Error {
     /// The stream has no room: publishing again later may work.
     #[error("stream full: deliveries are slower than what comes in")]
     Full,
+    /// What was to be published only if nothing had changed.
+    #[error("the stream has another message under this subject")]
+    Exists,
     /// Larger than the server takes.
     #[error("message larger than the server's max_payload")]
     TooLarge,

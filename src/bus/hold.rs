@@ -3,13 +3,13 @@
 use std::{collections::HashMap, time::Duration};
 
 use async_nats::{
-    HeaderMap,
+    HeaderMap, header,
     jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull},
 };
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 
-use super::{Bus, Error};
+use super::{Bus, Error, Work};
 use crate::{
     model::{ClientId, Delivery, Phone, WebhookId},
     wire::{self, subject},
@@ -56,13 +56,17 @@ impl HeldReader {
 }
 
 impl Bus {
-    /// Keeps a delivery until its webhook takes deliveries again.
+    /// Keeps a delivery until its webhook takes deliveries again. `from` is the number, in its stream, of the message
+    /// that brought it: the same one is held once within the stream's duplicate window, which is longer than it is
+    /// handed out again and again. Not its event: that may be released and held anew.
     ///
     /// # Errors
     /// When no acknowledgement came in time.
-    pub async fn hold(&self, delivery: &Delivery) -> Result<(), Error> {
+    pub async fn hold(&self, delivery: &Delivery, work: Work, from: u64) -> Result<(), Error> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::NATS_MESSAGE_ID, format!("hold:{}:{from}", work.as_str()).as_str());
         let subject = subject::hold(delivery.client_id, &delivery.phone);
-        self.publish(subject, HeaderMap::new(), wire::encode_delivery(delivery)).await.map(drop)
+        self.publish(subject, headers, wire::encode_delivery(delivery)).await.map(drop)
     }
 
     /// Reads what is held for a number from its beginning.

@@ -33,6 +33,7 @@ mod jobs;
 mod lease;
 mod members;
 mod operations;
+mod parked;
 mod partitions;
 mod poison;
 mod publish;

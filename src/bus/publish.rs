@@ -115,7 +115,15 @@ impl Bus {
     /// # Errors
     /// When no acknowledgement came in time.
     pub async fn park(&self, delivery: &Delivery, at: Timestamp) -> Result<(), Error> {
-        let mut headers = HeaderMap::new();
+        self.park_with(HeaderMap::new(), delivery, at).await
+    }
+
+    pub(super) async fn park_with(
+        &self,
+        mut headers: HeaderMap,
+        delivery: &Delivery,
+        at: Timestamp,
+    ) -> Result<(), Error> {
         headers.insert(header::NATS_SCHEDULE, format!("@at {at}").as_str());
         headers.insert(header::NATS_SCHEDULE_TARGET, subject::retry(delivery.client_id, &delivery.phone).as_str());
         let subject = subject::park(delivery.client_id, delivery.event_id);
@@ -170,6 +178,7 @@ impl Bus {
             let error = match timeout_at(deadline, once).await {
                 Ok(Ok(ack)) => return Ok(ack),
                 Ok(Err(error)) if error.kind() == PublishErrorKind::MaxPayloadExceeded => return Err(Error::TooLarge),
+                Ok(Err(error)) if error.kind() == PublishErrorKind::WrongLastSequence => return Err(Error::Exists),
                 Ok(Err(error)) => error,
                 Err(_) => return Err(Error::Unacknowledged("deadline passed".to_owned())),
             };

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::{Bus, Error, feed::Feed};
+use super::{Bus, Error, chat::FROM_LINE, feed::Feed};
 use crate::{model::Timestamp, telemetry};
 
 /// Clocks differ a little, and what is decided takes its way.
@@ -214,6 +214,11 @@ impl Incoming {
     /// settled, for `ack_wait`.
     pub fn is_ours(&self, time: Duration) -> bool {
         self.received_at.elapsed() + ACK_MARGIN < time
+    }
+
+    /// Whether a line sent it on its way, see [`Bus::send_first`].
+    pub fn is_from_line(&self) -> bool {
+        self.message.headers.as_ref().is_some_and(|headers| headers.get(FROM_LINE).is_some())
     }
 
     /// The bytes.

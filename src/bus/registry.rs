@@ -39,6 +39,8 @@ type Key = (ClientId, Phone);
 struct Cache {
     by_key: HashMap<Key, (u64, Arc<Webhook>)>,
     by_id: HashMap<WebhookId, Key>,
+    /// The newest revision that the watch has brought.
+    seen: u64,
 }
 
 /// The registered webhooks. Clones share the cache.
@@ -71,6 +73,13 @@ pub(super) fn write(bucket: &'static str, value: &impl Serialize) -> Result<Byte
 }
 
 impl Cache {
+    /// What the server answered. It may be older than what the watch has brought: then what is not here was deleted since.
+    fn learn(&mut self, key: Key, revision: u64, webhook: Arc<Webhook>) {
+        if self.seen < revision || self.by_key.contains_key(&key) {
+            self.put(key, revision, webhook);
+        }
+    }
+
     fn put(&mut self, key: Key, revision: u64, webhook: Arc<Webhook>) {
         if self.by_key.get(&key).is_some_and(|(known, _)| *known >= revision) {
             return;
@@ -81,6 +90,11 @@ impl Cache {
         {
             self.by_id.remove(&before.id);
         }
+    }
+
+    /// To be told before the entry of this revision is put or removed.
+    fn seen(&mut self, revision: u64) {
+        self.seen = self.seen.max(revision);
     }
 
     fn remove(&mut self, key: &Key, revision: u64) {
@@ -163,6 +177,7 @@ impl Registry {
         let mut entries = bucket.watch_with_history(">").await.map_err(Error::api)?;
         while let Some(entry) = entries.next().await {
             let entry = entry.map_err(Error::api)?;
+            self.write_cache().seen(entry.revision);
             if let Some(key) = parse(&entry.key) {
                 match entry.operation {
                     Operation::Put => match self.read_webhook(&entry.value) {
@@ -220,7 +235,7 @@ impl Registry {
         let entry = self.bucket(WEBHOOKS).await?.entry(text(client, phone)).await.map_err(Error::api)?;
         let Some(entry) = entry.filter(|entry| entry.operation == Operation::Put) else { return Ok(None) };
         let webhook = Arc::new(self.read_webhook(&entry.value)?);
-        self.write_cache().put((client, phone.clone()), entry.revision, Arc::clone(&webhook));
+        self.write_cache().learn((client, phone.clone()), entry.revision, Arc::clone(&webhook));
         Ok(Some((entry.revision, webhook)))
     }
 
@@ -281,7 +296,7 @@ impl Registry {
             };
             if let Some(revision) = written {
                 let webhook = Arc::new(webhook);
-                self.write_cache().put((client, phone.clone()), revision, Arc::clone(&webhook));
+                self.write_cache().learn((client, phone.clone()), revision, Arc::clone(&webhook));
                 return Ok((webhook, present.is_none()));
             }
         }
@@ -303,7 +318,7 @@ impl Registry {
         }
     }
 
-    /// Changes a webhook; `None` when this client has none of this id.
+    /// Changes a webhook; `None` when this client has none of this id. No change, no write.
     ///
     /// # Errors
     /// When the bus does not answer, or others keep changing it.
@@ -318,12 +333,16 @@ impl Registry {
         for _ in 0..CONTENTION_MAX {
             let present = self.entry(client, &known.phone).await?.filter(|(_, webhook)| webhook.id == id);
             let Some((revision, webhook)) = present else { return Ok(None) };
-            let mut webhook = Webhook::clone(&webhook);
+            let before = webhook;
+            let mut webhook = Webhook::clone(&before);
             change(&mut webhook);
+            if webhook == *before {
+                return Ok(Some(before));
+            }
             let bytes = self.write_webhook(&webhook)?;
             if let Some(revision) = self.replace(&bucket, &text(client, &known.phone), bytes, revision).await? {
                 let webhook = Arc::new(webhook);
-                self.write_cache().put((client, known.phone.clone()), revision, Arc::clone(&webhook));
+                self.write_cache().learn((client, known.phone.clone()), revision, Arc::clone(&webhook));
                 return Ok(Some(webhook));
             }
         }
@@ -347,5 +366,38 @@ impl Registry {
             }
         }
         Err(Error::Contended)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::model::Timestamp;
+
+    #[test]
+    fn an_answer_from_before_a_deletion_brings_nothing_back() {
+        let (client, phone): (ClientId, Phone) =
+            (1.try_into().expect("in range"), "4915112345678".parse().expect("valid"));
+        let key = (client, phone.clone());
+        let id = WebhookId(Uuid::from_u128(7));
+        let webhook = Arc::new(Webhook::new(id, client, phone, "https://example.com/".to_owned(), Timestamp::EPOCH));
+        let mut cache = Cache::default();
+        // Asked when the watch had not come so far: worth keeping.
+        cache.learn(key.clone(), 5, Arc::clone(&webhook));
+        assert!(cache.by_key.contains_key(&key));
+        cache.seen(5);
+        cache.put(key.clone(), 5, Arc::clone(&webhook));
+        cache.learn(key.clone(), 6, Arc::clone(&webhook));
+        assert_eq!(cache.by_key[&key].0, 6, "newer than the watch");
+        cache.seen(7);
+        cache.remove(&key, 7);
+        // The answer was on its way while the deletion came.
+        cache.learn(key.clone(), 6, Arc::clone(&webhook));
+        assert!(cache.by_key.is_empty() && cache.by_id.is_empty(), "a deleted webhook came back");
+        // Registered anew.
+        cache.learn(key.clone(), 8, webhook);
+        assert!(cache.by_key.contains_key(&key) && cache.by_id.contains_key(&id));
     }
 }

@@ -61,19 +61,25 @@ async fn follow(bus: &Bus, notices: &Notices, incoming: &Incoming) -> Result<(),
 }
 
 async fn give_up(bus: &Bus, notices: &Notices, work: Work, advisory: &Advisory, stuck: &Stuck) -> Result<(), Error> {
+    // Whoever had it last may have died when it had left its line: as if handed out again.
+    let again = true;
     match route(bus, read(bus, work, &stuck.payload), stuck.published_at).await? {
         Route::Undecodable => keep(bus, advisory, stuck).await,
         Route::Unrouted => {
             telemetry::unrouted();
             Ok(())
         }
-        Route::Gone(delivery) => record(bus, steps::gone(delivery, now())).await,
+        Route::Gone(delivery) => {
+            bus.leave_line(&delivery, again).await?;
+            record(bus, steps::gone(delivery, now())).await
+        }
         Route::To(delivery, webhook) if webhook.wants(&delivery.kind) => {
             letter(bus, advisory, delivery.clone()).await?;
+            bus.leave_line(&delivery, again).await?;
             notices.dead_letter(&delivery);
             Ok(())
         }
-        Route::To(..) => Ok(()),
+        Route::To(delivery, _) => bus.leave_line(&delivery, again).await,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     sync::Arc,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use tokio::{
@@ -16,7 +16,7 @@ use super::{
     health,
     lane::{Lane, Park, Turn},
     lanes::Lanes,
-    line::{Head, Lines, Place, Ticket},
+    line::{Came, Head, Lines, Place, Ticket},
     results::Settled,
     route::{self, Read, Route},
     steps,
@@ -28,6 +28,9 @@ use crate::{
     telemetry,
     wire::{self, DeadLetter},
 };
+
+/// Until a message that could not join its line tries again.
+const NO_ROOM_PAUSE: Duration = Duration::from_secs(30);
 
 /// How the message is to be settled.
 pub(super) enum Settle {
@@ -60,6 +63,10 @@ impl Engine {
         let settings = &shared.deliver;
         let schedule = Schedule { base: settings.retry_base, jitter: settings.retry_jitter, max: settings.retry_max };
         Self { lanes: Lanes::new(settings.clone()), lines: Arc::default(), schedule, shared, cancel }
+    }
+
+    pub(super) fn lines(&self) -> Arc<Lines> {
+        Arc::clone(&self.lines)
     }
 
     /// The partition was another node's until now.
@@ -127,34 +134,50 @@ impl Engine {
         incoming: &Incoming,
         ticket: Option<Ticket>,
     ) -> Result<Settle, Error> {
+        let work = if matches!(read, Read::Delivery(_)) { Work::Retry } else { Work::Message };
         let (delivery, webhook) = match Box::pin(route::route(&self.shared.bus, read, incoming.published_at)).await? {
             Route::To(delivery, webhook) => (delivery, webhook),
             Route::Undecodable => return Ok(Settle::Undecodable),
-            Route::Gone(delivery) => return Ok(publish(steps::gone(delivery, now()))),
+            Route::Gone(delivery) => {
+                Box::pin(self.shared.bus.leave_line(&delivery, incoming.deliveries > 1)).await?;
+                return Ok(publish(steps::gone(delivery, now())));
+            }
             Route::Unrouted => {
                 telemetry::unrouted();
                 return Ok(Settle::Ack);
             }
         };
+        let came = Came::new(work, incoming);
         if !webhook.wants(&delivery.kind) {
+            // What is new and was never handed out cannot be in line.
+            if work == Work::Retry || came.again {
+                Box::pin(self.shared.bus.leave_line(&delivery, came.again)).await?;
+            }
             return Ok(Settle::Ack);
         }
-        if !webhook.takes_deliveries() {
-            return Box::pin(self.hold(delivery)).await;
-        }
-        if incoming.deliveries > 1 && Box::pin(self.shared.bus.is_recorded(&delivery)).await {
+        if came.again && Box::pin(self.shared.bus.is_recorded(&delivery)).await {
             telemetry::spared();
             return Ok(Settle::Ack);
         }
         let head = match ticket {
             Some(ticket) if !delivery.chat.is_empty() => {
-                match Box::pin(ticket.place(&self.shared.bus, &delivery)).await? {
+                match Box::pin(ticket.place(&self.shared.bus, &delivery, came)).await? {
                     Place::Go(head) => Some(head),
                     Place::InLine => return Ok(steps::in_line(delivery, now()).map_or(Settle::Ack, publish)),
+                    Place::Surplus => return Ok(Settle::Ack),
+                    Place::UnderWay => return Ok(Settle::GiveBackLater),
+                    Place::NoRoom => return Box::pin(self.put_off(&delivery)).await,
                 }
             }
             _ => None,
         };
+        // It may have been paused while this one waited for its place.
+        let known = head.is_some().then(|| self.shared.bus.registry().known(delivery.client_id, &delivery.phone));
+        let webhook = known.flatten().filter(|known| known.id == webhook.id).unwrap_or(webhook);
+        // Only now, so that what is held is in the order of its chat.
+        if !webhook.takes_deliveries() {
+            return Box::pin(self.hold(delivery, work, incoming, head)).await;
+        }
         let lane = self.lanes.of(&webhook);
         let turn = tokio::select! {
             biased;
@@ -182,14 +205,16 @@ impl Engine {
         }
         // What lay here for that long was handed out elsewhere.
         if !incoming.is_ours(self.shared.ack_wait.saturating_sub(self.shared.deliver.timeout)) {
+            if let Some(head) = head {
+                head.forsake();
+            }
             return Ok(Settle::Forget);
         }
         if self.cancel.is_cancelled() {
             return Ok(Settle::GiveBack);
         }
         let (attempt, verdict) = Box::pin(self.attempt(delivery, &webhook, &lane, turn)).await;
-        let again = incoming.deliveries > 1;
-        Box::pin(self.follow(&attempt, verdict, head, again)).await?;
+        Box::pin(self.follow(&attempt, verdict, head, came.again)).await?;
         Ok(Settle::Publish(Box::new(attempt), Some(permit)))
     }
 
@@ -262,7 +287,7 @@ impl Engine {
         if let Some(head) = head
             && !matches!(verdict, Verdict::Retry { .. })
         {
-            head.done(&self.shared.bus).await?;
+            head.done(&self.shared.bus, again).await?;
         }
         Ok(())
     }
@@ -277,9 +302,26 @@ impl Engine {
         Ok(Settle::Ack)
     }
 
-    async fn hold(&self, delivery: Delivery) -> Result<Settle, Error> {
-        self.shared.bus.hold(&delivery).await?;
+    /// There is no room in the stream for those who wait behind others: it waits by itself.
+    async fn put_off(&self, delivery: &Delivery) -> Result<Settle, Error> {
+        self.shared.bus.park(delivery, now().after(NO_ROOM_PAUSE)).await?;
+        telemetry::parked("line_full");
+        Ok(Settle::Ack)
+    }
+
+    async fn hold(
+        &self,
+        delivery: Delivery,
+        work: Work,
+        incoming: &Incoming,
+        head: Option<Head>,
+    ) -> Result<Settle, Error> {
+        self.shared.bus.hold(&delivery, work, incoming.sequence).await?;
         telemetry::held();
+        // The next of its chat comes here, too, and is held behind it.
+        if let Some(head) = head {
+            head.done(&self.shared.bus, incoming.deliveries > 1).await?;
+        }
         // Its owner may have resumed it, and what was held released, between our look and the hold: look again.
         let webhook = self.shared.bus.registry().fresh(delivery.client_id, &delivery.phone).await?;
         let its = webhook.filter(|webhook| webhook.id == delivery.webhook_id && webhook.takes_deliveries());

@@ -14,7 +14,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{engine::Engine, notices::Notices, pump::Pump, results::Settled};
+use super::{engine::Engine, health::Noting, notices::Notices, pump::Pump, results::Settled, sweep::Sweep};
 use crate::{
     bus::{Bus, Membership, Work},
     config, egress, policy, telemetry,
@@ -22,6 +22,9 @@ use crate::{
 };
 
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// How full WA_CHAT may be, in tenths of its limit: what is in hand when that is noticed still finds room.
+const LINE_TENTHS: u64 = 9;
 
 /// What all partitions of a node share.
 pub(super) struct Shared {
@@ -37,7 +40,11 @@ pub(super) struct Shared {
     /// Requests under way on this node.
     pub(super) permits: Arc<Semaphore>,
     pub(super) tasks: TaskTracker,
-    /// Whether more retries may be stored.
+    /// Bytes that may wait in lines.
+    pub(super) line_bytes_max: u64,
+    /// Which webhooks' health is being written.
+    pub(super) noting: Noting,
+    /// Whether more retries, and more who wait in lines, may be stored.
     pub(super) room: watch::Sender<bool>,
 }
 
@@ -53,9 +60,16 @@ pub(super) async fn watch_room(shared: Arc<Shared>, cancel: CancellationToken) {
         // While it cannot be told, nothing changes.
         let Ok(bytes) = shared.bus.retry_bytes().await else { continue };
         telemetry::retry_bytes(bytes);
-        let room = bytes < shared.deliver.retry_bytes_max;
+        let Ok(in_line) = shared.bus.line_bytes().await else { continue };
+        telemetry::line_bytes(in_line);
+        let room = bytes < shared.deliver.retry_bytes_max && in_line < shared.line_bytes_max / 10 * LINE_TENTHS;
         if shared.room.send_replace(room) != room {
-            tracing::warn!(bytes, room, "retries and their limit, deliver.retry_bytes_max");
+            tracing::warn!(
+                bytes,
+                in_line,
+                room,
+                "retries and deliver.retry_bytes_max, lines and bus.message_bytes_max"
+            );
         }
     }
 }
@@ -114,6 +128,8 @@ async fn reconcile(
 /// `fresh`: no other node ran it lately.
 fn start(shared: &Arc<Shared>, partition: u16, fresh: bool, cancel: CancellationToken) -> Running {
     let engine = Arc::new(Engine::new(Arc::clone(shared), cancel.clone()));
+    let sweep = Sweep::new(shared.bus.clone(), partition, engine.lines(), shared.ack_wait);
+    shared.tasks.spawn(sweep.run(cancel.clone()));
     let loops = [Work::Message, Work::Retry].map(|work| {
         let pump = Pump {
             work,

@@ -1,10 +1,14 @@
 //! How a webhook fares over days, and stopping one that is gone or has failed for too long.
 
-use std::time::Duration;
+use std::{
+    collections::HashSet,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use super::fleet::Shared;
 use crate::{
-    model::{DisabledReason, Timestamp, Verdict, Webhook},
+    model::{DisabledReason, Timestamp, Verdict, Webhook, WebhookId},
     telemetry,
 };
 
@@ -12,7 +16,7 @@ use crate::{
 const TRIES: usize = 3;
 
 /// What an attempt says of its webhook.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Sign {
     Well,
     /// It failed, but so may any endpoint once.
@@ -56,29 +60,78 @@ impl Sign {
     }
 }
 
-impl Shared {
-    /// Notes how a webhook fares.
-    pub(super) async fn health(&self, webhook: &Webhook, sign: Sign, now: Timestamp) {
-        let Some(change) = sign.change(webhook.failing_since, now, self.deliver.disable_after) else { return };
-        let apply = |webhook: &mut Webhook| match change {
-            // Another attempt may have noted it meanwhile.
-            Change::FailingSince(at) => webhook.failing_since = webhook.failing_since.or(Some(at)),
-            Change::Recovered => webhook.failing_since = None,
-            Change::Disable(reason) => {
+/// Which changes are being written, so that each is by one attempt of this node alone.
+#[derive(Default)]
+pub(super) struct Noting(Mutex<HashSet<(WebhookId, Sign)>>);
+
+struct Noted<'a>(&'a Noting, (WebhookId, Sign));
+
+impl Noting {
+    /// `None`: another attempt is writing the same.
+    fn begin(&self, webhook: WebhookId, sign: Sign) -> Option<Noted<'_>> {
+        let key = (webhook, sign);
+        let is_first = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+        is_first.then(|| Noted(self, key))
+    }
+}
+
+impl Drop for Noted<'_> {
+    fn drop(&mut self) {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
+    }
+}
+
+impl Change {
+    /// Makes the change if the webhook is still the one that was attempted: another address, or one that its owner has
+    /// made active again, is not to blame for what the one before answered.
+    fn apply(self, attempted: &Webhook, webhook: &mut Webhook, now: Timestamp) {
+        if !is_same(attempted, webhook) {
+            return;
+        }
+        match self {
+            Self::FailingSince(at) => webhook.failing_since = Some(at),
+            Self::Recovered => webhook.failing_since = None,
+            Self::Disable(reason) => {
                 webhook.disabled = Some(reason);
                 webhook.updated_at = now;
             }
-        };
+        }
+    }
+}
+
+/// Whether nothing that matters to its health was changed since. Whoever changes a webhook sets `updated_at`.
+fn is_same(attempted: &Webhook, webhook: &Webhook) -> bool {
+    (webhook.updated_at, &webhook.url, webhook.failing_since)
+        == (attempted.updated_at, &attempted.url, attempted.failing_since)
+        && webhook.disabled.is_none()
+}
+
+impl Shared {
+    /// Notes how a webhook fares.
+    pub(super) async fn health(&self, attempted: &Webhook, sign: Sign, now: Timestamp) {
+        let Some(change) = sign.change(attempted.failing_since, now, self.deliver.disable_after) else { return };
+        // Of many attempts that end at once, the first tells what all have to say.
+        let Some(_noted) = self.noting.begin(attempted.id, sign) else { return };
+        let known = self.bus.registry().known(attempted.client_id, &attempted.phone);
+        if known.is_some_and(|known| known.id != attempted.id || !is_same(attempted, &known)) {
+            return;
+        }
         for _ in 0..TRIES {
-            match self.bus.registry().update(webhook.client_id, webhook.id, apply).await {
+            let mut is_changed = false;
+            let apply = |webhook: &mut Webhook| {
+                let before = webhook.clone();
+                change.apply(attempted, webhook, now);
+                is_changed = *webhook != before;
+            };
+            match self.bus.registry().update(attempted.client_id, attempted.id, apply).await {
                 Ok(changed) => {
-                    if let (Some(webhook), Change::Disable(reason)) = (changed, change) {
+                    if let (Some(webhook), Change::Disable(reason), true) = (changed, change, is_changed) {
                         tracing::info!(webhook = %webhook.id.0, ?reason, "disabled");
                         self.notices.disabled(&webhook, reason).await;
                     }
                     return;
                 }
-                Err(error) => tracing::warn!(webhook = %webhook.id.0, %error, "noting how it fares failed"),
+                Err(error) => tracing::warn!(webhook = %attempted.id.0, %error, "noting how it fares failed"),
             }
         }
         telemetry::error("deliver", "health");
@@ -108,6 +161,16 @@ mod tests {
         for (sign, since, expected) in table {
             assert_eq!(sign.change(since, at(200), AFTER), expected, "{sign:?} {since:?}");
         }
+    }
+
+    #[test]
+    fn each_change_is_written_by_one_at_a_time() {
+        let (noting, webhook) = (Noting::default(), WebhookId(uuid::Uuid::from_u128(1)));
+        let first = noting.begin(webhook, Sign::Well);
+        assert!(first.is_some() && noting.begin(webhook, Sign::Well).is_none());
+        assert!(noting.begin(webhook, Sign::Gone).is_some(), "another change");
+        drop(first);
+        assert!(noting.begin(webhook, Sign::Well).is_some());
     }
 
     #[test]

@@ -2,15 +2,18 @@
 //!
 //! Where a webhook asks for it, a message is attempted only when the one before it in its chat is delivered or given up.
 //! While all goes well that costs a look at an empty line. A message that cannot be delivered now joins the chat's line in
-//! the stream as its first, and is parked as ever; those that come after it join behind. When the first is done with, the
-//! next is sent on its way.
+//! the stream as its first, and is parked as ever; those that come after it join behind. Whoever is done with the first
+//! takes it out and sends the next on its way (see [`Bus::leave_line`] for what holds when that is interrupted).
 //!
 //! A loop takes a [`Ticket`] for each message in the order in which they come, before their tasks begin. A ticket waits
 //! for the one before it to have its place, and that one waits for no longer than [`PATIENCE`] for the message under way:
 //! then both join the line. So a chat never fills a loop, however slow its endpoint is.
+//!
+//! A message that is given back because the bus fails comes again in a while. Until then the chat remembers it: the next
+//! one puts it into the line first, so it is not overtaken.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -20,16 +23,19 @@ use tokio::{
 };
 
 use crate::{
-    bus::{Bus, Error},
-    model::{Delivery, WebhookId},
+    bus::{Bus, Error, Incoming, Work},
+    model::{Delivery, EventId, WebhookId},
+    telemetry,
 };
 
 /// How long a message waits for the one before it before both join the line.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a message that was given back is waited for: its longest pause, and as long again.
+const REMEMBERED: Duration = Duration::from_secs(120);
 
 type Key = (WebhookId, String);
 
-/// The chats of a partition with messages under way.
+/// The chats of a partition with messages under way, or given back.
 #[derive(Default)]
 pub(super) struct Lines(Mutex<HashMap<Key, Arc<Chat>>>);
 
@@ -49,6 +55,8 @@ struct Now {
     /// Tickets and heads that live.
     users: usize,
     head: Option<UnderWay>,
+    /// Given back and not in line, in their order. As many at most as a loop's consumer has out.
+    left: VecDeque<(Instant, Delivery)>,
 }
 
 /// The message that is attempted now.
@@ -71,21 +79,42 @@ pub(super) struct Ticket {
     deadline: Instant,
 }
 
+/// How a message came here.
+#[derive(Clone, Copy)]
+pub(super) struct Came {
+    /// It was handed out before: whoever had it may have died over it.
+    pub(super) again: bool,
+    /// Its line sent it, see [`Bus::send_first`].
+    pub(super) from_line: bool,
+}
+
 /// What a ticket came to.
 pub(super) enum Place {
     /// It is this message's turn.
     Go(Head),
     /// It waits in the line.
     InLine,
+    /// A copy of what is done with, or of what waits for its time.
+    Surplus,
+    /// It is being attempted.
+    UnderWay,
+    /// There is no room in the stream for those who wait.
+    NoRoom,
 }
 
 /// The right to be attempted; nothing else of the chat is meanwhile.
 pub(super) struct Head(User);
 
+impl Came {
+    pub(super) fn new(work: Work, incoming: &Incoming) -> Self {
+        Self { again: incoming.deliveries > 1, from_line: work == Work::Retry && incoming.is_from_line() }
+    }
+}
+
 impl Lines {
     pub(super) fn ticket(self: &Arc<Self>, webhook: WebhookId, chat: &str) -> Ticket {
         let key = (webhook, chat.to_owned());
-        let mut chats = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut chats = self.chats();
         let chat = chats.entry(key.clone()).or_insert_with(|| {
             Arc::new(Chat { lines: Arc::clone(self), key, gate: Gate::default(), now: Mutex::default() })
         });
@@ -97,6 +126,47 @@ impl Lines {
         let user = User(Arc::clone(chat));
         Ticket { user, before, placed: Some(placed), deadline: Instant::now() + PATIENCE }
     }
+
+    /// Whether messages of a chat are under way here.
+    pub(super) fn is_busy(&self, of: &Delivery) -> bool {
+        self.chats().get(&(of.webhook_id, of.chat.clone())).is_some_and(|chat| chat.now().users > 0)
+    }
+
+    /// Forgets chats that nothing came back to.
+    pub(super) fn forget_old(&self) {
+        self.chats().retain(|_, chat| {
+            let mut now = chat.now();
+            now.forget_old();
+            now.users > 0 || !now.left.is_empty()
+        });
+    }
+
+    fn chats(&self) -> MutexGuard<'_, HashMap<Key, Arc<Chat>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Now {
+    fn forget_old(&mut self) {
+        self.left.retain(|(since, _)| since.elapsed() < REMEMBERED);
+    }
+
+    fn leave_behind(&mut self, delivery: Delivery) {
+        if self.left.iter().all(|(_, left)| left.event_id != delivery.event_id) {
+            self.left.push_back((Instant::now(), delivery));
+        }
+    }
+
+    /// The first of those given back that was before this one.
+    fn left_before(&mut self, event: EventId) -> Option<Delivery> {
+        self.forget_old();
+        let (_, first) = self.left.front()?;
+        if first.event_id != event {
+            return Some(first.clone());
+        }
+        self.left.pop_front();
+        None
+    }
 }
 
 impl Chat {
@@ -104,14 +174,39 @@ impl Chat {
         // Nothing here leaves it half written.
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Nothing is under way any more.
+    fn over(&self) {
+        if let Some(head) = self.now().head.take() {
+            head.over.send_replace(true);
+        }
+    }
+
+    /// Puts the message under way into the line, if there is one and it is not in it.
+    async fn head_joins(&self, bus: &Bus) -> Result<(), Error> {
+        let head = self.now().head.clone();
+        if let Some(head) = head.filter(|head| !head.in_line) {
+            bus.join_line(&head.delivery).await?;
+            if let Some(head) = &mut self.now().head {
+                head.in_line = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a message behind those before it. To be called with the gate held.
+    async fn joins(&self, bus: &Bus, delivery: &Delivery) -> Result<(), Error> {
+        self.head_joins(bus).await?;
+        bus.join_line(delivery).await
+    }
 }
 
 impl Drop for User {
     fn drop(&mut self) {
-        let mut chats = self.0.lines.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut chats = self.0.lines.chats();
         let mut now = self.0.now();
         now.users -= 1;
-        if now.users == 0 {
+        if now.users == 0 && now.left.is_empty() {
             chats.remove(&self.0.key);
         }
     }
@@ -119,7 +214,7 @@ impl Drop for User {
 
 impl Ticket {
     /// Waits for this message's turn, or joins the line.
-    pub(super) async fn place(mut self, bus: &Bus, delivery: &Delivery) -> Result<Place, Error> {
+    pub(super) async fn place(mut self, bus: &Bus, delivery: &Delivery, came: Came) -> Result<Place, Error> {
         if let Some(before) = self.before.take() {
             // An error, too, means that it is settled.
             let _ = before.await;
@@ -129,30 +224,18 @@ impl Ticket {
         if let Some(head) = under_way.filter(|head| !head.in_line) {
             let _ = timeout_at(self.deadline, head.over.subscribe().wait_for(|over| *over)).await;
         }
-        let gate = chat.gate.lock().await;
-        let under_way = chat.now().head.clone();
-        if let Some(head) = under_way {
-            if !head.in_line {
-                bus.join_line(&head.delivery).await?;
-                if let Some(head) = &mut chat.now().head {
-                    head.in_line = true;
-                }
-            }
-            bus.join_line(delivery).await?;
-            return Ok(Place::InLine);
-        }
-        let first = bus.first_in_line(delivery, 0).await?;
-        let in_line = match first {
-            None => false,
-            Some(first) if first.delivery.event_id == delivery.event_id => true,
-            Some(_) => {
-                bus.join_line(delivery).await?;
-                return Ok(Place::InLine);
+        let _gate = chat.gate.lock().await;
+        let in_line = match stand(&chat, bus, delivery, came).await {
+            Ok(Stand::First { in_line }) => in_line,
+            Ok(Stand::Other(place)) => return Ok(place),
+            Err(Error::Full) => return Ok(Place::NoRoom),
+            Err(error) => {
+                chat.now().leave_behind(delivery.clone());
+                return Err(error);
             }
         };
         let over = watch::Sender::new(false);
         chat.now().head = Some(UnderWay { delivery: delivery.clone(), in_line, over });
-        drop(gate);
         if let Some(placed) = self.placed.take() {
             let _ = placed.send(());
         }
@@ -160,35 +243,99 @@ impl Ticket {
     }
 }
 
-impl Head {
-    /// It will be attempted later: nothing of its chat is before.
-    pub(super) async fn later(&self, bus: &Bus) -> Result<(), Error> {
-        let _gate = self.0.0.gate.lock().await;
-        let head = self.0.0.now().head.clone();
-        if let Some(head) = head.filter(|head| !head.in_line) {
-            bus.join_line(&head.delivery).await?;
+enum Stand {
+    First { in_line: bool },
+    Other(Place),
+}
+
+/// Where a message stands in its chat; it joins the line if it is not the first. To be called with the gate held.
+async fn stand(chat: &Chat, bus: &Bus, delivery: &Delivery, came: Came) -> Result<Stand, Error> {
+    loop {
+        let left = chat.now().left_before(delivery.event_id);
+        let Some(left) = left else { break };
+        chat.joins(bus, &left).await?;
+        chat.now().left.pop_front();
+    }
+    // What a line sent was its first. If it is not, it is done with; handed out again, it may not be on record.
+    let is_surplus = came.from_line && !came.again;
+    let head = chat.now().head.clone();
+    if let Some(head) = &head {
+        if head.delivery.event_id == delivery.event_id {
+            // Handed out again it may be the same message, which settling this one would settle, too.
+            return Ok(Stand::Other(if came.again { Place::UnderWay } else { Place::Surplus }));
         }
+        if !is_surplus {
+            chat.joins(bus, delivery).await?;
+            return Ok(Stand::Other(Place::InLine));
+        }
+    }
+    let mut first = bus.first_in_line(delivery).await?;
+    if !is_surplus && first.as_ref().is_some_and(|first| first.delivery.event_id != delivery.event_id) {
+        bus.join_line(delivery).await?;
+        // It may have left before this one joined, and seen nobody.
+        first = bus.first_in_line(delivery).await?;
+    }
+    let Some(first) = first else {
+        return Ok(if is_surplus { Stand::Other(Place::Surplus) } else { Stand::First { in_line: false } });
+    };
+    let is_parked = async || bus.parked(first.delivery.client_id, first.delivery.event_id).await;
+    if first.delivery.event_id == delivery.event_id {
+        // A fired schedule is gone. One that is there was made after this copy, which has done its part.
+        if (came.again || came.from_line) && is_parked().await?.is_some() {
+            return Ok(Stand::Other(Place::Surplus));
+        }
+        return Ok(if head.is_some() { Stand::Other(Place::UnderWay) } else { Stand::First { in_line: true } });
+    }
+    // Whoever had this one may have died when it had left the line and had not sent the next.
+    if came.again && is_parked().await?.is_none() {
+        bus.send_first(&first).await?;
+    }
+    Ok(Stand::Other(if is_surplus { Place::Surplus } else { Place::InLine }))
+}
+
+impl Head {
+    /// It will be attempted later: nothing of its chat is before. Without room for that, its chat goes on.
+    pub(super) async fn later(&self, bus: &Bus) -> Result<(), Error> {
+        let chat = &self.0.0;
+        let _gate = chat.gate.lock().await;
+        match chat.head_joins(bus).await {
+            Err(Error::Full) => {
+                telemetry::error("deliver", "line_full");
+                chat.over();
+                Ok(())
+            }
+            joined => joined,
+        }
+    }
+
+    /// It is delivered, held or given up: the next may go. `again`: see [`Bus::leave_line`].
+    pub(super) async fn done(self, bus: &Bus, again: bool) -> Result<(), Error> {
+        let chat = &self.0.0;
+        let _gate = chat.gate.lock().await;
+        let head = chat.now().head.clone();
+        if let Some(head) = head.filter(|head| head.in_line) {
+            bus.leave_line(&head.delivery, again).await?;
+        }
+        // Before the gate opens: nobody shall join behind what is over.
+        chat.over();
         Ok(())
     }
 
-    /// It is delivered or given up: the next may go.
-    pub(super) async fn done(self, bus: &Bus) -> Result<(), Error> {
-        let _gate = self.0.0.gate.lock().await;
-        let head = self.0.0.now().head.clone();
-        if let Some(head) = head.filter(|head| head.in_line)
-            && let Some(first) = bus.first_in_line(&head.delivery, 0).await?
-            && first.delivery.event_id == head.delivery.event_id
-        {
-            bus.leave_line(&first).await?;
-        }
-        Ok(())
+    /// It was handed out elsewhere, and is theirs: nobody here shall wait for it.
+    pub(super) fn forsake(self) {
+        self.0.0.over();
     }
 }
 
 impl Drop for Head {
+    /// Neither done nor in line: it comes again.
     fn drop(&mut self) {
-        if let Some(head) = self.0.0.now().head.take() {
+        let mut now = self.0.0.now();
+        if let Some(head) = now.head.take() {
             head.over.send_replace(true);
+            if !head.in_line {
+                now.leave_behind(head.delivery);
+            }
         }
     }
 }

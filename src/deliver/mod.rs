@@ -18,7 +18,7 @@
 //!
 //! A message that is handed out again and again and never settled is given up by the server. `abandoned` hears of it,
 //! puts it into the dead letters and takes it out of its stream. `health` disables a webhook that is gone or has failed
-//! for days; `line` keeps the order of a chat where a webhook asks for it.
+//! for days; `line` keeps the order of a chat where a webhook asks for it, and `sweep` finds lines that nobody works on.
 //!
 //! After cancellation nothing new is pulled, what waits for its turn is given back, and what is under way is settled.
 
@@ -35,6 +35,7 @@ mod pump;
 mod results;
 mod route;
 mod steps;
+mod sweep;
 
 use std::sync::Arc;
 
@@ -82,6 +83,8 @@ impl Deliver {
             membership,
             permits: Arc::new(Semaphore::new(deliver.in_flight_max)),
             tasks: tasks.clone(),
+            line_bytes_max: u64::try_from(settings.message_bytes_max).unwrap_or(u64::MAX),
+            noting: health::Noting::default(),
             room: watch::Sender::new(true),
         };
         let shared = Arc::new(shared);

@@ -33,7 +33,8 @@ pub(super) fn first(message: &Message, webhook: &Webhook, published_at: Timestam
 pub(super) fn line(message: &Message, webhook: &Webhook) -> String {
     match webhook.ordering {
         Ordering::None => String::new(),
-        Ordering::Chat => wire::dedupe_id(&[&message.chat]),
+        // With the webhook: the number's next one shall not wait for what this one left behind.
+        Ordering::Chat => wire::dedupe_id(&[&webhook.id.to_string(), &message.chat]),
     }
 }
 

@@ -22,6 +22,11 @@ pub fn retry_bytes(bytes: u64) {
     gauge!(names::RETRY_BYTES).set(bytes as f64);
 }
 
+/// So many bytes wait in lines.
+pub fn line_bytes(bytes: u64) {
+    gauge!(names::LINE_BYTES).set(bytes as f64);
+}
+
 /// An attempt was on record already.
 pub fn spared() {
     counter!(names::SPARED).increment(1);

@@ -62,6 +62,8 @@ table! {
         "Requests to endpoints under way.";
     RETRY_BYTES = "wahook_retry_bytes", Gauge, [],
         "Bytes of parked and due retries; from deliver.retry_bytes_max on, no new messages are taken up.";
+    LINE_BYTES = "wahook_line_bytes", Gauge, [],
+        "Bytes that wait behind others of their chats; from nine tenths of bus.message_bytes_max on, no new messages are taken up.";
     SPARED = "wahook_attempts_spared_total", Counter, [],
         "Redelivered messages whose attempt was on record already, so that it was not made again.";
     PARTITIONS_OWNED = "wahook_partitions_owned", Gauge, [],

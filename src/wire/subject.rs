@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::model::{ClientId, EventId, Message, Phone, SessionId};
+use crate::model::{ClientId, Delivery, EventId, Message, Phone, SessionId};
 
 /// How many partitions there are. Changing it moves clients between partitions: drain first.
 pub const PARTITIONS: u16 = 16;
@@ -48,9 +48,57 @@ pub fn hold_of(client: ClientId) -> String {
     format!("wa.hold.{client}.*")
 }
 
-/// Where the messages of a chat wait for the one before them.
-pub fn chat(client: ClientId, phone: &Phone, chat: &str) -> String {
-    format!("wa.chat.{client}.{}.{chat}", phone.as_str())
+/// Where a message waits for those before it in its chat. One subject per event: it is in line once.
+pub fn chat(delivery: &Delivery) -> String {
+    let Delivery { client_id: client, phone, chat, event_id, .. } = delivery;
+    format!("{}.{chat}.{}", lines(*client, phone), event_id.0.simple())
+}
+
+/// All that wait in a chat.
+pub fn line(client: ClientId, phone: &Phone, chat: &str) -> String {
+    format!("{}.{chat}.*", lines(client, phone))
+}
+
+/// An event's place, whatever its chat.
+pub fn chat_of_any(client: ClientId, phone: &Phone, event: EventId) -> String {
+    format!("{}.*.{}", lines(client, phone), event.0.simple())
+}
+
+/// All that wait in chats of a number.
+pub fn lines_of(client: ClientId, phone: &Phone) -> String {
+    format!("{}.>", lines(client, phone))
+}
+
+/// All that wait in chats of a partition.
+pub fn lines_in(partition: u16) -> String {
+    format!("wa.chat.{partition}.>")
+}
+
+fn lines(client: ClientId, phone: &Phone) -> String {
+    format!("wa.chat.{}.{client}.{}", partition(client, phone), phone.as_str())
+}
+
+/// Who waits where, as the subject tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChatPlace {
+    /// Whose it is.
+    pub client_id: ClientId,
+    /// The number that it came to.
+    pub phone: Phone,
+    /// Stands for the chat.
+    pub chat: String,
+    /// What waits.
+    pub event_id: EventId,
+}
+
+impl ChatPlace {
+    /// From a subject of [`chat`].
+    pub fn parse(subject: &str) -> Option<Self> {
+        let tokens: Vec<&str> = subject.split('.').collect();
+        let [_, _, _, client, phone, chat, event] = tokens[..] else { return None };
+        let event_id = EventId(event.parse().ok()?);
+        Some(Self { client_id: client.parse().ok()?, phone: phone.parse().ok()?, chat: chat.to_owned(), event_id })
+    }
 }
 
 /// Where it is asked whether an attempt is on record.

@@ -1,7 +1,7 @@
 //! Messages at a fixed rate, whatever becomes of them.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -57,6 +57,12 @@ pub(crate) struct Load {
     task: tokio::task::JoinHandle<()>,
 }
 
+/// Chats that go on until [`Talk::stop`].
+pub(crate) struct Talk {
+    cancel: CancellationToken,
+    tasks: Vec<tokio::task::JoinHandle<Vec<u64>>>,
+}
+
 impl Publisher {
     pub(crate) fn new(bus: Bus, clock: Clock, endpoints: Arc<Vec<Endpoint>>) -> Self {
         let permits = Arc::new(Semaphore::new(UNDER_WAY));
@@ -101,6 +107,35 @@ impl Publisher {
         Load { cancel, task }
     }
 
+    /// Offers messages in so many chats of each of these endpoints, so many a second in each chat, and in each chat the next
+    /// one only when the one before was accepted: so their order is known.
+    pub(crate) fn talk(&self, endpoints: Vec<u32>, chats: u64, per_second: f64) -> Talk {
+        let cancel = CancellationToken::new();
+        let gap = Duration::from_secs_f64(1.0 / per_second);
+        let all = endpoints.into_iter().flat_map(|endpoint| (0..chats).map(move |chat| (endpoint, chat)));
+        let tasks = all.map(|(endpoint, chat)| {
+            let (this, stop) = (self.clone(), cancel.clone());
+            tokio::spawn(async move {
+                let (mut due, mut said) = (Instant::now(), Vec::new());
+                while !stop.is_cancelled() {
+                    let id = this.next.fetch_add(1, Ordering::Relaxed);
+                    let message =
+                        Message { chat: format!("49151{chat:08}"), ..message(id, &this.endpoints[endpoint as usize]) };
+                    this.books().offered.insert(id, endpoint);
+                    // One that may be in the stream or not would leave the order open.
+                    while this.bus.publish_message(&message).await.is_err() {}
+                    let at = this.clock.now();
+                    this.books().accepted.insert(id, Accepted { at, endpoint });
+                    said.push(id);
+                    due += gap;
+                    sleep_until(due).await;
+                }
+                said
+            })
+        });
+        Talk { tasks: tasks.collect(), cancel }
+    }
+
     /// Waits until every publish has ended, one way or the other; what they came to.
     pub(crate) async fn done(&self) -> std::sync::MutexGuard<'_, Books> {
         self.tasks.close();
@@ -115,6 +150,18 @@ impl Publisher {
 
     fn books(&self) -> std::sync::MutexGuard<'_, Books> {
         self.books.lock().expect("no panic while held")
+    }
+}
+
+impl Talk {
+    /// What was said in each chat, in order.
+    pub(crate) async fn stop(self) -> BTreeMap<u64, Vec<u64>> {
+        self.cancel.cancel();
+        let mut chats = BTreeMap::new();
+        for (number, task) in (0..).zip(self.tasks) {
+            chats.insert(number, task.await.expect("the talk did not panic"));
+        }
+        chats
     }
 }
 

@@ -32,7 +32,7 @@ pub(crate) const IN_FLIGHT: u32 = 8;
 /// The default number of tries after the first one, and the first.
 const ATTEMPTS: u32 = 4;
 /// Work that is not done yet.
-const STREAMS: [&str; 3] = ["WA_MSG", "WA_RETRY", "WA_RESULT"];
+const STREAMS: [&str; 4] = ["WA_MSG", "WA_RETRY", "WA_CHAT", "WA_RESULT"];
 /// Violations that a failure shows.
 const SHOWN: usize = 12;
 /// From a request to the acknowledgement of its message: a result's group, two round trips, and a busy machine.
@@ -70,6 +70,8 @@ pub(crate) struct Wanted {
     pub(crate) manner: Manner,
     pub(crate) rate_per_second: u32,
     pub(crate) burst: u32,
+    /// Whether its chats are to be kept in order.
+    pub(crate) is_ordered: bool,
 }
 
 /// A limit that arrivals are held against.
@@ -117,6 +119,7 @@ impl Run {
                     let body = json!({
                         "phone_number": endpoint.phone.as_str(), "webhook_url": farm.url(number),
                         "rate_per_second": wanted.rate_per_second, "burst": wanted.burst, "in_flight": IN_FLIGHT,
+                        "ordering": if wanted.is_ordered { "chat" } else { "none" },
                     });
                     caller.register_with(body).await;
                 }

@@ -206,11 +206,12 @@ async fn held_deliveries_are_released_in_order_and_once() {
     let server = NatsServer::start().await;
     let bus = server.bus().await;
     let all: Vec<_> = (1..=5).map(delivery).collect();
-    for one in &all {
-        bus.hold(one).await.expect("holds");
+    for (one, number) in all.iter().zip(1..) {
+        bus.hold(one, Work::Message, number).await.expect("holds");
+        bus.hold(one, Work::Message, number).await.expect("was held");
     }
     let stranger = Delivery { webhook_id: WebhookId(Uuid::from_u128(8)), ..delivery(9) };
-    bus.hold(&stranger).await.expect("holds");
+    bus.hold(&stranger, Work::Retry, 1).await.expect("holds");
     let (id, number) = (all[0].client_id, &all[0].phone);
     assert_eq!(bus.held_counts(id, None).await.expect("answers"), [(number.as_str().to_owned(), 6)].into());
     assert_eq!(bus.held_counts(id, Some(&phone("4915112345679"))).await.expect("answers"), [].into());

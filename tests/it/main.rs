@@ -3,6 +3,7 @@
 mod api;
 mod bus;
 mod bus_tls;
+mod chat;
 mod egress;
 mod operations;
 mod pipeline;

@@ -34,7 +34,7 @@ async fn four_nodes_keep_an_endpoints_rate_while_nodes_come_go_and_die() {
 async fn limits(scenario: &'static str, nodes: usize) {
     let wanted = |number| {
         let (rate_per_second, burst) = if number < LIMITED { (RATE, BURST) } else { (UNLIMITED, UNLIMITED) };
-        Wanted { manner: Manner::Well { within_ms: 5 }, rate_per_second, burst }
+        Wanted { manner: Manner::Well { within_ms: 5 }, rate_per_second, burst, is_ordered: false }
     };
     let wanted: Vec<_> = (0..u32::from(PARTITIONS)).map(wanted).collect();
     let mut run = Run::start(scenario, nodes, &wanted).await;

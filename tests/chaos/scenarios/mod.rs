@@ -5,6 +5,7 @@ mod drain;
 mod kills;
 mod limits;
 mod moves;
+mod order;
 mod pause;
 
 use crate::{farm::Manner, run::Wanted};
@@ -19,7 +20,14 @@ fn mixed() -> Vec<Wanted> {
         number if number % 4 == 0 => Manner::Flaky { within_ms: 40, percent: 15 },
         _ => Manner::Well { within_ms: 40 },
     };
-    (0..32).map(|number| Wanted { manner: manner(number), rate_per_second: UNLIMITED, burst: UNLIMITED }).collect()
+    (0..32)
+        .map(|number| Wanted {
+            manner: manner(number),
+            rate_per_second: UNLIMITED,
+            burst: UNLIMITED,
+            is_ordered: false,
+        })
+        .collect()
 }
 
 fn all(wanted: &[Wanted]) -> Vec<u32> {

@@ -16,8 +16,12 @@ use crate::{
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_nodes_partitions_are_delivered_by_another_within_ten_seconds() {
     // An endpoint per partition.
-    let wanted = [Wanted { manner: Manner::Well { within_ms: 10 }, rate_per_second: UNLIMITED, burst: UNLIMITED };
-        PARTITIONS as usize];
+    let wanted = [Wanted {
+        manner: Manner::Well { within_ms: 10 },
+        rate_per_second: UNLIMITED,
+        burst: UNLIMITED,
+        is_ordered: false,
+    }; PARTITIONS as usize];
     let mut run = Run::start("moves", 2, &wanted).await;
     let load = run.publisher.start(run.seed, super::all(&wanted), 10.0);
     let place = run.fleet.delivering(run.seed).await;

@@ -60,6 +60,67 @@ async fn one_success_ends_a_failing_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_late_answer_of_the_old_address_does_not_disable_the_new_one() {
+    let app = App::start().await;
+    let client = app.client(1).await;
+    let old = Receiver::start([Reply::Late(Duration::from_secs(1), 410)]).await;
+    let new = Receiver::answering(&[200]).await;
+    let webhook = client.register(PHONE, &old.url("/")).await;
+    client.publish(PHONE, "M1").await;
+    old.wait_for(1).await;
+    let path = format!("/api/webhooks/{}", webhook["id"].as_str().expect("an id"));
+    let change = json!({"webhook_url": new.url("/"), "is_active": true});
+    assert_eq!(client.call("PATCH", &path, Some(change)).await.0, 200);
+    client.event_when(&webhook, "M1", "failed").await;
+    client.publish(PHONE, "M2").await;
+    client.event_when(&webhook, "M2", "delivered").await;
+    let shown = client.get(&path).await;
+    assert_eq!((&shown["status"], &shown["disabled_reason"]), (&json!("active"), &json!(null)));
+}
+
+/// Changes of webhooks so far.
+async fn writes(app: &App) -> u64 {
+    let info: serde_json::Value =
+        app.nats.jetstream().await.request("STREAM.INFO.KV_wa_webhooks", &()).await.expect("the bucket is there");
+    info["state"]["last_seq"].as_u64().expect("a number")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_come_at_once_are_noted_once() {
+    const AT_ONCE: usize = 8;
+    let app = App::with(&[("DELIVER__MAX_RETRIES", "0")]).await;
+    let client = app.client(1).await;
+    let (operations, receiver) = (Receiver::answering(&[200]).await, Receiver::answering(&[500]).await);
+    let body = json!({"webhook_url": operations.url("/"), "events": ["endpoint.disabled"]});
+    assert_eq!(client.call("PUT", "/api/operational-webhook", Some(body)).await.0, 201);
+    let webhook = client.register(PHONE, &receiver.url("/")).await;
+    let path = format!("/api/webhooks/{}", webhook["id"].as_str().expect("an id"));
+    client.publish(PHONE, "M0").await;
+    client.event_when(&webhook, "M0", "failed").await;
+    let is_failing = async || client.get(&path).await["failing_since"].is_string();
+    eventually("its failing is noted", async || is_failing().await.then_some(())).await;
+
+    let round = async |status: u16, come: usize, end: &str| {
+        receiver.reply(Reply::Late(Duration::from_secs(1), status));
+        let before = writes(&app).await;
+        for number in 0..AT_ONCE {
+            client.publish(PHONE, &format!("{status}-{number}")).await;
+        }
+        receiver.wait_for(come).await;
+        for number in 0..AT_ONCE {
+            client.event_when(&webhook, &format!("{status}-{number}"), end).await;
+        }
+        writes(&app).await - before
+    };
+    assert_eq!(round(200, 1 + AT_ONCE, "delivered").await, 1, "it recovers once");
+    assert!(!is_failing().await);
+    assert_eq!(round(410, 1 + 2 * AT_ONCE, "failed").await, 1, "it is disabled once");
+    operations.wait_for(1).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(operations.received().len(), 1, "and that is told once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_attempt_on_record_is_known_and_one_to_come_is_not() {
     let app = App::start().await;
     let (client, receiver) = (app.client(1).await, Receiver::answering(&[200]).await);

@@ -43,8 +43,8 @@ async fn what_is_released_lies_in_the_stream_in_order() {
     let path = format!("/api/webhooks/{}", webhook["id"].as_str().expect("an id"));
     let bus = app.nats.bus().await;
     let all: Vec<_> = (1..=600).map(|age| letter(&webhook, age, &Kind::Text).delivery).collect();
-    for one in &all {
-        bus.hold(one).await.expect("holds");
+    for (one, number) in all.iter().zip(1..) {
+        bus.hold(one, Work::Message, number).await.expect("holds");
     }
     assert_eq!(client.get(&path).await["held_count"], 600);
     assert_eq!(client.call("PATCH", &path, Some(json!({"is_active": true}))).await.0, 200);

@@ -1,4 +1,4 @@
-//! A TCP proxy before nats-server that stops at a named point of one publish.
+//! A TCP proxy before nats-server that stops at a named point of one publish, or loses one request.
 
 use std::sync::{Arc, Mutex};
 
@@ -22,6 +22,10 @@ pub(crate) enum At {
     Ack,
     /// The acknowledgement went on too.
     Acked,
+    /// A frame to this subject has come, and goes no further; nothing after it does.
+    Subject,
+    /// A frame to this subject has come, and is lost; all others go on.
+    Lost,
 }
 
 struct Trap {
@@ -82,6 +86,8 @@ enum Way {
     On,
     /// On, and then it is told.
     OnAndTell(oneshot::Sender<()>),
+    /// Not this one.
+    Nowhere(oneshot::Sender<()>),
     /// Neither this frame nor any after it.
     Stop(oneshot::Sender<()>),
 }
@@ -92,6 +98,15 @@ fn contains(frame: &[u8], marker: &[u8]) -> bool {
 
 /// `HPUB subject reply header-bytes total-bytes`.
 fn publish(words: &[&[u8]], frame: &[u8], trap: &mut Option<Trap>) -> Way {
+    let to_subject = |trap: &Trap| matches!(trap.at, At::Subject | At::Lost);
+    if trap.as_ref().is_some_and(to_subject) {
+        let is_it = |trap: &Trap| words[0].ends_with(b"PUB") && words.len() > 1 && contains(words[1], &trap.marker);
+        return match trap.take_if(|trap| is_it(trap)) {
+            Some(trap) if trap.at == At::Lost => Way::Nowhere(trap.sprung),
+            Some(trap) => Way::Stop(trap.sprung),
+            None => Way::On,
+        };
+    }
     let is_message = words.len() == 5 && words[0] == b"HPUB" && words[1].starts_with(b"wa.msg.");
     if !is_message || !trap.as_ref().is_some_and(|trap| contains(frame, &trap.marker)) {
         return Way::On;
@@ -128,6 +143,10 @@ async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, traps: Traps, jud
             // Both ends stay open; whoever waits for more waits until it is killed.
             while next(&mut from, &mut buffer).await.is_some() {}
             return;
+        }
+        if let Way::Nowhere(sprung) = way {
+            let _ = sprung.send(());
+            continue;
         }
         if to.write_all(&frame).await.is_err() {
             return;

@@ -53,6 +53,8 @@ pub(crate) enum Reply {
     Status(u16, Vec<(&'static str, String)>),
     /// 200, after so long.
     Slow(Duration),
+    /// This status, after so long.
+    Late(Duration, u16),
     /// Nothing, ever.
     Hang,
 }
@@ -136,8 +138,12 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
         tokio::time::sleep(time).await;
         reply = Reply::status(200);
     }
+    if let Reply::Late(time, code) = reply {
+        tokio::time::sleep(time).await;
+        reply = Reply::status(code);
+    }
     match reply {
-        Reply::Hang | Reply::Slow(_) => {
+        Reply::Hang | Reply::Slow(_) | Reply::Late(..) => {
             tokio::time::sleep(Duration::from_secs(3600)).await;
             unreachable!("the test ended long ago");
         }

@@ -1,0 +1,69 @@
+//! WA_CHAT is full.
+
+use serde_json::json;
+use wahook::{
+    model::{ClientId, Phone},
+    wire::partition,
+};
+
+use super::{CHAT, delivery, ids, nothing_is_left, ordered, publish};
+use crate::support::{
+    app::{App, eventually},
+    receiver::{Receiver, Reply},
+};
+
+/// Fills WA_CHAT with what another number waits for, until it takes no more; that number.
+async fn fill(app: &App) -> Phone {
+    let phone: Phone = "4915199999999".parse().expect("valid");
+    let client = 1.try_into().expect("in range");
+    let context = app.nats.jetstream().await;
+    let (mut bytes, mut number) = (200 * 1024, 0);
+    while bytes > 64 {
+        let subject = format!("wa.chat.{}.1.{}.c0ffee.{number}", partition(client, &phone), phone.as_str());
+        let sent = context.publish(subject, vec![b'x'; bytes].into()).await.expect("is sent");
+        if sent.await.is_err() {
+            bytes /= 2;
+        }
+        number += 1;
+    }
+    phone
+}
+
+const SMALL: [(&str, &str); 3] =
+    [("BUS__MESSAGE_BYTES_MAX", "1MiB"), ("BUS__PUBLISH_DEADLINE", "500ms"), ("DELIVER__RETRY_BASE", "8s")];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_new_is_taken_up_until_there_is_room() {
+    let app = App::with(&SMALL).await;
+    let client = app.client(1).await;
+    let receiver = Receiver::answering(&[500]).await;
+    let webhook = ordered(&client, &receiver).await;
+    let phone = fill(&app).await;
+    eventually("it is seen", async || app.log().contains("bus.message_bytes_max").then_some(())).await;
+    publish(&client, CHAT, "A1", "text").await;
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    assert_eq!(ids(&receiver), [""; 0], "it would fail, and could not keep its place");
+    receiver.reply(Reply::status(200));
+    app.nats.bus().await.purge_lines(ClientId::try_from(1).expect("in range"), &phone).await.expect("purges");
+    client.event_when(&webhook, "A1", "delivered").await;
+    nothing_is_left(&app).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_finds_no_place_in_line_is_tried_as_planned() {
+    let app = App::with(&SMALL).await;
+    let client = app.client(1).await;
+    let receiver = Receiver::start([Reply::status(500), Reply::status(200)]).await;
+    let webhook = ordered(&client, &receiver).await;
+    fill(&app).await;
+    // Due retries are taken up whatever the room.
+    app.nats.bus().await.publish_delivery(&delivery(&webhook, "A1")).await.expect("publishes");
+    let failed = eventually("the attempt is on record", async || client.events(&webhook).await.pop()).await;
+    assert_eq!((&failed["status"], &failed["http_status"]), (&json!("pending"), &json!(500)));
+    let event = client.event_when(&webhook, "A1", "delivered").await;
+    assert_eq!(event["attempt_count"], 2);
+    let received = receiver.received();
+    assert_eq!(received.len(), 2);
+    let waited = received[1].at - received[0].at;
+    assert!(waited.as_secs_f64() > 7.0, "waited {waited:?}");
+}
