@@ -187,7 +187,7 @@ fn machine() -> BTreeMap<&'static str, String> {
         ("memory", memory.trim().to_owned()),
         ("kernel", read("/proc/sys/kernel/osrelease").trim().to_owned()),
         ("load when it ended", read("/proc/loadavg").trim().to_owned()),
-        ("commit", commit),
+        ("commit of the work tree", commit),
         ("build", if cfg!(debug_assertions) { "debug: figures mean nothing" } else { "release" }.to_owned()),
     ])
 }
