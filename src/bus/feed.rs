@@ -7,7 +7,9 @@
 use std::time::Duration;
 
 use async_nats::{
-    HeaderValue, Message, StatusCode, Subscriber, header,
+    HeaderValue, Message, StatusCode, Subscriber,
+    connection::State,
+    header,
     jetstream::{self, consumer::pull::BatchConfig},
 };
 use futures_util::{FutureExt, StreamExt};
@@ -130,6 +132,11 @@ impl Feed {
     }
 
     async fn ask(&mut self) -> Result<(), Error> {
+        // The client would send it later, when nobody may listen any more: what it brings comes again only after
+        // `ack_wait`.
+        if self.bus.client.connection_state() != State::Connected {
+            return Err(Error::Api("there is no connection".to_owned()));
+        }
         let batch = BATCH - self.asked;
         let config =
             BatchConfig { batch, expires: Some(EXPIRES), group: Some(GROUP.to_owned()), ..BatchConfig::default() };

@@ -125,14 +125,16 @@ impl Pull {
                     return Some(incoming);
                 }
                 Err(error) => {
+                    let mut connections = self.bus.connections.subscribe();
                     self.give_back().await;
                     telemetry::error("bus", "pull");
                     tracing::warn!(work = self.work.as_str(), partition = self.partition, %error, "pulling again");
                     tokio::select! {
                         () = cancel.cancelled() => {}
-                        () = sleep(self.pause) => {}
+                        // A server that is new here may not be ready at once, but it will be soon.
+                        _ = connections.changed() => self.pause = FIRST_PAUSE,
+                        () = sleep(self.pause) => self.pause = (self.pause * 2).min(LONGEST_PAUSE),
                     }
-                    self.pause = (self.pause * 2).min(LONGEST_PAUSE);
                 }
             }
         }

@@ -165,6 +165,29 @@ async fn what_a_stopped_node_fetched_goes_to_the_next_at_once() {
 }
 
 #[tokio::test]
+async fn what_was_asked_for_while_the_server_was_away_is_not_lost() {
+    let mut server = NatsServer::start().await;
+    let bus = server.bus().await;
+    for number in 0..20 {
+        bus.publish_message(&message(1, "4915112345678", &format!("M{number}"))).await.expect("publishes");
+    }
+    server.stop().await;
+    let part = partition(client(1), &phone("4915112345678"));
+    let mut pull = bus.pull(Work::Message, part, CancellationToken::new());
+    // Long enough to give up and begin anew, several times.
+    assert!(timeout(Duration::from_secs(6), pull.next()).await.is_err(), "nothing can come");
+    server.start_again().await;
+    let started = Instant::now();
+    for _ in 0..20 {
+        let incoming = timeout(PATIENCE, pull.next()).await.expect("in time").expect("a message");
+        assert_eq!(incoming.deliveries, 1);
+        incoming.ack().await.expect("acknowledges");
+    }
+    // Far less than the ack wait of a minute, for which they would lie otherwise.
+    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
 async fn a_parked_delivery_comes_at_its_time_and_parking_again_replaces_it() {
     let server = NatsServer::start().await;
     let bus = server.bus().await;
