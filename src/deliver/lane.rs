@@ -53,7 +53,7 @@ pub(super) struct Turn {
 struct State {
     breaker: Breaker,
     average: Option<Duration>,
-    /// When an attempt last began or ended.
+    /// When a place was last taken, or an attempt began or ended.
     progress: Instant,
     slot_clock: Instant,
     /// Of those of low priority: they push nobody else's slots back.
@@ -226,6 +226,8 @@ impl Lane {
         let Ok(Ok(permit)) = timeout_at(deadline, Arc::clone(&self.permits).acquire_owned()).await else {
             return Err(self.park("busy", NORMAL));
         };
+        // Those who wait for the rate hold places, too: after a quiet time that must not look like a hang.
+        self.state().progress = Instant::now();
         while let Err(wait) = self.limiter.check() {
             if tokio::time::Instant::now() + wait > deadline {
                 return Err(self.park("rate", NORMAL));

@@ -171,3 +171,13 @@ async fn other_settings_bring_neither_places_nor_a_burst_nor_close_the_breaker()
     let elsewhere = open.changed(&elsewhere, &settings(), Instant::now());
     assert!(elsewhere.state().breaker.closed_off_for(Instant::now()).is_none(), "another endpoint");
 }
+
+#[tokio::test]
+async fn places_taken_by_those_who_wait_for_the_rate_are_no_hang() {
+    let lane = lane(50, 2);
+    let now = Instant::now();
+    lane.state().progress = now.checked_sub(Duration::from_secs(60)).expect("the machine runs for longer");
+    lane.drain(now);
+    let turn = async || lane.turn(Priority::Normal).await.map(drop).map_err(|park| park.cause);
+    assert_eq!(tokio::join!(turn(), turn(), turn()), (Ok(()), Ok(()), Ok(())));
+}
