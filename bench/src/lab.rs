@@ -9,13 +9,14 @@ use tokio::{
     sync::OnceCell,
     time::{sleep, timeout},
 };
+use tokio_util::sync::CancellationToken;
 use wahook::{bus::Bus, config, wire::Keyring};
 
 use crate::{
     caller::Caller,
     process::{Nats, PATIENCE, Sink, connect, free_port, http_client, nats_server, spawn},
     sink::number_of,
-    system::{Plan, Sent, System, open_loop},
+    system::{Plan, Sent, System, open_loop_until},
     usage::{Part, Role, Usage},
     webhooks::{self, Endpoint, client, message, phone},
 };
@@ -164,7 +165,12 @@ impl System for Lab {
 
 /// Follows a plan. Apart from the lab, whose processes may come and go meanwhile.
 pub(crate) async fn publishing(bus: Bus, plan: Plan) -> anyhow::Result<Vec<Sent>> {
-    open_loop(plan, |number, endpoint| {
+    publishing_until(&CancellationToken::new(), bus, plan).await
+}
+
+/// The same, as far as it came when it is told to stop.
+pub(crate) async fn publishing_until(stop: &CancellationToken, bus: Bus, plan: Plan) -> anyhow::Result<Vec<Sent>> {
+    open_loop_until(stop, plan, |number, endpoint| {
         let (bus, message) = (bus.clone(), message(number, endpoint));
         async move { bus.publish_message(&message).await.is_ok() }
     })

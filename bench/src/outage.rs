@@ -6,7 +6,6 @@
 use std::{
     collections::HashMap,
     path::PathBuf,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -15,25 +14,23 @@ use async_nats::jetstream;
 use hdrhistogram::Histogram;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
     task::{JoinHandle, JoinSet},
-    time::{Instant as Due, sleep, sleep_until, timeout},
+    time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use wahook::{
-    bus::Bus,
     config::{Config, Sources},
     model::{EventFilter, EventStatus},
     store::{self, Migrator},
 };
 
 use crate::{
-    lab::{Lab, ROLES},
+    lab::{Lab, ROLES, publishing_until},
     load::seen,
     sink::now_micros,
     store::Cassandra,
-    system::System,
-    webhooks::{self, Endpoint, Manner, UNLIMITED, client, message},
+    system::{Pace, Plan, System},
+    webhooks::{self, Endpoint, Manner, UNLIMITED, client},
 };
 
 /// Before the store goes away, and after all is on record again.
@@ -41,8 +38,6 @@ const AROUND: Duration = Duration::from_secs(20);
 /// Until a backlog must be gone, and everything read back.
 const PATIENCE: Duration = Duration::from_secs(600);
 const POLL: Duration = Duration::from_millis(50);
-/// Publishes under way at once.
-const IN_FLIGHT: usize = 256;
 const PAGE: usize = 500;
 const MIB: f64 = 1_048_576.0;
 
@@ -72,7 +67,9 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     let results = Results::of(&lab).await?;
 
     let stop = CancellationToken::new();
-    let publisher = tokio::spawn(publish(lab.bus.clone(), options.rate, options.endpoints, stop.clone()));
+    let plan = Plan { first: 0, messages: u32::MAX, endpoints: options.endpoints, pace: Pace::Rate(options.rate) };
+    let (bus, stopped) = (lab.bus.clone(), stop.clone());
+    let publisher = tokio::spawn(async move { publishing_until(&stopped, bus, plan).await });
     let (began, mut usual) = (Instant::now(), 16);
     while began.elapsed() < AROUND {
         usual = usual.max(results.waiting().await?.0);
@@ -97,7 +94,9 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     let at_drained = now_micros();
     sleep(AROUND).await;
     stop.cancel();
-    let sent = publisher.await??;
+    let acked = publisher.await??.into_iter().map(|one| one.acked);
+    let sent: Option<Vec<(u32, u64)>> = (0..).zip(acked).map(|(number, acked)| Some((number, acked?))).collect();
+    let sent = sent.context("a publish was not acknowledged")?;
 
     let began = Instant::now();
     while results.waiting().await?.0 > 0 && began.elapsed() < Duration::from_secs(30) {
@@ -129,33 +128,6 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     trouble.stop().await?;
     ensure!(missing == 0 && doubled == 0 && odd == 0, "something was lost, or came twice");
     Ok(())
-}
-
-/// Sends at times planned beforehand until told to stop: number of each message, and when it was acknowledged.
-async fn publish(bus: Bus, rate: u32, endpoints: u32, stop: CancellationToken) -> anyhow::Result<Vec<(u32, u64)>> {
-    let permits = Arc::new(Semaphore::new(IN_FLIGHT));
-    let (mut tasks, mut sent) = (JoinSet::new(), Vec::new());
-    let began = Due::now();
-    for number in 0.. {
-        sleep_until(began + Duration::from_secs_f64(f64::from(number) / f64::from(rate))).await;
-        if stop.is_cancelled() {
-            break;
-        }
-        let permit = Arc::clone(&permits).acquire_owned().await?;
-        let (bus, message) = (bus.clone(), message(number, number % endpoints));
-        tasks.spawn(async move {
-            bus.publish_message(&message).await?;
-            drop(permit);
-            anyhow::Ok((number, now_micros()))
-        });
-        while let Some(done) = tasks.try_join_next() {
-            sent.push(done??);
-        }
-    }
-    while let Some(done) = tasks.join_next().await {
-        sent.push(done??);
-    }
-    Ok(sent)
 }
 
 /// When each message was posted, as often as it was.

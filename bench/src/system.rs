@@ -7,6 +7,7 @@ use tokio::{
     task::JoinSet,
     time::{Instant, sleep_until},
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::{sink::now_micros, usage::Part, webhooks::Endpoint};
 
@@ -73,8 +74,20 @@ pub(crate) async fn open_loop<F>(plan: Plan, publish: impl Fn(u32, u32) -> F) ->
 where
     F: Future<Output = bool> + Send + 'static,
 {
+    open_loop_until(&CancellationToken::new(), plan, publish).await
+}
+
+/// The same, as far as it came when it is told to stop.
+pub(crate) async fn open_loop_until<F>(
+    stop: &CancellationToken,
+    plan: Plan,
+    publish: impl Fn(u32, u32) -> F,
+) -> anyhow::Result<Vec<Sent>>
+where
+    F: Future<Output = bool> + Send + 'static,
+{
     let permits = Arc::new(Semaphore::new(PUBLISHES_MAX));
-    let mut tasks: JoinSet<(u32, Sent)> = JoinSet::new();
+    let (mut tasks, mut sent) = (JoinSet::<(u32, Sent)>::new(), Vec::new());
     let (began, began_micros) = (Instant::now(), now_micros());
     for place in 0..plan.messages {
         let planned = match plan.pace {
@@ -84,6 +97,9 @@ where
         if let Some(after) = planned {
             sleep_until(began + after).await;
         }
+        if stop.is_cancelled() {
+            break;
+        }
         let permit = Arc::clone(&permits).acquire_owned().await?;
         let due = planned.map_or_else(now_micros, |after| began_micros + after.as_micros() as u64);
         let published = publish(plan.first + place, place % plan.endpoints);
@@ -92,11 +108,13 @@ where
             drop(permit);
             (place, Sent { due, acked })
         });
+        while let Some(done) = tasks.try_join_next() {
+            sent.push(done?);
+        }
     }
-    let mut sent = vec![Sent { due: 0, acked: None }; plan.messages as usize];
     while let Some(done) = tasks.join_next().await {
-        let (place, one) = done?;
-        sent[place as usize] = one;
+        sent.push(done?);
     }
-    Ok(sent)
+    sent.sort_unstable_by_key(|(place, _)| *place);
+    Ok(sent.into_iter().map(|(_, one)| one).collect())
 }

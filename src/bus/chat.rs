@@ -12,6 +12,7 @@ use async_nats::{
     jetstream::{
         ErrorCode,
         consumer::{AckPolicy, DeliverPolicy, pull},
+        message::StreamMessage,
         stream::{RawMessageError, RawMessageErrorKind},
     },
 };
@@ -73,13 +74,8 @@ impl Bus {
     }
 
     async fn first_of(&self, line: &str) -> Result<Option<InLine>, Error> {
-        let stream = self.context.get_stream_no_info(STREAM).await.map_err(Error::api)?;
         loop {
-            let message = match stream.get_first_raw_message_by_subject(line, 1).await {
-                Ok(message) => message,
-                Err(error) if is_absent(&error) => return Ok(None),
-                Err(error) => return Err(Error::api(error)),
-            };
+            let Some(message) = self.oldest(STREAM, line, 1).await? else { return Ok(None) };
             if let Ok(delivery) = wire::decode_delivery(&message.payload) {
                 return Ok(Some(InLine { sequence: message.sequence, delivery }));
             }
@@ -149,12 +145,7 @@ impl Bus {
     }
 
     async fn place_of(&self, subject: &str) -> Result<Option<u64>, Error> {
-        let stream = self.context.get_stream_no_info(STREAM).await.map_err(Error::api)?;
-        match stream.get_first_raw_message_by_subject(subject, 1).await {
-            Ok(message) => Ok(Some(message.sequence)),
-            Err(error) if is_absent(&error) => Ok(None),
-            Err(error) => Err(Error::api(error)),
-        }
+        Ok(self.oldest(STREAM, subject, 1).await?.map(|message| message.sequence))
     }
 
     /// Up to `max` places in the lines of a partition, from the oldest on, or after one's number; without what waits.
@@ -162,14 +153,12 @@ impl Bus {
     /// # Errors
     /// When the bus does not answer.
     pub async fn places_in_line(&self, partition: u16, after: u64, max: usize) -> Result<Vec<(u64, ChatPlace)>, Error> {
-        let stream = self.context.get_stream_no_info(STREAM).await.map_err(Error::api)?;
         let lines = subject::lines_in(partition);
-        match stream.get_first_raw_message_by_subject(&lines, after + 1).await {
-            Ok(_) => {}
-            // Mostly so: then this was all.
-            Err(error) if is_absent(&error) => return Ok(Vec::new()),
-            Err(error) => return Err(Error::api(error)),
+        // Mostly there is none: then this was all.
+        if self.oldest(STREAM, &lines, after + 1).await?.is_none() {
+            return Ok(Vec::new());
         }
+        let stream = self.context.get_stream_no_info(STREAM).await.map_err(Error::api)?;
         let config = pull::Config {
             filter_subject: lines,
             deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: after + 1 },
@@ -199,8 +188,7 @@ impl Bus {
     /// # Errors
     /// When the bus does not answer.
     pub async fn line_bytes(&self) -> Result<u64, Error> {
-        let stream = self.context.get_stream(STREAM).await.map_err(Error::api)?;
-        Ok(stream.cached_info().state.bytes)
+        self.bytes_in(STREAM).await
     }
 
     /// Drops the lines of a number: its webhook is gone.
@@ -212,10 +200,20 @@ impl Bus {
         stream.purge().filter(subject::lines_of(client, phone)).await.map_err(Error::api)?;
         Ok(())
     }
+
+    /// The oldest message under a subject, from this number on, as the stream's leader has it.
+    pub(super) async fn oldest(&self, stream: &str, subject: &str, from: u64) -> Result<Option<StreamMessage>, Error> {
+        let stream = self.context.get_stream_no_info(stream).await.map_err(Error::api)?;
+        match stream.get_first_raw_message_by_subject(subject, from).await {
+            Ok(message) => Ok(Some(message)),
+            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) => Err(Error::api(error)),
+        }
+    }
 }
 
 /// Whether the answer is that there is none.
-pub(super) fn is_absent(error: &RawMessageError) -> bool {
+fn is_absent(error: &RawMessageError) -> bool {
     match error.kind() {
         RawMessageErrorKind::NoMessageFound => true,
         RawMessageErrorKind::JetStream(refused) => refused.error_code() == ErrorCode::NO_MESSAGE_FOUND,

@@ -155,7 +155,7 @@ impl Feed {
             StatusCode::OK => {
                 // Publishers can set headers too: the server's own comes last.
                 if let Some(pin) = header(header::NATS_PIN_ID).map(HeaderValue::as_str)
-                    && ![&self.pin, &self.given_up].contains(&&Some(pin.to_owned()))
+                    && ![&self.pin, &self.given_up].map(Option::as_deref).contains(&Some(pin))
                 {
                     self.pin = Some(pin.to_owned());
                 }

@@ -2,7 +2,7 @@
 
 use async_nats::{HeaderMap, header};
 
-use super::{Bus, Error, Work, chat::is_absent};
+use super::{Bus, Error, Work};
 use crate::{
     model::{ClientId, Delivery, EventId, Timestamp},
     wire::{self, subject},
@@ -12,18 +12,40 @@ use crate::{
 const LOOKS_MAX: usize = 4;
 
 impl Bus {
+    /// Lets a delivery come back at this time. Parking it again replaces the earlier time.
+    ///
+    /// # Errors
+    /// When no acknowledgement came in time.
+    pub async fn park(&self, delivery: &Delivery, at: Timestamp) -> Result<(), Error> {
+        self.park_with(HeaderMap::new(), delivery, at).await
+    }
+
+    async fn park_with(&self, mut headers: HeaderMap, delivery: &Delivery, at: Timestamp) -> Result<(), Error> {
+        headers.insert(header::NATS_SCHEDULE, format!("@at {at}").as_str());
+        headers.insert(header::NATS_SCHEDULE_TARGET, subject::retry(delivery.client_id, &delivery.phone).as_str());
+        let subject = subject::park(delivery.client_id, delivery.event_id);
+        self.publish(subject, headers, wire::encode_delivery(delivery)).await.map(drop)
+    }
+
+    /// Takes back what was parked, if anything is.
+    ///
+    /// # Errors
+    /// When the bus does not answer.
+    pub async fn unpark(&self, delivery: &Delivery) -> Result<(), Error> {
+        let stream = self.context.get_stream_no_info(Work::Retry.stream()).await.map_err(Error::api)?;
+        let subject = subject::park(delivery.client_id, delivery.event_id);
+        stream.purge().filter(subject).await.map_err(Error::api)?;
+        Ok(())
+    }
+
     /// The delivery of an event as it waits for its time, and its number in the stream.
     ///
     /// # Errors
     /// When the bus does not answer.
     pub async fn parked(&self, client: ClientId, event: EventId) -> Result<Option<(u64, Delivery)>, Error> {
-        let stream = self.context.get_stream_no_info(Work::Retry.stream()).await.map_err(Error::api)?;
-        match stream.get_first_raw_message_by_subject(subject::park(client, event), 1).await {
-            // Bytes that nobody can read are found by whoever they come to.
-            Ok(message) => Ok(wire::decode_delivery(&message.payload).ok().map(|found| (message.sequence, found))),
-            Err(error) if is_absent(&error) => Ok(None),
-            Err(error) => Err(Error::api(error)),
-        }
+        let found = self.oldest(Work::Retry.stream(), &subject::park(client, event), 1).await?;
+        // Bytes that nobody can read are found by whoever they come to.
+        Ok(found.and_then(|message| Some((message.sequence, wire::decode_delivery(&message.payload).ok()?))))
     }
 
     /// Lets what waits for its time come at this one, as the first try of a new round; `false`: it does not wait (any more).

@@ -55,7 +55,11 @@ impl Bus {
     /// # Errors
     /// When the bus does not answer.
     pub async fn retry_bytes(&self) -> Result<u64, Error> {
-        let stream = self.context.get_stream(Work::Retry.stream()).await.map_err(Error::api)?;
+        self.bytes_in(Work::Retry.stream()).await
+    }
+
+    pub(super) async fn bytes_in(&self, stream: &str) -> Result<u64, Error> {
+        let stream = self.context.get_stream(stream).await.map_err(Error::api)?;
         Ok(stream.cached_info().state.bytes)
     }
 

@@ -11,12 +11,11 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{Bus, Error};
 use crate::{
-    model::{Attempt, Delivery, Message, Timestamp},
+    model::{Attempt, Delivery, Message},
     telemetry,
     wire::{self, DeadLetter, subject},
 };
 
-const RETRIES: &str = "WA_RETRY";
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// What is kept of a message that nobody can read: enough to tell what it was.
@@ -108,37 +107,6 @@ impl Bus {
         headers.insert("wa-bytes", payload.len().to_string().as_str());
         let kept = payload[..payload.len().min(UNDECODABLE_BYTES_MAX)].to_vec();
         self.publish(subject::undecodable(stream), headers, kept).await.map(drop)
-    }
-
-    /// Lets a delivery come back at this time. Parking it again replaces the earlier time.
-    ///
-    /// # Errors
-    /// When no acknowledgement came in time.
-    pub async fn park(&self, delivery: &Delivery, at: Timestamp) -> Result<(), Error> {
-        self.park_with(HeaderMap::new(), delivery, at).await
-    }
-
-    pub(super) async fn park_with(
-        &self,
-        mut headers: HeaderMap,
-        delivery: &Delivery,
-        at: Timestamp,
-    ) -> Result<(), Error> {
-        headers.insert(header::NATS_SCHEDULE, format!("@at {at}").as_str());
-        headers.insert(header::NATS_SCHEDULE_TARGET, subject::retry(delivery.client_id, &delivery.phone).as_str());
-        let subject = subject::park(delivery.client_id, delivery.event_id);
-        self.publish(subject, headers, wire::encode_delivery(delivery)).await.map(drop)
-    }
-
-    /// Takes back what was parked, if anything is.
-    ///
-    /// # Errors
-    /// When the bus does not answer.
-    pub async fn unpark(&self, delivery: &Delivery) -> Result<(), Error> {
-        let stream = self.context.get_stream_no_info(RETRIES).await.map_err(Error::api)?;
-        let subject = subject::park(delivery.client_id, delivery.event_id);
-        stream.purge().filter(subject).await.map_err(Error::api)?;
-        Ok(())
     }
 
     /// Keeps what was given up.

@@ -135,11 +135,12 @@ impl Engine {
         ticket: Option<Ticket>,
     ) -> Result<Settle, Error> {
         let work = if matches!(read, Read::Delivery(_)) { Work::Retry } else { Work::Message };
+        let came = Came::new(work, incoming);
         let (delivery, webhook) = match Box::pin(route::route(&self.shared.bus, read, incoming.published_at)).await? {
             Route::To(delivery, webhook) => (delivery, webhook),
             Route::Undecodable => return Ok(Settle::Undecodable),
             Route::Gone(delivery) => {
-                Box::pin(self.shared.bus.leave_line(&delivery, incoming.deliveries > 1)).await?;
+                Box::pin(self.shared.bus.leave_line(&delivery, came.again)).await?;
                 return Ok(publish(steps::gone(delivery, now())));
             }
             Route::Unrouted => {
@@ -147,7 +148,6 @@ impl Engine {
                 return Ok(Settle::Ack);
             }
         };
-        let came = Came::new(work, incoming);
         if !webhook.wants(&delivery.kind) {
             // What is new and was never handed out cannot be in line.
             if work == Work::Retry || came.again {

@@ -83,10 +83,10 @@ impl Drop for Noted<'_> {
 
 impl Change {
     /// Makes the change if the webhook is still the one that was attempted: another address, or one that its owner has
-    /// made active again, is not to blame for what the one before answered.
-    fn apply(self, attempted: &Webhook, webhook: &mut Webhook, now: Timestamp) {
+    /// made active again, is not to blame for what the one before answered. Whether it did.
+    fn apply(self, attempted: &Webhook, webhook: &mut Webhook, now: Timestamp) -> bool {
         if !is_same(attempted, webhook) {
-            return;
+            return false;
         }
         match self {
             Self::FailingSince(at) => webhook.failing_since = Some(at),
@@ -96,6 +96,7 @@ impl Change {
                 webhook.updated_at = now;
             }
         }
+        true
     }
 }
 
@@ -118,11 +119,7 @@ impl Shared {
         }
         for _ in 0..TRIES {
             let mut is_changed = false;
-            let apply = |webhook: &mut Webhook| {
-                let before = webhook.clone();
-                change.apply(attempted, webhook, now);
-                is_changed = *webhook != before;
-            };
+            let apply = |webhook: &mut Webhook| is_changed = change.apply(attempted, webhook, now);
             match self.bus.registry().update(attempted.client_id, attempted.id, apply).await {
                 Ok(changed) => {
                     if let (Some(webhook), Change::Disable(reason), true) = (changed, change, is_changed) {

@@ -159,8 +159,9 @@ impl Recorder {
         if attempts.is_empty() {
             return Written::All;
         }
-        let mut pause = FIRST_PAUSE;
-        for tries in 1_u32.. {
+        let (mut pause, mut tries) = (FIRST_PAUSE, 0_u32);
+        loop {
+            tries = tries.saturating_add(1);
             let last = self.cancel.is_cancelled();
             match timeout(PATIENCE, self.store.record(attempts.to_vec())).await {
                 Ok(Ok(())) => {
@@ -189,6 +190,5 @@ impl Recorder {
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
-        unreachable!("the loop returns")
     }
 }

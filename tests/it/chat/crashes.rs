@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
-use super::{CHAT, at_last, first, ids, nothing_is_left, ordered, publish};
+use super::{CHAT, at_last, first, nothing_is_left, ordered, publish, waits};
 use crate::support::{
     app::{App, PATIENCE},
     proxy::{At, NatsProxy},
@@ -26,8 +26,7 @@ async fn killed_before(step: &str, again: usize) {
     let webhook = ordered(&client, &receiver).await;
     let proxy = NatsProxy::start(app.nats.port()).await;
     let mut deliver = app.second_with("deliver", &[("NATS__URL", &proxy.url())]);
-    publish(&client, CHAT, "A1", "text").await;
-    client.event_when(&webhook, "A1", "pending").await;
+    waits(&client, &webhook, "A1").await;
     for id in ["A2", "A3"] {
         publish(&client, CHAT, id, "text").await;
         client.event_when(&webhook, id, "pending").await;
@@ -37,7 +36,7 @@ async fn killed_before(step: &str, again: usize) {
     deliver.kill().await;
     let killed = Instant::now();
     let _next = app.second("deliver");
-    at_last("the last one came", async || ids(&receiver).contains(&"A3".to_owned())).await;
+    at_last("the last one came", async || receiver.ids().contains(&"A3".to_owned())).await;
     nothing_is_left(&app).await;
     // Before the sweep can have found anything.
     assert!(killed.elapsed() < Duration::from_secs(30), "{:?}", killed.elapsed());
@@ -45,7 +44,7 @@ async fn killed_before(step: &str, again: usize) {
         client.event_when(&webhook, id, "delivered").await;
     }
     assert_eq!(first(&receiver), ["A1", "A2", "A3"]);
-    assert!(ids(&receiver).len() <= 4 + again, "no more than {again} are sent again: {:?}", ids(&receiver));
+    assert!(receiver.ids().len() <= 4 + again, "no more than {again} are sent again: {:?}", receiver.ids());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,8 +77,8 @@ async fn before_a_retry_is_parked() {
     deliver.kill().await;
     let _next = app.second("deliver");
     publish(&client, CHAT, "A2", "text").await;
-    at_last("the last one came", async || ids(&receiver).contains(&"A2".to_owned())).await;
+    at_last("the last one came", async || receiver.ids().contains(&"A2".to_owned())).await;
     nothing_is_left(&app).await;
     client.event_when(&webhook, "A1", "delivered").await;
-    assert_eq!(ids(&receiver), ["A1", "A1", "A2"]);
+    assert_eq!(receiver.ids(), ["A1", "A1", "A2"]);
 }

@@ -1,13 +1,12 @@
 //! Every way on which the first of a line can end lets the next one go.
 
 use serde_json::json;
-use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 use wahook::{bus::Work, wire::partition};
 
-use super::{CHAT, LATE, delivery, first, ids, nothing_is_left, ordered, path, publish};
+use super::{CHAT, LATE, delivery, first, nothing_is_left, ordered, path, publish, waits};
 use crate::support::{
-    app::{App, PATIENCE, eventually},
+    app::{App, eventually},
+    nats::wear_out,
     receiver::{Receiver, Reply},
 };
 
@@ -17,10 +16,8 @@ async fn a_retry_by_hand_keeps_its_place_in_the_chat() {
     let client = app.client(1).await;
     let receiver = Receiver::start([Reply::status(500), Reply::status(200)]).await;
     let webhook = ordered(&client, &receiver).await;
-    publish(&client, CHAT, "A1", "text").await;
-    let failed = client.event_when(&webhook, "A1", "pending").await;
-    publish(&client, CHAT, "A2", "text").await;
-    let waiting = client.event_when(&webhook, "A2", "pending").await;
+    let failed = waits(&client, &webhook, "A1").await;
+    let waiting = waits(&client, &webhook, "A2").await;
     let retry =
         |event: &serde_json::Value| format!("/api/webhooks/events/{}/retry", event["id"].as_str().expect("an id"));
     let (status, answer) = client.call("POST", &retry(&waiting), None).await;
@@ -30,7 +27,7 @@ async fn a_retry_by_hand_keeps_its_place_in_the_chat() {
     let event = client.event_when(&webhook, "A1", "delivered").await;
     assert_eq!(event["attempt_count"], 2);
     client.event_when(&webhook, "A2", "delivered").await;
-    assert_eq!(ids(&receiver), ["A1", "A1", "A2"]);
+    assert_eq!(receiver.ids(), ["A1", "A1", "A2"]);
     nothing_is_left(&app).await;
 }
 
@@ -47,20 +44,12 @@ async fn what_the_server_gives_up_lets_the_next_one_go() {
         bus.join_line(one).await.expect("joins");
     }
     bus.publish_delivery(&all[0]).await.expect("publishes");
-    let cancel = CancellationToken::new();
-    let mut pull = bus.pull(Work::Retry, partition(all[0].client_id, &all[0].phone), cancel.clone());
-    for _ in 0..10 {
-        timeout(PATIENCE, pull.next()).await.expect("in time").expect("a message").nak(None).await;
-    }
-    let eleventh = timeout(std::time::Duration::from_secs(1), pull.next()).await;
-    assert!(eleventh.is_err(), "ten times and no more");
-    cancel.cancel();
-    pull.next().await;
+    wear_out(&bus, Work::Retry, partition(all[0].client_id, &all[0].phone)).await;
 
     let _deliver = app.second("deliver");
     client.event_when(&webhook, "A1", "failed").await;
     client.event_when(&webhook, "A3", "delivered").await;
-    assert_eq!(ids(&receiver), ["A2", "A3"]);
+    assert_eq!(receiver.ids(), ["A2", "A3"]);
     nothing_is_left(&app).await;
 }
 
@@ -76,12 +65,11 @@ async fn what_is_not_wanted_any_more_lets_the_next_one_go() {
     let webhook = client.register_with(body).await;
     publish(&client, CHAT, "R1", "receipt").await;
     client.event_when(&webhook, "R1", "pending").await;
-    publish(&client, CHAT, "A2", "text").await;
-    client.event_when(&webhook, "A2", "pending").await;
+    waits(&client, &webhook, "A2").await;
     let (status, _) = client.call("PATCH", &path(&webhook), Some(json!({"event_types": ["message"]}))).await;
     assert_eq!(status, 200);
     client.event_when(&webhook, "A2", "delivered").await;
-    assert_eq!(ids(&receiver), ["R1", "A2"]);
+    assert_eq!(receiver.ids(), ["R1", "A2"]);
     nothing_is_left(&app).await;
 }
 
@@ -92,10 +80,8 @@ async fn what_is_held_leaves_the_line_in_order() {
     let receiver = Receiver::start([Reply::status(500), Reply::status(200)]).await;
     let webhook = ordered(&client, &receiver).await;
     let path = path(&webhook);
-    publish(&client, CHAT, "A1", "text").await;
-    client.event_when(&webhook, "A1", "pending").await;
-    publish(&client, CHAT, "A2", "text").await;
-    client.event_when(&webhook, "A2", "pending").await;
+    waits(&client, &webhook, "A1").await;
+    waits(&client, &webhook, "A2").await;
     client.call("PATCH", &path, Some(json!({"is_active": false}))).await;
     // It comes while its chat still waits for A1, and must not be held before it.
     publish(&client, CHAT, "A3", "text").await;
@@ -103,12 +89,11 @@ async fn what_is_held_leaves_the_line_in_order() {
     assert_eq!(app.nats.messages("WA_CHAT").await, 0, "nobody waits for what is held");
     client.call("PATCH", &path, Some(json!({"is_active": true}))).await;
     client.event_when(&webhook, "A3", "delivered").await;
-    assert_eq!(ids(&receiver), ["A1", "A1", "A2", "A3"]);
+    assert_eq!(receiver.ids(), ["A1", "A1", "A2", "A3"]);
 
     // What was held for too long is gone; its chat goes on.
     receiver.reply(Reply::status(500));
-    publish(&client, CHAT, "B1", "text").await;
-    client.event_when(&webhook, "B1", "pending").await;
+    waits(&client, &webhook, "B1").await;
     client.call("PATCH", &path, Some(json!({"is_active": false}))).await;
     eventually("it is held", async || (client.get(&path).await["held_count"] == 1).then_some(())).await;
     let stream = app.nats.jetstream().await.get_stream("WA_HOLD").await.expect("the stream is there");
@@ -143,5 +128,5 @@ async fn what_waits_for_a_deleted_webhook_does_not_stay() {
     let _deliver = app.second("deliver");
     client.event_when(&next, "B1", "delivered").await;
     nothing_is_left(&app).await;
-    assert_eq!(ids(&receiver), ["B1"]);
+    assert_eq!(receiver.ids(), ["B1"]);
 }

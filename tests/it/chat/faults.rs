@@ -5,7 +5,7 @@ use futures_util::StreamExt;
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::{CHAT, PHONE, at_last, delivery, first, ids, nothing_is_left, ordered, path, publish};
+use super::{CHAT, PHONE, at_last, delivery, first, nothing_is_left, ordered, path, publish, waits};
 use crate::support::{
     app::{App, PATIENCE, eventually},
     proxy::{At, NatsProxy},
@@ -31,10 +31,8 @@ async fn a_lost_deletion_stops_no_chat() {
     let proxy = NatsProxy::start(app.nats.port()).await;
     let lost = proxy.trap(At::Lost, "MSG.DELETE.WA_CHAT");
     let _deliver = app.second_with("deliver", &[("NATS__URL", &proxy.url()), HASTY, ("DELIVER__RETRY_BASE", "3s")]);
-    publish(&client, CHAT, "A1", "text").await;
-    client.event_when(&webhook, "A1", "pending").await;
-    publish(&client, CHAT, "A2", "text").await;
-    client.event_when(&webhook, "A2", "pending").await;
+    waits(&client, &webhook, "A1").await;
+    waits(&client, &webhook, "A2").await;
     timeout(PATIENCE, lost).await.expect("in time").expect("A1 leaves the line");
     client.event_when(&webhook, "A2", "delivered").await;
     assert_eq!(first(&receiver), ["A1", "A2"]);
@@ -84,7 +82,7 @@ async fn what_is_held_is_held_once() {
     client.call("PATCH", &path(&webhook), Some(json!({"is_active": true}))).await;
     client.event_when(&webhook, "M2", "delivered").await;
     nothing_is_left(&app).await;
-    assert_eq!(ids(&receiver), ["M1", "M2"]);
+    assert_eq!(receiver.ids(), ["M1", "M2"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -99,8 +97,8 @@ async fn a_line_that_nobody_works_on_is_found() {
     for id in ["A1", "A2", "A3"] {
         bus.join_line(&delivery(&webhook, id)).await.expect("joins");
     }
-    at_last("all came", async || ids(&receiver).len() == 3).await;
-    assert_eq!(ids(&receiver), ["A1", "A2", "A3"]);
+    at_last("all came", async || receiver.ids().len() == 3).await;
+    assert_eq!(receiver.ids(), ["A1", "A2", "A3"]);
     nothing_is_left(&app).await;
 }
 
@@ -114,13 +112,11 @@ async fn what_decides_is_asked_of_the_leader() {
     let mut asked = spy.subscribe("$JS.API.DIRECT.GET.>").await.expect("subscribes");
     spy.flush().await.expect("flushes");
     let webhook = ordered(&client, &receiver).await;
-    publish(&client, CHAT, "A1", "text").await;
-    client.event_when(&webhook, "A1", "pending").await;
+    waits(&client, &webhook, "A1").await;
     publish(&client, CHAT, "A2", "text").await;
     client.event_when(&webhook, "A2", "delivered").await;
     client.call("PATCH", &path(&webhook), Some(json!({"is_active": false}))).await;
-    publish(&client, CHAT, "A3", "text").await;
-    client.event_when(&webhook, "A3", "pending").await;
+    waits(&client, &webhook, "A3").await;
     let mut subjects = Vec::new();
     while let Ok(Some(one)) = timeout(std::time::Duration::from_millis(200), asked.next()).await {
         subjects.push(one.subject.to_string());

@@ -7,7 +7,7 @@ mod room;
 
 use std::time::{Duration, Instant, SystemTime};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use wahook::model::{ClientId, Delivery, EventId, Kind, Priority, Timestamp, WebhookId};
 
 use crate::support::{
@@ -21,19 +21,19 @@ const CHAT: &str = "4915100000001";
 const LATE: (&str, &str) = ("DELIVER__RETRY_BASE", "10m");
 
 async fn publish(client: &Client, chat: &str, id: &str, kind: &str) {
-    let body = json!({"phone_number": PHONE, "message_id": id, "from": chat, "type": kind, "content": "hello"});
-    let (status, answer) = client.call("POST", "/api/messages", Some(body)).await;
-    assert_eq!(status, 202, "{answer}");
+    client.publish_from(PHONE, chat, id, kind).await;
 }
 
-fn ids(receiver: &Receiver) -> Vec<String> {
-    receiver.received().iter().map(|one| one.json()["message_id"].as_str().expect("an id").to_owned()).collect()
+/// Publishes a text that cannot be delivered now; its event.
+async fn waits(client: &Client, webhook: &Value, id: &str) -> Value {
+    publish(client, CHAT, id, "text").await;
+    client.event_when(webhook, id, "pending").await
 }
 
 /// Each once, in the order in which they first came.
 fn first(receiver: &Receiver) -> Vec<String> {
     let mut seen = Vec::new();
-    for id in ids(receiver) {
+    for id in receiver.ids() {
         if !seen.contains(&id) {
             seen.push(id);
         }
@@ -42,8 +42,7 @@ fn first(receiver: &Receiver) -> Vec<String> {
 }
 
 async fn ordered(client: &Client, receiver: &Receiver) -> Value {
-    let body = json!({"phone_number": PHONE, "webhook_url": receiver.url("/"), "ordering": "chat", "max_retries": 3});
-    client.register_with(body).await
+    client.register_ordered(PHONE, &receiver.url("/")).await
 }
 
 fn path(webhook: &Value) -> String {

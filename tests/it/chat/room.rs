@@ -6,7 +6,7 @@ use wahook::{
     wire::partition,
 };
 
-use super::{CHAT, delivery, ids, nothing_is_left, ordered, publish};
+use super::{CHAT, delivery, nothing_is_left, ordered, publish};
 use crate::support::{
     app::{App, eventually},
     receiver::{Receiver, Reply},
@@ -42,7 +42,7 @@ async fn nothing_new_is_taken_up_until_there_is_room() {
     eventually("it is seen", async || app.log().contains("bus.message_bytes_max").then_some(())).await;
     publish(&client, CHAT, "A1", "text").await;
     tokio::time::sleep(std::time::Duration::from_secs(3)).await;
-    assert_eq!(ids(&receiver), [""; 0], "it would fail, and could not keep its place");
+    assert_eq!(receiver.ids(), [""; 0], "it would fail, and could not keep its place");
     receiver.reply(Reply::status(200));
     app.nats.bus().await.purge_lines(ClientId::try_from(1).expect("in range"), &phone).await.expect("purges");
     client.event_when(&webhook, "A1", "delivered").await;

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use serde_json::json;
-
 use crate::support::{
     app::{App, Client},
     receiver::{Receiver, Reply},
@@ -12,22 +10,7 @@ use crate::support::{
 const PHONE: &str = "4915112345678";
 
 async fn publish(client: &Client, chat: &str, id: &str) {
-    let body = json!({
-        "phone_number": PHONE, "message_id": id, "from": chat, "type": "text", "content": "hello",
-    });
-    let (status, answer) = client.call("POST", "/api/messages", Some(body)).await;
-    assert_eq!(status, 202, "{answer}");
-}
-
-fn ids(receiver: &Receiver) -> Vec<String> {
-    receiver.received().iter().map(|one| one.json()["message_id"].as_str().expect("an id").to_owned()).collect()
-}
-
-async fn ordered(client: &Client, receiver: &Receiver) -> serde_json::Value {
-    let body = json!({"phone_number": PHONE, "webhook_url": receiver.url("/"), "ordering": "chat", "max_retries": 3});
-    let webhook = client.register_with(body).await;
-    assert_eq!(webhook["ordering"], "chat");
-    webhook
+    client.publish_from(PHONE, chat, id, "text").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -35,7 +18,7 @@ async fn a_failing_message_holds_back_its_chat_and_no_other() {
     let app = App::with(&[("DELIVER__RETRY_BASE", "2s")]).await;
     let client = app.client(1).await;
     let receiver = Receiver::start([Reply::status(500), Reply::status(200)]).await;
-    let webhook = ordered(&client, &receiver).await;
+    let webhook = client.register_ordered(PHONE, &receiver.url("/")).await;
     publish(&client, "4915100000001", "A1").await;
     receiver.wait_for(1).await;
     client.event_when(&webhook, "A1", "pending").await;
@@ -49,13 +32,13 @@ async fn a_failing_message_holds_back_its_chat_and_no_other() {
         client.event_when(&webhook, &format!("B{number}"), "delivered").await;
     }
     assert_eq!(
-        ids(&receiver).iter().filter(|id| id.starts_with('A')).count(),
+        receiver.ids().iter().filter(|id| id.starts_with('A')).count(),
         1,
         "the chat waits: {:?}",
-        ids(&receiver)
+        receiver.ids()
     );
     client.event_when(&webhook, "A5", "delivered").await;
-    let of_a: Vec<_> = ids(&receiver).into_iter().filter(|id| id.starts_with('A')).collect();
+    let of_a: Vec<_> = receiver.ids().into_iter().filter(|id| id.starts_with('A')).collect();
     assert_eq!(of_a, ["A1", "A1", "A2", "A3", "A4", "A5"]);
 }
 
@@ -64,13 +47,13 @@ async fn what_is_given_up_lets_the_next_one_go() {
     let app = App::start().await;
     let client = app.client(1).await;
     let receiver = Receiver::start([Reply::status(400), Reply::status(200)]).await;
-    let webhook = ordered(&client, &receiver).await;
+    let webhook = client.register_ordered(PHONE, &receiver.url("/")).await;
     for number in 1..=3 {
         publish(&client, "4915100000001", &format!("A{number}")).await;
     }
     client.event_when(&webhook, "A1", "failed").await;
     client.event_when(&webhook, "A3", "delivered").await;
-    assert_eq!(ids(&receiver), ["A1", "A2", "A3"]);
+    assert_eq!(receiver.ids(), ["A1", "A2", "A3"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,11 +61,11 @@ async fn a_burst_to_a_slow_endpoint_arrives_in_order() {
     let app = App::start().await;
     let client = app.client(1).await;
     let receiver = Receiver::start([Reply::Slow(Duration::from_millis(300))]).await;
-    let webhook = ordered(&client, &receiver).await;
+    let webhook = client.register_ordered(PHONE, &receiver.url("/")).await;
     let expected: Vec<_> = (0..20).map(|number| format!("A{number}")).collect();
     for id in &expected {
         publish(&client, "4915100000001", id).await;
     }
     client.event_when(&webhook, "A19", "delivered").await;
-    assert_eq!(ids(&receiver), expected);
+    assert_eq!(receiver.ids(), expected);
 }

@@ -10,7 +10,7 @@ use crate::support::{
 const PHONE: &str = "4915112345678";
 
 fn ids(receiver: &Receiver) -> HashSet<String> {
-    receiver.received().iter().map(|one| one.json()["message_id"].as_str().expect("an id").to_owned()).collect()
+    receiver.ids().into_iter().collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

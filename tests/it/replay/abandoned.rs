@@ -1,35 +1,20 @@
 use serde_json::{Value, json};
-use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 use wahook::{
-    bus::{Bus, Work},
+    bus::Work,
     model::{ClientId, Kind, Phone},
     wire::partition,
 };
 
 use super::{PHONE, letter, times};
 use crate::support::{
-    app::{App, PATIENCE, eventually},
+    app::{App, eventually},
+    nats::wear_out,
     receiver::Receiver,
 };
 
 fn part() -> u16 {
     let phone: Phone = PHONE.parse().expect("valid");
     partition(ClientId::try_from(1).expect("in range"), &phone)
-}
-
-/// Takes the one message that waits and gives it back until it is handed out no more.
-async fn wear_out(bus: &Bus, work: Work) {
-    let cancel = CancellationToken::new();
-    let mut pull = bus.pull(work, part(), cancel.clone());
-    for _ in 0..10 {
-        timeout(PATIENCE, pull.next()).await.expect("in time").expect("a message").nak(None).await;
-    }
-    // The eleventh time is when the server notices.
-    let eleventh = timeout(std::time::Duration::from_secs(1), pull.next()).await;
-    assert!(eleventh.is_err(), "ten times and no more");
-    cancel.cancel();
-    pull.next().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -41,9 +26,9 @@ async fn what_the_server_gives_up_becomes_a_dead_letter_and_leaves_its_stream() 
     let webhook = client.register(PHONE, &receiver.url("/")).await;
     client.publish(PHONE, "M1").await;
     let bus = app.nats.bus().await;
-    wear_out(&bus, Work::Message).await;
+    wear_out(&bus, Work::Message, part()).await;
     bus.publish_delivery(&letter(&webhook, 5_000, &Kind::Text).delivery).await.expect("publishes");
-    wear_out(&bus, Work::Retry).await;
+    wear_out(&bus, Work::Retry, part()).await;
     assert_eq!((app.nats.messages("WA_MSG").await, app.nats.messages("WA_RETRY").await), (1, 1));
 
     let _deliver = app.second("deliver");

@@ -239,10 +239,23 @@ impl Client {
         answer
     }
 
+    /// Registers a webhook that gets each chat's messages in order.
+    pub(crate) async fn register_ordered(&self, phone: &str, url: &str) -> Value {
+        let body = json!({"phone_number": phone, "webhook_url": url, "ordering": "chat", "max_retries": 3});
+        let webhook = self.register_with(body).await;
+        assert_eq!(webhook["ordering"], "chat");
+        webhook
+    }
+
     /// Publishes a text message.
     pub(crate) async fn publish(&self, phone: &str, id: &str) -> Value {
+        self.publish_from(phone, "4915100000001", id, "text").await
+    }
+
+    /// Publishes a message of this type in the chat with this number.
+    pub(crate) async fn publish_from(&self, phone: &str, chat: &str, id: &str, kind: &str) -> Value {
         let body = json!({
-            "phone_number": phone, "message_id": id, "from": "4915100000001", "type": "text", "content": format!("hello {id}"),
+            "phone_number": phone, "message_id": id, "from": chat, "type": kind, "content": format!("hello {id}"),
         });
         let (status, answer) = self.call("POST", "/api/messages", Some(body)).await;
         assert_eq!(status, 202, "{answer}");

@@ -4,6 +4,7 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::Stdio,
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -11,14 +12,30 @@ use tempfile::TempDir;
 use tokio::{
     net::TcpStream,
     process::{Child, Command},
+    time::timeout,
 };
+use tokio_util::sync::CancellationToken;
 use wahook::{
-    bus::Bus,
+    bus::{Bus, Work},
     config::{self, Config},
     wire::Keyring,
 };
 
-use super::app::eventually;
+use super::app::{PATIENCE, eventually};
+
+/// Takes the one message that waits and gives it back until it is handed out no more.
+pub(crate) async fn wear_out(bus: &Bus, work: Work, partition: u16) {
+    let cancel = CancellationToken::new();
+    let mut pull = bus.pull(work, partition, cancel.clone());
+    for _ in 0..10 {
+        timeout(PATIENCE, pull.next()).await.expect("in time").expect("a message").nak(None).await;
+    }
+    // The eleventh time is when the server notices.
+    let eleventh = timeout(Duration::from_secs(1), pull.next()).await;
+    assert!(eleventh.is_err(), "ten times and no more");
+    cancel.cancel();
+    pull.next().await;
+}
 
 /// The server; killed by its id when dropped.
 pub(crate) struct NatsServer {

@@ -103,6 +103,11 @@ impl Receiver {
         self.shared.received.lock().expect("no panic while held").clone()
     }
 
+    /// The messages that came, in their order.
+    pub(crate) fn ids(&self) -> Vec<String> {
+        self.received().iter().map(|one| one.json()["message_id"].as_str().expect("an id").to_owned()).collect()
+    }
+
     /// From now on, answers so.
     pub(crate) fn reply(&self, reply: Reply) {
         *self.shared.replies.lock().expect("no panic while held") = VecDeque::from([reply]);
