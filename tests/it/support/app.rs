@@ -46,7 +46,10 @@ impl App {
     }
 
     async fn in_folder(roles: &'static str, data: TempDir, settings: &[(&str, &str)]) -> Self {
-        let mut nats = NatsServer::start().await;
+        Self::on(NatsServer::start().await, roles, data, settings).await
+    }
+
+    async fn on(mut nats: NatsServer, roles: &'static str, data: TempDir, settings: &[(&str, &str)]) -> Self {
         nats.keys_file = Some(data.path().join("secrets.keys"));
         let (api, admin) = (free_address(), free_address());
         let mut env: Env = [
@@ -86,6 +89,16 @@ impl App {
         server: &whatsapp_sim::Server,
         settings: &[(&str, &str)],
     ) -> Self {
+        Self::on_both(NatsServer::start().await, roles, server, settings).await
+    }
+
+    /// The same on this server.
+    pub(crate) async fn on_both(
+        nats: NatsServer,
+        roles: &'static str,
+        server: &whatsapp_sim::Server,
+        settings: &[(&str, &str)],
+    ) -> Self {
         let data = tempfile::tempdir().expect("a temporary folder");
         let ca = data.path().join("whatsapp-ca.pem");
         std::fs::write(&ca, server.ca_pem()).expect("a writable folder");
@@ -97,7 +110,7 @@ impl App {
             ("WHATSAPP__ROOT_CA_FILE", &file),
             ("WHATSAPP__CONNECTS_PER_SECOND", "1000"),
         ];
-        Self::in_folder(roles, data, &own.into_iter().chain(settings.iter().copied()).collect::<Vec<_>>()).await
+        Self::on(nats, roles, data, &own.into_iter().chain(settings.iter().copied()).collect::<Vec<_>>()).await
     }
 
     /// Another process on the same bus and folders, with these roles.
@@ -182,12 +195,18 @@ impl App {
 
     /// The same with only these scopes.
     pub(crate) async fn client_with(&self, id: u64, scopes: &[&str]) -> Client {
+        self.client_by(id, scopes, &[]).await
+    }
+
+    /// The same, its token made with more settings.
+    pub(crate) async fn client_by(&self, id: u64, scopes: &[&str], more: &[(&str, String)]) -> Client {
         let (id, scopes) = (id.to_string(), scopes.join(","));
         let mut arguments = vec!["token", "create", "--client", &id];
         if !scopes.is_empty() {
             arguments.extend(["--scopes", &scopes]);
         }
-        let output = self.command(&arguments).await;
+        let (code, output, said) = self.attempt(&arguments, more).await;
+        assert_eq!(code, Some(0), "{said}");
         let token = output.lines().last().expect("the token's line").to_owned();
         Client { api: self.api.clone(), token, http: self.http.clone() }
     }

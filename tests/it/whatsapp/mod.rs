@@ -5,6 +5,7 @@ mod kinds;
 mod lifecycle;
 mod order;
 mod panics;
+mod permissions;
 mod safety;
 mod sending;
 mod sources;
