@@ -16,7 +16,7 @@ use wahook::{
 use crate::{
     caller::Caller,
     compare,
-    lab::Lab,
+    lab::{Lab, ROLES, publishing},
     load::{Load, seen},
     results::Results,
     system::{Pace, System},
@@ -28,6 +28,12 @@ const FIRST: u32 = 1_000_000_000;
 const ENDPOINTS: u32 = 50;
 /// Dead letters in one message to the recorder.
 const GROUP: usize = 128;
+
+#[derive(Debug, Clone, Copy)]
+struct Progress {
+    sent: u64,
+    is_over: bool,
+}
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -43,20 +49,23 @@ pub(crate) struct Options {
     /// How often all three are run.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
+    /// Instead of comparing: one replay during which the node is killed so many times.
+    #[arg(long, default_value_t = 0)]
+    kills: u32,
 }
 
 pub(crate) async fn run(options: &Options, results: &mut Results) -> anyhow::Result<()> {
-    let &Options { rate, dead_letters, replay_rate, rounds } = options;
+    let &Options { rate, dead_letters, replay_rate, rounds, kills } = options;
     // The replay is at work for the whole of a run.
     let messages = (u64::from(rate) * u64::from(dead_letters) * 9 / 10 / u64::from(replay_rate)).max(1);
     let messages = u32::try_from(messages).context("fewer dead letters, please")?;
     let load = Load::new(messages, ENDPOINTS, Pace::Rate(rate));
+    if kills > 0 {
+        return killed(options, &load, results).await;
+    }
     let run = async |replays: bool| {
         let lab = Lab::start().await?;
-        load.register(&lab).await?;
-        let caller = Caller::new(&lab).await?;
-        give_up(&lab, dead_letters).await?;
-        caller.until(|caller| Box::pin(matches(caller, dead_letters))).await.context("recording the dead letters")?;
+        let caller = prepare(&lab, &load, dead_letters).await?;
         let began = Instant::now();
         ensure!(matches(&caller, dead_letters).await?, "the dead letters went away");
         let counting = began.elapsed();
@@ -67,12 +76,59 @@ pub(crate) async fn run(options: &Options, results: &mut Results) -> anyhow::Res
             caller.until(|caller| Box::pin(is_over(caller, &job))).await.context("the replay")?;
             sleep(Duration::from_secs(2)).await;
             println!("  counting them took {:.0} ms", counting.as_secs_f64() * 1e3);
-            check(&lab, &caller, &job, dead_letters, began.elapsed()).await?;
+            let replayed = check(&lab, &caller, &job, dead_letters, began.elapsed()).await?;
+            println!("  {replayed}");
         }
         lab.stop().await?;
         Ok(report)
     };
     compare::alternate(results, rounds, run).await
+}
+
+/// A replay goes on where it was, whenever the node dies, and live messages beside it are not lost.
+async fn killed(options: &Options, load: &Load, results: &mut Results) -> anyhow::Result<()> {
+    let &Options { rate, dead_letters, replay_rate, kills, .. } = options;
+    // Warnings are what a kill is expected to make.
+    let mut lab = Lab::prepare(&[("LOG__FILTER", "error".to_owned())]).await?;
+    lab.launch(ROLES).await?;
+    let caller = prepare(&lab, load, dead_letters).await?;
+    let began = Instant::now();
+    let job = begin(&caller, replay_rate).await?;
+    let publishing = tokio::spawn(publishing(lab.bus.clone(), load.plan()));
+    for kill in 1..=kills {
+        let mark = u64::from(dead_letters) * u64::from(kill) / u64::from(kills + 1);
+        while progress(&caller, &job).await?.sent < mark {
+            sleep(Duration::from_millis(100)).await;
+        }
+        lab.kill_nodes().await?;
+        lab.launch(ROLES).await?;
+    }
+    caller.until(|caller| Box::pin(is_over(caller, &job))).await.context("the replay")?;
+    let sent = publishing.await??;
+    let seen = load.wait(&lab, 0, &sent).await?;
+    let replayed = check(&lab, &caller, &job, dead_letters, began.elapsed()).await?;
+    lab.stop().await?;
+    let accepted = sent.iter().filter(|one| one.acked.is_some()).count();
+    let live: Vec<u64> = seen.iter().filter(|one| one.taken() && one.id < u64::from(FIRST)).map(|one| one.id).collect();
+    let taken: HashSet<_> = live.iter().filter(|id| sent[**id as usize].acked.is_some()).collect();
+    results.say(format!(
+        "wahook killed {kills} times during a replay at {replay_rate}/s beside {rate} live messages/s\n  {replayed}\n  \
+         live: accepted {accepted} of {}, lost {}, {} twice",
+        sent.len(),
+        accepted - taken.len(),
+        live.len() - live.iter().collect::<HashSet<_>>().len(),
+    ));
+    ensure!(taken.len() == accepted, "live messages were lost");
+    Ok(())
+}
+
+/// Endpoints, and dead letters to them on record.
+async fn prepare(lab: &Lab, load: &Load, dead_letters: u32) -> anyhow::Result<Caller> {
+    load.register(lab).await?;
+    let caller = Caller::new(lab).await?;
+    give_up(lab, dead_letters).await?;
+    caller.until(|caller| Box::pin(matches(caller, dead_letters))).await.context("recording the dead letters")?;
+    Ok(caller)
 }
 
 /// Puts dead letters into the audit, spread over the endpoints, on the way that results take.
@@ -122,21 +178,20 @@ fn letter(webhook: &Webhook, endpoint: u32, number: u32, now: Timestamp) -> Atte
     }
 }
 
-/// Each once, as the sink saw it.
-async fn check(lab: &Lab, caller: &Caller, job: &str, count: u32, took: Duration) -> anyhow::Result<()> {
+/// Whether all came, as the sink saw it, and how many more than once.
+async fn check(lab: &Lab, caller: &Caller, job: &str, count: u32, took: Duration) -> anyhow::Result<String> {
     let all: Vec<u64> = seen(lab, 0).await?.into_iter().map(|one| one.id).collect();
     let again: Vec<u64> = all.into_iter().filter(|number| *number >= u64::from(FIRST)).collect();
     let distinct: HashSet<_> = again.iter().collect();
-    let shown = caller.get(&format!("/api/replays/{job}")).await?;
-    println!(
-        "  replay: {} of {count} came, {} twice, in {:.0} s; the job says {} sent",
+    let shown = progress(caller, job).await?;
+    ensure!(distinct.len() == count as usize, "{} of {count} dead letters came: {shown:?}", distinct.len());
+    Ok(format!(
+        "replay: {} of {count} came, {} twice, in {:.0} s; the job says {} sent",
         distinct.len(),
         again.len() - distinct.len(),
         took.as_secs_f64(),
-        shown["sent"]
-    );
-    ensure!(distinct.len() == count as usize, "not all dead letters came: {shown}");
-    Ok(())
+        shown.sent
+    ))
 }
 
 /// Whether the audit has so many dead letters.
@@ -149,17 +204,16 @@ async fn matches(caller: &Caller, count: u32) -> anyhow::Result<bool> {
 async fn begin(caller: &Caller, rate: u32) -> anyhow::Result<String> {
     let job = caller.post("/api/replays", &json!({"rate_per_second": rate})).await?;
     let id = job["id"].as_str().context("an id")?.to_owned();
-    caller
-        .until(|caller| {
-            let path = format!("/api/replays/{id}");
-            Box::pin(async move { Ok(caller.get(&path).await?["sent"].as_u64().is_some_and(|sent| sent > 0)) })
-        })
-        .await?;
+    caller.until(|caller| Box::pin(async { Ok(progress(caller, &id).await?.sent > 0) })).await?;
     Ok(id)
 }
 
-async fn is_over(caller: &Caller, id: &str) -> anyhow::Result<bool> {
+async fn progress(caller: &Caller, id: &str) -> anyhow::Result<Progress> {
     let job = caller.get(&format!("/api/replays/{id}")).await?;
     ensure!(job["state"] != "failed", "{job}");
-    Ok(job["state"] == "done")
+    Ok(Progress { sent: job["sent"].as_u64().context("a count")?, is_over: job["state"] == "done" })
+}
+
+async fn is_over(caller: &Caller, id: &str) -> anyhow::Result<bool> {
+    Ok(progress(caller, id).await?.is_over)
 }
