@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context, ensure};
 use serde_json::json;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 use wahook::{
     model::{Attempt, Delivery, EventId, EventStatus, Outcome, Priority, Timestamp, Webhook},
     wire,
@@ -28,6 +28,8 @@ const FIRST: u32 = 1_000_000_000;
 const ENDPOINTS: u32 = 50;
 /// Dead letters in one message to the recorder.
 const GROUP: usize = 128;
+/// What a node had in hand when it was killed comes again after `bus.ack_wait`.
+const IN_HAND: Duration = Duration::from_secs(75);
 
 #[derive(Debug, Clone, Copy)]
 struct Progress {
@@ -95,18 +97,22 @@ async fn killed(options: &Options, load: &Load, results: &mut Results) -> anyhow
     let began = Instant::now();
     let job = begin(&caller, replay_rate).await?;
     let publishing = tokio::spawn(publishing(lab.bus.clone(), load.plan()));
+    let mut killed_at = began;
     for kill in 1..=kills {
         let mark = u64::from(dead_letters) * u64::from(kill) / u64::from(kills + 1);
         while progress(&caller, &job).await?.sent < mark {
             sleep(Duration::from_millis(100)).await;
         }
         lab.kill_nodes().await?;
+        killed_at = Instant::now();
         lab.launch(ROLES).await?;
     }
     caller.until(|caller| Box::pin(is_over(caller, &job))).await.context("the replay")?;
+    let took = began.elapsed();
+    sleep_until(killed_at + IN_HAND).await;
     let sent = publishing.await??;
     let seen = load.wait(&lab, 0, &sent).await?;
-    let replayed = check(&lab, &caller, &job, dead_letters, began.elapsed()).await?;
+    let replayed = check(&lab, &caller, &job, dead_letters, took).await?;
     lab.stop().await?;
     let accepted = sent.iter().filter(|one| one.acked.is_some()).count();
     let live: Vec<u64> = seen.iter().filter(|one| one.taken() && one.id < u64::from(FIRST)).map(|one| one.id).collect();

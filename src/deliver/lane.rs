@@ -283,8 +283,7 @@ impl Lane {
         state.last_used = now;
         let at = match priority {
             Priority::Normal => pace::reserve(&mut state.slot_clock, now + wait, interval),
-            // Half as dense: the other half is for live traffic.
-            Priority::Low => pace::reserve(&mut state.low_clock, now + wait, interval * 2),
+            Priority::Low => pace::reserve(&mut state.low_clock, now + wait, pace::low_interval(interval)),
         };
         Park { cause, at }
     }

@@ -80,6 +80,12 @@ pub(super) fn look_every(interval: Duration) -> Duration {
     interval.clamp(Duration::from_millis(1), MOVES)
 }
 
+/// The distance between those of low priority that are parked: half as dense as others, since the other half is for live
+/// traffic, and no denser than one of them looks, or they would meet and be parked again together.
+pub(super) fn low_interval(interval: Duration) -> Duration {
+    interval.max(look_every(interval)) * 2
+}
+
 /// What an attempt takes, as far as can be told: the average, or more when nothing has come back for longer.
 pub(super) fn latency(average: Duration, all_busy: bool, no_progress_for: Duration) -> Duration {
     if all_busy { average.max(no_progress_for) } else { average }
@@ -132,6 +138,15 @@ mod tests {
         assert_eq!(latency(average, false, stalled), average);
         let view = View { waiters: 100, latency: latency(average, true, stalled), in_flight: 8, rate: 10_000 };
         assert_eq!(view.park(PATIENCE, CROWD), Some("busy"));
+    }
+
+    #[test]
+    fn parked_ones_of_low_priority_do_not_meet() {
+        let millis = Duration::from_millis;
+        let table = [(Duration::from_micros(100), millis(2)), (millis(20), millis(40)), (millis(1_000), millis(2_000))];
+        for (interval, expected) in table {
+            assert_eq!(low_interval(interval), expected, "{interval:?}");
+        }
     }
 
     #[test]

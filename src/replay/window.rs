@@ -1,8 +1,9 @@
 //! What a replay may have under way.
 //!
 //! What a webhook does not take in time lies parked in the retry stream, which has no limit of its own. So a replay that is
-//! some pages ahead waits until the audit shows that the oldest of them was attempted: it goes as fast as the webhook
-//! takes it, and never faster than attempts are recorded.
+//! some pages ahead waits until the audit shows that one of them was attempted: it goes as fast as the webhook takes it,
+//! and never faster than attempts are recorded. It waits for any, not for the oldest: what a node had in hand that died
+//! comes again only after `bus.ack_wait`.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -39,14 +40,13 @@ impl Window {
     /// Waits until there is room for one more page; `false` when the job is cancelled or this node stops.
     pub(super) async fn room(&mut self, context: &Context, job: &Job) -> Result<bool, Error> {
         let (began, mut pause, mut told) = (Instant::now(), FIRST_PAUSE, false);
-        while let Some(&(webhook, event, number)) = self.0.front()
-            && self.0.len() >= PAGES
-        {
-            let found = timeout(PATIENCE, context.store.event(job.client_id, webhook, event));
-            let found = found.await.map_err(|_| Error::Slow)??;
-            if found.is_none_or(|event| event.last().number > number) || began.elapsed() >= WAIT_MAX {
+        while self.0.len() >= PAGES {
+            self.forget_attempted(context, job).await?;
+            if began.elapsed() >= WAIT_MAX {
                 self.0.pop_front();
-                continue;
+            }
+            if self.0.len() < PAGES {
+                break;
             }
             if began.elapsed() >= TOLD_AFTER {
                 let tell = |job: &mut Job| job.error = Some(TOLD.to_owned());
@@ -68,5 +68,16 @@ impl Window {
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
         Ok(true)
+    }
+
+    async fn forget_attempted(&mut self, context: &Context, job: &Job) -> Result<(), Error> {
+        for (webhook, event, number) in std::mem::take(&mut self.0) {
+            let found = timeout(PATIENCE, context.store.event(job.client_id, webhook, event));
+            let found = found.await.map_err(|_| Error::Slow)??;
+            if found.is_some_and(|event| event.last().number <= number) {
+                self.0.push_back((webhook, event, number));
+            }
+        }
+        Ok(())
     }
 }
