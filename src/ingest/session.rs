@@ -205,9 +205,7 @@ impl Running {
             Ended::Deleted { .. } => Ended::Deleted { is_told: unlink(&handle.client()).await },
             other => other,
         };
-        if timeout(SHUTDOWN_PATIENCE, handle.shutdown()).await.is_err() {
-            tracing::warn!(session.id = %session.id, "the client did not stop in time and was cut off");
-        }
+        stop(handle, session).await;
         if matches!(ended, Ended::Leave) && board.state() == SessionState::Connected {
             board.set(SessionState::Reconnecting, Some("moving to another node".to_owned()));
         }
@@ -357,7 +355,7 @@ impl Running {
             () = &mut handle => false,
         };
         let is_told = is_connected && unlink(&client).await;
-        let _ = timeout(SHUTDOWN_PATIENCE, handle.shutdown()).await;
+        stop(handle, session).await;
         Ok(is_told)
     }
 }
@@ -369,6 +367,14 @@ async fn unlink(client: &Arc<Client>) -> bool {
     let Some(device) = client.pn().filter(|_| client.is_logged_in()) else { return false };
     let request = client.execute(RemoveCompanionDeviceSpec::new(&device));
     matches!(timeout(LOGOUT_PATIENCE, request).await, Ok(Ok(())))
+}
+
+/// Disconnects. A client that takes longer goes on with that by itself: dropped halfway, it would leave its connection
+/// open, and WhatsApp would go on handing out messages to nobody. Its files are fenced against it.
+async fn stop(handle: BotHandle, session: &Session) {
+    if timeout(SHUTDOWN_PATIENCE, tokio::spawn(handle.shutdown())).await.is_err() {
+        tracing::warn!(session.id = %session.id, "the client takes its time to stop");
+    }
 }
 
 /// Waits until the owner wants something else than this generation.

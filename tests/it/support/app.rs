@@ -212,6 +212,17 @@ impl App {
     }
 }
 
+impl Drop for App {
+    /// Tells what its processes said last, when the test has failed.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.data.path().join(LOG)).unwrap_or_default();
+            let lines: Vec<_> = log.lines().collect();
+            eprintln!("the last of its log:\n{}", lines[lines.len().saturating_sub(60)..].join("\n"));
+        }
+    }
+}
+
 /// One client of the API.
 pub(crate) struct Client {
     api: String,
