@@ -10,13 +10,17 @@ use crate::{
     report::{Report, mebibytes},
     results::Results,
     system::{Pace, System},
-    webhooks::Manner,
+    webhooks::{Manner, Mix},
 };
 
 /// How long a fleet gets to share its partitions out.
 const SHARING: Duration = Duration::from_secs(12);
 /// The limit of the endpoint that a fleet's limits are measured at, and the default burst.
 const LIMIT: u32 = 50;
+/// Requests that a node has under way at most, where its capacity and not the processors' is measured.
+const PLACES: u32 = 64;
+/// What such a node can deliver per second to endpoints that take 200 ms.
+const CAPACITY: u32 = PLACES * 5;
 
 struct Size {
     report: Report,
@@ -49,7 +53,7 @@ pub(crate) struct Fleets {
     /// Messages as fast as it goes.
     #[arg(long, default_value_t = 20_000)]
     messages: u32,
-    /// Seconds of the run that measures limits.
+    /// Seconds of the runs at a fixed rate.
     #[arg(long, default_value_t = 20)]
     seconds: u32,
 }
@@ -132,12 +136,12 @@ async fn size(endpoints: u32, messages: u32) -> anyhow::Result<Size> {
     Ok(Size { report, registering, starting, idle_bytes })
 }
 
-/// Throughput and an endpoint's limit with so many deliver processes each.
+/// Throughput, what nodes add up to, and an endpoint's limit with so many deliver processes each.
 pub(crate) async fn fleet(options: &Fleets, results: &mut Results) -> anyhow::Result<()> {
     let &Fleets { ref nodes, messages, seconds } = options;
     let mut first: Option<f64> = None;
     for nodes in nodes {
-        let lab = deliverers(*nodes).await?;
+        let lab = deliverers(*nodes, &[]).await?;
         let load = Load::new(messages, 100, Pace::Flat);
         load.register(&lab).await?;
         sleep(SHARING).await;
@@ -150,7 +154,25 @@ pub(crate) async fn fleet(options: &Fleets, results: &mut Results) -> anyhow::Re
             report.rate() / base
         ));
 
-        let lab = deliverers(*nodes).await?;
+        // The processors are shared by all: how nodes add up shows where they wait.
+        let lab = deliverers(*nodes, &[("DELIVER__IN_FLIGHT_MAX", PLACES.to_string())]).await?;
+        let rate = CAPACITY * nodes * 3 / 4;
+        let load = Load { mix: Mix::All(Manner::Slow), ..Load::new(rate * seconds, 400, Pace::Rate(rate)) };
+        load.register(&lab).await?;
+        sleep(SHARING).await;
+        let report = load.measure(&lab).await?;
+        lab.stop().await?;
+        results.say(format!(
+            "{nodes} deliver processes of {PLACES} places each, endpoints that take 200 ms, {rate}/s (three quarters of what that makes): \
+             {:.0} deliveries/s, ack to POST p50 {:.2} ms, p99 {:.2} ms, lost {}, twice {}",
+            report.rate(),
+            report.latency(0.5).as_secs_f64() * 1e3,
+            report.latency(0.99).as_secs_f64() * 1e3,
+            report.published - report.delivered,
+            report.duplicates,
+        ));
+
+        let lab = deliverers(*nodes, &[]).await?;
         let limited = Other { manner: Manner::Ok, offered: f64::from(LIMIT) * 1.5, rate_per_second: LIMIT };
         let load = Load { others: vec![limited; 4], ..Load::new(500 * seconds, 50, Pace::Rate(500)) };
         load.register(&lab).await?;
@@ -168,8 +190,8 @@ pub(crate) async fn fleet(options: &Fleets, results: &mut Results) -> anyhow::Re
     Ok(())
 }
 
-async fn deliverers(nodes: u32) -> anyhow::Result<Lab> {
-    let mut lab = Lab::prepare(&[]).await?;
+async fn deliverers(nodes: u32, settings: &[(&str, String)]) -> anyhow::Result<Lab> {
+    let mut lab = Lab::prepare(settings).await?;
     lab.launch("record").await?;
     for _ in 0..nodes {
         lab.launch("deliver").await?;
