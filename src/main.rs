@@ -1,6 +1,9 @@
 //! The `wahook` command: parse, load the settings, set up logs, run, exit.
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use clap::Parser;
 use wahook::{
@@ -35,7 +38,8 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Command::DumpConfig => {
-            print!("{}", config::dump(&loaded));
+            // A reader that has seen enough (`| head`) is no fault.
+            let _ = write!(io::stdout(), "{}", config::dump(&loaded));
             return ExitCode::SUCCESS;
         }
         _ => {}

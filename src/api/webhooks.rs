@@ -110,6 +110,11 @@ impl Change {
         }
         if self.burst.is_some_and(|burst| !(1..=RATE_MAX).contains(&burst)) {
             wrong("/burst", format!("is from 1 to {RATE_MAX}, and at most {BURST_SECONDS_MAX} times the rate"));
+        } else if let (Some(burst), Some(rate)) = (self.burst, self.rate_per_second)
+            && burst > rate.saturating_mul(BURST_SECONDS_MAX)
+        {
+            let most = rate.saturating_mul(BURST_SECONDS_MAX);
+            wrong("/burst", format!("is at most {BURST_SECONDS_MAX} times the rate, which makes {most}"));
         }
         if let Some(schedule) = &self.retry_schedule {
             if schedule.len() > usize::from(MAX_RETRIES) {
@@ -147,7 +152,7 @@ impl Change {
         webhook.max_retries = self.max_retries.unwrap_or(webhook.max_retries);
         webhook.rate_per_second = self.rate_per_second.unwrap_or(webhook.rate_per_second);
         webhook.burst = self.burst.or(webhook.burst);
-        // A burst that was set for a faster rate goes down with it.
+        // A burst that was set for a faster rate goes down with it, and so does one that is set for an older, slower rate.
         let burst_max = webhook.rate_per_second.saturating_mul(BURST_SECONDS_MAX);
         webhook.burst = webhook.burst.map(|burst| burst.min(burst_max));
         webhook.in_flight = self.in_flight.unwrap_or(webhook.in_flight);

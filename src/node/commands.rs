@@ -25,6 +25,10 @@ use crate::{
 /// Whatever stopped it, told for an operator.
 pub fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
     std::panic::set_hook(Box::new(|panic| {
+        // A reader that has seen enough (`| head`) is no fault; printing knows no other way to tell.
+        if panic.payload_as_str().is_some_and(|text| text.starts_with("failed printing to stdout: Broken pipe")) {
+            std::process::exit(0);
+        }
         telemetry::error("node", "panic");
         // Its place alone: the text may hold what must not be logged.
         let place = panic.location().map(ToString::to_string);

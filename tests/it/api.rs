@@ -63,12 +63,14 @@ async fn everything_wrong_is_a_problem_of_one_form() {
         let errors = body["errors"].as_array().expect("errors").iter();
         errors.map(|error| error["pointer"].as_str().expect("a pointer").to_owned()).collect()
     };
-    let bad =
-        json!({"phone_number": "+49", "webhook_url": "http://169.254.169.254/", "client_id": 2, "max_retries": 21});
+    let bad = json!({
+        "phone_number": "+49", "webhook_url": "http://169.254.169.254/", "client_id": 2, "max_retries": 21,
+        "rate_per_second": 2, "burst": 121,
+    });
     let (_, body) = problem(register().json(&bad), 400, "invalid_request").await;
     let mut wrong = pointers(&body);
     wrong.sort();
-    assert_eq!(wrong, ["/client_id", "/max_retries", "/phone_number", "/webhook_url"]);
+    assert_eq!(wrong, ["/burst", "/client_id", "/max_retries", "/phone_number", "/webhook_url"]);
 
     // The limit counts what is refused, too: four of five are left.
     let good = json!({"phone_number": PHONE, "webhook_url": "http://127.0.0.1:1/"});

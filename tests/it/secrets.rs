@@ -12,6 +12,7 @@ use wahook::{
 use crate::support::{
     app::{App, Client},
     nats::NatsServer,
+    process::wahook,
     receiver::Receiver,
 };
 
@@ -195,4 +196,15 @@ async fn a_rotation_goes_on_where_it_was_cut_off_and_loses_no_change_made_meanwh
     let all = third.registry().list(client).await.expect("answers");
     assert_eq!(all.len(), 40);
     assert!(all.iter().all(|webhook| webhook.rate_per_second == 51 && webhook.secrets[0].key() == [7; 32]));
+}
+
+#[tokio::test]
+async fn a_reader_that_has_seen_enough_is_no_fault() {
+    for arguments in [&["secrets", "new-key"][..], &["dump-config"]] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = wahook(&Vec::new()).args(arguments).stdout(writer).output().await.expect("the executable starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.is_empty(), "{arguments:?}: {} {said}", output.status);
+    }
 }
