@@ -65,6 +65,10 @@ impl Feed {
     /// this is dropped while it waits.
     pub(super) async fn next(&mut self) -> Result<Option<jetstream::Message>, Error> {
         loop {
+            // What would be asked for on a new connection comes to a feed that is about to end.
+            if self.connections.has_changed().is_ok_and(|changed| changed) && *self.connections.borrow() > 1 {
+                return Ok(None);
+            }
             if self.asked <= BATCH / 2 {
                 self.ask().await?;
             }

@@ -41,6 +41,8 @@ use crate::{
 const STATUS_EVERY: Duration = Duration::from_millis(500);
 /// Disconnecting flushes keys: the client takes up to 10 s.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(12);
+/// How long it may go on with that once nobody waits for it any more.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(60);
 /// Handing one message to WhatsApp: the keys of a new contact, and a file, included.
 const SEND_PATIENCE: Duration = Duration::from_secs(8);
 /// Telling WhatsApp that the device is gone.
@@ -205,7 +207,8 @@ impl Running {
             Ended::Deleted { .. } => Ended::Deleted { is_told: unlink(&handle.client()).await },
             other => other,
         };
-        stop(handle, session).await;
+        // One that has not stopped may still write: only a new lease fences it off.
+        let ended = if stop(handle, session).await || !matches!(ended, Ended::Anew) { ended } else { Ended::Leave };
         if matches!(ended, Ended::Leave) && board.state() == SessionState::Connected {
             board.set(SessionState::Reconnecting, Some("moving to another node".to_owned()));
         }
@@ -369,12 +372,16 @@ async fn unlink(client: &Arc<Client>) -> bool {
     matches!(timeout(LOGOUT_PATIENCE, request).await, Ok(Ok(())))
 }
 
-/// Disconnects. A client that takes longer goes on with that by itself: dropped halfway, it would leave its connection
-/// open, and WhatsApp would go on handing out messages to nobody. Its files are fenced against it.
-async fn stop(handle: BotHandle, session: &Session) {
-    if timeout(SHUTDOWN_PATIENCE, tokio::spawn(handle.shutdown())).await.is_err() {
-        tracing::warn!(session.id = %session.id, "the client takes its time to stop");
+/// Disconnects; whether it has stopped. A client that takes longer goes on with that by itself for a while: dropped halfway,
+/// it would leave its connection open, and WhatsApp would go on handing out messages to nobody.
+async fn stop(handle: BotHandle, session: &Session) -> bool {
+    let stopping = tokio::spawn(timeout(SHUTDOWN_MAX, handle.shutdown()));
+    match timeout(SHUTDOWN_PATIENCE, stopping).await {
+        Ok(Ok(Ok(()))) => return true,
+        Ok(Err(_)) => tracing::warn!(session.id = %session.id, "the client panicked while it stopped"),
+        Ok(Ok(Err(_))) | Err(_) => tracing::warn!(session.id = %session.id, "the client takes its time to stop"),
     }
+    false
 }
 
 /// Waits until the owner wants something else than this generation.
