@@ -192,7 +192,7 @@ async fn check(lab: &Lab, caller: &Caller, job: &str, count: u32, took: Duration
     let shown = progress(caller, job).await?;
     ensure!(distinct.len() == count as usize, "{} of {count} dead letters came: {shown:?}", distinct.len());
     Ok(format!(
-        "replay: {} of {count} came, {} twice, in {:.0} s; the job says {} sent",
+        "replay: {} of {count} came, {} twice; the job was done after {:.0} s and says {} sent",
         distinct.len(),
         again.len() - distinct.len(),
         took.as_secs_f64(),

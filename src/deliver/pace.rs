@@ -81,7 +81,7 @@ pub(super) fn look_every(interval: Duration) -> Duration {
 }
 
 /// The distance between those of low priority that are parked: half as dense as others, since the other half is for live
-/// traffic, and no denser than one of them looks, or they would meet and be parked again together.
+/// traffic, and not so dense that more come at once than may wait, which would be parked again.
 pub(super) fn low_interval(interval: Duration) -> Duration {
     interval.max(look_every(interval)) * 2
 }
