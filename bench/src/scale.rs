@@ -141,12 +141,8 @@ pub(crate) async fn fleet(options: &Fleets, results: &mut Results) -> anyhow::Re
     let &Fleets { ref nodes, messages, seconds } = options;
     let mut first: Option<f64> = None;
     for nodes in nodes {
-        let lab = deliverers(*nodes, &[]).await?;
         let load = Load::new(messages, 100, Pace::Flat);
-        load.register(&lab).await?;
-        sleep(SHARING).await;
-        let report = load.measure(&lab).await?;
-        lab.stop().await?;
+        let report = shared(&load, *nodes, &[]).await?;
         results.keep("fleet", &format!("{nodes} processes"), &report);
         let base = *first.get_or_insert(report.rate());
         results.say(format!(
@@ -155,13 +151,9 @@ pub(crate) async fn fleet(options: &Fleets, results: &mut Results) -> anyhow::Re
         ));
 
         // The processors are shared by all: how nodes add up shows where they wait.
-        let lab = deliverers(*nodes, &[("DELIVER__IN_FLIGHT_MAX", PLACES.to_string())]).await?;
         let rate = CAPACITY * nodes * 3 / 4;
         let load = Load { mix: Mix::All(Manner::Slow), ..Load::new(rate * seconds, 400, Pace::Rate(rate)) };
-        load.register(&lab).await?;
-        sleep(SHARING).await;
-        let report = load.measure(&lab).await?;
-        lab.stop().await?;
+        let report = shared(&load, *nodes, &[("DELIVER__IN_FLIGHT_MAX", PLACES.to_string())]).await?;
         results.say(format!(
             "{nodes} deliver processes of {PLACES} places each, endpoints that take 200 ms, {rate}/s (three quarters of what that makes): \
              {:.0} deliveries/s, ack to POST p50 {:.2} ms, p99 {:.2} ms, lost {}, twice {}",
@@ -172,13 +164,9 @@ pub(crate) async fn fleet(options: &Fleets, results: &mut Results) -> anyhow::Re
             report.duplicates,
         ));
 
-        let lab = deliverers(*nodes, &[]).await?;
         let limited = Other { manner: Manner::Ok, offered: f64::from(LIMIT) * 1.5, rate_per_second: LIMIT };
         let load = Load { others: vec![limited; 4], ..Load::new(500 * seconds, 50, Pace::Rate(500)) };
-        load.register(&lab).await?;
-        sleep(SHARING).await;
-        let report = load.measure(&lab).await?;
-        lab.stop().await?;
+        let report = shared(&load, *nodes, &[]).await?;
         let most = (load.endpoints..).take(load.others.len()).map(|endpoint| report.most_per_second(endpoint)).max();
         results.say(format!(
             "{nodes} deliver processes, four endpoints limited to {LIMIT}/s (burst {LIMIT}) and offered half as much again: at most {} in any second; \
@@ -190,11 +178,16 @@ pub(crate) async fn fleet(options: &Fleets, results: &mut Results) -> anyhow::Re
     Ok(())
 }
 
-async fn deliverers(nodes: u32, settings: &[(&str, String)]) -> anyhow::Result<Lab> {
+/// A run over so many deliver processes, once they have shared the partitions out.
+async fn shared(load: &Load, nodes: u32, settings: &[(&str, String)]) -> anyhow::Result<Report> {
     let mut lab = Lab::prepare(settings).await?;
     lab.launch("record").await?;
     for _ in 0..nodes {
         lab.launch("deliver").await?;
     }
-    Ok(lab)
+    load.register(&lab).await?;
+    sleep(SHARING).await;
+    let report = load.measure(&lab).await?;
+    lab.stop().await?;
+    Ok(report)
 }

@@ -111,9 +111,9 @@ impl Change {
         if self.burst.is_some_and(|burst| !(1..=RATE_MAX).contains(&burst)) {
             wrong("/burst", format!("is from 1 to {RATE_MAX}, and at most {BURST_SECONDS_MAX} times the rate"));
         } else if let (Some(burst), Some(rate)) = (self.burst, self.rate_per_second)
-            && burst > rate.saturating_mul(BURST_SECONDS_MAX)
+            && burst > burst_max(rate)
         {
-            let most = rate.saturating_mul(BURST_SECONDS_MAX);
+            let most = burst_max(rate);
             wrong("/burst", format!("is at most {BURST_SECONDS_MAX} times the rate, which makes {most}"));
         }
         if let Some(schedule) = &self.retry_schedule {
@@ -153,8 +153,7 @@ impl Change {
         webhook.rate_per_second = self.rate_per_second.unwrap_or(webhook.rate_per_second);
         webhook.burst = self.burst.or(webhook.burst);
         // A burst that was set for a faster rate goes down with it, and so does one that is set for an older, slower rate.
-        let burst_max = webhook.rate_per_second.saturating_mul(BURST_SECONDS_MAX);
-        webhook.burst = webhook.burst.map(|burst| burst.min(burst_max));
+        webhook.burst = webhook.burst.map(|burst| burst.min(burst_max(webhook.rate_per_second)));
         webhook.in_flight = self.in_flight.unwrap_or(webhook.in_flight);
         if let Some(schedule) = &self.retry_schedule {
             webhook.retry_schedule.clone_from(schedule);
@@ -171,6 +170,11 @@ impl Change {
         webhook.updated_at = now();
         Some(())
     }
+}
+
+/// The largest burst at this rate.
+fn burst_max(rate: u32) -> u32 {
+    rate.saturating_mul(BURST_SECONDS_MAX)
 }
 
 /// Tells the client's operational webhook of a webhook that wahook had stopped and that goes on.

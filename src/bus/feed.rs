@@ -44,6 +44,8 @@ pub(super) struct Feed {
     inbox: String,
     subscriber: Subscriber,
     connections: watch::Receiver<u64>,
+    /// The number of the connection that it is for.
+    connection: u64,
     /// The server's name for this node, once it is pinned.
     pin: Option<String>,
     /// The one that was given up: what came under it and is read later brings it back no more.
@@ -58,15 +60,18 @@ impl Feed {
         let subscriber = bus.client.subscribe(inbox.clone()).await.map_err(Error::api)?;
         let next = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}");
         let connections = bus.connections.subscribe();
-        Ok(Self { bus: bus.clone(), next, inbox, subscriber, connections, pin: None, given_up: None, asked: 0 })
+        // The first one may be told late.
+        let connection = (*connections.borrow()).max(1);
+        let bus = bus.clone();
+        Ok(Self { bus, next, inbox, subscriber, connections, connection, pin: None, given_up: None, asked: 0 })
     }
 
     /// The next message; `None` when there is a new connection: requests do not outlive theirs. Nothing is lost when
     /// this is dropped while it waits.
     pub(super) async fn next(&mut self) -> Result<Option<jetstream::Message>, Error> {
         loop {
-            // What would be asked for on a new connection comes to a feed that is about to end.
-            if self.connections.has_changed().is_ok_and(|changed| changed) && *self.connections.borrow() > 1 {
+            // Before asking: what is asked for on a new connection would come to a feed that is about to end.
+            if *self.connections.borrow() > self.connection {
                 return Ok(None);
             }
             if self.asked <= BATCH / 2 {
@@ -75,13 +80,7 @@ impl Feed {
             let came = tokio::select! {
                 biased;
                 came = timeout(SILENCE, self.subscriber.next()) => came,
-                _ = self.connections.changed() => {
-                    // The first one may be told late.
-                    if *self.connections.borrow() > 1 {
-                        return Ok(None);
-                    }
-                    continue;
-                }
+                _ = self.connections.changed() => continue,
             };
             let came = came.map_err(|_| Error::Api("the consumer does not answer".to_owned()))?;
             let message = came.ok_or_else(|| Error::Api("the connection is closed".to_owned()))?;

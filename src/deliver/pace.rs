@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 /// Below this a crowd is no sign of trouble: it moves.
 const MOVES: Duration = Duration::from_millis(50);
+/// No more often does the first of those of low priority look.
+const LOOK_MIN: Duration = Duration::from_millis(1);
 
 /// What a lane looks like to the next message.
 #[derive(Debug, Clone, Copy)]
@@ -77,13 +79,13 @@ pub(super) fn is_spare(waiters: usize, places_free: usize, in_flight: u32, token
 
 /// How often the first of those of low priority looks again.
 pub(super) fn look_every(interval: Duration) -> Duration {
-    interval.clamp(Duration::from_millis(1), MOVES)
+    interval.clamp(LOOK_MIN, MOVES)
 }
 
 /// The distance between those of low priority that are parked: half as dense as others, since the other half is for live
 /// traffic, and not so dense that more come at once than may wait, which would be parked again.
 pub(super) fn low_interval(interval: Duration) -> Duration {
-    interval.max(look_every(interval)) * 2
+    interval.max(LOOK_MIN) * 2
 }
 
 /// What an attempt takes, as far as can be told: the average, or more when nothing has come back for longer.

@@ -207,8 +207,12 @@ impl Running {
             Ended::Deleted { .. } => Ended::Deleted { is_told: unlink(&handle.client()).await },
             other => other,
         };
-        // One that has not stopped may still write: only a new lease fences it off.
-        let ended = if stop(handle, session).await || !matches!(ended, Ended::Anew) { ended } else { Ended::Leave };
+        let has_stopped = stop(handle, session).await;
+        let ended = match ended {
+            // It may still write: only a new lease fences it off.
+            Ended::Anew if !has_stopped => Ended::Leave,
+            other => other,
+        };
         if matches!(ended, Ended::Leave) && board.state() == SessionState::Connected {
             board.set(SessionState::Reconnecting, Some("moving to another node".to_owned()));
         }

@@ -42,10 +42,7 @@ impl App {
 
     /// The same with only these roles.
     pub(crate) async fn playing(roles: &'static str, settings: &[(&str, &str)]) -> Self {
-        Self::in_folder(roles, tempfile::tempdir().expect("a temporary folder"), settings).await
-    }
-
-    async fn in_folder(roles: &'static str, data: TempDir, settings: &[(&str, &str)]) -> Self {
+        let data = tempfile::tempdir().expect("a temporary folder");
         Self::on(NatsServer::start().await, roles, data, settings).await
     }
 

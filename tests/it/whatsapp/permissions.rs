@@ -62,7 +62,7 @@ async fn each_role_does_its_work_with_the_permissions_of_its_user() {
     let api = user("api");
     let settings: Vec<_> = api.iter().map(|(key, value)| (*key, value.as_str())).collect();
     let app = App::on_both(nats, "api", &whatsapp, &settings).await;
-    let (_record, _ingest, deliver) =
+    let (_record, _ingest, mut deliver) =
         (role(&app, "record").await, role(&app, "ingest").await, role(&app, "deliver").await);
     let client = app.client_by(1, &[], &user("operator")).await;
 
@@ -101,7 +101,7 @@ async fn each_role_does_its_work_with_the_permissions_of_its_user() {
         client.publish(SLOW, &format!("S{number}")).await;
     }
     slow.wait_for(1).await;
-    leave(deliver).await;
+    assert_eq!(deliver.terminate().await, Some(0));
     let _deliver = role(&app, "deliver").await;
     for number in 0..3 {
         client.event_when(&limited, &format!("S{number}"), "delivered").await;
@@ -124,8 +124,4 @@ async fn each_role_does_its_work_with_the_permissions_of_its_user() {
     let all = logs.join("") + &app.log();
     let denied: Vec<_> = all.lines().filter(|line| line.contains("Violation")).collect();
     assert!(denied.is_empty(), "{denied:#?}");
-}
-
-async fn leave(mut node: Node) {
-    assert_eq!(node.terminate().await, Some(0));
 }
