@@ -157,6 +157,14 @@ impl App {
         self.process.rss_bytes()
     }
 
+    /// How much more than now is resident at any time while `work` runs; bytes.
+    pub(crate) async fn rss_growth(&self, work: impl Future<Output = ()>) -> u64 {
+        self.process.forget_peak();
+        let before = self.process.rss_bytes();
+        work.await;
+        self.process.peak_rss_bytes().saturating_sub(before)
+    }
+
     /// SIGTERM; the exit code.
     pub(crate) async fn terminate(&mut self) -> Option<i32> {
         self.process.terminate().await

@@ -65,9 +65,27 @@ impl Node {
 
     /// Resident memory.
     pub(crate) fn rss_bytes(&self) -> u64 {
-        let pid = self.child.id().expect("the process runs");
-        let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).expect("it runs");
-        statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).expect("pages") * 4096
+        self.memory("VmRSS")
+    }
+
+    /// The most that was resident since [`Self::forget_peak`].
+    pub(crate) fn peak_rss_bytes(&self) -> u64 {
+        self.memory("VmHWM")
+    }
+
+    /// Lets the peak begin anew (proc(5), `clear_refs`).
+    pub(crate) fn forget_peak(&self) {
+        std::fs::write(self.proc("clear_refs"), "5").expect("one's own process");
+    }
+
+    fn memory(&self, key: &str) -> u64 {
+        let status = std::fs::read_to_string(self.proc("status")).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("a line of it");
+        line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("KiB") * 1024
+    }
+
+    fn proc(&self, file: &str) -> String {
+        format!("/proc/{}/{file}", self.child.id().expect("the process runs"))
     }
 }
 

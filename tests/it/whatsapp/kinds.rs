@@ -83,18 +83,17 @@ async fn download(linked: &Linked, received: &Value, file: &[u8]) {
 async fn a_large_file_is_streamed_and_outlasts_the_request_timeout() {
     let linked = Linked::with(&[("API__REQUEST_TIMEOUT", "2s")]).await;
     let (_, receiver) = linked.webhook().await;
-    let file = vec![7_u8; 16 * 1024 * 1024];
+    let file = vec![7_u8; 48 * 1024 * 1024];
     let message = linked.server.image(&file, "large").expect("an image");
     linked.server.contact(ALICE, "Alice").send(&linked.device, message).await.expect("sent");
     let received = receiver.wait_for(1).await.remove(0).json();
     // Three seconds and more.
-    linked.server.pace_files(64 * 1024, std::time::Duration::from_millis(12));
-    let before = linked.app.rss_bytes();
+    linked.server.pace_files(192 * 1024, std::time::Duration::from_millis(12));
     let began = std::time::Instant::now();
-    download(&linked, &received, &file).await;
+    let grown = linked.app.rss_growth(download(&linked, &received, &file)).await;
     assert!(began.elapsed().as_secs() >= 3, "{:?}", began.elapsed());
-    let grown = linked.app.rss_bytes().saturating_sub(before);
-    assert!(grown < 8 * 1024 * 1024, "{grown} bytes more for {} bytes of file", file.len());
+    // The rest of it works, too, and on a slow machine that takes some MiB; a whole file would show.
+    assert!(grown < 24 * 1024 * 1024, "{grown} bytes more for {} bytes of file", file.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]
