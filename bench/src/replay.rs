@@ -100,9 +100,8 @@ async fn killed(options: &Options, load: &Load, results: &mut Results) -> anyhow
     let mut killed_at = began;
     for kill in 1..=kills {
         let mark = u64::from(dead_letters) * u64::from(kill) / u64::from(kills + 1);
-        while progress(&caller, &job).await?.sent < mark {
-            sleep(Duration::from_millis(100)).await;
-        }
+        let reached = caller.until(|caller| Box::pin(async { Ok(progress(caller, &job).await?.sent >= mark) })).await;
+        reached.with_context(|| format!("kill {kill}, to come when {mark} are sent"))?;
         lab.kill_nodes().await?;
         killed_at = Instant::now();
         lab.launch(ROLES).await?;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::jetstream::{self, AckKind};
 use bytes::Bytes;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{Bus, Error, chat::FROM_LINE, feed::Feed};
@@ -12,6 +12,7 @@ use crate::{model::Timestamp, telemetry};
 
 /// Clocks differ a little, and what is decided takes its way.
 const ACK_MARGIN: Duration = Duration::from_secs(5);
+const NAK_DEADLINE: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
@@ -168,12 +169,10 @@ impl Pull {
 
     /// Gives back what lies here unstarted, and begins anew.
     pub async fn give_back(&mut self) {
-        let Some(mut feed) = self.feed.take() else { return };
-        while let Some(message) = feed.ready() {
-            // A lost NAK costs a wait, no message.
-            let _ = message.ack_with(AckKind::Nak(None)).await;
-        }
         self.pinned = false;
+        let Some(mut feed) = self.feed.take() else { return };
+        let unstarted = std::iter::from_fn(|| feed.ready()).collect();
+        nak_all(unstarted).await;
     }
 
     /// Drops what lies here, unsettled.
@@ -188,11 +187,18 @@ impl Pull {
         let (stream, consumer) = self.work.consumer(self.partition);
         let unstarted = feed.end(stream, &consumer).await;
         self.pinned = false;
-        for message in unstarted {
-            // A lost NAK costs a wait, no message.
+        nak_all(unstarted).await;
+    }
+}
+
+/// A lost NAK costs a wait, no message: without a connection the client's queue may be full, so this has an end.
+async fn nak_all(messages: Vec<jetstream::Message>) {
+    let all = async {
+        for message in messages {
             let _ = message.ack_with(AckKind::Nak(None)).await;
         }
-    }
+    };
+    let _ = timeout(NAK_DEADLINE, all).await;
 }
 
 impl Incoming {

@@ -41,7 +41,10 @@ impl Window {
     pub(super) async fn room(&mut self, context: &Context, job: &Job) -> Result<bool, Error> {
         let (began, mut pause, mut told) = (Instant::now(), FIRST_PAUSE, false);
         while self.0.len() >= PAGES {
-            self.forget_attempted(context, job).await?;
+            tokio::select! {
+                () = context.cancel.cancelled() => return Ok(false),
+                looked = self.forget_attempted(context, job) => looked?,
+            }
             if began.elapsed() >= WAIT_MAX {
                 self.0.pop_front();
             }
