@@ -85,6 +85,8 @@ def expect(truth, what):
 
 def main():
     keep = "--keep" in sys.argv
+    # As Ctrl-C does: whatever ends it, it ends what it has started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     data = tempfile.mkdtemp(prefix="wahook-demo-")
     nats, api_port, admin = free_port(), free_port(), free_port()
     base, probes = f"http://127.0.0.1:{api_port}", f"http://127.0.0.1:{admin}"
@@ -139,7 +141,9 @@ def main():
         print_commands(base, token, nats, database, probes, webhooks)
         if keep:
             print("\nstill running; Ctrl-C ends it")
-            signal.sigwait({signal.SIGINT, signal.SIGTERM})
+            signal.pause()
+    except KeyboardInterrupt:
+        pass
     finally:
         node.terminate()
         code = node.wait(timeout=PATIENCE_SECONDS)
