@@ -143,7 +143,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
         ("cql.write_timeout", "30s".to_owned()),
     ];
     let flags = flags.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-    let config = Config::load(&config::Sources { flags, ..config::Sources::default() })?;
+    let config = Config::load(&config::Sources::from_process(None, flags))?;
     if options.kind == "cql" {
         let migrator = Migrator::connect(&config.cql, config.store.retention).await?;
         for step in migrator.plan(Some(1)).await? {

@@ -6,7 +6,9 @@ use rusqlite::{Connection, OptionalExtension, named_params, params};
 use uuid::Uuid;
 
 use super::rows::{COLUMNS, attempt};
-use crate::model::{ClientId, Event, EventFilter, EventId, HourStats, Position, Timestamp, WebhookId, WebhookState};
+use crate::model::{
+    ClientId, Event, EventFilter, EventId, EventStatus, HourStats, Position, Timestamp, WebhookId, WebhookState,
+};
 
 /// SQLite's integers are signed; client ids end at 2^53.
 pub(super) fn id(client: ClientId) -> i64 {
@@ -45,10 +47,12 @@ pub(super) fn events(
     // `~` sorts after every hex digit: no upper end.
     let until = filter.until.map_or("~".to_owned(), first_id_at);
     let before = after.map_or("~".to_owned(), |position| position.to_string());
-    // Left to itself, SQLite takes the primary key and reads the webhook's whole history for a rare status.
     let (index, status) = match filter.status {
-        Some(_) => ("INDEXED BY events_by_status", "AND e.status = :status"),
         None => ("", "AND :status IS NULL"),
+        Some(EventStatus::Delivered) => ("", "AND e.status = :status"),
+        // Left to itself, SQLite takes the primary key and reads the webhook's whole history for a rare status. The
+        // second condition is the index's own, without which it is not taken.
+        Some(_) => ("INDEXED BY events_undelivered", "AND e.status = :status AND e.status <> 'delivered'"),
     };
     let mut statement = connection.prepare_cached(&format!(
         "SELECT {COLUMNS} FROM events e {index} JOIN attempts a USING (webhook_id, event_id, number)

@@ -30,7 +30,9 @@ async fn a_file_of_a_newer_wahook_is_refused_and_an_older_one_is_raised() {
     let settings = home.config.store.clone();
     let file = rusqlite::Connection::open(&settings.path).expect("opens");
     // As version 1 left it.
-    file.execute_batch("DROP INDEX attempts_failed; PRAGMA user_version = 1").expect("goes back");
+    let back = "DROP INDEX attempts_failed; DROP INDEX events_undelivered;
+        CREATE INDEX events_by_status ON events (webhook_id, status, event_id); PRAGMA user_version = 1";
+    file.execute_batch(back).expect("goes back");
     let again = Sqlite::open(&settings).await.expect("raises it");
     assert_eq!(count(&again).await, 1);
     let seen: (String, String, i64) = file
