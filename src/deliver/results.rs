@@ -23,6 +23,9 @@ use crate::{
 const QUEUE: usize = 256;
 /// A group's size from which it goes out at once: half of what a server takes by default.
 const BYTES: usize = 512 * 1024;
+/// How long a partition has its turn: its groups are written together then, and the server, which writes what a consumer
+/// has acked every 100 ms, has few of them to write for.
+const TURN: Duration = Duration::from_millis(100);
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// The loop's slot, and the node's permit of what was really sent.
@@ -38,8 +41,9 @@ pub(super) struct Settled {
 
 struct Grouper {
     bus: Bus,
-    /// Of the next group.
+    /// Of the next group, and since when.
     partition: u16,
+    since: Instant,
     most: usize,
     wait: Duration,
     cancel: CancellationToken,
@@ -54,7 +58,7 @@ pub(super) fn start(
 ) -> mpsc::Sender<Settled> {
     let (sender, receiver) = mpsc::channel(QUEUE);
     let (most, wait) = (settings.result_group_max.max(1), settings.result_group_wait);
-    tasks.spawn(Grouper { bus, partition: 0, most, wait, cancel }.run(receiver));
+    tasks.spawn(Grouper { bus, partition: 0, since: Instant::now(), most, wait, cancel }.run(receiver));
     sender
 }
 
@@ -70,7 +74,9 @@ impl Grouper {
                 group.push(next);
             }
             self.settle(group).await;
-            self.partition = (self.partition + 1) % PARTITIONS;
+            if self.since.elapsed() >= TURN {
+                (self.partition, self.since) = ((self.partition + 1) % PARTITIONS, Instant::now());
+            }
         }
     }
 
