@@ -73,7 +73,8 @@ pub struct Pull {
 
 /// One message, to be settled once.
 pub struct Incoming {
-    message: jetstream::Message,
+    /// In a box, since it is large and moved often.
+    message: Box<jetstream::Message>,
     payload: Bytes,
     received_at: Instant,
     /// When the stream stored it.
@@ -214,7 +215,7 @@ impl Incoming {
             published_at,
             deliveries,
             sequence,
-            message,
+            message: Box::new(message),
         })
     }
 

@@ -239,7 +239,8 @@ impl Engine {
         let headers = wire::request_headers(webhook, delivery.event_id, number, started_at, &delivery.body);
         let answer = {
             let _under_way = UnderWay::new();
-            self.shared.egress.post(&webhook.url, &headers, delivery.body.clone()).await
+            let egress = &self.shared.egress;
+            egress.post(lane.target(egress), &headers, delivery.body.clone()).await
         };
         let opened = lane.ended(turn, answer.latency, steps::ails(answer.outcome));
         telemetry::attempt(answer.outcome, answer.latency);

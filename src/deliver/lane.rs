@@ -3,7 +3,7 @@
 use std::{
     fmt, mem,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     config,
+    egress::{self, Target},
     model::{BURST_SECONDS_MAX, Priority, Timestamp, Webhook},
     policy::{Admit, Breaker, Limiter},
     telemetry,
@@ -65,6 +66,7 @@ struct State {
 /// Rate, places and breaker of one webhook.
 pub(super) struct Lane {
     url: String,
+    target: OnceLock<Target>,
     updated_at: Timestamp,
     rate: u32,
     burst: u32,
@@ -97,6 +99,7 @@ impl Lane {
         };
         Self {
             url: webhook.url.clone(),
+            target: OnceLock::new(),
             updated_at: webhook.updated_at,
             rate,
             in_flight: webhook.in_flight,
@@ -147,6 +150,11 @@ impl Lane {
     /// Whether its settings are from after a webhook's.
     pub(super) fn is_newer_than(&self, webhook: &Webhook) -> bool {
         self.updated_at > webhook.updated_at
+    }
+
+    /// Its address as this client judges it.
+    pub(super) fn target(&self, egress: &egress::Client) -> &Target {
+        self.target.get_or_init(|| egress.target(&self.url))
     }
 
     /// Takes what is left of the burst.

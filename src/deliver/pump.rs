@@ -157,7 +157,7 @@ async fn handle(
         }
         Ok(Settle::Publish(attempt, permit)) => {
             // The other end lives until the last sender is gone; should it have died, the message comes again.
-            if engine.results().send(Settled { attempt: *attempt, incoming, _held: (slot, permit) }).await.is_err() {
+            if engine.results().send(Settled { attempt, incoming, _held: (slot, permit) }).await.is_err() {
                 telemetry::error("deliver", "results_gone");
             }
         }

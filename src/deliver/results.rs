@@ -33,7 +33,7 @@ pub(super) type Held = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
 
 /// An attempt that is over, and the message that it settles.
 pub(super) struct Settled {
-    pub(super) attempt: Attempt,
+    pub(super) attempt: Box<Attempt>,
     pub(super) incoming: Incoming,
     /// Held until the message is acked: what waits here counts as in memory, and as under way.
     pub(super) _held: Held,
@@ -83,7 +83,7 @@ impl Grouper {
     async fn settle(&self, group: Vec<Settled>) {
         let (mut attempts, mut messages) = (Vec::with_capacity(group.len()), Vec::with_capacity(group.len()));
         for Settled { attempt, incoming, _held } in group {
-            attempts.push(attempt);
+            attempts.push(*attempt);
             messages.push((incoming, _held));
         }
         let durable = self.publish(attempts).await;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use reqwest::{Response, header, redirect, retry};
+use reqwest::{Response, Url, header, redirect, retry};
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::ring,
@@ -61,6 +61,9 @@ pub struct Answer {
     pub request_written: bool,
 }
 
+/// Where to post, judged once: what its URL says by itself does not change.
+pub struct Target(Result<Url, &'static str>);
+
 /// The client. Clones share its connections.
 #[derive(Clone)]
 pub struct Client {
@@ -103,13 +106,20 @@ impl Client {
         Ok(Self { http, settings: Arc::new(settings.clone()) })
     }
 
+    /// Judges a URL for [`post`](Self::post).
+    pub fn target(&self, url: &str) -> Target {
+        Target(check_url(url, self.settings.allow_http, &self.settings.allow_cidrs).map_err(|error| match error {
+            UrlError::Forbidden(rule) => rule,
+            _ => "url",
+        }))
+    }
+
     /// Posts JSON, once.
-    pub async fn post(&self, url: &str, headers: &[(&str, String)], body: Bytes) -> Answer {
+    pub async fn post(&self, target: &Target, headers: &[(&str, String)], body: Bytes) -> Answer {
         let started = Instant::now();
-        let url = match check_url(url, self.settings.allow_http, &self.settings.allow_cidrs) {
-            Ok(url) => url,
-            Err(UrlError::Forbidden(rule)) => return failed(&blocked(rule), started),
-            Err(_) => return failed(&blocked("url"), started),
+        let url = match &target.0 {
+            Ok(url) => url.clone(),
+            Err(rule) => return failed(&blocked(rule), started),
         };
         let mut request = self.http.post(url).header(header::CONTENT_TYPE, "application/json").body(body);
         for (name, value) in headers {

@@ -18,6 +18,6 @@ mod download;
 mod failure;
 mod resolver;
 
-pub use client::{Answer, Client, Error};
+pub use client::{Answer, Client, Error, Target};
 pub use download::Download;
 pub use resolver::Lookup;
