@@ -240,7 +240,7 @@ impl Engine {
         let answer = {
             let _under_way = UnderWay::new();
             let egress = &self.shared.egress;
-            egress.post(lane.target(egress), &headers, delivery.body.clone()).await
+            egress.post(lane.target(webhook, egress), &headers, delivery.body.clone()).await
         };
         let opened = lane.ended(turn, answer.latency, steps::ails(answer.outcome));
         telemetry::attempt(answer.outcome, answer.latency);

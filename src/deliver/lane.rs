@@ -152,9 +152,14 @@ impl Lane {
         self.updated_at > webhook.updated_at
     }
 
-    /// Its address as this client judges it.
-    pub(super) fn target(&self, egress: &egress::Client) -> &Target {
-        self.target.get_or_init(|| egress.target(&self.url))
+    /// A webhook's address as this client judges it. It is not the lane's own where that was made for newer settings: the
+    /// request is signed with the webhook's secrets, which may not be known there.
+    pub(super) fn target(&self, webhook: &Webhook, egress: &egress::Client) -> Target {
+        if webhook.url == self.url {
+            self.target.get_or_init(|| egress.target(&self.url)).clone()
+        } else {
+            egress.target(&webhook.url)
+        }
     }
 
     /// Takes what is left of the burst.

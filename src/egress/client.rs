@@ -62,6 +62,7 @@ pub struct Answer {
 }
 
 /// Where to post, judged once: what its URL says by itself does not change.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Target(Result<Url, &'static str>);
 
 /// The client. Clones share its connections.
@@ -115,10 +116,10 @@ impl Client {
     }
 
     /// Posts JSON, once.
-    pub async fn post(&self, target: &Target, headers: &[(&str, String)], body: Bytes) -> Answer {
+    pub async fn post(&self, target: Target, headers: &[(&str, String)], body: Bytes) -> Answer {
         let started = Instant::now();
-        let url = match &target.0 {
-            Ok(url) => url.clone(),
+        let url = match target.0 {
+            Ok(url) => url,
             Err(rule) => return failed(&blocked(rule), started),
         };
         let mut request = self.http.post(url).header(header::CONTENT_TYPE, "application/json").body(body);

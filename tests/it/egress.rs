@@ -68,7 +68,7 @@ impl Server {
 
 async fn post(client: &Client, url: &str) -> Answer {
     let headers = [("webhook-id", "1".to_owned())];
-    client.post(&client.target(url), &headers, Bytes::from_static(b"{\"secret\":\"body\"}")).await
+    client.post(client.target(url), &headers, Bytes::from_static(b"{\"secret\":\"body\"}")).await
 }
 
 /// Reads a request's head and body of known length, as far as tests need it.

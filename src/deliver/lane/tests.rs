@@ -181,3 +181,13 @@ async fn places_taken_by_those_who_wait_for_the_rate_are_no_hang() {
     let turn = async || lane.turn(Priority::Normal).await.map(drop).map_err(|park| park.cause);
     assert_eq!(tokio::join!(turn(), turn(), turn()), (Ok(()), Ok(()), Ok(())));
 }
+
+#[test]
+fn a_webhook_from_before_a_change_keeps_its_own_address() {
+    let egress = egress::Client::new(&config::Config::default().egress, Duration::from_secs(1)).expect("is set up");
+    let lane = lane(50, 8);
+    let (same, before) = (webhook(50, 8), Webhook { url: "https://example.org/".to_owned(), ..webhook(50, 8) });
+    for webhook in [&same, &before, &same] {
+        assert_eq!(lane.target(webhook, &egress), egress.target(&webhook.url), "{}", webhook.url);
+    }
+}
