@@ -85,7 +85,7 @@ def expect(truth, what):
 
 def main():
     keep = "--keep" in sys.argv
-    # As Ctrl-C does: whatever ends it, it ends what it has started.
+    # As Ctrl-C does: it ends what it has started, once the node runs.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     data = tempfile.mkdtemp(prefix="wahook-demo-")
     nats, api_port, admin = free_port(), free_port(), free_port()
@@ -141,9 +141,10 @@ def main():
         print_commands(base, token, nats, database, probes, webhooks)
         if keep:
             print("\nstill running; Ctrl-C ends it")
-            signal.pause()
-    except KeyboardInterrupt:
-        pass
+            try:
+                signal.pause()
+            except KeyboardInterrupt:
+                pass
     finally:
         node.terminate()
         code = node.wait(timeout=PATIENCE_SECONDS)

@@ -1,4 +1,5 @@
-//! Which URLs and addresses wahook calls: the one judge at registration, before each request, and in the resolver.
+//! Which URLs and addresses wahook calls: the one judge at registration, before a webhook's first request, and in the
+//! resolver.
 //!
 //! IPv4 by a list of what is not public; IPv6 the other way round, only what is known to be public, so that forms
 //! nobody thought of are refused. Sources: the IANA special-purpose registries.

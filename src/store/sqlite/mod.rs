@@ -15,7 +15,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use tokio::sync::Semaphore;
 
 use super::{Error, Store};
@@ -121,20 +121,22 @@ fn connect(path: &Path, patience: Duration, flags: OpenFlags) -> rusqlite::Resul
 }
 
 fn migrate(connection: &mut Connection) -> Result<(), String> {
-    let version: i64 =
-        connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(|error| error.to_string())?;
+    let text = |error: rusqlite::Error| error.to_string();
+    let version = |connection: &Connection| connection.pragma_query_value(None, "user_version", |row| row.get(0));
+    if version(connection).map_err(text)? == SCHEMA_VERSION {
+        return Ok(());
+    }
+    // Another process may be at it: the version counts that is seen under the lock.
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(text)?;
+    let version: i64 = version(&transaction).map_err(text)?;
     if version > SCHEMA_VERSION {
         return Err(format!("has schema version {version}, this wahook knows {SCHEMA_VERSION}: use a newer wahook"));
     }
-    let mut raise = || {
-        let transaction = connection.transaction()?;
-        for migration in MIGRATIONS.iter().skip(usize::try_from(version).unwrap_or_default()) {
-            transaction.execute_batch(migration)?;
-        }
-        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-        transaction.commit()
-    };
-    if version < SCHEMA_VERSION { raise().map_err(|error: rusqlite::Error| error.to_string()) } else { Ok(()) }
+    for migration in MIGRATIONS.iter().skip(usize::try_from(version).unwrap_or_default()) {
+        transaction.execute_batch(migration).map_err(text)?;
+    }
+    transaction.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(text)?;
+    transaction.commit().map_err(text)
 }
 
 #[async_trait]

@@ -21,9 +21,12 @@ const QUEUE: usize = 256;
 
 /// Attempts that one call drops: the writing thread is not kept from writing for long.
 const EXPIRED_MAX: i64 = 2000;
+/// Pages that one call gives back to the file system: more than its attempts leave, and no more than a moment's work where
+/// a whole index was dropped.
+const VACUUM_PAGES: u32 = 4000;
 
-/// How many times as long as the last transaction took the thread waits before the next one. Under load it so takes a
-/// quarter of the time, and less processor time per row: a page is written once for all rows that go into it.
+/// How many times as long as the last transaction took the thread waits before the next one, unless that is full. So it
+/// takes less processor time per row: a page is written once for all rows that go into it.
 const REST: u32 = 3;
 const REST_MAX: Duration = Duration::from_millis(50);
 
@@ -83,21 +86,24 @@ fn run(mut connection: Connection, mut receiver: mpsc::Receiver<Work>, max: usiz
                 continue;
             }
         };
-        thread::sleep(wait.max(rested.saturating_duration_since(Instant::now())));
         let mut rows = first.attempts.len();
         let mut groups = vec![first];
-        while rows < max {
-            match receiver.try_recv() {
-                Ok(Work::Write(group)) => {
-                    rows += group.attempts.len();
-                    groups.push(group);
+        let mut gather = |rows: &mut usize| {
+            while *rows < max && next.is_none() {
+                match receiver.try_recv() {
+                    Ok(Work::Write(group)) => {
+                        *rows += group.attempts.len();
+                        groups.push(group);
+                    }
+                    Ok(other) => next = Some(other),
+                    Err(_) => return true,
                 }
-                Ok(other) => {
-                    next = Some(other);
-                    break;
-                }
-                Err(_) => break,
             }
+            false
+        };
+        if gather(&mut rows) {
+            thread::sleep(wait.max(rested.saturating_duration_since(Instant::now())));
+            gather(&mut rows);
         }
         let began = Instant::now();
         let written = commit(&mut connection, &groups).map_err(|error| error.to_string());
@@ -250,7 +256,7 @@ fn expire(connection: &mut Connection, before: Timestamp) -> rusqlite::Result<us
     transaction.commit()?;
     if !expired.is_empty() {
         // Gives the pages back to the file system; each step of the statement frees one.
-        let mut vacuum = connection.prepare_cached("PRAGMA incremental_vacuum")?;
+        let mut vacuum = connection.prepare_cached(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
         let mut pages = vacuum.query([])?;
         while pages.next()?.is_some() {}
     }
