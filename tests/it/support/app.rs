@@ -1,7 +1,6 @@
 //! The real executable on a real nats-server, with free ports and a folder of its own.
 
 use std::{
-    net::TcpListener,
     process::Stdio,
     time::{Duration, Instant},
 };
@@ -11,7 +10,7 @@ use tempfile::TempDir;
 
 use super::{
     nats::NatsServer,
-    process::{Env, LOG, Node, run, wahook},
+    process::{Env, LOG, Node, free_port, run, wahook},
 };
 
 /// How long anything may take that has no time of its own.
@@ -363,6 +362,5 @@ pub(crate) fn http_client() -> reqwest::Client {
 }
 
 fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address").to_string()
+    format!("127.0.0.1:{}", free_port())
 }

@@ -2,7 +2,6 @@
 
 use std::{
     io::{self, BufRead, BufReader, Write},
-    net::TcpListener,
     path::Path,
     process::{Child, Command, Stdio},
     sync::OnceLock,
@@ -14,6 +13,8 @@ use wahook::{
     config::{self, Config},
     store::Migrator,
 };
+
+use super::process::free_port;
 
 static NODE: OnceLock<Option<Node>> = OnceLock::new();
 /// Cassandra 5.0 spreads schema changes by gossip: two at once can clash.
@@ -88,8 +89,7 @@ impl Node {
 
 /// Different ones; free again once this returns.
 fn free_ports() -> [u16; 3] {
-    let held = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
-    held.each_ref().map(|one| one.local_addr().expect("an address").port())
+    [(); 3].map(|()| free_port())
 }
 
 impl Keyspace {

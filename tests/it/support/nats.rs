@@ -1,7 +1,6 @@
 //! A real nats-server of this test's own.
 
 use std::{
-    net::TcpListener,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -21,7 +20,10 @@ use wahook::{
     wire::Keyring,
 };
 
-use super::app::{PATIENCE, eventually};
+use super::{
+    app::{PATIENCE, eventually},
+    process::free_port,
+};
 
 /// Takes the one message that waits and gives it back until it is handed out no more.
 pub(crate) async fn wear_out(bus: &Bus, work: Work, partition: u16) {
@@ -81,7 +83,7 @@ impl NatsServer {
 
     /// With these arguments beside the usual ones.
     pub(crate) async fn with(more: Vec<String>) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|one| one.local_addr()).expect("a free port").port();
+        let port = free_port();
         let folder = tempfile::tempdir().expect("a temporary folder");
         let process = spawn(port, folder.path(), &more);
         let key = Keyring::new_line("test").expect("an id");

@@ -1,6 +1,12 @@
 //! The real executable as a process of a test's own, ended by its id.
 
-use std::{fs::OpenOptions, path::PathBuf, process::Stdio};
+use std::{
+    fs::OpenOptions,
+    net::TcpListener,
+    path::PathBuf,
+    process::Stdio,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
 use tokio::process::{Child, Command};
 
@@ -87,6 +93,20 @@ impl Node {
     fn proc(&self, file: &str) -> String {
         format!("/proc/{}/{file}", self.child.id().expect("the process runs"))
     }
+}
+
+/// A port for a server of another process. Not from the range of which the kernel takes ports for connections and for port
+/// 0: between the choice and the start something else would get it now and then.
+pub(crate) fn free_port() -> u16 {
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 20_000;
+    static CHOSEN: AtomicU32 = AtomicU32::new(0);
+    // Several executables may be at it.
+    let offset = std::process::id().wrapping_mul(541);
+    let next = || FIRST + offset.wrapping_add(CHOSEN.fetch_add(1, Ordering::Relaxed)) % COUNT;
+    let ports = std::iter::repeat_with(next).take(COUNT as usize).filter_map(|port| u16::try_from(port).ok());
+    let mut free = ports.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    free.next().expect("one of all is free")
 }
 
 /// Runs a command to its end; its standard output.

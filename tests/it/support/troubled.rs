@@ -1,11 +1,11 @@
 //! Cassandra behind a proxy that can be told to fail: by the driver's own authors, so that it speaks the protocol.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 
 use scylla_proxy::{Condition, Node, Proxy, RequestOpcode, RequestReaction, RequestRule, RunningProxy, ShardAwareness};
 use tokio::net::TcpStream;
 
-use super::app::eventually;
+use super::{app::eventually, process::free_port};
 
 /// The proxy; while it is stopped, connections are refused.
 pub(crate) struct Troubled {
@@ -23,8 +23,8 @@ impl Troubled {
 
     /// One that is still to be started.
     pub(crate) fn stopped(port: u16) -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|one| one.local_addr()).expect("a free port");
-        Self { real: ([127, 0, 0, 1], port).into(), address: free, running: None }
+        let address = ([127, 0, 0, 1], free_port()).into();
+        Self { real: ([127, 0, 0, 1], port).into(), address, running: None }
     }
 
     pub(crate) fn node(&self) -> String {
