@@ -8,6 +8,7 @@ With --cql the audit is in Cassandra, and it is `wahook serve` on a nats-server 
 """
 
 import base64
+import contextlib
 import json
 import os
 import signal
@@ -141,10 +142,8 @@ def main():
         print_commands(base, token, nats, database, probes, webhooks)
         if keep:
             print("\nstill running; Ctrl-C ends it")
-            try:
+            with contextlib.suppress(KeyboardInterrupt):
                 signal.pause()
-            except KeyboardInterrupt:
-                pass
     finally:
         node.terminate()
         code = node.wait(timeout=PATIENCE_SECONDS)

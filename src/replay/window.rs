@@ -39,12 +39,16 @@ impl Window {
 
     /// Waits until there is room for one more page; `false` when the job is cancelled or this node stops.
     pub(super) async fn room(&mut self, context: &Context, job: &Job) -> Result<bool, Error> {
+        tokio::select! {
+            () = context.cancel.cancelled() => Ok(false),
+            has_room = self.wait(context, job) => has_room,
+        }
+    }
+
+    async fn wait(&mut self, context: &Context, job: &Job) -> Result<bool, Error> {
         let (began, mut pause, mut told) = (Instant::now(), FIRST_PAUSE, false);
         while self.0.len() >= PAGES {
-            tokio::select! {
-                () = context.cancel.cancelled() => return Ok(false),
-                looked = self.forget_attempted(context, job) => looked?,
-            }
+            self.forget_attempted(context, job).await?;
             if began.elapsed() >= WAIT_MAX {
                 self.0.pop_front();
             }
@@ -64,10 +68,7 @@ impl Window {
                     return Ok(false);
                 }
             }
-            tokio::select! {
-                () = context.cancel.cancelled() => return Ok(false),
-                () = sleep(pause) => {}
-            }
+            sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
         Ok(true)

@@ -86,24 +86,20 @@ fn run(mut connection: Connection, mut receiver: mpsc::Receiver<Work>, max: usiz
                 continue;
             }
         };
-        let mut rows = first.attempts.len();
         let mut groups = vec![first];
-        let mut gather = |rows: &mut usize| {
-            while *rows < max && next.is_none() {
+        let mut gather = || {
+            while next.is_none() && rows(&groups) < max {
                 match receiver.try_recv() {
-                    Ok(Work::Write(group)) => {
-                        *rows += group.attempts.len();
-                        groups.push(group);
-                    }
+                    Ok(Work::Write(group)) => groups.push(group),
                     Ok(other) => next = Some(other),
                     Err(_) => return true,
                 }
             }
             false
         };
-        if gather(&mut rows) {
+        if gather() {
             thread::sleep(wait.max(rested.saturating_duration_since(Instant::now())));
-            gather(&mut rows);
+            gather();
         }
         let began = Instant::now();
         let written = commit(&mut connection, &groups).map_err(|error| error.to_string());
@@ -113,6 +109,10 @@ fn run(mut connection: Connection, mut receiver: mpsc::Receiver<Work>, max: usiz
             let _ = group.done.send(written.clone().map_err(Error::Failed));
         }
     }
+}
+
+fn rows(groups: &[Group]) -> usize {
+    groups.iter().map(|group| group.attempts.len()).sum()
 }
 
 fn commit(connection: &mut Connection, groups: &[Group]) -> rusqlite::Result<()> {
