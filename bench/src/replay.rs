@@ -146,7 +146,7 @@ async fn give_up(lab: &Lab, count: u32) -> anyhow::Result<()> {
         let numbers: Vec<u32> = (0..count).filter(|number| number % ENDPOINTS == endpoint).collect();
         for group in numbers.chunks(GROUP) {
             let attempts: Vec<_> = group.iter().map(|number| letter(webhook, endpoint, *number, now)).collect();
-            lab.bus.publish_results(wire::partition(client(), &phone), &attempts).await?;
+            lab.bus.publish_results(lab.bus.partition_of(client(), &phone), &attempts).await?;
         }
     }
     Ok(())

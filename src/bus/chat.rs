@@ -51,7 +51,7 @@ impl Bus {
         let mut headers = HeaderMap::new();
         // Its subject is its own: there is none of it yet.
         headers.insert(header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, "0");
-        match self.publish(subject::chat(delivery), headers, wire::encode_delivery(delivery)).await {
+        match self.publish(self.chat_subject(delivery), headers, wire::encode_delivery(delivery)).await {
             Ok(_) | Err(Error::Exists) => Ok(()),
             Err(error) => Err(error),
         }
@@ -62,7 +62,7 @@ impl Bus {
     /// # Errors
     /// When the bus does not answer.
     pub async fn first_in_line(&self, of: &Delivery) -> Result<Option<InLine>, Error> {
-        self.first_of(&subject::line(of.client_id, &of.phone, &of.chat)).await
+        self.first_of(&self.line(of.client_id, &of.phone, &of.chat)).await
     }
 
     /// The first in the line that this place is in.
@@ -70,7 +70,15 @@ impl Bus {
     /// # Errors
     /// When the bus does not answer.
     pub async fn first_before(&self, place: &ChatPlace) -> Result<Option<InLine>, Error> {
-        self.first_of(&subject::line(place.client_id, &place.phone, &place.chat)).await
+        self.first_of(&self.line(place.client_id, &place.phone, &place.chat)).await
+    }
+
+    fn line(&self, client: ClientId, phone: &Phone, chat: &str) -> String {
+        subject::line(self.partition_of(client, phone), client, phone, chat)
+    }
+
+    fn chat_subject(&self, delivery: &Delivery) -> String {
+        subject::chat(self.partition_of(delivery.client_id, &delivery.phone), delivery)
     }
 
     async fn first_of(&self, line: &str) -> Result<Option<InLine>, Error> {
@@ -103,7 +111,7 @@ impl Bus {
             self.take_out(first.sequence).await?;
             next = self.first_in_line(delivery).await?;
         } else if next.is_some()
-            && let Some(place) = self.place_of(&subject::chat(delivery)).await?
+            && let Some(place) = self.place_of(&self.chat_subject(delivery)).await?
         {
             self.take_out(place).await?;
         }
@@ -132,7 +140,7 @@ impl Bus {
         let mut headers = HeaderMap::new();
         headers.insert(header::NATS_MESSAGE_ID, format!("line:{sequence}").as_str());
         headers.insert(FROM_LINE, sequence.to_string().as_str());
-        let subject = subject::retry(delivery.client_id, &delivery.phone);
+        let subject = self.retry_subject(delivery);
         self.publish(subject, headers, wire::encode_delivery(delivery)).await.map(drop)
     }
 
@@ -141,7 +149,8 @@ impl Bus {
     /// # Errors
     /// When the bus does not answer.
     pub async fn is_in_line(&self, client: ClientId, phone: &Phone, event: EventId) -> Result<bool, Error> {
-        Ok(self.place_of(&subject::chat_of_any(client, phone, event)).await?.is_some())
+        let partition = self.partition_of(client, phone);
+        Ok(self.place_of(&subject::chat_of_any(partition, client, phone, event)).await?.is_some())
     }
 
     async fn place_of(&self, subject: &str) -> Result<Option<u64>, Error> {
@@ -197,7 +206,8 @@ impl Bus {
     /// When the bus does not answer.
     pub async fn purge_lines(&self, client: ClientId, phone: &Phone) -> Result<(), Error> {
         let stream = self.context.get_stream_no_info(STREAM).await.map_err(Error::api)?;
-        stream.purge().filter(subject::lines_of(client, phone)).await.map_err(Error::api)?;
+        let lines = subject::lines_of(self.partition_of(client, phone), client, phone);
+        stream.purge().filter(lines).await.map_err(Error::api)?;
         Ok(())
     }
 

@@ -5,8 +5,11 @@ use std::fmt;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::{Bus, Error};
-use crate::{config, wire::PARTITIONS};
+use super::{
+    Bus, Error,
+    repartition::{partitions_in, with_partitions},
+};
+use crate::config;
 
 const STREAMS: [&str; 16] = [
     include_str!("../../nats/streams/WA_MSG.json"),
@@ -87,9 +90,10 @@ impl Bus {
     /// Creates what is missing and updates what differs.
     ///
     /// # Errors
-    /// When the server refuses or does not answer.
+    /// [`Error::Partitions`] when the number of partitions is another and cannot be changed now; else when the server
+    /// refuses or does not answer.
     pub async fn apply(&self) -> Result<Vec<Change>, Error> {
-        let mut changes = Vec::new();
+        let mut changes = Vec::from_iter(self.repartition().await?);
         for declared in declared(&self.settings) {
             let found = self.found(&declared).await?;
             let created = found.is_none();
@@ -135,14 +139,20 @@ impl Bus {
     }
 
     async fn found(&self, declared: &Declared) -> Result<Option<Value>, Error> {
+        let answer = self.ask_of_one(&declared.info).await?;
+        Ok(answer.map(|mut answer| answer["config"].take()))
+    }
+
+    /// Asks the API about one thing that is named in the subject; `None`: there is none.
+    pub(super) async fn ask_of_one(&self, subject: &str) -> Result<Option<Value>, Error> {
         // Not `context.request`: it sends `null`, and consumers are asked for with no body at all.
-        let request = self.client.request(format!("$JS.API.{}", declared.info), Bytes::new());
+        let request = self.client.request(format!("$JS.API.{subject}"), Bytes::new());
         let answer = request.await.map_err(Error::api)?;
-        let mut answer: Value = serde_json::from_slice(&answer.payload).map_err(Error::api)?;
+        let answer: Value = serde_json::from_slice(&answer.payload).map_err(Error::api)?;
         match answer["error"]["code"].as_u64() {
             Some(NOT_FOUND) => Ok(None),
-            Some(_) => Err(Error::Api(format!("{}: {}", declared.what, answer["error"]["description"]))),
-            None => Ok(Some(answer["config"].take())),
+            Some(_) => Err(Error::Api(format!("{subject}: {}", answer["error"]["description"]))),
+            None => Ok(Some(answer)),
         }
     }
 }
@@ -157,6 +167,9 @@ fn declared(settings: &config::Bus) -> Vec<Declared> {
         if config["discard"] == "new" && config["max_bytes"] != -1 {
             config["max_bytes"] = settings.message_bytes_max.into();
         }
+        if config["subject_transform"].is_object() {
+            config["subject_transform"] = with_partitions(&config["subject_transform"], settings.partitions);
+        }
         let name = config["name"].as_str().expect("embedded files are tested").to_owned();
         all.push(Declared {
             what: format!("stream {name}"),
@@ -166,7 +179,7 @@ fn declared(settings: &config::Bus) -> Vec<Declared> {
         });
     }
     for (stream, text) in CONSUMERS {
-        let each = if text.contains("{N") { PARTITIONS } else { 1 };
+        let each = if text.contains("{N") { settings.partitions } else { 1 };
         for partition in 0..each {
             let text = text.replace("{NN}", &format!("{partition:02}")).replace("{N}", &partition.to_string());
             let mut config = parse(&text);
@@ -184,11 +197,20 @@ fn differences(declared: &Declared, found: &Value) -> Vec<Difference> {
     let fields = declared.config.as_object().expect("embedded files are tested");
     let differs = fields.iter().filter(|(field, expected)| !same(expected, &found[field.as_str()]));
     differs
-        .map(|(field, expected)| Difference {
-            what: declared.what.clone(),
-            field: field.clone(),
-            expected: expected.to_string(),
-            found: found[field.as_str()].to_string(),
+        .map(|(field, expected)| {
+            let (what, found) = (declared.what.clone(), &found[field.as_str()]);
+            // In the words of the settings, where that is all.
+            match (partitions_in(expected), partitions_in(found)) {
+                (Some(wanted), Some(count)) if with_partitions(found, wanted) == *expected => Difference {
+                    what,
+                    field: "bus.partitions".to_owned(),
+                    expected: wanted.to_string(),
+                    found: count.to_string(),
+                },
+                _ => {
+                    Difference { what, field: field.clone(), expected: expected.to_string(), found: found.to_string() }
+                }
+            }
         })
         .collect()
 }
@@ -211,7 +233,7 @@ mod tests {
     fn every_file_is_sound_and_the_settings_reach_it() {
         let settings = config::Bus { replicas: 3, ..settings() };
         let all = declared(&settings);
-        assert_eq!(all.len(), STREAMS.len() + (CONSUMERS.len() - 1) * usize::from(PARTITIONS) + 1);
+        assert_eq!(all.len(), STREAMS.len() + (CONSUMERS.len() - 1) * usize::from(settings.partitions) + 1);
         assert!(all.iter().filter(|one| one.stream.is_none()).all(|one| one.config["num_replicas"] == 3));
         assert!(all.iter().all(|one| !one.config.to_string().contains("{N")));
     }

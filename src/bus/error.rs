@@ -29,6 +29,20 @@ pub enum Error {
     /// The JetStream API refused or did not answer.
     #[error("JetStream: {0}")]
     Api(String),
+    /// The streams have another number of partitions, and it cannot be changed now.
+    #[error(
+        "the streams have {found} partitions and bus.partitions is {wanted}, which is changed only while no node runs and \
+         nothing waits: {why}. Set bus.partitions = {found}; or let the nodes work off what waits, end them all, and run \
+         `wahook bus apply` again"
+    )]
+    Partitions {
+        /// As they are.
+        found: u16,
+        /// As they should be.
+        wanted: u16,
+        /// What stands against it.
+        why: String,
+    },
     /// Others changed the same key again and again.
     #[error("the key was changed by others at the same time, several times in a row")]
     Contended,

@@ -39,6 +39,7 @@ mod poison;
 mod publish;
 mod pull;
 mod registry;
+mod repartition;
 mod seal;
 mod send;
 mod sessions;

@@ -4,7 +4,10 @@ use async_nats::jetstream::{consumer::PullConsumer, stream::DirectGetErrorKind};
 use serde::Serialize;
 
 use super::{Bus, Error, Work};
-use crate::wire::{PARTITIONS, subject};
+use crate::{
+    model::{ClientId, Delivery, Phone},
+    wire::{self, subject},
+};
 
 /// How one kind of a partition's work stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -20,7 +23,7 @@ pub struct Backlog {
 /// One partition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Partition {
-    /// From 0 to 15.
+    /// From 0 on.
     pub number: u16,
     /// The nodes that say that they run it: one, save for moments of a handover.
     pub nodes: Vec<String>,
@@ -31,6 +34,21 @@ pub struct Partition {
 }
 
 impl Bus {
+    /// How many partitions there are.
+    pub fn partition_count(&self) -> u16 {
+        self.settings.partitions
+    }
+
+    /// The partition of a client's phone number.
+    pub fn partition_of(&self, client: ClientId, phone: &Phone) -> u16 {
+        wire::partition(client, phone, self.partition_count())
+    }
+
+    pub(super) fn retry_subject(&self, delivery: &Delivery) -> String {
+        let Delivery { client_id: client, phone, .. } = delivery;
+        subject::retry(self.partition_of(*client, phone), *client, phone)
+    }
+
     /// All partitions: who runs them and how far behind they are.
     ///
     /// # Errors
@@ -38,7 +56,7 @@ impl Bus {
     pub async fn partitions(&self) -> Result<Vec<Partition>, Error> {
         let members = self.members().await?;
         let mut all = Vec::new();
-        for number in 0..PARTITIONS {
+        for number in 0..self.partition_count() {
             let runs = members.iter().filter(|(_, member)| member.partitions.contains(&number));
             all.push(Partition {
                 number,

@@ -61,7 +61,7 @@ impl Bus {
     }
 
     pub(super) async fn publish_delivery_as(&self, delivery: &Delivery, id: String) -> Result<(), Error> {
-        let subject = subject::retry(delivery.client_id, &delivery.phone);
+        let subject = self.retry_subject(delivery);
         self.publish(subject, with_id(id), wire::encode_delivery(delivery)).await.map(drop)
     }
 
@@ -74,7 +74,7 @@ impl Bus {
     ) -> Result<(), Error> {
         let mut sent = Vec::new();
         for (delivery, id) in all {
-            let subject = subject::retry(delivery.client_id, &delivery.phone);
+            let subject = self.retry_subject(delivery);
             let payload = Bytes::from(wire::encode_delivery(delivery));
             let acknowledged = self.context.publish_with_headers(subject, with_id(id.clone()), payload).await;
             sent.push((delivery, id, acknowledged));

@@ -80,6 +80,7 @@ fn nats_url(text: &str) -> Option<String> {
 fn bus(r: &mut Reader<'_>) -> Bus {
     Bus {
         replicas: r.one_of("bus.replicas", [1, 3, 5]),
+        partitions: r.integer("bus.partitions", 1, 64),
         ack_wait: r.duration("bus.ack_wait", "15s", "30m"),
         message_bytes_max: r.size("bus.message_bytes_max", "1MiB", "16TiB"),
         publish_deadline: r.duration("bus.publish_deadline", "100ms", "5m"),

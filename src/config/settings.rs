@@ -64,6 +64,7 @@ pub struct Nats {
 #[expect(missing_docs, reason = "config/default.toml documents every key")]
 pub struct Bus {
     pub replicas: usize,
+    pub partitions: u16,
     pub ack_wait: Duration,
     pub message_bytes_max: i64,
     pub publish_deadline: Duration,

@@ -93,7 +93,7 @@ async fn letter(bus: &Bus, advisory: &Advisory, delivery: Delivery) -> Result<()
 }
 
 async fn record(bus: &Bus, attempt: crate::model::Attempt) -> Result<(), Error> {
-    let partition = wire::partition(attempt.delivery.client_id, &attempt.delivery.phone);
+    let partition = bus.partition_of(attempt.delivery.client_id, &attempt.delivery.phone);
     bus.publish_results(partition, &[attempt]).await
 }
 

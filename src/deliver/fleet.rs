@@ -18,7 +18,6 @@ use super::{engine::Engine, health::Noting, notices::Notices, pump::Pump, result
 use crate::{
     bus::{Bus, Membership, Work},
     config, egress, policy, telemetry,
-    wire::PARTITIONS,
 };
 
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -107,11 +106,12 @@ async fn reconcile(
     fresh: bool,
     cancel: &CancellationToken,
 ) {
-    let owners = policy::owners(nodes, PARTITIONS);
+    let partitions = shared.bus.partition_count();
+    let owners = policy::owners(nodes, partitions);
     let name = shared.membership.name();
     let mine = |partition: u16| owners.get(usize::from(partition)).is_some_and(|owner| nodes[*owner] == name);
     let lost: Vec<u16> = running.keys().copied().filter(|partition| !mine(*partition)).collect();
-    let gained = (0..PARTITIONS).filter(|partition| mine(*partition) && !running.contains_key(partition));
+    let gained = (0..partitions).filter(|partition| mine(*partition) && !running.contains_key(partition));
     let gained: Vec<u16> = gained.collect();
     for partition in &gained {
         running.insert(*partition, start(shared, *partition, fresh, cancel.child_token()));

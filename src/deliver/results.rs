@@ -16,7 +16,6 @@ use crate::{
     config,
     model::Attempt,
     telemetry,
-    wire::PARTITIONS,
 };
 
 /// Results that wait for the group before them.
@@ -75,7 +74,7 @@ impl Grouper {
             }
             self.settle(group).await;
             if self.since.elapsed() >= TURN {
-                (self.partition, self.since) = ((self.partition + 1) % PARTITIONS, Instant::now());
+                (self.partition, self.since) = ((self.partition + 1) % self.bus.partition_count(), Instant::now());
             }
         }
     }

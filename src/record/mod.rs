@@ -31,7 +31,7 @@ const BYTES: usize = 4 * 1024 * 1024;
 const PATIENCE: Duration = Duration::from_secs(30);
 const FLUSH_PATIENCE: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// Short: a store that is back should be found soon, and sixteen loops are no load.
+/// Short: a store that is back should be found soon, and a loop per partition is no load.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// The role that writes the audit.
@@ -43,7 +43,7 @@ impl Record {
     pub fn start(bus: Bus, store: Arc<dyn Store>, retention: Duration, tasks: &TaskTracker, cancel: CancellationToken) {
         let loops = TaskTracker::new();
         loops.spawn(ask::run(bus.clone(), Arc::clone(&store), cancel.clone()));
-        for partition in 0..wire::PARTITIONS {
+        for partition in 0..bus.partition_count() {
             let pull = bus.pull(Work::Result, partition, cancel.clone());
             let recorder = Recorder { bus: bus.clone(), store: Arc::clone(&store), cancel: cancel.clone() };
             loops.spawn(recorder.run(pull));

@@ -67,7 +67,7 @@ table! {
     SPARED = "wahook_attempts_spared_total", Counter, [],
         "Redelivered messages whose attempt was on record already, so that it was not made again.";
     PARTITIONS_OWNED = "wahook_partitions_owned", Gauge, [],
-        "Partitions that this node delivers for; over all nodes they come to 16.";
+        "Partitions that this node delivers for; over all nodes they come to `bus.partitions`.";
     PARKED = "wahook_delivery_parked_total", Counter, ["cause"],
         "Deliveries put off to a later time, and why.";
     HELD = "wahook_delivery_held_total", Counter, [],

@@ -31,4 +31,4 @@ pub use mac::{mac, mac_is};
 pub use seal::{seal, unseal};
 pub use signature::{new_signing_key, request_headers};
 pub use stored::{Sealing, StoredError, decode_webhook, encode_webhook, sealing};
-pub use subject::{PARTITIONS, dedupe_id, message_dedupe_id, partition};
+pub use subject::{dedupe_id, message_dedupe_id, partition};

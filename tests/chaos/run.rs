@@ -16,7 +16,7 @@ use rusqlite::{Connection, OpenFlags};
 use serde_json::json;
 use wahook::{
     model::{ClientId, Phone},
-    wire::{self, PARTITIONS},
+    wire,
 };
 
 use crate::{
@@ -57,6 +57,9 @@ pub(crate) fn seed() -> u64 {
     // Readers of JSON may keep numbers as floats.
     chosen.map_or_else(|| rand::random::<u64>() >> 12, |text| text.parse().expect("CHAOS_SEED is a number"))
 }
+
+/// As many as `bus.partitions` says by default.
+pub(crate) const PARTITIONS: u16 = 8;
 
 /// A registered webhook.
 pub(crate) struct Endpoint {
@@ -103,7 +106,7 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Starts everything and registers the webhooks, each in the partition of its number modulo 16.
+    /// Starts everything and registers the webhooks, each in the partition of its number modulo [`PARTITIONS`].
     pub(crate) async fn start(scenario: &'static str, deliver: usize, wanted: &[Wanted]) -> Self {
         let seed = seed();
         // Shown when the run fails, wherever it does.
@@ -126,6 +129,7 @@ impl Run {
             }
         }
         let bus = fleet.app.nats.connect().await;
+        assert_eq!(bus.partition_count(), PARTITIONS);
         let publisher = Publisher::new(bus, farm.clock(), Arc::new(endpoints));
         Self { scenario, seed, farm, fleet, publisher, faults: Vec::new(), crashes: Vec::new() }
     }
@@ -293,6 +297,6 @@ fn place(number: usize) -> Endpoint {
     // A round of partitions has its own numbers, the clients of a round share them.
     let first = 100_000 * (number / usize::from(PARTITIONS)) as u64;
     let phones = (first..).map(|rest| format!("4915{rest:09}").parse::<Phone>().expect("digits"));
-    let phone = phones.into_iter().find(|phone| wire::partition(client, phone) == partition);
+    let phone = phones.into_iter().find(|phone| wire::partition(client, phone, PARTITIONS) == partition);
     Endpoint { client, phone: phone.expect("every partition has numbers") }
 }

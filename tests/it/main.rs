@@ -7,6 +7,7 @@ mod chat;
 mod egress;
 mod operations;
 mod pipeline;
+mod repartition;
 mod replay;
 mod secrets;
 mod snippets;

@@ -5,13 +5,12 @@ use std::time::Duration;
 use ledger::windows;
 use serde_json::json;
 use tokio::time::sleep;
-use wahook::wire::PARTITIONS;
 
 use super::UNLIMITED;
 use crate::{
     farm::Manner,
     fleet::IN_FLIGHT_MAX,
-    run::{Expect, Limit, Run, Wanted, micros},
+    run::{Expect, Limit, PARTITIONS, Run, Wanted, micros},
 };
 
 const RATE: u32 = 50;

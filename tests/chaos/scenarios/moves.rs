@@ -4,13 +4,12 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::json;
 use tokio::time::sleep;
-use wahook::wire::PARTITIONS;
 
 use super::UNLIMITED;
 use crate::{
     farm::Manner,
     fleet::IN_FLIGHT_MAX,
-    run::{AFTER_CRASH, Expect, Run, Wanted, micros},
+    run::{AFTER_CRASH, Expect, PARTITIONS, Run, Wanted, micros},
 };
 
 #[tokio::test(flavor = "multi_thread")]

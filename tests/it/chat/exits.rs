@@ -1,7 +1,7 @@
 //! Every way on which the first of a line can end lets the next one go.
 
 use serde_json::json;
-use wahook::{bus::Work, wire::partition};
+use wahook::bus::Work;
 
 use super::{CHAT, LATE, delivery, first, nothing_is_left, ordered, path, publish, waits};
 use crate::support::{
@@ -44,7 +44,7 @@ async fn what_the_server_gives_up_lets_the_next_one_go() {
         bus.join_line(one).await.expect("joins");
     }
     bus.publish_delivery(&all[0]).await.expect("publishes");
-    wear_out(&bus, Work::Retry, partition(all[0].client_id, &all[0].phone)).await;
+    wear_out(&bus, Work::Retry, bus.partition_of(all[0].client_id, &all[0].phone)).await;
 
     let _deliver = app.second("deliver");
     client.event_when(&webhook, "A1", "failed").await;

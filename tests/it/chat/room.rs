@@ -1,10 +1,7 @@
 //! WA_CHAT is full.
 
 use serde_json::json;
-use wahook::{
-    model::{ClientId, Phone},
-    wire::partition,
-};
+use wahook::model::{ClientId, Phone};
 
 use super::{CHAT, delivery, nothing_is_left, ordered, publish};
 use crate::support::{
@@ -16,10 +13,10 @@ use crate::support::{
 async fn fill(app: &App) -> Phone {
     let phone: Phone = "4915199999999".parse().expect("valid");
     let client = 1.try_into().expect("in range");
-    let context = app.nats.jetstream().await;
+    let (context, part) = (app.nats.jetstream().await, app.nats.connect().await.partition_of(client, &phone));
     let (mut bytes, mut number) = (200 * 1024, 0);
     while bytes > 64 {
-        let subject = format!("wa.chat.{}.1.{}.c0ffee.{number}", partition(client, &phone), phone.as_str());
+        let subject = format!("wa.chat.{part}.1.{}.c0ffee.{number}", phone.as_str());
         let sent = context.publish(subject, vec![b'x'; bytes].into()).await.expect("is sent");
         if sent.await.is_err() {
             bytes /= 2;

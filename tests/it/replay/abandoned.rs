@@ -2,7 +2,6 @@ use serde_json::{Value, json};
 use wahook::{
     bus::Work,
     model::{ClientId, Kind, Phone},
-    wire::partition,
 };
 
 use super::{PHONE, letter, times};
@@ -12,9 +11,9 @@ use crate::support::{
     receiver::Receiver,
 };
 
-fn part() -> u16 {
+fn part(bus: &wahook::bus::Bus) -> u16 {
     let phone: Phone = PHONE.parse().expect("valid");
-    partition(ClientId::try_from(1).expect("in range"), &phone)
+    bus.partition_of(ClientId::try_from(1).expect("in range"), &phone)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -26,9 +25,9 @@ async fn what_the_server_gives_up_becomes_a_dead_letter_and_leaves_its_stream() 
     let webhook = client.register(PHONE, &receiver.url("/")).await;
     client.publish(PHONE, "M1").await;
     let bus = app.nats.bus().await;
-    wear_out(&bus, Work::Message, part()).await;
+    wear_out(&bus, Work::Message, part(&bus)).await;
     bus.publish_delivery(&letter(&webhook, 5_000, &Kind::Text).delivery).await.expect("publishes");
-    wear_out(&bus, Work::Retry, part()).await;
+    wear_out(&bus, Work::Retry, part(&bus)).await;
     assert_eq!((app.nats.messages("WA_MSG").await, app.nats.messages("WA_RETRY").await), (1, 1));
 
     let _deliver = app.second("deliver");
@@ -61,13 +60,13 @@ async fn bytes_that_nobody_can_read_are_kept_and_delay_nothing() {
     let client = app.client(1).await;
     let receiver = Receiver::answering(&[200]).await;
     client.register(PHONE, &receiver.url("/")).await;
-    let context = app.nats.jetstream().await;
+    let (context, bus) = (app.nats.jetstream().await, app.nats.connect().await);
     let put = async |subject: String, bytes: Vec<u8>| {
         context.publish(subject, bytes.into()).await.expect("is sent").await.expect("is stored")
     };
     put(format!("wa.msg.1.{PHONE}"), vec![7; 100_000]).await;
-    put(format!("wa.retry.{}.1.{PHONE}", part()), b"nonsense".to_vec()).await;
-    put(format!("wa.result.{}", part()), b"nonsense".to_vec()).await;
+    put(format!("wa.retry.{}.1.{PHONE}", part(&bus)), b"nonsense".to_vec()).await;
+    put(format!("wa.result.{}", part(&bus)), b"nonsense".to_vec()).await;
     client.publish(PHONE, "M1").await;
     receiver.wait_for(1).await;
     eventually("the three are kept", async || (app.nats.messages("WA_DLQ").await == 3).then_some(())).await;
@@ -77,7 +76,7 @@ async fn bytes_that_nobody_can_read_are_kept_and_delay_nothing() {
     let headers = base64::Engine::decode(&base64::prelude::BASE64_STANDARD, headers).expect("base64");
     let headers = String::from_utf8(headers).expect("text");
     assert!(headers.contains("wa-bytes: 100000"), "{headers}");
-    assert!(headers.contains(&format!("wa-subject: wa.msg.{}.1.{PHONE}", part())), "{headers}");
+    assert!(headers.contains(&format!("wa-subject: wa.msg.{}.1.{PHONE}", part(&bus))), "{headers}");
     let data = kept["message"]["data"].as_str().expect("data");
     let data = base64::Engine::decode(&base64::prelude::BASE64_STANDARD, data).expect("base64");
     assert_eq!(data, vec![7; 64 * 1024], "cut off");

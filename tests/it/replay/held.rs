@@ -1,11 +1,7 @@
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use wahook::{
-    bus::Work,
-    model::Kind,
-    wire::{decode_delivery, partition},
-};
+use wahook::{bus::Work, model::Kind, wire::decode_delivery};
 
 use super::{PHONE, letter, times};
 use crate::support::{
@@ -48,7 +44,7 @@ async fn what_is_released_lies_in_the_stream_in_order() {
     }
     assert_eq!(client.get(&path).await["held_count"], 600);
     assert_eq!(client.call("PATCH", &path, Some(json!({"is_active": true}))).await.0, 200);
-    let mut pull = bus.pull(Work::Retry, partition(all[0].client_id, &all[0].phone), CancellationToken::new());
+    let mut pull = bus.pull(Work::Retry, bus.partition_of(all[0].client_id, &all[0].phone), CancellationToken::new());
     for one in &all {
         let incoming = timeout(PATIENCE, pull.next()).await.expect("in time").expect("a delivery");
         assert_eq!(&decode_delivery(incoming.payload()).expect("readable"), one, "of normal priority, in order");

@@ -6,7 +6,7 @@ use wahook::{
     bus::Work,
     model::{ClientId, EventStatus, Job, JobFilter, JobId, JobState, JobWork, Priority, Timestamp},
     replay::{ACTIVE_MAX, KEPT_MAX},
-    wire::{decode_delivery, partition},
+    wire::decode_delivery,
 };
 
 use super::{PHONE, counted, give_up, job_when, times};
@@ -78,7 +78,7 @@ async fn what_a_replay_publishes_has_low_priority_and_starts_its_tries_anew() {
     counted(&client, 2).await;
     replay(&client, json!({})).await;
     let delivery = &letters[0].delivery;
-    let part = partition(delivery.client_id, &delivery.phone);
+    let part = bus.partition_of(delivery.client_id, &delivery.phone);
     let mut pull = bus.pull(Work::Retry, part, CancellationToken::new());
     // The newest first.
     for letter in &letters {

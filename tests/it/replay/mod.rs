@@ -11,7 +11,6 @@ use serde_json::Value;
 use wahook::{
     bus::Bus,
     model::{Attempt, ClientId, Delivery, EventId, EventStatus, Kind, Outcome, Priority, Timestamp, WebhookId},
-    wire::partition,
 };
 
 use crate::support::{
@@ -68,7 +67,7 @@ async fn give_up(bus: &Bus, webhook: &Value, count: i64) -> Vec<Attempt> {
 
 async fn record(bus: &Bus, letters: &[Attempt]) {
     for group in letters.chunks(100) {
-        let part = partition(group[0].delivery.client_id, &group[0].delivery.phone);
+        let part = bus.partition_of(group[0].delivery.client_id, &group[0].delivery.phone);
         bus.publish_results(part, group).await.expect("publishes");
     }
 }

@@ -152,8 +152,17 @@ impl NatsServer {
 
     /// How many messages a stream holds.
     pub(crate) async fn messages(&self, stream: &str) -> u64 {
+        self.state(stream, "messages").await
+    }
+
+    /// How many consumers it has.
+    pub(crate) async fn consumers(&self, stream: &str) -> u64 {
+        self.state(stream, "consumer_count").await
+    }
+
+    async fn state(&self, stream: &str, field: &str) -> u64 {
         let info: Value =
             self.jetstream().await.request(format!("STREAM.INFO.{stream}"), &()).await.expect("the stream is there");
-        info["state"]["messages"].as_u64().expect("a number")
+        info["state"][field].as_u64().expect("a number")
     }
 }

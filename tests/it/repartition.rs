@@ -1,0 +1,64 @@
+//! Another number of partitions.
+
+use crate::support::{
+    app::{App, eventually},
+    receiver::Receiver,
+};
+
+const PHONE: &str = "4915112345678";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_number_of_partitions_changes_only_while_nobody_runs_and_nothing_waits() {
+    let mut app = App::playing("api,deliver,record", &[]).await;
+    let client = app.client(1).await;
+    let receiver = Receiver::answering(&[200]).await;
+    let webhook = client.register(PHONE, &receiver.url("/")).await;
+    client.publish(PHONE, "M1").await;
+    client.event_when(&webhook, "M1", "delivered").await;
+    assert_eq!(app.nats.consumers("WA_MSG").await, 8);
+
+    let three = [("BUS__PARTITIONS", "3".to_owned())];
+    let refused = async |app: &App, why: &str| {
+        let (code, _, said) = app.attempt(&["bus", "apply"], &three).await;
+        assert_eq!(code, Some(1));
+        assert!(said.contains("the streams have 8 partitions and bus.partitions is 3") && said.contains(why), "{said}");
+    };
+    refused(&app, "delivers").await;
+    assert_eq!(app.terminate().await, Some(0));
+    let mut api = app.second("api");
+    api.ready().await;
+    client.publish(PHONE, "M2").await;
+    assert_eq!(api.terminate().await, Some(0));
+    refused(&app, "WA_MSG has 1 messages").await;
+    // Nor does a node run that would look for messages elsewhere.
+    let (code, _, said) = app.attempt(&["serve", "--roles", "deliver"], &three).await;
+    assert!(code == Some(1) && said.contains("stream WA_MSG: bus.partitions is 8, declared 3"), "{said}");
+    assert_eq!(app.nats.consumers("WA_MSG").await, 8);
+    app.restart().await;
+    client.event_when(&webhook, "M2", "delivered").await;
+    assert_eq!(app.terminate().await, Some(0));
+
+    for (count, so) in [("3", "from 8 to 3"), ("12", "from 3 to 12")] {
+        let more = [("BUS__PARTITIONS", count.to_owned())];
+        // What the node acknowledged last may be on its way.
+        let said = eventually("the streams are empty", async || {
+            let (code, said, _) = app.attempt(&["bus", "apply"], &more).await;
+            (code == Some(0)).then_some(said)
+        })
+        .await;
+        assert!(said.contains(&format!("updated number of partitions {so}\n")), "{said}");
+        let (code, said, _) = app.attempt(&["bus", "check"], &more).await;
+        assert_eq!((code, said.as_str()), (Some(0), "the streams are as declared\n"));
+        let counted = [app.nats.consumers("WA_MSG").await, app.nats.consumers("WA_RETRY").await];
+        assert_eq!(counted.map(|consumers| consumers.to_string()), [count, count]);
+        let mut node = app.second_with("api,deliver,record", &[("BUS__PARTITIONS", count)]);
+        node.ready().await;
+        for number in 0..20 {
+            let phone = format!("491510000{count:0>2}{number:02}");
+            let webhook = client.register(&phone, &receiver.url("/")).await;
+            client.publish(&phone, "M1").await;
+            client.event_when(&webhook, "M1", "delivered").await;
+        }
+        assert_eq!(node.terminate().await, Some(0));
+    }
+}
