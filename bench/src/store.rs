@@ -211,7 +211,7 @@ impl Bench {
         while number < count {
             let group: Vec<_> = (number..count.min(number + GROUP as u64)).map(|one| self.attempt(one, how)).collect();
             number += group.len() as u64;
-            let partition = u16::try_from(number / GROUP as u64 % 16)?;
+            let partition = u16::try_from(number / GROUP as u64 % u64::from(self.bus.partition_count()))?;
             let (permit, bus) = (Arc::clone(&permits).acquire_owned().await?, self.bus.clone());
             tasks.spawn(async move {
                 bus.publish_results(partition, &group).await?;

@@ -14,8 +14,9 @@ use crate::{
     webhooks::{Manner, Mix},
 };
 
-/// Messages before each run: Node.js compiles what is used often, and all of them open connections.
-const WARM_UP: u32 = 2_000;
+/// Messages before each run: Node.js compiles what is used often, all of them open connections, and memory that is touched for
+/// the first time is slow.
+const WARM_UP: u32 = 10_000;
 const IDLE: Duration = Duration::from_secs(4);
 /// Messages whose way into the audit is watched, and how many of them come per second.
 const AUDITED: u32 = 200;

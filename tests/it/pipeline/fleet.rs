@@ -13,6 +13,8 @@ use crate::support::{
 };
 
 const PHONE: &str = "4915112345678";
+/// As many as `bus.partitions` says by default.
+const PARTITIONS: usize = 8;
 
 /// The node of each partition, once each has exactly one and there are so many nodes.
 async fn settled(app: &App, nodes: usize) -> Vec<String> {
@@ -21,7 +23,7 @@ async fn settled(app: &App, nodes: usize) -> Vec<String> {
         let of = |one: &Value| one["nodes"].as_array().filter(|nodes| nodes.len() == 1)?[0].as_str().map(str::to_owned);
         let owners: Vec<String> = shown.as_array().expect("a list").iter().filter_map(of).collect();
         let different = owners.iter().collect::<HashSet<_>>().len();
-        (owners.len() == 16 && different == nodes).then_some(owners)
+        (owners.len() == PARTITIONS && different == nodes).then_some(owners)
     })
     .await
 }
@@ -29,11 +31,11 @@ async fn settled(app: &App, nodes: usize) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn partitions_are_shared_and_a_dead_nodes_move() {
     let app = App::start().await;
-    assert_eq!(settled(&app, 1).await.len(), 16);
+    assert_eq!(settled(&app, 1).await.len(), PARTITIONS);
     let mut second = app.second("deliver");
     let shared = settled(&app, 2).await;
     for node in &shared {
-        assert_eq!(shared.iter().filter(|other| *other == node).count(), 8, "an even share");
+        assert_eq!(shared.iter().filter(|other| *other == node).count(), PARTITIONS / 2, "an even share");
     }
 
     second.kill().await;
@@ -48,7 +50,7 @@ async fn partitions_are_shared_and_a_dead_nodes_move() {
     receiver.wait_for(48).await;
     let moved = killed.elapsed();
     assert!(moved < Duration::from_secs(10), "a dead node's partitions moved after {moved:?}");
-    assert_eq!(settled(&app, 1).await.len(), 16);
+    assert_eq!(settled(&app, 1).await.len(), PARTITIONS);
     assert_eq!(receiver.received().len(), 48, "none twice: the dead node held none");
 }
 
