@@ -14,7 +14,7 @@ const ROOMS: [(&str, &[&str], &[&str]); 14] = [
     ("wire", &["model"], &["rmp_serde", "hmac", "chacha20poly1305"]),
     ("policy", &["model"], &["governor", "httpdate"]),
     ("bus", &["model", "config", "telemetry", "wire"], &["async_nats"]),
-    ("store", &["model", "config", "telemetry"], &["rusqlite", "scylla"]),
+    ("store", &["model", "config", "telemetry"], &["rusqlite", "rustix", "scylla"]),
     ("ingest", &["model", "config", "telemetry", "wire", "bus"], &["whatsapp_rust", "ureq"]),
     ("egress", &["model", "config", "telemetry", "policy"], &["reqwest", "webpki_roots"]),
     ("deliver", &["model", "config", "telemetry", "wire", "policy", "bus", "egress"], &[]),

@@ -30,6 +30,11 @@ const VACUUM_PAGES: u32 = 4000;
 const REST: u32 = 3;
 const REST_MAX: Duration = Duration::from_millis(50);
 
+/// How much less than others the thread gets where all want processor time: as `nice` says it, from 0 to 19. A commit takes
+/// milliseconds, for which deliveries would wait.
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 10;
+
 struct Group {
     attempts: Vec<Attempt>,
     done: oneshot::Sender<Result<(), Error>>,
@@ -73,7 +78,18 @@ impl Writer {
     }
 }
 
+/// What has processor time first, when there is not enough for all: deliveries. What they leave to be written is safe where
+/// it comes from.
+fn stand_back() {
+    // Elsewhere it would be the whole process.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::nice(NICENESS) {
+        tracing::debug!(%error, "the store's thread keeps its priority");
+    }
+}
+
 fn run(mut connection: Connection, mut receiver: mpsc::Receiver<Work>, max: usize, wait: Duration) {
+    stand_back();
     // What came in while a group was gathered, and is no group.
     let mut next = None;
     let mut rested = Instant::now();
