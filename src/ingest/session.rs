@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use tokio::{
     sync::{Notify, mpsc, watch},
     task::JoinSet,
-    time::{Instant, interval, sleep_until, timeout},
+    time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use whatsapp_rust::{
@@ -146,9 +146,11 @@ impl Running {
         let mut pace = Pace::new(self.context.settings.sends_per_minute, Instant::now());
         // Aborted with the session.
         let mut sending = JoinSet::new();
-        let mut ticks = interval(STATUS_EVERY);
+        let mut ticks = status_ticks();
         let ended = loop {
             tokio::select! {
+                // What ends it comes first: while the bus is away each look at the rest takes seconds.
+                biased;
                 () = self.cancel.cancelled() => break Ended::Leave,
                 () = lost.cancelled() => break Ended::Leave,
                 () = publisher.offline.notified() => {
@@ -156,6 +158,11 @@ impl Running {
                     break Ended::Leave;
                 }
                 ended = wish(&mut self.wanted, session.generation) => break ended,
+                _ = ticks.tick() => {
+                    let last = publisher.last_message.load(Ordering::Relaxed);
+                    board.set_last_message(Timestamp::from_millis(last));
+                    board.write().await;
+                }
                 Some(event) = events.recv() => {
                     if let Some(ended) = self.on_event(&event, session, board, &publisher, &handle).await {
                         break ended;
@@ -194,11 +201,6 @@ impl Running {
                     }
                 },
                 Some(_) = sending.join_next() => {}
-                _ = ticks.tick() => {
-                    let last = publisher.last_message.load(Ordering::Relaxed);
-                    board.set_last_message(Timestamp::from_millis(last));
-                    board.write().await;
-                }
             }
         };
         // Who asks to send from now on is told at once that nobody is there.
@@ -322,10 +324,11 @@ impl Running {
     }
 
     async fn wait_for_owner(&mut self, board: &mut Board, lost: &CancellationToken) -> Ended {
-        let mut ticks = interval(STATUS_EVERY);
+        let mut ticks = status_ticks();
         let generation = self.wanted.borrow().generation;
         loop {
             tokio::select! {
+                biased;
                 () = self.cancel.cancelled() => return Ended::Leave,
                 () = lost.cancelled() => return Ended::Leave,
                 ended = wish(&mut self.wanted, generation) => return ended,
@@ -386,6 +389,13 @@ async fn stop(handle: BotHandle, session: &Session) -> bool {
         Ok(Ok(Err(_))) | Err(_) => tracing::warn!(session.id = %session.id, "the client takes its time to stop"),
     }
     false
+}
+
+/// When the status is written; no sooner after a write that took long.
+fn status_ticks() -> Interval {
+    let mut ticks = interval(STATUS_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }
 
 /// Waits until the owner wants something else than this generation.
