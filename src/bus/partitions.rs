@@ -56,7 +56,8 @@ impl Bus {
     pub async fn partitions(&self) -> Result<Vec<Partition>, Error> {
         let members = self.members().await?;
         let mut all = Vec::new();
-        for number in 0..self.partition_count() {
+        // Those that the streams have: an operator's settings may be older.
+        for number in 0..self.partitions_found().await?.unwrap_or(0) {
             let runs = members.iter().filter(|(_, member)| member.partitions.contains(&number));
             all.push(Partition {
                 number,

@@ -57,6 +57,12 @@ impl Bus {
         Ok(Some(Change { what: format!("number of partitions from {found} to {wanted}"), created: false }))
     }
 
+    /// How many partitions the streams have; `None`: there are none yet.
+    pub(super) async fn partitions_found(&self) -> Result<Option<u16>, Error> {
+        let messages = self.ask_of_one(&info(MESSAGES)).await?;
+        Ok(messages.and_then(|found| partitions_in(&found["config"]["subject_transform"])))
+    }
+
     async fn ensure_empty(&self, stream: &str, refused: impl Fn(String) -> Error) -> Result<(), Error> {
         let info = self.ask_of_one(&info(stream)).await?.unwrap_or_default();
         match info["state"]["messages"].as_u64().unwrap_or(0) {

@@ -51,6 +51,10 @@ async fn the_number_of_partitions_changes_only_while_nobody_runs_and_nothing_wai
         assert_eq!((code, said.as_str()), (Some(0), "the streams are as declared\n"));
         let counted = [app.nats.consumers("WA_MSG").await, app.nats.consumers("WA_RETRY").await];
         assert_eq!(counted.map(|consumers| consumers.to_string()), [count, count]);
+        // What an operator sees is what the streams have, whatever the settings say.
+        let shown: serde_json::Value =
+            serde_json::from_str(&app.command(&["partitions", "--json"]).await).expect("JSON");
+        assert_eq!(shown.as_array().map(|all| all.len().to_string()).as_deref(), Some(count));
         let mut node = app.second_with("api,deliver,record", &[("BUS__PARTITIONS", count)]);
         node.ready().await;
         for number in 0..20 {
