@@ -93,8 +93,10 @@ impl Bus {
     /// [`Error::Partitions`] when the number of partitions is another and cannot be changed now; else when the server
     /// refuses or does not answer.
     pub async fn apply(&self) -> Result<Vec<Change>, Error> {
-        let mut changes = Vec::from_iter(self.repartition().await?);
-        for declared in declared(&self.settings) {
+        let all = declared(&self.settings);
+        let messages = all.iter().find(|one| one.what == "stream WA_MSG").expect("embedded files are tested");
+        let mut changes = Vec::from_iter(self.repartition(&messages.config).await?);
+        for declared in all {
             let found = self.found(&declared).await?;
             let created = found.is_none();
             if found.is_some_and(|found| differences(&declared, &found).is_empty()) {

@@ -2,15 +2,15 @@
 //! nobody delivers: what lies in a partition that is a number's no longer would be delivered beside its later messages,
 //! or by nobody.
 
-use std::ops::Range;
-
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Bus, Change, Error, Work};
 
 const MESSAGES: &str = "WA_MSG";
 /// All whose subjects name a partition.
 const STREAMS: [&str; 4] = [MESSAGES, "WA_RETRY", "WA_CHAT", "WA_RESULT"];
+/// Bytes of the largest message that a closed stream takes: no message is so small.
+const CLOSED: u32 = 1;
 
 /// The number of partitions that a transform of WA_MSG's subjects makes.
 pub(super) fn partitions_in(transform: &Value) -> Option<u16> {
@@ -28,33 +28,49 @@ pub(super) fn with_partitions(transform: &Value, count: u16) -> Value {
 }
 
 impl Bus {
-    /// Divides the streams into as many partitions as the settings say, if they are there and have another number.
+    /// Divides the streams into as many partitions as the settings say, if they are there and have another number. What is
+    /// published meanwhile is refused, and so published again a little later.
     ///
     /// # Errors
     /// [`Error::Partitions`] while a node delivers or anything waits; else when the server refuses or does not answer.
-    pub(super) async fn repartition(&self) -> Result<Option<Change>, Error> {
-        let Some(before) = self.ask_of_one(&info(MESSAGES)).await? else { return Ok(None) };
+    pub(super) async fn repartition(&self, open: &Value) -> Result<Option<Change>, Error> {
+        let Some(found) = self.partitions_found().await? else { return Ok(None) };
         let wanted = self.partition_count();
-        let Some(found) = partitions_in(&before["config"]["subject_transform"]).filter(|found| *found != wanted) else {
-            return Ok(None);
-        };
-        let refused = |why| Error::Partitions { found, wanted, why };
-        if let Some((name, _)) = self.members().await?.first() {
-            return Err(refused(format!("the node {name} delivers, or did some seconds ago")));
+        if found != wanted {
+            self.ensure_idle(found).await?;
+            let transform = |count| with_partitions(&open["subject_transform"], count);
+            let closed = |count| json!({"subject_transform": transform(count), "max_msg_size": CLOSED});
+            // Nothing can come into what is closed. So what is seen then is so until it is open again.
+            self.update(open, closed(found)).await?;
+            let changed = async {
+                self.ensure_idle(found).await?;
+                self.update(open, closed(wanted)).await?;
+                // A node that joined before this saw the old number, one that joins after it sees the new one.
+                self.ensure_idle(found).await
+            };
+            if let Err(error) = changed.await {
+                self.update(open, json!({"subject_transform": transform(found)})).await?;
+                return Err(error);
+            }
+            self.update(open, json!({})).await?;
         }
-        for stream in STREAMS {
-            self.ensure_empty(stream, refused).await?;
+        self.drop_surplus().await?;
+        let change = Change { what: format!("number of partitions from {found} to {wanted}"), created: false };
+        Ok((found != wanted).then_some(change))
+    }
+
+    /// Ends with an error where the number of partitions is another than the settings say.
+    ///
+    /// # Errors
+    /// [`Error::Partitions`] then; else when the server does not answer.
+    pub async fn ensure_partitions(&self) -> Result<(), Error> {
+        let (found, wanted) = (self.partitions_found().await?, self.partition_count());
+        match found.filter(|found| *found != wanted) {
+            Some(found) => {
+                Err(Error::Partitions { found, wanted, why: "it was changed while this node started".to_owned() })
+            }
+            None => Ok(()),
         }
-        let mut after = before["config"].clone();
-        after["subject_transform"] = with_partitions(&after["subject_transform"], wanted);
-        self.update(&after).await?;
-        // One may have been published meanwhile, to a partition as they were.
-        if let Err(error) = self.ensure_empty(MESSAGES, refused).await {
-            self.update(&before["config"]).await?;
-            return Err(error);
-        }
-        self.drop_consumers(wanted..found).await?;
-        Ok(Some(Change { what: format!("number of partitions from {found} to {wanted}"), created: false }))
     }
 
     /// How many partitions the streams have; `None`: there are none yet.
@@ -63,27 +79,44 @@ impl Bus {
         Ok(messages.and_then(|found| partitions_in(&found["config"]["subject_transform"])))
     }
 
-    async fn ensure_empty(&self, stream: &str, refused: impl Fn(String) -> Error) -> Result<(), Error> {
-        let info = self.ask_of_one(&info(stream)).await?.unwrap_or_default();
-        match info["state"]["messages"].as_u64().unwrap_or(0) {
-            0 => Ok(()),
-            waiting => Err(refused(format!("{stream} has {waiting} messages"))),
+    /// Nobody delivers, and nothing waits.
+    async fn ensure_idle(&self, found: u16) -> Result<(), Error> {
+        let refused = |why| Err(Error::Partitions { found, wanted: self.partition_count(), why });
+        if let Some((name, _)) = self.members().await?.first() {
+            return refused(format!("the node {name} delivers, or did some seconds ago"));
         }
-    }
-
-    async fn drop_consumers(&self, partitions: Range<u16>) -> Result<(), Error> {
-        for partition in partitions {
-            for work in [Work::Message, Work::Retry, Work::Result] {
-                let (stream, consumer) = work.consumer(partition);
-                // It may be gone already.
-                self.ask_of_one(&format!("CONSUMER.DELETE.{stream}.{consumer}")).await?;
+        for stream in STREAMS {
+            let info = self.ask_of_one(&info(stream)).await?.unwrap_or_default();
+            match info["state"]["messages"].as_u64().unwrap_or(0) {
+                0 => {}
+                waiting => return refused(format!("{stream} has {waiting} messages")),
             }
         }
         Ok(())
     }
 
-    async fn update(&self, config: &Value) -> Result<(), Error> {
-        let request = self.context.request(format!("STREAM.UPDATE.{MESSAGES}"), config);
+    /// Drops the consumers of partitions that are no more: they were empty when the number was changed.
+    async fn drop_surplus(&self) -> Result<(), Error> {
+        for work in [Work::Message, Work::Retry, Work::Result] {
+            let stream = work.stream();
+            let named = self.ask_of_one(&format!("CONSUMER.NAMES.{stream}")).await?.unwrap_or_default();
+            let known: Vec<String> = (0..self.partition_count()).map(|partition| work.consumer(partition).1).collect();
+            let prefix = format!("{}-", work.as_str());
+            let ours = |name: &&str| name.starts_with(&prefix) && !known.iter().any(|known| known == name);
+            for name in named["consumers"].as_array().into_iter().flatten().filter_map(Value::as_str).filter(ours) {
+                self.ask_of_one(&format!("CONSUMER.DELETE.{stream}.{name}")).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// WA_MSG as declared, except for these fields.
+    async fn update(&self, declared: &Value, fields: Value) -> Result<(), Error> {
+        let mut config = declared.clone();
+        if let (Value::Object(config), Value::Object(fields)) = (&mut config, fields) {
+            config.extend(fields);
+        }
+        let request = self.context.request(format!("STREAM.UPDATE.{MESSAGES}"), &config);
         let answer: Value = request.await.map_err(Error::api)?;
         answer["error"]["description"].as_str().map_or(Ok(()), |text| Err(Error::Api(text.to_owned())))
     }
@@ -95,8 +128,6 @@ fn info(stream: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

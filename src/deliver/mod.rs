@@ -56,7 +56,7 @@ impl Deliver {
     /// `node` is a name that no other node has.
     ///
     /// # Errors
-    /// When the bus does not answer.
+    /// When the bus does not answer, or has another number of partitions than the settings say.
     pub async fn start(
         bus: Bus,
         node: &str,
@@ -67,6 +67,8 @@ impl Deliver {
         cancel: CancellationToken,
     ) -> Result<(), Error> {
         let membership = bus.join(node, tasks).await?;
+        // Only now: whoever changes the number looks who has joined.
+        bus.ensure_partitions().await?;
         let first = membership.is_first().await?;
         let notices = Arc::new(notices::Notices::new(bus.clone()));
         let (telling, cancelled) = (Arc::clone(&notices), cancel.clone());

@@ -149,7 +149,7 @@ impl Running {
         let mut ticks = status_ticks();
         let ended = loop {
             tokio::select! {
-                // What ends it comes first: while the bus is away each look at the rest takes seconds.
+                // What ends it comes first, and what somebody waits for before what is only noted.
                 biased;
                 () = self.cancel.cancelled() => break Ended::Leave,
                 () = lost.cancelled() => break Ended::Leave,
@@ -161,27 +161,7 @@ impl Running {
                 _ = ticks.tick() => {
                     let last = publisher.last_message.load(Ordering::Relaxed);
                     board.set_last_message(Timestamp::from_millis(last));
-                    board.write().await;
-                }
-                Some(event) = events.recv() => {
-                    if let Some(ended) = self.on_event(&event, session, board, &publisher, &handle).await {
-                        break ended;
-                    }
-                }
-                () = &mut handle, if !is_over => {
-                    is_over = true;
-                    // What ended it may still be waiting to be looked at.
-                    let mut told = None;
-                    while let Ok(event) = events.try_recv() {
-                        told = told.or(self.on_event(&event, session, board, &publisher, &handle).await);
-                    }
-                    if let Some(ended) = told {
-                        break ended;
-                    }
-                    // Without a code that was used in time it waits for its owner; else it is started anew.
-                    if board.state() != SessionState::Pairing {
-                        break Ended::Leave;
-                    }
+                    lost.run_until_cancelled(board.write()).await;
                 }
                 Some((outgoing, reply)) = sends.next() => match pace.take(Instant::now()) {
                     Ok(at) => {
@@ -201,6 +181,28 @@ impl Running {
                     }
                 },
                 Some(_) = sending.join_next() => {}
+                Some(event) = events.recv() => {
+                    let looked = self.on_event(&event, session, board, &publisher, &handle);
+                    let looked = lost.run_until_cancelled(looked).await;
+                    if let Some(ended) = looked.flatten() {
+                        break ended;
+                    }
+                }
+                () = &mut handle, if !is_over => {
+                    is_over = true;
+                    // What ended it may still be waiting to be looked at.
+                    let mut told = None;
+                    while let Ok(event) = events.try_recv() {
+                        told = told.or(self.on_event(&event, session, board, &publisher, &handle).await);
+                    }
+                    if let Some(ended) = told {
+                        break ended;
+                    }
+                    // Without a code that was used in time it waits for its owner; else it is started anew.
+                    if board.state() != SessionState::Pairing {
+                        break Ended::Leave;
+                    }
+                }
             }
         };
         // Who asks to send from now on is told at once that nobody is there.
@@ -332,7 +334,9 @@ impl Running {
                 () = self.cancel.cancelled() => return Ended::Leave,
                 () = lost.cancelled() => return Ended::Leave,
                 ended = wish(&mut self.wanted, generation) => return ended,
-                _ = ticks.tick() => board.write().await,
+                _ = ticks.tick() => {
+                    lost.run_until_cancelled(board.write()).await;
+                }
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Another number of partitions.
 
+use serde_json::Value;
+
 use crate::support::{
     app::{App, eventually},
     receiver::Receiver,
@@ -52,8 +54,7 @@ async fn the_number_of_partitions_changes_only_while_nobody_runs_and_nothing_wai
         let counted = [app.nats.consumers("WA_MSG").await, app.nats.consumers("WA_RETRY").await];
         assert_eq!(counted.map(|consumers| consumers.to_string()), [count, count]);
         // What an operator sees is what the streams have, whatever the settings say.
-        let shown: serde_json::Value =
-            serde_json::from_str(&app.command(&["partitions", "--json"]).await).expect("JSON");
+        let shown: Value = serde_json::from_str(&app.command(&["partitions", "--json"]).await).expect("JSON");
         assert_eq!(shown.as_array().map(|all| all.len().to_string()).as_deref(), Some(count));
         let mut node = app.second_with("api,deliver,record", &[("BUS__PARTITIONS", count)]);
         node.ready().await;
@@ -65,4 +66,38 @@ async fn the_number_of_partitions_changes_only_while_nobody_runs_and_nothing_wai
         }
         assert_eq!(node.terminate().await, Some(0));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_published_during_a_change_is_delivered() {
+    let mut app = App::playing("api,deliver,record", &[]).await;
+    let (client, receiver) = (app.client(1).await, Receiver::answering(&[200]).await);
+    let phone = |number: usize| format!("49151000001{:02}", number % 12);
+    for number in 0..12 {
+        client.register(&phone(number), &receiver.url("/")).await;
+    }
+    assert_eq!(app.terminate().await, Some(0));
+    let mut api = app.second("api");
+    api.ready().await;
+    let publish = async {
+        for number in 0..150 {
+            client.publish(&phone(number), &format!("M{number}")).await;
+        }
+    };
+    let apply = async {
+        for _ in 0..3 {
+            app.attempt(&["bus", "apply"], &[("BUS__PARTITIONS", "3".to_owned())]).await;
+        }
+    };
+    tokio::join!(apply, publish);
+    assert_eq!(api.terminate().await, Some(0));
+    // Whether the change was made depends on who came first.
+    let shown: Value = serde_json::from_str(&app.command(&["partitions", "--json"]).await).expect("JSON");
+    let count = shown.as_array().expect("a list").len().to_string();
+    assert!(["3", "8"].contains(&count.as_str()), "{count}");
+    let mut node = app.second_with("api,deliver,record", &[("BUS__PARTITIONS", &count)]);
+    node.ready().await;
+    receiver.wait_for(150).await;
+    eventually("nothing is left", async || (app.nats.messages("WA_MSG").await == 0).then_some(())).await;
+    assert_eq!(receiver.received().len(), 150);
 }
