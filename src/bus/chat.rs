@@ -17,7 +17,7 @@ use async_nats::{
     },
 };
 use futures_util::StreamExt;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Bus, Error};
 use crate::{
@@ -51,7 +51,10 @@ impl Bus {
         let mut headers = HeaderMap::new();
         // Its subject is its own: there is none of it yet.
         headers.insert(header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, "0");
-        match self.publish(self.chat_subject(delivery), headers, wire::encode_delivery(delivery)).await {
+        match self
+            .publish(subject::chat(self.partition_count(), delivery), headers, wire::encode_delivery(delivery))
+            .await
+        {
             Ok(_) | Err(Error::Exists) => Ok(()),
             Err(error) => Err(error),
         }
@@ -62,7 +65,7 @@ impl Bus {
     /// # Errors
     /// When the bus does not answer.
     pub async fn first_in_line(&self, of: &Delivery) -> Result<Option<InLine>, Error> {
-        self.first_of(&self.line(of.client_id, &of.phone, &of.chat)).await
+        self.first_of(&subject::line(self.partition_count(), of.client_id, &of.phone, &of.chat)).await
     }
 
     /// The first in the line that this place is in.
@@ -70,15 +73,7 @@ impl Bus {
     /// # Errors
     /// When the bus does not answer.
     pub async fn first_before(&self, place: &ChatPlace) -> Result<Option<InLine>, Error> {
-        self.first_of(&self.line(place.client_id, &place.phone, &place.chat)).await
-    }
-
-    fn line(&self, client: ClientId, phone: &Phone, chat: &str) -> String {
-        subject::line(self.partition_of(client, phone), client, phone, chat)
-    }
-
-    fn chat_subject(&self, delivery: &Delivery) -> String {
-        subject::chat(self.partition_of(delivery.client_id, &delivery.phone), delivery)
+        self.first_of(&subject::line(self.partition_count(), place.client_id, &place.phone, &place.chat)).await
     }
 
     async fn first_of(&self, line: &str) -> Result<Option<InLine>, Error> {
@@ -111,7 +106,7 @@ impl Bus {
             self.take_out(first.sequence).await?;
             next = self.first_in_line(delivery).await?;
         } else if next.is_some()
-            && let Some(place) = self.place_of(&self.chat_subject(delivery)).await?
+            && let Some(place) = self.place_of(&subject::chat(self.partition_count(), delivery)).await?
         {
             self.take_out(place).await?;
         }
@@ -125,9 +120,7 @@ impl Bus {
     /// server overwrite the bytes on its disk, which no other stream does with what is settled.
     async fn take_out(&self, sequence: u64) -> Result<(), Error> {
         let request = json!({"seq": sequence, "no_erase": true});
-        let answer: Value =
-            self.context.request(format!("STREAM.MSG.DELETE.{STREAM}"), &request).await.map_err(Error::api)?;
-        answer["error"]["description"].as_str().map_or(Ok(()), |text| Err(Error::Api(text.to_owned())))
+        self.command(format!("STREAM.MSG.DELETE.{STREAM}"), &request).await
     }
 
     /// Sends the first of a line on its way. A second time within the stream's duplicate window does nothing; after it, a
@@ -140,7 +133,7 @@ impl Bus {
         let mut headers = HeaderMap::new();
         headers.insert(header::NATS_MESSAGE_ID, format!("line:{sequence}").as_str());
         headers.insert(FROM_LINE, sequence.to_string().as_str());
-        let subject = self.retry_subject(delivery);
+        let subject = subject::retry(self.partition_count(), delivery.client_id, &delivery.phone);
         self.publish(subject, headers, wire::encode_delivery(delivery)).await.map(drop)
     }
 
@@ -149,8 +142,8 @@ impl Bus {
     /// # Errors
     /// When the bus does not answer.
     pub async fn is_in_line(&self, client: ClientId, phone: &Phone, event: EventId) -> Result<bool, Error> {
-        let partition = self.partition_of(client, phone);
-        Ok(self.place_of(&subject::chat_of_any(partition, client, phone, event)).await?.is_some())
+        let subject = subject::chat_of_any(self.partition_count(), client, phone, event);
+        Ok(self.place_of(&subject).await?.is_some())
     }
 
     async fn place_of(&self, subject: &str) -> Result<Option<u64>, Error> {
@@ -206,7 +199,7 @@ impl Bus {
     /// When the bus does not answer.
     pub async fn purge_lines(&self, client: ClientId, phone: &Phone) -> Result<(), Error> {
         let stream = self.context.get_stream_no_info(STREAM).await.map_err(Error::api)?;
-        let lines = subject::lines_of(self.partition_of(client, phone), client, phone);
+        let lines = subject::lines_of(self.partition_count(), client, phone);
         stream.purge().filter(lines).await.map_err(Error::api)?;
         Ok(())
     }

@@ -111,12 +111,10 @@ impl Bus {
                 ),
                 None => (format!("STREAM.{}.{name}", if created { "CREATE" } else { "UPDATE" }), declared.config),
             };
-            let answer: Value = self.context.request(subject, &body).await.map_err(Error::api)?;
-            if let Some(text) = answer["error"]["description"].as_str() {
-                return Err(Error::Api(format!("{}: {text}", declared.what)));
-            }
+            self.command(subject, &body).await?;
             changes.push(Change { what: declared.what, created });
         }
+        self.drop_surplus().await?;
         Ok(changes)
     }
 
@@ -143,6 +141,15 @@ impl Bus {
     async fn found(&self, declared: &Declared) -> Result<Option<Value>, Error> {
         let answer = self.ask_of_one(&declared.info).await?;
         Ok(answer.map(|mut answer| answer["config"].take()))
+    }
+
+    /// Has the API change something.
+    pub(super) async fn command(&self, subject: String, request: &Value) -> Result<(), Error> {
+        let answer: Value = self.context.request(subject.clone(), request).await.map_err(Error::api)?;
+        match answer["error"]["description"].as_str() {
+            Some(text) => Err(Error::Api(format!("{subject}: {text}"))),
+            None => Ok(()),
+        }
     }
 
     /// Asks the API about one thing that is named in the subject; `None`: there is none.

@@ -22,7 +22,10 @@ impl Bus {
 
     async fn park_with(&self, mut headers: HeaderMap, delivery: &Delivery, at: Timestamp) -> Result<(), Error> {
         headers.insert(header::NATS_SCHEDULE, format!("@at {at}").as_str());
-        headers.insert(header::NATS_SCHEDULE_TARGET, self.retry_subject(delivery).as_str());
+        headers.insert(
+            header::NATS_SCHEDULE_TARGET,
+            subject::retry(self.partition_count(), delivery.client_id, &delivery.phone).as_str(),
+        );
         let subject = subject::park(delivery.client_id, delivery.event_id);
         self.publish(subject, headers, wire::encode_delivery(delivery)).await.map(drop)
     }

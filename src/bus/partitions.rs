@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{Bus, Error, Work};
 use crate::{
-    model::{ClientId, Delivery, Phone},
+    model::{ClientId, Phone},
     wire::{self, subject},
 };
 
@@ -42,11 +42,6 @@ impl Bus {
     /// The partition of a client's phone number.
     pub fn partition_of(&self, client: ClientId, phone: &Phone) -> u16 {
         wire::partition(client, phone, self.partition_count())
-    }
-
-    pub(super) fn retry_subject(&self, delivery: &Delivery) -> String {
-        let Delivery { client_id: client, phone, .. } = delivery;
-        subject::retry(self.partition_of(*client, phone), *client, phone)
     }
 
     /// All partitions: who runs them and how far behind they are.

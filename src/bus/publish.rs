@@ -61,7 +61,7 @@ impl Bus {
     }
 
     pub(super) async fn publish_delivery_as(&self, delivery: &Delivery, id: String) -> Result<(), Error> {
-        let subject = self.retry_subject(delivery);
+        let subject = subject::retry(self.partition_count(), delivery.client_id, &delivery.phone);
         self.publish(subject, with_id(id), wire::encode_delivery(delivery)).await.map(drop)
     }
 
@@ -74,7 +74,7 @@ impl Bus {
     ) -> Result<(), Error> {
         let mut sent = Vec::new();
         for (delivery, id) in all {
-            let subject = self.retry_subject(delivery);
+            let subject = subject::retry(self.partition_count(), delivery.client_id, &delivery.phone);
             let payload = Bytes::from(wire::encode_delivery(delivery));
             let acknowledged = self.context.publish_with_headers(subject, with_id(id.clone()), payload).await;
             sent.push((delivery, id, acknowledged));

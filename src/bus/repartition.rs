@@ -34,29 +34,25 @@ impl Bus {
     /// # Errors
     /// [`Error::Partitions`] while a node delivers or anything waits; else when the server refuses or does not answer.
     pub(super) async fn repartition(&self, open: &Value) -> Result<Option<Change>, Error> {
-        let Some(found) = self.partitions_found().await? else { return Ok(None) };
         let wanted = self.partition_count();
-        if found != wanted {
+        let Some(found) = self.partitions_found().await?.filter(|found| *found != wanted) else { return Ok(None) };
+        self.ensure_idle(found).await?;
+        let transform = |count| with_partitions(&open["subject_transform"], count);
+        let closed = |count| json!({"subject_transform": transform(count), "max_msg_size": CLOSED});
+        // Nothing can come into what is closed. So what is seen then is so until it is open again.
+        self.update(open, closed(found)).await?;
+        let changed = async {
             self.ensure_idle(found).await?;
-            let transform = |count| with_partitions(&open["subject_transform"], count);
-            let closed = |count| json!({"subject_transform": transform(count), "max_msg_size": CLOSED});
-            // Nothing can come into what is closed. So what is seen then is so until it is open again.
-            self.update(open, closed(found)).await?;
-            let changed = async {
-                self.ensure_idle(found).await?;
-                self.update(open, closed(wanted)).await?;
-                // A node that joined before this saw the old number, one that joins after it sees the new one.
-                self.ensure_idle(found).await
-            };
-            if let Err(error) = changed.await {
-                self.update(open, json!({"subject_transform": transform(found)})).await?;
-                return Err(error);
-            }
-            self.update(open, json!({})).await?;
+            self.update(open, closed(wanted)).await?;
+            // A node that joined before this saw the old number, one that joins after it sees the new one.
+            self.ensure_idle(found).await
+        };
+        if let Err(error) = changed.await {
+            self.update(open, json!({"subject_transform": transform(found)})).await?;
+            return Err(error);
         }
-        self.drop_surplus().await?;
-        let change = Change { what: format!("number of partitions from {found} to {wanted}"), created: false };
-        Ok((found != wanted).then_some(change))
+        self.update(open, json!({})).await?;
+        Ok(Some(Change { what: format!("number of partitions from {found} to {wanted}"), created: false }))
     }
 
     /// Ends with an error where the number of partitions is another than the settings say.
@@ -96,7 +92,7 @@ impl Bus {
     }
 
     /// Drops the consumers of partitions that are no more: they were empty when the number was changed.
-    async fn drop_surplus(&self) -> Result<(), Error> {
+    pub(super) async fn drop_surplus(&self) -> Result<(), Error> {
         for work in [Work::Message, Work::Retry, Work::Result] {
             let stream = work.stream();
             let named = self.ask_of_one(&format!("CONSUMER.NAMES.{stream}")).await?.unwrap_or_default();
@@ -116,9 +112,7 @@ impl Bus {
         if let (Value::Object(config), Value::Object(fields)) = (&mut config, fields) {
             config.extend(fields);
         }
-        let request = self.context.request(format!("STREAM.UPDATE.{MESSAGES}"), &config);
-        let answer: Value = request.await.map_err(Error::api)?;
-        answer["error"]["description"].as_str().map_or(Ok(()), |text| Err(Error::Api(text.to_owned())))
+        self.command(format!("STREAM.UPDATE.{MESSAGES}"), &config).await
     }
 }
 

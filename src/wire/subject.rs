@@ -1,18 +1,18 @@
-//! Subjects, partitions and dedupe ids.
+//! Subjects, partitions and dedupe ids. `partitions` is how many there are, `partition` the number of one.
 
 use sha2::{Digest, Sha256};
 
 use crate::model::{ClientId, Delivery, EventId, Message, Phone, SessionId};
 
-/// The partition, of `count`, of a client's phone number, as the server's `partition(count,1,2)` computes it: FNV-1a 32
+/// The partition of a client's phone number, as the server's `partition(partitions,1,2)` computes it: FNV-1a 32
 /// over the bytes of both tokens without a separator (`nats-server`, `server/subject_transform.go`).
-pub fn partition(client: ClientId, phone: &Phone, count: u16) -> u16 {
+pub fn partition(client: ClientId, phone: &Phone, partitions: u16) -> u16 {
     let client = client.to_string();
     let hash = client
         .bytes()
         .chain(phone.as_str().bytes())
         .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    u16::try_from(hash % u32::from(count)).expect("less than the count")
+    u16::try_from(hash % u32::from(partitions)).expect("less than their number")
 }
 
 /// Where a message is published; the stream stores it under its partition.
@@ -21,8 +21,8 @@ pub fn message(client: ClientId, phone: &Phone) -> String {
 }
 
 /// Where a due retry appears.
-pub fn retry(partition: u16, client: ClientId, phone: &Phone) -> String {
-    format!("wa.retry.{partition}.{client}.{}", phone.as_str())
+pub fn retry(partitions: u16, client: ClientId, phone: &Phone) -> String {
+    format!("wa.retry.{}.{client}.{}", partition(client, phone, partitions), phone.as_str())
 }
 
 /// All new messages of a partition, or all its due retries.
@@ -46,24 +46,24 @@ pub fn hold_of(client: ClientId) -> String {
 }
 
 /// Where a message waits for those before it in its chat. One subject per event: it is in line once.
-pub fn chat(partition: u16, delivery: &Delivery) -> String {
+pub fn chat(partitions: u16, delivery: &Delivery) -> String {
     let Delivery { client_id: client, phone, chat, event_id, .. } = delivery;
-    format!("{}.{chat}.{}", lines(partition, *client, phone), event_id.0.simple())
+    format!("{}.{chat}.{}", lines(partitions, *client, phone), event_id.0.simple())
 }
 
 /// All that wait in a chat.
-pub fn line(partition: u16, client: ClientId, phone: &Phone, chat: &str) -> String {
-    format!("{}.{chat}.*", lines(partition, client, phone))
+pub fn line(partitions: u16, client: ClientId, phone: &Phone, chat: &str) -> String {
+    format!("{}.{chat}.*", lines(partitions, client, phone))
 }
 
 /// An event's place, whatever its chat.
-pub fn chat_of_any(partition: u16, client: ClientId, phone: &Phone, event: EventId) -> String {
-    format!("{}.*.{}", lines(partition, client, phone), event.0.simple())
+pub fn chat_of_any(partitions: u16, client: ClientId, phone: &Phone, event: EventId) -> String {
+    format!("{}.*.{}", lines(partitions, client, phone), event.0.simple())
 }
 
 /// All that wait in chats of a number.
-pub fn lines_of(partition: u16, client: ClientId, phone: &Phone) -> String {
-    format!("{}.>", lines(partition, client, phone))
+pub fn lines_of(partitions: u16, client: ClientId, phone: &Phone) -> String {
+    format!("{}.>", lines(partitions, client, phone))
 }
 
 /// All that wait in chats of a partition.
@@ -71,8 +71,8 @@ pub fn lines_in(partition: u16) -> String {
     format!("wa.chat.{partition}.>")
 }
 
-fn lines(partition: u16, client: ClientId, phone: &Phone) -> String {
-    format!("wa.chat.{partition}.{client}.{}", phone.as_str())
+fn lines(partitions: u16, client: ClientId, phone: &Phone) -> String {
+    format!("wa.chat.{}.{client}.{}", partition(client, phone, partitions), phone.as_str())
 }
 
 /// Who waits where, as the subject tells it.

@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 use wahook::{
-    bus::Work,
+    bus::{Bus, Work},
     model::{ClientId, Kind, Phone},
 };
 
@@ -11,7 +11,7 @@ use crate::support::{
     receiver::Receiver,
 };
 
-fn part(bus: &wahook::bus::Bus) -> u16 {
+fn part(bus: &Bus) -> u16 {
     let phone: Phone = PHONE.parse().expect("valid");
     bus.partition_of(ClientId::try_from(1).expect("in range"), &phone)
 }
