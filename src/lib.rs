@@ -1,6 +1,7 @@
 //! WhatsApp messages in, signed webhooks out, with nothing lost between.
 //!
-//! Each module is a room with one concern; `ARCHITECTURE.md` has the map, and a test holds who may use whom.
+//! Each module is a room with one concern; `ARCHITECTURE.md` has the map, and a test holds who may
+//! use whom.
 
 pub mod api;
 pub mod bus;

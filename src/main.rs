@@ -15,7 +15,8 @@ use wahook::{
     telemetry,
 };
 
-/// Many threads allocate and free each other's messages: the C library's allocator spends a fifth of the time on that.
+/// Many threads allocate and free each other's messages: the C library's allocator spends a fifth
+/// of the time on that.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

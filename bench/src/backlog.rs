@@ -26,7 +26,11 @@ pub(crate) struct Options {
 }
 
 pub(crate) async fn run(options: &Options, results: &mut Results) -> anyhow::Result<()> {
-    let &Options { messages, top, endpoints } = options;
+    let &Options {
+        messages,
+        top,
+        endpoints,
+    } = options;
     let lab = Lab::start().await?;
     let report = Load::new(top, endpoints, Pace::Flat).run(&lab).await?;
     lab.stop().await?;
@@ -38,7 +42,8 @@ pub(crate) async fn run(options: &Options, results: &mut Results) -> anyhow::Res
     load.register(&lab).await?;
     let sent = lab.publish(load.plan()).await?;
     lab.launch(ROLES).await?;
-    let (watch, began) = (Watch::start(lab.parts()?)?, now_micros());
+    let watch = Watch::start(lab.parts()?)?;
+    let began = now_micros();
     let seen = load.wait(&lab, 0, &sent).await?;
     let report = Report::of(load.books(&sent, &seen), began, watch.end())?;
     lab.stop().await?;
@@ -46,7 +51,8 @@ pub(crate) async fn run(options: &Options, results: &mut Results) -> anyhow::Res
     let drain = report.drain_rate();
     results.figures(json!({"top_per_s": top, "drain_per_s": drain, "ratio": drain / top}));
     results.say(format!(
-        "backlog of {messages} over {endpoints} endpoints: {drain:.0} deliveries/s, {:.2} of the {top:.0}/s as fast as it goes while \
+        "backlog of {messages} over {endpoints} endpoints: {drain:.0} deliveries/s, {:.2} of the \
+         {top:.0}/s as fast as it goes while \
          publishing; lost {}, twice {}, {:.0} µs CPU each, {:.1} MiB at the end (wahook)",
         drain / top,
         report.published - report.delivered,

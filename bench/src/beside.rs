@@ -36,12 +36,27 @@ impl Rounds {
     /// The load, with these endpoints beside the healthy ones; each gets as much as each of those.
     fn load(&self, endpoints: u32, others: impl IntoIterator<Item = Manner>) -> Load {
         let offered = f64::from(self.rate) / f64::from(endpoints);
-        let others = others.into_iter().map(|manner| Other { manner, offered, rate_per_second: UNLIMITED }).collect();
-        Load { others, ..Load::new(self.rate * self.seconds, endpoints, Pace::Rate(self.rate)) }
+        let others = others
+            .into_iter()
+            .map(|manner| Other {
+                manner,
+                offered,
+                rate_per_second: UNLIMITED,
+            })
+            .collect();
+        Load {
+            others,
+            ..Load::new(self.rate * self.seconds, endpoints, Pace::Rate(self.rate))
+        }
     }
 
-    /// A run in a lab of its own: a later one must not find warm connections that the first one had not.
-    async fn run(&self, endpoints: u32, others: impl IntoIterator<Item = Manner>) -> anyhow::Result<Report> {
+    /// A run in a lab of its own: a later one must not find warm connections that the first one had
+    /// not.
+    async fn run(
+        &self,
+        endpoints: u32,
+        others: impl IntoIterator<Item = Manner>,
+    ) -> anyhow::Result<Report> {
         let lab = Lab::start().await?;
         let report = self.load(endpoints, others).run(&lab).await?;
         lab.stop().await?;
@@ -51,7 +66,11 @@ impl Rounds {
 
 /// An endpoint that never answers.
 pub(crate) async fn isolation(rounds: &Rounds, results: &mut Results) -> anyhow::Result<()> {
-    let run = async |hanging: bool| rounds.run(ALL_BUT_ONE, hanging.then_some(Manner::Hang)).await;
+    let run = async |hanging: bool| {
+        rounds
+            .run(ALL_BUT_ONE, hanging.then_some(Manner::Hang))
+            .await
+    };
     compare::alternate(results, rounds.rounds, run).await
 }
 
@@ -69,9 +88,14 @@ pub(crate) async fn dead_half(rounds: &Rounds, results: &mut Results) -> anyhow:
 }
 
 /// A heap of so many parked retries.
-pub(crate) async fn parked(rounds: &Rounds, parked: u32, results: &mut Results) -> anyhow::Result<()> {
+pub(crate) async fn parked(
+    rounds: &Rounds,
+    parked: u32,
+    results: &mut Results,
+) -> anyhow::Result<()> {
     let run = async |heap: bool| {
-        let (lab, load) = (Lab::start().await?, rounds.load(HEALTHY, []));
+        let lab = Lab::start().await?;
+        let load = rounds.load(HEALTHY, []);
         load.register(&lab).await?;
         if heap {
             webhooks::park(&lab, 0, parked, PARKED_FOR).await?;

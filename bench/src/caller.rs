@@ -27,24 +27,51 @@ impl Caller {
     pub(crate) async fn new(lab: &Lab) -> anyhow::Result<Self> {
         let (text, id) = token::generate();
         let created_at = Timestamp::from_system(SystemTime::now());
-        let (name, scopes) = ("bench".to_owned(), Scope::ALL.to_vec());
-        let token = Token { id, client_id: client(), scopes, name, created_at, expires_at: None };
-        lab.bus.registry().put_token(&TokenHash::of(&text), &token).await?;
-        Ok(Self { http: http_client(), api: lab.api.clone(), token: text })
+        let name = "bench".to_owned();
+        let scopes = Scope::ALL.to_vec();
+        let token = Token {
+            id,
+            client_id: client(),
+            scopes,
+            name,
+            created_at,
+            expires_at: None,
+        };
+        lab.bus
+            .registry()
+            .put_token(&TokenHash::of(&text), &token)
+            .await?;
+        Ok(Self {
+            http: http_client(),
+            api: lab.api.clone(),
+            token: text,
+        })
     }
 
     pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Value> {
-        let answer = self.http.get(format!("{}{path}", self.api)).bearer_auth(&self.token).send().await?;
+        let answer = self
+            .http
+            .get(format!("{}{path}", self.api))
+            .bearer_auth(&self.token)
+            .send()
+            .await?;
         Ok(answer.error_for_status()?.json().await?)
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
-        let request = self.http.post(format!("{}{path}", self.api)).bearer_auth(&self.token).json(body);
+        let request = self
+            .http
+            .post(format!("{}{path}", self.api))
+            .bearer_auth(&self.token)
+            .json(body);
         Ok(request.send().await?.error_for_status()?.json().await?)
     }
 
     /// Asks again and again.
-    pub(crate) async fn until<'a>(&'a self, mut ask: impl FnMut(&'a Self) -> Asking<'a>) -> anyhow::Result<()> {
+    pub(crate) async fn until<'a>(
+        &'a self,
+        mut ask: impl FnMut(&'a Self) -> Asking<'a>,
+    ) -> anyhow::Result<()> {
         let end = Instant::now() + PATIENCE;
         while !ask(self).await? {
             ensure!(Instant::now() < end, "not within {PATIENCE:?}");

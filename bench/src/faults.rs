@@ -41,12 +41,20 @@ const AWAY: [Duration; 2] = [Duration::ZERO, Duration::from_secs(3)];
 
 impl Options {
     pub(crate) fn new(victim: Victim) -> Self {
-        Self { victim, rate: 500, seconds: 20 }
+        Self {
+            victim,
+            rate: 500,
+            seconds: 20,
+        }
     }
 }
 
 pub(crate) async fn run(options: &Options, results: &mut Results) -> anyhow::Result<()> {
-    let &Options { victim, rate, seconds } = options;
+    let &Options {
+        victim,
+        rate,
+        seconds,
+    } = options;
     // Warnings are what a fault is expected to make.
     let mut lab = Lab::prepare(&[("LOG__FILTER", "error".to_owned())]).await?;
     lab.launch(ROLES).await?;
@@ -55,8 +63,12 @@ pub(crate) async fn run(options: &Options, results: &mut Results) -> anyhow::Res
     let watch = Watch::start(lab.parts()?)?;
     let began = now_micros();
     let publishing = publishing(lab.bus.clone(), load.plan());
-    let (sent, faults) = tokio::join!(publishing, strike(&mut lab, victim, Duration::from_secs(seconds.into())));
-    let (sent, faults) = (sent?, faults?);
+    let (sent, faults) = tokio::join!(
+        publishing,
+        strike(&mut lab, victim, Duration::from_secs(seconds.into()))
+    );
+    let sent = sent?;
+    let faults = faults?;
     let seen = load.wait(&lab, 0, &sent).await?;
     let mut books = load.books(&sent, &seen);
     books.faults.clone_from(&faults);
@@ -67,10 +79,15 @@ pub(crate) async fn run(options: &Options, results: &mut Results) -> anyhow::Res
         Victim::Sender => "wahook",
     };
     results.keep("faults", name, &report);
-    let back: Vec<String> = faults.iter().map(|fault| format!("{:.2}", delivering_again(&report, fault))).collect();
+    let back: Vec<String> = faults
+        .iter()
+        .map(|fault| format!("{:.2}", delivering_again(&report, fault)))
+        .collect();
     results.say(format!(
-        "{name} killed {} times at {rate} messages/s: accepted {} of {}, lost {}, twice {}; delivering again {} s after its start, \
-         all from before taken within {:.2} s; ack to POST p50 {:.2} ms, p99 {:.2} ms over the whole run",
+        "{name} killed {} times at {rate} messages/s: accepted {} of {}, lost {}, twice {}; \
+         delivering again {} s after its start, \
+         all from before taken within {:.2} s; ack to POST p50 {:.2} ms, p99 {:.2} ms over the \
+         whole run",
         faults.len(),
         report.published,
         report.offered,
@@ -109,6 +126,12 @@ async fn strike(lab: &mut Lab, victim: Victim, over: Duration) -> anyhow::Result
 
 /// Seconds from the start of the new process to the first delivery after it.
 fn delivering_again(report: &Report, fault: &Fault) -> f64 {
-    let after = report.sightings.iter().map(|one| one.at).filter(|at| *at > fault.until);
-    after.min().map_or(f64::NAN, |at| (at - fault.until) as f64 / 1e6)
+    let after = report
+        .sightings
+        .iter()
+        .map(|one| one.at)
+        .filter(|at| *at > fault.until);
+    after
+        .min()
+        .map_or(f64::NAN, |at| (at - fault.until) as f64 / 1e6)
 }

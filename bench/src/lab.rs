@@ -59,14 +59,23 @@ impl Lab {
         let own = [
             ("NATS__URL", nats.url()),
             ("API__LISTEN", format!("127.0.0.1:{api_port}")),
-            ("STORE__PATH", data.path().join("hooks.db").display().to_string()),
+            (
+                "STORE__PATH",
+                data.path().join("hooks.db").display().to_string(),
+            ),
             ("EGRESS__ALLOW_HTTP", "true".to_owned()),
             ("EGRESS__ALLOW_CIDRS", "127.0.0.0/8".to_owned()),
             ("LOG__FILTER", "warn".to_owned()),
         ];
         let all = own.iter().chain(settings);
-        let mut env: Vec<_> = all.map(|(key, value)| (format!("WAHOOK__{key}"), value.clone())).collect();
-        let sources = config::Sources { file: None, env: env.clone(), flags: Vec::new() };
+        let mut env: Vec<_> = all
+            .map(|(key, value)| (format!("WAHOOK__{key}"), value.clone()))
+            .collect();
+        let sources = config::Sources {
+            file: None,
+            env: env.clone(),
+            flags: Vec::new(),
+        };
         let loaded = config::load(&sources).map_err(|errors| anyhow::anyhow!("{errors}"))?;
         let bus = connect(&loaded.config).await?;
         bus.apply().await?;
@@ -74,16 +83,34 @@ impl Lab {
         let line = Keyring::new_line("lab")?;
         std::fs::write(&keys, &line)?;
         bus.start_registry(Keyring::parse(&line)?).await?;
-        env.push(("WAHOOK__SECRETS__KEYS_FILE".to_owned(), keys.display().to_string()));
+        env.push((
+            "WAHOOK__SECRETS__KEYS_FILE".to_owned(),
+            keys.display().to_string(),
+        ));
         let api = format!("http://127.0.0.1:{api_port}");
-        Ok(Self { bus, sink, nats, api, env, nodes: Vec::new(), caller: OnceCell::new(), _data: data })
+        Ok(Self {
+            bus,
+            sink,
+            nats,
+            api,
+            env,
+            nodes: Vec::new(),
+            caller: OnceCell::new(),
+            _data: data,
+        })
     }
 
     /// One more wahook process, once it is ready.
     pub(crate) async fn launch(&mut self, roles: &str) -> anyhow::Result<()> {
         let admin_port = free_port()?;
         let mut command = Command::new(wahook_binary()?);
-        command.args(["serve", "--roles", roles, "--set", &format!("admin.listen=127.0.0.1:{admin_port}")]);
+        command.args([
+            "serve",
+            "--roles",
+            roles,
+            "--set",
+            &format!("admin.listen=127.0.0.1:{admin_port}"),
+        ]);
         let child = spawn(command.stdin(Stdio::null()).envs(self.env.iter().cloned()))?;
         self.nodes.push(Node { child, admin_port });
         wait_ready(admin_port).await
@@ -99,18 +126,30 @@ impl Lab {
 
     /// Resident bytes of all wahook processes.
     pub(crate) fn rss_bytes(&self) -> anyhow::Result<u64> {
-        self.node_ids()?.into_iter().map(|id| Ok(Usage::of(id)?.rss_bytes)).sum()
+        self.node_ids()?
+            .into_iter()
+            .map(|id| Ok(Usage::of(id)?.rss_bytes))
+            .sum()
     }
 
     fn node_ids(&self) -> anyhow::Result<Vec<u32>> {
-        self.nodes.iter().map(|node| node.child.id().context("wahook ended during the run")).collect()
+        self.nodes
+            .iter()
+            .map(|node| node.child.id().context("wahook ended during the run"))
+            .collect()
     }
 
     /// The metrics of all wahook processes, one text after the other.
     pub(crate) async fn metrics(&self) -> anyhow::Result<String> {
-        let (client, mut all) = (http_client(), String::new());
+        let client = http_client();
+        let mut all = String::new();
         for Node { admin_port, .. } in &self.nodes {
-            all += &client.get(format!("http://127.0.0.1:{admin_port}/metrics")).send().await?.text().await?;
+            all += &client
+                .get(format!("http://127.0.0.1:{admin_port}/metrics"))
+                .send()
+                .await?
+                .text()
+                .await?;
         }
         Ok(all)
     }
@@ -122,11 +161,27 @@ impl System for Lab {
     }
 
     fn parts(&self) -> anyhow::Result<Vec<Part>> {
-        let nodes = self.node_ids()?.into_iter().map(|id| Part { name: "wahook", role: Role::Sender, id });
+        let nodes = self.node_ids()?.into_iter().map(|id| Part {
+            name: "wahook",
+            role: Role::Sender,
+            id,
+        });
         let others = [
-            Part { name: "nats-server", role: Role::Store, id: self.nats.id()? },
-            Part { name: "publisher", role: Role::Harness, id: std::process::id() },
-            Part { name: "sink", role: Role::Harness, id: self.sink.id()? },
+            Part {
+                name: "nats-server",
+                role: Role::Store,
+                id: self.nats.id()?,
+            },
+            Part {
+                name: "publisher",
+                role: Role::Harness,
+                id: std::process::id(),
+            },
+            Part {
+                name: "sink",
+                role: Role::Harness,
+                id: self.sink.id()?,
+            },
         ];
         Ok(nodes.chain(others).collect())
     }
@@ -145,15 +200,31 @@ impl System for Lab {
 
     async fn newest_recorded(&self, endpoint: u32) -> anyhow::Result<Vec<u64>> {
         let caller = self.caller.get_or_try_init(|| Caller::new(self)).await?;
-        let webhook = self.bus.registry().fresh(client(), &phone(endpoint)).await?.context("registered before")?;
-        let page = caller.get(&format!("/api/webhooks/{}/events?limit=50", webhook.id)).await?;
+        let webhook = self
+            .bus
+            .registry()
+            .fresh(client(), &phone(endpoint))
+            .await?
+            .context("registered before")?;
+        let page = caller
+            .get(&format!("/api/webhooks/{}/events?limit=50", webhook.id))
+            .await?;
         let events = page["data"].as_array().context("a page of events")?;
-        Ok(events.iter().filter_map(|event| number_of(event["message_id"].as_str()?)).collect())
+        Ok(events
+            .iter()
+            .filter_map(|event| number_of(event["message_id"].as_str()?))
+            .collect())
     }
 
     fn versions(&self) -> anyhow::Result<String> {
-        let server = std::process::Command::new(nats_server()?).arg("--version").output()?;
-        Ok(format!("wahook {}, {}", env!("CARGO_PKG_VERSION"), String::from_utf8_lossy(&server.stdout).trim()))
+        let server = std::process::Command::new(nats_server()?)
+            .arg("--version")
+            .output()?;
+        Ok(format!(
+            "wahook {}, {}",
+            env!("CARGO_PKG_VERSION"),
+            String::from_utf8_lossy(&server.stdout).trim()
+        ))
     }
 
     async fn stop(mut self) -> anyhow::Result<()> {
@@ -169,9 +240,14 @@ pub(crate) async fn publishing(bus: Bus, plan: Plan) -> anyhow::Result<Vec<Sent>
 }
 
 /// The same, as far as it came when it is told to stop.
-pub(crate) async fn publishing_until(stop: &CancellationToken, bus: Bus, plan: Plan) -> anyhow::Result<Vec<Sent>> {
+pub(crate) async fn publishing_until(
+    stop: &CancellationToken,
+    bus: Bus,
+    plan: Plan,
+) -> anyhow::Result<Vec<Sent>> {
     open_loop_until(stop, plan, |number, endpoint| {
-        let (bus, message) = (bus.clone(), message(number, endpoint));
+        let bus = bus.clone();
+        let message = message(number, endpoint);
         async move { bus.publish_message(&message).await.is_ok() }
     })
     .await
@@ -181,16 +257,27 @@ async fn wait_ready(port: u16) -> anyhow::Result<()> {
     let client = http_client();
     let url = format!("http://127.0.0.1:{port}/readyz");
     let ready = async {
-        while !client.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) {
+        while !client
+            .get(&url)
+            .send()
+            .await
+            .is_ok_and(|answer| answer.status().is_success())
+        {
             sleep(Duration::from_millis(50)).await;
         }
     };
-    timeout(PATIENCE, ready).await.context("wahook did not become ready")
+    timeout(PATIENCE, ready)
+        .await
+        .context("wahook did not become ready")
 }
 
 /// Built beside this program, in the same profile.
 fn wahook_binary() -> anyhow::Result<PathBuf> {
     let path = std::env::current_exe()?.with_file_name("wahook");
-    ensure!(path.is_file(), "{} is missing: `make bench` builds it", path.display());
+    ensure!(
+        path.is_file(),
+        "{} is missing: `make bench` builds it",
+        path.display()
+    );
     Ok(path)
 }

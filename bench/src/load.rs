@@ -20,14 +20,15 @@ use crate::{
     webhooks::{Endpoint, Manner, Mix, UNLIMITED, message},
 };
 
-/// A run is over when nothing came for so long: longer than `bus.ack_wait`, after which what got stuck comes again, so
-/// that late is not taken for lost.
+/// A run is over when nothing came for so long: longer than `bus.ack_wait`, after which what got
+/// stuck comes again, so that late is not taken for lost.
 const QUIET: Duration = Duration::from_secs(75);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Numbers of messages that come before a run begin here.
 const WARM_UP: u32 = 2_000_000_000;
 
-/// An endpoint beside the measured ones, for as long as the run takes. Its messages are not counted.
+/// An endpoint beside the measured ones, for as long as the run takes. Its messages are not
+/// counted.
 #[derive(Clone, Copy)]
 pub(crate) struct Other {
     pub(crate) manner: Manner,
@@ -42,7 +43,8 @@ pub(crate) struct Load {
     pub(crate) messages: u32,
     pub(crate) endpoints: u32,
     pub(crate) pace: Pace,
-    /// What endpoints do. Messages for those that are not well are published like all, but not measured.
+    /// What endpoints do. Messages for those that are not well are published like all, but not
+    /// measured.
     pub(crate) mix: Mix,
     /// They are numbered from `endpoints` on.
     pub(crate) others: Vec<Other>,
@@ -51,7 +53,13 @@ pub(crate) struct Load {
 impl Load {
     /// All endpoints answer at once.
     pub(crate) fn new(messages: u32, endpoints: u32, pace: Pace) -> Self {
-        Self { messages, endpoints, pace, mix: Mix::All(Manner::Ok), others: Vec::new() }
+        Self {
+            messages,
+            endpoints,
+            pace,
+            mix: Mix::All(Manner::Ok),
+            others: Vec::new(),
+        }
     }
 
     pub(crate) async fn run(&self, lab: &Lab) -> anyhow::Result<Report> {
@@ -67,34 +75,63 @@ impl Load {
             rate_per_second: UNLIMITED,
         });
         let others = (self.endpoints..).zip(&self.others).map(|(number, other)| {
-            let Other { manner, rate_per_second, .. } = *other;
-            Endpoint { number, manner, rate_per_second }
+            let Other {
+                manner,
+                rate_per_second,
+                ..
+            } = *other;
+            Endpoint {
+                number,
+                manner,
+                rate_per_second,
+            }
         });
         system.register(measured.chain(others).collect()).await
     }
 
-    /// So many messages before the run, all of them taken: connections are open then, and code is compiled where that
-    /// happens late. They go to the endpoints before the first that is not well.
+    /// So many messages before the run, all of them taken: connections are open then, and code is
+    /// compiled where that happens late. They go to the endpoints before the first that is not
+    /// well.
     pub(crate) async fn warm_up(&self, system: &impl System, messages: u32) -> anyhow::Result<()> {
-        let well = (0..self.endpoints).take_while(|endpoint| self.mix.of(*endpoint).is_well()).count();
-        let plan = Plan { first: WARM_UP, messages, endpoints: u32::try_from(well)?, pace: Pace::Flat };
+        let well = (0..self.endpoints)
+            .take_while(|endpoint| self.mix.of(*endpoint).is_well())
+            .count();
+        let plan = Plan {
+            first: WARM_UP,
+            messages,
+            endpoints: u32::try_from(well)?,
+            pace: Pace::Flat,
+        };
         system.publish(plan).await?;
         let end = Instant::now() + QUIET;
-        while seen(system, 0).await?.iter().filter(|one| one.taken()).count() < messages as usize {
-            anyhow::ensure!(Instant::now() < end, "the messages before the run did not come");
+        while seen(system, 0)
+            .await?
+            .iter()
+            .filter(|one| one.taken())
+            .count()
+            < messages as usize
+        {
+            anyhow::ensure!(
+                Instant::now() < end,
+                "the messages before the run did not come"
+            );
             sleep(Duration::from_millis(100)).await;
         }
         Ok(())
     }
 
-    /// The run itself, once all are registered. Endpoints beside the measured ones are wahook's only.
+    /// The run itself, once all are registered. Endpoints beside the measured ones are wahook's
+    /// only.
     pub(crate) async fn measure(&self, lab: &Lab) -> anyhow::Result<Report> {
-        let beside: Vec<_> =
-            (self.endpoints..).zip(&self.others).map(|(endpoint, other)| self.beside(lab, endpoint, other)).collect();
+        let beside: Vec<_> = (self.endpoints..)
+            .zip(&self.others)
+            .map(|(endpoint, other)| self.beside(lab, endpoint, other))
+            .collect();
         let before = lab.metrics().await?;
         let report = self.measure_any(lab).await;
         beside.iter().for_each(JoinHandle::abort);
-        let (mut report, after) = (report?, lab.metrics().await?);
+        let mut report = report?;
+        let after = lab.metrics().await?;
         report.stages = Some(Stages::between(&report, &before, &after));
         Ok(report)
     }
@@ -110,7 +147,12 @@ impl Load {
     }
 
     pub(crate) fn plan(&self) -> Plan {
-        Plan { first: 0, messages: self.messages, endpoints: self.endpoints, pace: self.pace }
+        Plan {
+            first: 0,
+            messages: self.messages,
+            endpoints: self.endpoints,
+            pace: self.pace,
+        }
     }
 
     /// Numbers and endpoints of the messages that are measured.
@@ -138,12 +180,20 @@ impl Load {
         })
     }
 
-    /// Asks the sink until all that was acknowledged was taken, or nothing new came for a while. All after the first
-    /// `known`.
-    pub(crate) async fn wait(&self, system: &impl System, known: usize, sent: &[Sent]) -> anyhow::Result<Vec<Seen>> {
-        let measured = self.measured(self.plan()).filter(|(number, _)| sent[*number as usize].acked.is_some());
+    /// Asks the sink until all that was acknowledged was taken, or nothing new came for a while.
+    /// All after the first `known`.
+    pub(crate) async fn wait(
+        &self,
+        system: &impl System,
+        known: usize,
+        sent: &[Sent],
+    ) -> anyhow::Result<Vec<Seen>> {
+        let measured = self
+            .measured(self.plan())
+            .filter(|(number, _)| sent[*number as usize].acked.is_some());
         let mut left: HashSet<u64> = measured.map(|(number, _)| number.into()).collect();
-        let (mut all, mut last_change): (Vec<Seen>, _) = (Vec::new(), Instant::now());
+        let mut all: Vec<Seen> = Vec::new();
+        let mut last_change = Instant::now();
         loop {
             let new = seen(system, known + all.len()).await?;
             let before = left.len();
@@ -155,7 +205,9 @@ impl Load {
                 last_change = Instant::now();
             }
             // A second after the last one, so that a duplicate has time to come.
-            if (left.is_empty() && last_change.elapsed() > Duration::from_secs(1)) || last_change.elapsed() > QUIET {
+            if (left.is_empty() && last_change.elapsed() > Duration::from_secs(1))
+                || last_change.elapsed() > QUIET
+            {
                 return Ok(all);
             }
             sleep(Duration::from_millis(250)).await;
@@ -163,13 +215,25 @@ impl Load {
     }
 
     pub(crate) fn books<'a>(&self, sent: &'a [Sent], seen: &'a [Seen]) -> Books<'a> {
-        Books { sent, seen, measured: self.measured(self.plan()).collect(), faults: Vec::new() }
+        Books {
+            sent,
+            seen,
+            measured: self.measured(self.plan()).collect(),
+            faults: Vec::new(),
+        }
     }
 }
 
 /// All that the sink saw after so many.
 pub(crate) async fn seen(system: &impl System, known: usize) -> anyhow::Result<Vec<Seen>> {
     let url = format!("http://127.0.0.1:{}/report?{known}", system.sink_port());
-    let answer = timeout(PATIENCE, http_client().get(&url).send()).await.context("asking the sink")??;
-    Ok(answer.bytes().await?.chunks_exact(SEEN_BYTES).map(Seen::decode).collect())
+    let answer = timeout(PATIENCE, http_client().get(&url).send())
+        .await
+        .context("asking the sink")??;
+    Ok(answer
+        .bytes()
+        .await?
+        .chunks_exact(SEEN_BYTES)
+        .map(Seen::decode)
+        .collect())
 }

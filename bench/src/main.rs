@@ -1,18 +1,24 @@
-//! wahook under load, as whole processes: a `nats-server`, one or more `wahook serve`, a sink, and this publisher.
+//! wahook under load, as whole processes: a `nats-server`, one or more `wahook serve`, a sink, and
+//! this publisher.
 //!
-//! `throughput` publishes as fast as the stream takes it and prints deliveries per second, CPU per delivery and what
-//! was lost or doubled. `latency` publishes at a fixed rate and prints the time from publish ack to POST: the sending
-//! times are planned beforehand, so a slow system cannot slow the load down and hide its delays.
+//! `throughput` publishes as fast as the stream takes it and prints deliveries per second, CPU per
+//! delivery and what was lost or doubled. `latency` publishes at a fixed rate and prints the time
+//! from publish ack to POST: the sending times are planned beforehand, so a slow system cannot slow
+//! the load down and hide its delays.
 //!
-//! `isolation`, `dead-half` and `parked` run `latency` without and with something beside it (an endpoint that never
-//! answers; half of all endpoints dead; a heap of parked retries), and once more without, which shows what the machine's
-//! noise alone makes of the ratio. `replay` does the same with a replay of dead letters to the same endpoints under way.
-//! `trouble` runs it over endpoints of all manners, `faults` while something is killed, `soak` for long. `backlog` lets
-//! messages wait and then out. `endpoints` and `fleet` ask what a delivery costs by the number of endpoints and of
-//! processes. `store` takes results through the record role into a home of the audit, and reads pages of it. `rivals`
-//! puts wahook beside the design that it replaces, and beside the floor. `outage` takes the audit's home away for a while. `lab` runs the shorter ones one after the other.
+//! `isolation`, `dead-half` and `parked` run `latency` without and with something beside it (an
+//! endpoint that never answers; half of all endpoints dead; a heap of parked retries), and once
+//! more without, which shows what the machine's noise alone makes of the ratio. `replay` does the
+//! same with a replay of dead letters to the same endpoints under way. `trouble` runs it over
+//! endpoints of all manners, `faults` while something is killed, `soak` for long. `backlog` lets
+//! messages wait and then out. `endpoints` and `fleet` ask what a delivery costs by the number of
+//! endpoints and of processes. `store` takes results through the record role into a home of the
+//! audit, and reads pages of it. `rivals` puts wahook beside the design that it replaces, and
+//! beside the floor. `outage` takes the audit's home away for a while. `lab` runs the shorter ones
+//! one after the other.
 //!
-//! All but `store` and `outage` leave a report, see `results`. What the figures mean: `docs/benchmarks.md`.
+//! All but `store` and `outage` leave a report, see `results`. What the figures mean:
+//! `docs/benchmarks.md`.
 
 mod backlog;
 mod beside;
@@ -70,7 +76,8 @@ enum Scenario {
     },
     /// 99 healthy endpoints without, again without, and with a hanging one beside them.
     Isolation(Rounds),
-    /// 50 healthy endpoints beside 50 others: healthy, again healthy, and dead (half refuse connections, half hang).
+    /// 50 healthy endpoints beside 50 others: healthy, again healthy, and dead (half refuse
+    /// connections, half hang).
     DeadHalf(Rounds),
     /// 50 healthy endpoints without, again without, and with a heap of parked retries.
     Parked {
@@ -80,7 +87,8 @@ enum Scenario {
         #[arg(long, default_value_t = 100_000)]
         parked: u32,
     },
-    /// 50 endpoints without, again without, and with a replay of dead letters to the same endpoints under way.
+    /// 50 endpoints without, again without, and with a replay of dead letters to the same endpoints
+    /// under way.
     Replay(replay::Options),
     /// Endpoints that hang, are slow, refuse, or answer 429.
     Trouble(trouble::Options),
@@ -96,7 +104,8 @@ enum Scenario {
     Fleet(scale::Fleets),
     /// Results through the record role into a home of the audit; then pages of it.
     Store(store::Options),
-    /// The store away for minutes under load: deliveries meanwhile, what waits, how fast it is gone again.
+    /// The store away for minutes under load: deliveries meanwhile, what waits, how fast it is gone
+    /// again.
     Outage(outage::Options),
     /// wahook beside the design that it replaces and the bare floor, in one run.
     Rivals(rivals::Options),
@@ -104,7 +113,11 @@ enum Scenario {
     Lab,
     /// The floor's sender, in a process of its own; started by `rivals`.
     #[command(hide = true)]
-    Floor { nats: String, sink_port: u16, in_flight: usize },
+    Floor {
+        nats: String,
+        sink_port: u16,
+        in_flight: usize,
+    },
     /// The endpoints, in a process of their own; started by the other scenarios.
     #[command(hide = true)]
     Sink,
@@ -162,7 +175,11 @@ impl Scenario {
             Self::Outage(options) => outage::run(options).await,
             Self::Rivals(options) => rivals::run(options, results).await,
             Self::Lab => all(results).await,
-            Self::Floor { nats, sink_port, in_flight } => rivals::send_floor(nats, *sink_port, *in_flight).await,
+            Self::Floor {
+                nats,
+                sink_port,
+                in_flight,
+            } => rivals::send_floor(nats, *sink_port, *in_flight).await,
             Self::Sink => sink::run().await,
         }
     }
@@ -177,7 +194,10 @@ async fn main() -> anyhow::Result<()> {
 }
 
 async fn once(size: &Size, pace: Pace, results: &mut Results) -> anyhow::Result<()> {
-    let &Size { messages, endpoints } = size;
+    let &Size {
+        messages,
+        endpoints,
+    } = size;
     let lab = Lab::start().await?;
     let report = Load::new(messages, endpoints, pace).run(&lab).await?;
     lab.stop().await?;
@@ -186,19 +206,53 @@ async fn once(size: &Size, pace: Pace, results: &mut Results) -> anyhow::Result<
         Pace::Rate(rate) => ("latency", format!("{rate}/s")),
     };
     results.keep(group, &format!("{endpoints} endpoints"), &report);
-    results.say(format!("{messages} messages over {endpoints} endpoints, {at}\n{report}"));
+    results.say(format!(
+        "{messages} messages over {endpoints} endpoints, {at}\n{report}"
+    ));
     Ok(())
 }
 
 /// The scenarios a load lab for webhooks should have, each short.
 async fn all(results: &mut Results) -> anyhow::Result<()> {
     for endpoints in [1, 1_000] {
-        once(&Size { messages: 20_000, endpoints }, Pace::Flat, results).await?;
-        once(&Size { messages: 7_500, endpoints }, Pace::Rate(500), results).await?;
+        once(
+            &Size {
+                messages: 20_000,
+                endpoints,
+            },
+            Pace::Flat,
+            results,
+        )
+        .await?;
+        once(
+            &Size {
+                messages: 7_500,
+                endpoints,
+            },
+            Pace::Rate(500),
+            results,
+        )
+        .await?;
     }
-    trouble::run(&trouble::Options { rate: 500, seconds: 12, endpoints: 100 }, results).await?;
+    trouble::run(
+        &trouble::Options {
+            rate: 500,
+            seconds: 12,
+            endpoints: 100,
+        },
+        results,
+    )
+    .await?;
     for victim in [Victim::Broker, Victim::Sender] {
         faults::run(&faults::Options::new(victim), results).await?;
     }
-    backlog::run(&backlog::Options { messages: 100_000, top: 30_000, endpoints: 100 }, results).await
+    backlog::run(
+        &backlog::Options {
+            messages: 100_000,
+            top: 30_000,
+            endpoints: 100,
+        },
+        results,
+    )
+    .await
 }

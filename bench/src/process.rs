@@ -21,10 +21,13 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) fn spawn(command: &mut Command) -> anyhow::Result<Child> {
     let program = command.as_std().get_program().to_owned();
     command.stderr(Stdio::inherit()).kill_on_drop(true);
-    command.spawn().with_context(|| format!("starting {}", program.display()))
+    command
+        .spawn()
+        .with_context(|| format!("starting {}", program.display()))
 }
 
-/// A `nats-server` with the settings of `nats/dev.conf`, which can be killed and started again on the same data.
+/// A `nats-server` with the settings of `nats/dev.conf`, which can be killed and started again on
+/// the same data.
 pub(crate) struct Nats {
     pub(crate) port: u16,
     folder: PathBuf,
@@ -33,8 +36,13 @@ pub(crate) struct Nats {
 
 impl Nats {
     pub(crate) fn start(folder: &Path) -> anyhow::Result<Self> {
-        let (port, folder) = (free_port()?, folder.to_owned());
-        Ok(Self { port, child: Self::launch(port, &folder)?, folder })
+        let port = free_port()?;
+        let folder = folder.to_owned();
+        Ok(Self {
+            port,
+            child: Self::launch(port, &folder)?,
+            folder,
+        })
     }
 
     fn launch(port: u16, folder: &Path) -> anyhow::Result<Child> {
@@ -80,11 +88,20 @@ pub(crate) struct Sink {
 
 impl Sink {
     pub(crate) async fn start() -> anyhow::Result<Self> {
-        let mut child =
-            spawn(Command::new(std::env::current_exe()?).arg("sink").stdin(Stdio::null()).stdout(Stdio::piped()))?;
+        let mut child = spawn(
+            Command::new(std::env::current_exe()?)
+                .arg("sink")
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped()),
+        )?;
         let mut lines = BufReader::new(child.stdout.take().context("the sink's output")?).lines();
-        let port = timeout(PATIENCE, lines.next_line()).await??.context("the sink ended")?;
-        Ok(Self { port: port.trim().parse()?, child })
+        let port = timeout(PATIENCE, lines.next_line())
+            .await??
+            .context("the sink ended")?;
+        Ok(Self {
+            port: port.trim().parse()?,
+            child,
+        })
     }
 
     pub(crate) fn id(&self) -> anyhow::Result<u32> {
@@ -106,7 +123,9 @@ pub(crate) async fn connect(config: &config::Config) -> anyhow::Result<Bus> {
             }
         }
     };
-    timeout(PATIENCE, attempts).await.context("nats-server did not answer")
+    timeout(PATIENCE, attempts)
+        .await
+        .context("nats-server did not answer")
 }
 
 /// One for all: it keeps its connections.
@@ -114,7 +133,10 @@ pub(crate) fn http_client() -> reqwest::Client {
     static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(|| {
         // Only loopback is called, but the client wants a TLS provider all the same.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        reqwest::Client::builder().no_proxy().build().expect("a client without TLS of its own")
+        reqwest::Client::builder()
+            .no_proxy()
+            .build()
+            .expect("a client without TLS of its own")
     });
     CLIENT.clone()
 }
@@ -127,7 +149,10 @@ pub(crate) fn nats_server() -> anyhow::Result<PathBuf> {
     if let Some(path) = std::env::var_os("NATS_SERVER_BIN") {
         return Ok(path.into());
     }
-    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.tools/bin/nats-server"));
+    let path = Path::new(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../.tools/bin/nats-server"
+    ));
     if !path.is_file() {
         bail!("no nats-server: run `make nats` or set NATS_SERVER_BIN");
     }

@@ -26,15 +26,37 @@ impl Books<'_> {
     fn ledgers(&self) -> Ledgers {
         let accepted = |(number, endpoint): &(u32, u32)| {
             let at = self.sent[*number as usize].acked?;
-            Some((u64::from(*number), Accepted { at, endpoint: *endpoint }))
+            Some((
+                u64::from(*number),
+                Accepted {
+                    at,
+                    endpoint: *endpoint,
+                },
+            ))
         };
         let sighting = |one: &Seen| {
-            let Seen { id, at, endpoint, status } = *one;
+            let Seen {
+                id,
+                at,
+                endpoint,
+                status,
+            } = *one;
             // The sink reads neither ids nor bodies beyond the number.
-            Sighting { endpoint, id, same: 0, at, status, under_way: 0 }
+            Sighting {
+                endpoint,
+                id,
+                same: 0,
+                at,
+                status,
+                under_way: 0,
+            }
         };
         Ledgers {
-            offered: self.measured.iter().map(|(number, endpoint)| (u64::from(*number), *endpoint)).collect(),
+            offered: self
+                .measured
+                .iter()
+                .map(|(number, endpoint)| (u64::from(*number), *endpoint))
+                .collect(),
             accepted: self.measured.iter().filter_map(accepted).collect(),
             sightings: self.seen.iter().map(sighting).collect(),
             faults: self.faults.clone(),
@@ -96,7 +118,8 @@ impl Report {
         let known = |id: &u64| ledgers.offered.contains_key(id);
         let of_measured = || ledgers.sightings.iter().filter(|one| known(&one.id));
         let taken = || of_measured().filter(|one| one.taken()).map(|one| one.at);
-        let (first, last) = (taken().min().unwrap_or(began), taken().max().unwrap_or(began));
+        let first = taken().min().unwrap_or(began);
+        let last = taken().max().unwrap_or(began);
         let published = u32::try_from(ledgers.accepted.len())?;
         let refused = of_measured().filter(|one| !one.taken()).count();
         Ok(Self {
@@ -106,7 +129,10 @@ impl Report {
             offered: u32::try_from(ledgers.offered.len())?,
             published,
             delivered: published - u32::try_from(ledgers.outstanding().len())?,
-            duplicates: invariants::duplicates(&ledgers).iter().filter(|one| known(&one.id)).count(),
+            duplicates: invariants::duplicates(&ledgers)
+                .iter()
+                .filter(|one| known(&one.id))
+                .count(),
             refused,
             crossed: invariants::crossings(&ledgers).len(),
             span: Duration::from_micros(last.saturating_sub(began).max(1)),
@@ -140,42 +166,73 @@ impl Report {
     }
 
     fn each(&self, which: impl Fn(Role) -> bool) -> f64 {
-        let cpu: Duration = self.parts.iter().filter(|part| which(part.role)).map(|part| part.cpu).sum();
+        let cpu: Duration = self
+            .parts
+            .iter()
+            .filter(|part| which(part.role))
+            .map(|part| part.cpu)
+            .sum();
         cpu.as_secs_f64() * 1e6 / f64::from(self.delivered.max(1))
     }
 
     /// Resident memory of the sender at the end.
     pub(crate) fn rss_bytes(&self) -> u64 {
-        self.parts.iter().filter(|part| part.role == Role::Sender).map(|part| part.rss_bytes).sum()
+        self.parts
+            .iter()
+            .filter(|part| part.role == Role::Sender)
+            .map(|part| part.rss_bytes)
+            .sum()
     }
 
     /// Resident memory of the whole system at the end.
     pub(crate) fn system_rss_bytes(&self) -> u64 {
-        self.parts.iter().filter(|part| part.role != Role::Harness).map(|part| part.rss_bytes).sum()
+        self.parts
+            .iter()
+            .filter(|part| part.role != Role::Harness)
+            .map(|part| part.rss_bytes)
+            .sum()
     }
 
     /// Deliveries in each second of the run, at its middle.
     pub(crate) fn per_second(&self) -> Vec<(f64, f64)> {
         let mut counts = vec![0_u32; self.span.as_secs() as usize + 1];
-        for one in self.sightings.iter().filter(|one| one.taken() && one.at >= self.began) {
+        for one in self
+            .sightings
+            .iter()
+            .filter(|one| one.taken() && one.at >= self.began)
+        {
             if let Some(count) = counts.get_mut(((one.at - self.began) / 1_000_000) as usize) {
                 *count += 1;
             }
         }
-        counts.iter().enumerate().map(|(second, count)| (second as f64 + 0.5, f64::from(*count))).collect()
+        counts
+            .iter()
+            .enumerate()
+            .map(|(second, count)| (second as f64 + 0.5, f64::from(*count)))
+            .collect()
     }
 
     /// The sum over the system's processes, at each look.
     pub(crate) fn over_time(&self, of: impl Fn(&Sample) -> f64) -> Vec<(f64, f64)> {
-        let own: Vec<_> = self.parts.iter().filter(|part| part.role != Role::Harness).collect();
+        let own: Vec<_> = self
+            .parts
+            .iter()
+            .filter(|part| part.role != Role::Harness)
+            .collect();
         let looks = own.iter().map(|part| part.samples.len()).min().unwrap_or(0);
         let sum = |look: usize| own.iter().map(|part| of(&part.samples[look])).sum();
-        (0..looks).map(|look| (own[0].samples[look].at.as_secs_f64(), sum(look))).collect()
+        (0..looks)
+            .map(|look| (own[0].samples[look].at.as_secs_f64(), sum(look)))
+            .collect()
     }
 
     /// Most requests at an endpoint in any second.
     pub(crate) fn most_per_second(&self, endpoint: u32) -> usize {
-        let at = self.sightings.iter().filter(|one| one.endpoint == endpoint).map(|one| one.at);
+        let at = self
+            .sightings
+            .iter()
+            .filter(|one| one.endpoint == endpoint)
+            .map(|one| one.at);
         let mut times: Vec<u64> = at.collect();
         times.sort_unstable();
         windows::fullest(&times, 1_000_000).0
@@ -190,11 +247,20 @@ impl Report {
 fn planned(books: &Books<'_>, ledgers: &Ledgers) -> anyhow::Result<Histogram<u64>> {
     let mut micros = Histogram::new(3)?;
     let mut first = vec![u64::MAX; books.sent.len()];
-    for one in ledgers.sightings.iter().filter(|one| ledgers.accepted.contains_key(&one.id)) {
+    for one in ledgers
+        .sightings
+        .iter()
+        .filter(|one| ledgers.accepted.contains_key(&one.id))
+    {
         let earliest = &mut first[usize::try_from(one.id)?];
         *earliest = one.at.min(*earliest);
     }
-    for (sent, at) in books.sent.iter().zip(first).filter(|(_, at)| *at != u64::MAX) {
+    for (sent, at) in books
+        .sent
+        .iter()
+        .zip(first)
+        .filter(|(_, at)| *at != u64::MAX)
+    {
         micros.record(at.saturating_sub(sent.due).max(1))?;
     }
     Ok(micros)
@@ -213,18 +279,32 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "  published            {:>10}", self.published)?;
         writeln!(f, "  delivered            {:>10}", self.delivered)?;
-        writeln!(f, "  lost                 {:>10}", self.published - self.delivered)?;
+        writeln!(
+            f,
+            "  lost                 {:>10}",
+            self.published - self.delivered
+        )?;
         writeln!(f, "  duplicate            {:>10}", self.duplicates)?;
         writeln!(f, "  at a wrong endpoint  {:>10}", self.crossed)?;
         writeln!(f, "  deliveries/s         {:>10.0}", self.rate())?;
-        for (name, micros) in
-            [("plan to ack ", &self.publish), ("ack to POST ", &self.micros), ("plan to POST", &self.planned)]
-        {
+        for (name, micros) in [
+            ("plan to ack ", &self.publish),
+            ("ack to POST ", &self.micros),
+            ("plan to POST", &self.planned),
+        ] {
             for (what, quantile) in [("p50", 0.5), ("p99", 0.99), ("max", 1.0)] {
-                writeln!(f, "  {name} {what}     {:>10.2} ms", millis(micros, quantile))?;
+                writeln!(
+                    f,
+                    "  {name} {what}     {:>10.2} ms",
+                    millis(micros, quantile)
+                )?;
             }
         }
-        writeln!(f, "  CPU per delivery     {:>10.0} µs (sender)", self.cpu_each())?;
+        writeln!(
+            f,
+            "  CPU per delivery     {:>10.0} µs (sender)",
+            self.cpu_each()
+        )?;
         for part in &self.parts {
             let each = part.cpu.as_secs_f64() * 1e6 / f64::from(self.delivered.max(1));
             writeln!(
@@ -235,7 +315,11 @@ impl fmt::Display for Report {
                 mebibytes(part.rss_bytes_max)
             )?;
         }
-        write!(f, "  memory at the end    {:>10.1} MiB (sender)", mebibytes(self.rss_bytes()))?;
+        write!(
+            f,
+            "  memory at the end    {:>10.1} MiB (sender)",
+            mebibytes(self.rss_bytes())
+        )?;
         if let Some(stages) = &self.stages {
             write!(f, "\n{stages}")?;
         }

@@ -1,5 +1,5 @@
-//! Where a run's figures go: to the terminal as they come, and into a folder of `bench/results/local`: `report.md` for
-//! people, `data.json` for programs, and pictures.
+//! Where a run's figures go: to the terminal as they come, and into a folder of
+//! `bench/results/local`: `report.md` for people, `data.json` for programs, and pictures.
 
 use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path, process::Command};
 
@@ -39,7 +39,12 @@ struct Run {
 
 impl Results {
     pub(crate) fn new(scenario: &'static str) -> Self {
-        Self { scenario, said: String::new(), runs: Vec::new(), figures: Value::Null }
+        Self {
+            scenario,
+            said: String::new(),
+            runs: Vec::new(),
+            figures: Value::Null,
+        }
     }
 
     /// Says it on the terminal, and in the report.
@@ -54,7 +59,8 @@ impl Results {
         self.figures = figures;
     }
 
-    /// Keeps a run. A later one with the same label follows it in the data, and takes its place in the pictures.
+    /// Keeps a run. A later one with the same label follows it in the data, and takes its place in
+    /// the pictures.
     pub(crate) fn keep(&mut self, group: &str, label: &str, report: &Report) {
         self.runs.push(Run::of(group, label, report));
     }
@@ -64,7 +70,8 @@ impl Results {
         if self.runs.is_empty() {
             return Ok(());
         }
-        let folder = Path::new(FOLDER).join(format!("{}-{}", date("+%Y%m%dT%H%M%S"), self.scenario));
+        let folder =
+            Path::new(FOLDER).join(format!("{}-{}", date("+%Y%m%dT%H%M%S"), self.scenario));
         fs::create_dir_all(&folder)?;
         let pictures = self.draw(&folder)?;
         let runs: Vec<Value> = self.runs.iter().map(|run| run.data.clone()).collect();
@@ -87,22 +94,54 @@ impl Results {
     fn draw(&self, folder: &Path) -> anyhow::Result<Vec<String>> {
         let mut groups: BTreeMap<&str, BTreeMap<&str, &Run>> = BTreeMap::new();
         for run in &self.runs {
-            groups.entry(&run.group).or_default().insert(&run.label, run);
+            groups
+                .entry(&run.group)
+                .or_default()
+                .insert(&run.label, run);
         }
         let mut names = Vec::new();
         for (group, runs) in groups {
             let pictures: [Kind; 4] = [
-                ("latency", "nines of all messages (1: 90 %, 2: 99 %)", "publish ack to POST, ms", |run| &run.latency),
-                ("deliveries", "seconds", "deliveries per second", |run| &run.deliveries),
-                ("memory", "seconds", "resident memory of the system, MiB", |run| &run.memory),
-                ("processors", "seconds", "processors in use by the system", |run| &run.processors),
+                (
+                    "latency",
+                    "nines of all messages (1: 90 %, 2: 99 %)",
+                    "publish ack to POST, ms",
+                    |run| &run.latency,
+                ),
+                ("deliveries", "seconds", "deliveries per second", |run| {
+                    &run.deliveries
+                }),
+                (
+                    "memory",
+                    "seconds",
+                    "resident memory of the system, MiB",
+                    |run| &run.memory,
+                ),
+                (
+                    "processors",
+                    "seconds",
+                    "processors in use by the system",
+                    |run| &run.processors,
+                ),
             ];
             for (what, across, up, line) in pictures {
-                let lines: Vec<(&str, &Line)> = runs.iter().map(|(label, run)| (*label, line(run))).collect();
+                let lines: Vec<(&str, &Line)> = runs
+                    .iter()
+                    .map(|(label, run)| (*label, line(run)))
+                    .collect();
                 let name = format!("{}-{what}.svg", group.replace(' ', "-"));
                 let title = format!("{group}: {up}");
                 let is_log = what == "latency";
-                if plot::draw(&Picture { title: &title, across, up, is_log, lines: &lines }, &folder.join(&name))? {
+                if plot::draw(
+                    &Picture {
+                        title: &title,
+                        across,
+                        up,
+                        is_log,
+                        lines: &lines,
+                    },
+                    &folder.join(&name),
+                )? {
                     names.push(name);
                 }
             }
@@ -119,7 +158,8 @@ impl Run {
             NINES.iter().chain([&1.0]).map(of).collect()
         };
         let deliveries = report.per_second();
-        let (memory, processors) = (report.over_time(mib), report.over_time(|one| one.processors));
+        let memory = report.over_time(mib);
+        let processors = report.over_time(|one| one.processors);
         let parts: Vec<Value> = report
             .parts
             .iter()
@@ -157,7 +197,15 @@ impl Run {
             "parts": parts,
         });
         let latency = NINES.iter().map(curve).collect();
-        Self { group: group.to_owned(), label: label.to_owned(), data, latency, deliveries, memory, processors }
+        Self {
+            group: group.to_owned(),
+            label: label.to_owned(),
+            data,
+            latency,
+            deliveries,
+            memory,
+            processors,
+        }
     }
 }
 
@@ -177,18 +225,46 @@ fn command() -> String {
 fn machine() -> BTreeMap<&'static str, String> {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let cpus = read("/proc/cpuinfo");
-    let models: Vec<&str> = cpus.lines().filter(|line| line.starts_with("model name")).collect();
-    let model = models.first().and_then(|line| line.split_once(": ")).map_or("unknown", |(_, name)| name);
-    let memory = read("/proc/meminfo").lines().next().unwrap_or_default().replace("MemTotal:", "");
-    let commit = output(Command::new("git").args(["describe", "--always", "--dirty"]).current_dir(FOLDER_OF_SOURCES));
+    let models: Vec<&str> = cpus
+        .lines()
+        .filter(|line| line.starts_with("model name"))
+        .collect();
+    let model = models
+        .first()
+        .and_then(|line| line.split_once(": "))
+        .map_or("unknown", |(_, name)| name);
+    let memory = read("/proc/meminfo")
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .replace("MemTotal:", "");
+    let commit = output(
+        Command::new("git")
+            .args(["describe", "--always", "--dirty"])
+            .current_dir(FOLDER_OF_SOURCES),
+    );
     BTreeMap::from([
         ("when", date("+%Y-%m-%d %H:%M UTC")),
         ("processors", format!("{} × {model}", models.len())),
         ("memory", memory.trim().to_owned()),
-        ("kernel", read("/proc/sys/kernel/osrelease").trim().to_owned()),
-        ("load when it ended", read("/proc/loadavg").trim().to_owned()),
+        (
+            "kernel",
+            read("/proc/sys/kernel/osrelease").trim().to_owned(),
+        ),
+        (
+            "load when it ended",
+            read("/proc/loadavg").trim().to_owned(),
+        ),
         ("commit of the work tree", commit),
-        ("build", if cfg!(debug_assertions) { "debug: figures mean nothing" } else { "release" }.to_owned()),
+        (
+            "build",
+            if cfg!(debug_assertions) {
+                "debug: figures mean nothing"
+            } else {
+                "release"
+            }
+            .to_owned(),
+        ),
     ])
 }
 
@@ -199,6 +275,8 @@ fn date(form: &str) -> String {
 }
 
 fn output(command: &mut Command) -> String {
-    let output = command.output().map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    let output = command
+        .output()
+        .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
     output.unwrap_or_else(|_| "unknown".to_owned())
 }

@@ -17,7 +17,8 @@ use crate::{
 const SHARING: Duration = Duration::from_secs(12);
 /// The limit of the endpoint that a fleet's limits are measured at, and the default burst.
 const LIMIT: u32 = 50;
-/// Requests that a node has under way at most, where its capacity and not the processors' is measured.
+/// Requests that a node has under way at most, where its capacity and not the processors' is
+/// measured.
 const PLACES: u32 = 64;
 /// What such a node can deliver per second to endpoints that take 200 ms.
 const CAPACITY: u32 = PLACES * 5;
@@ -58,18 +59,32 @@ pub(crate) struct Fleets {
     seconds: u32,
 }
 
-/// Cost per delivery over so many endpoints each; the first is the base, and is measured twice for the noise.
+/// Cost per delivery over so many endpoints each; the first is the base, and is measured twice for
+/// the noise.
 pub(crate) async fn endpoints(options: &Sizes, results: &mut Results) -> anyhow::Result<()> {
-    let &Sizes { ref sizes, messages, rounds } = options;
-    let (Some(base), arms) = (sizes.first(), [&sizes[..1], &sizes[..]].concat()) else { anyhow::bail!("no sizes") };
+    let &Sizes {
+        ref sizes,
+        messages,
+        rounds,
+    } = options;
+    let Some(base) = sizes.first() else {
+        anyhow::bail!("no sizes")
+    };
+    let arms = [&sizes[..1], &sizes[..]].concat();
     let mut all: Vec<Vec<Size>> = arms.iter().map(|_| Vec::new()).collect();
     for round in 0..rounds as usize {
         for turn in 0..arms.len() {
             let arm = (round + turn) % arms.len();
             let size = size(arms[arm], messages).await?;
-            let Size { report, registering, starting, idle_bytes } = &size;
+            let Size {
+                report,
+                registering,
+                starting,
+                idle_bytes,
+            } = &size;
             results.say(format!(
-                "round {}: {:>6} endpoints: {:>5.0} deliveries/s, {:>4.0} µs CPU each, lost {}, twice {}; registered in {:.1} s, \
+                "round {}: {:>6} endpoints: {:>5.0} deliveries/s, {:>4.0} µs CPU each, lost {}, \
+                 twice {}; registered in {:.1} s, \
                  ready in {:.2} s with {:.1} MiB, {:.1} MiB at the end",
                 round + 1,
                 arms[arm],
@@ -86,10 +101,14 @@ pub(crate) async fn endpoints(options: &Sizes, results: &mut Results) -> anyhow:
             all[arm].push(size);
         }
     }
-    let mean = |arm: usize, of: &dyn Fn(&Size) -> f64| all[arm].iter().map(of).sum::<f64>() / all[arm].len() as f64;
+    let mean = |arm: usize, of: &dyn Fn(&Size) -> f64| {
+        all[arm].iter().map(of).sum::<f64>() / all[arm].len() as f64
+    };
     let cpu = |arm| mean(arm, &|size| size.report.cpu_each());
     let rate = |arm| mean(arm, &|size| size.report.rate());
-    results.say(format!("all rounds together, each as a ratio to {base} endpoints (first run of each round):"));
+    results.say(format!(
+        "all rounds together, each as a ratio to {base} endpoints (first run of each round):"
+    ));
     for (arm, endpoints) in arms.iter().enumerate() {
         let what = if arm == 0 {
             "base"
@@ -99,7 +118,8 @@ pub(crate) async fn endpoints(options: &Sizes, results: &mut Results) -> anyhow:
             ""
         };
         results.say(format!(
-            "{endpoints:>8} endpoints: CPU per delivery {:.0} µs ({:.2}), deliveries/s {:.0} ({:.2}) {what}",
+            "{endpoints:>8} endpoints: CPU per delivery {:.0} µs ({:.2}), deliveries/s {:.0} \
+             ({:.2}) {what}",
             cpu(arm),
             cpu(arm) / cpu(0),
             rate(arm),
@@ -107,11 +127,13 @@ pub(crate) async fn endpoints(options: &Sizes, results: &mut Results) -> anyhow:
         ));
         let more = f64::from(endpoints.saturating_sub(*base));
         if more > 0.0 {
-            let idle = mean(arm, &|size| size.idle_bytes as f64) - mean(0, &|size| size.idle_bytes as f64);
-            let used =
-                mean(arm, &|size| size.report.rss_bytes() as f64) - mean(0, &|size| size.report.rss_bytes() as f64);
+            let idle =
+                mean(arm, &|size| size.idle_bytes as f64) - mean(0, &|size| size.idle_bytes as f64);
+            let used = mean(arm, &|size| size.report.rss_bytes() as f64)
+                - mean(0, &|size| size.report.rss_bytes() as f64);
             results.say(format!(
-                "{:>8} memory per known endpoint {:.0} bytes, after {messages} deliveries to them {:.0} bytes",
+                "{:>8} memory per known endpoint {:.0} bytes, after {messages} deliveries to them \
+                 {:.0} bytes",
                 "",
                 idle / more,
                 used / more,
@@ -133,12 +155,21 @@ async fn size(endpoints: u32, messages: u32) -> anyhow::Result<Size> {
     let idle_bytes = lab.rss_bytes()?;
     let report = load.measure(&lab).await?;
     lab.stop().await?;
-    Ok(Size { report, registering, starting, idle_bytes })
+    Ok(Size {
+        report,
+        registering,
+        starting,
+        idle_bytes,
+    })
 }
 
 /// Throughput, what nodes add up to, and an endpoint's limit with so many deliver processes each.
 pub(crate) async fn fleet(options: &Fleets, results: &mut Results) -> anyhow::Result<()> {
-    let &Fleets { ref nodes, messages, seconds } = options;
+    let &Fleets {
+        ref nodes,
+        messages,
+        seconds,
+    } = options;
     let mut first: Option<f64> = None;
     for nodes in nodes {
         let load = Load::new(messages, 100, Pace::Flat);
@@ -152,10 +183,19 @@ pub(crate) async fn fleet(options: &Fleets, results: &mut Results) -> anyhow::Re
 
         // The processors are shared by all: how nodes add up shows where they wait.
         let rate = CAPACITY * nodes * 3 / 4;
-        let load = Load { mix: Mix::All(Manner::Slow), ..Load::new(rate * seconds, 400, Pace::Rate(rate)) };
-        let report = shared(&load, *nodes, &[("DELIVER__IN_FLIGHT_MAX", PLACES.to_string())]).await?;
+        let load = Load {
+            mix: Mix::All(Manner::Slow),
+            ..Load::new(rate * seconds, 400, Pace::Rate(rate))
+        };
+        let report = shared(
+            &load,
+            *nodes,
+            &[("DELIVER__IN_FLIGHT_MAX", PLACES.to_string())],
+        )
+        .await?;
         results.say(format!(
-            "{nodes} deliver processes of {PLACES} places each, endpoints that take 200 ms, {rate}/s (three quarters of what that makes): \
+            "{nodes} deliver processes of {PLACES} places each, endpoints that take 200 ms, \
+             {rate}/s (three quarters of what that makes): \
              {:.0} deliveries/s, ack to POST p50 {:.2} ms, p99 {:.2} ms, lost {}, twice {}",
             report.rate(),
             report.latency(0.5).as_secs_f64() * 1e3,
@@ -164,12 +204,23 @@ pub(crate) async fn fleet(options: &Fleets, results: &mut Results) -> anyhow::Re
             report.duplicates,
         ));
 
-        let limited = Other { manner: Manner::Ok, offered: f64::from(LIMIT) * 1.5, rate_per_second: LIMIT };
-        let load = Load { others: vec![limited; 4], ..Load::new(500 * seconds, 50, Pace::Rate(500)) };
+        let limited = Other {
+            manner: Manner::Ok,
+            offered: f64::from(LIMIT) * 1.5,
+            rate_per_second: LIMIT,
+        };
+        let load = Load {
+            others: vec![limited; 4],
+            ..Load::new(500 * seconds, 50, Pace::Rate(500))
+        };
         let report = shared(&load, *nodes, &[]).await?;
-        let most = (load.endpoints..).take(load.others.len()).map(|endpoint| report.most_per_second(endpoint)).max();
+        let most = (load.endpoints..)
+            .take(load.others.len())
+            .map(|endpoint| report.most_per_second(endpoint))
+            .max();
         results.say(format!(
-            "{nodes} deliver processes, four endpoints limited to {LIMIT}/s (burst {LIMIT}) and offered half as much again: at most {} in any second; \
+            "{nodes} deliver processes, four endpoints limited to {LIMIT}/s (burst {LIMIT}) and \
+             offered half as much again: at most {} in any second; \
              p99 of the others {:.2} ms",
             most.unwrap_or(0),
             report.latency(0.99).as_secs_f64() * 1e3,

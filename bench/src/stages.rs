@@ -26,9 +26,13 @@ impl Stages {
     pub(crate) fn between(report: &Report, before: &str, after: &str) -> Self {
         let more = |name: &str, label: &str| sum(after, name, label) - sum(before, name, label);
         let mean = |name: &str, label: &str| {
-            1e3 * more(&format!("{name}_sum"), label) / more(&format!("{name}_count"), label).max(1.0)
+            1e3 * more(&format!("{name}_sum"), label)
+                / more(&format!("{name}_count"), label).max(1.0)
         };
-        let batches = more("wahook_store_request_duration_seconds_count", "op=\"record\"");
+        let batches = more(
+            "wahook_store_request_duration_seconds_count",
+            "op=\"record\"",
+        );
         Self {
             publish: report.publish.mean() / 1e3,
             queue: report.micros.mean() / 1e3,
@@ -41,17 +45,31 @@ impl Stages {
 
 /// Of all samples of this name with this label.
 fn sum(metrics: &str, name: &str, label: &str) -> f64 {
-    let of_name =
-        |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])) && line.contains(label);
-    metrics.lines().filter(of_name).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    let of_name = |line: &&str| {
+        line.strip_prefix(name)
+            .is_some_and(|rest| rest.starts_with(['{', ' ']))
+            && line.contains(label)
+    };
+    metrics
+        .lines()
+        .filter(of_name)
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum()
 }
 
 impl fmt::Display for Stages {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { publish, queue, post, record, batch } = self;
+        let Self {
+            publish,
+            queue,
+            post,
+            record,
+            batch,
+        } = self;
         write!(
             f,
-            "  stages, means        publish {publish:.2} ms, queue {queue:.2} ms, POST {post:.2} ms, record {record:.2} ms per batch of {batch:.0}"
+            "  stages, means        publish {publish:.2} ms, queue {queue:.2} ms, POST {post:.2} \
+             ms, record {record:.2} ms per batch of {batch:.0}"
         )
     }
 }

@@ -27,8 +27,8 @@ use wahook::{
     bus::Bus,
     config::{self, Config},
     model::{
-        Attempt, ClientId, Delivery, Event, EventFilter, EventId, EventStatus, HourStats, Kind, Outcome, Position,
-        Priority, Timestamp, WebhookId, WebhookState,
+        Attempt, ClientId, Delivery, Event, EventFilter, EventId, EventStatus, HourStats, Kind,
+        Outcome, Position, Priority, Timestamp, WebhookId, WebhookState,
     },
     record::Record,
     store::{self, Error, Migrator, Store},
@@ -77,7 +77,12 @@ impl Store for Counting {
         self.recorded.fetch_add(count, Ordering::Relaxed);
         Ok(())
     }
-    async fn event(&self, client: ClientId, webhook: WebhookId, event: EventId) -> Result<Option<Event>, Error> {
+    async fn event(
+        &self,
+        client: ClientId,
+        webhook: WebhookId,
+        event: EventId,
+    ) -> Result<Option<Event>, Error> {
         self.inner.event(client, webhook, event).await
     }
     async fn events(
@@ -88,9 +93,16 @@ impl Store for Counting {
         after: Option<Position>,
         limit: usize,
     ) -> Result<Vec<Event>, Error> {
-        self.inner.events(client, webhook, filter, after, limit).await
+        self.inner
+            .events(client, webhook, filter, after, limit)
+            .await
     }
-    async fn dead_letters(&self, client: ClientId, after: Option<Position>, limit: usize) -> Result<Vec<Event>, Error> {
+    async fn dead_letters(
+        &self,
+        client: ClientId,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<Vec<Event>, Error> {
         self.inner.dead_letters(client, after, limit).await
     }
     async fn states(
@@ -131,18 +143,31 @@ struct Bench {
 
 pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     let data = tempfile::tempdir()?;
-    let cassandra = if options.kind == "cql" { Some(Cassandra::start(data.path()).await?) } else { None };
+    let cassandra = if options.kind == "cql" {
+        Some(Cassandra::start(data.path()).await?)
+    } else {
+        None
+    };
     let nats = Nats::start(data.path())?;
     let file = data.path().join("hooks.db");
     let flags = [
         ("nats.url", nats.url()),
         ("store.kind", options.kind.clone()),
         ("store.path", file.display().to_string()),
-        ("cql.nodes", format!("127.0.0.1:{}", cassandra.as_ref().map_or(0, |node| node.port))),
+        (
+            "cql.nodes",
+            format!(
+                "127.0.0.1:{}",
+                cassandra.as_ref().map_or(0, |node| node.port)
+            ),
+        ),
         ("cql.read_timeout", "30s".to_owned()),
         ("cql.write_timeout", "30s".to_owned()),
     ];
-    let flags = flags.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    let flags = flags
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect();
     let config = Config::load(&config::Sources::from_process(None, flags))?;
     if options.kind == "cql" {
         let migrator = Migrator::connect(&config.cql, config.store.retention).await?;
@@ -153,26 +178,52 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     let bus = connect(&config).await?;
     bus.apply().await?;
     let inner = store::open(&config.store, &config.cql).await?;
-    let store = Arc::new(Counting { inner, recorded: AtomicU64::new(0) });
-    let (cancel, tasks) = (CancellationToken::new(), TaskTracker::new());
-    Record::start(bus.clone(), Arc::clone(&store) as Arc<dyn Store>, config.store.retention, &tasks, cancel.clone());
-    let bench = Bench { bus, store, metrics: Metrics::install(), cancel, tasks, webhooks: options.webhooks };
+    let store = Arc::new(Counting {
+        inner,
+        recorded: AtomicU64::new(0),
+    });
+    let cancel = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    Record::start(
+        bus.clone(),
+        Arc::clone(&store) as Arc<dyn Store>,
+        config.store.retention,
+        &tasks,
+        cancel.clone(),
+    );
+    let bench = Bench {
+        bus,
+        store,
+        metrics: Metrics::install(),
+        cancel,
+        tasks,
+        webhooks: options.webhooks,
+    };
 
     println!(
         "{}: {} attempts of {} webhooks, {BODY_BYTES} bytes of body each",
         options.kind, options.rows, options.webhooks
     );
     let span = bench.write(options.rows, Attempted::AtOnce).await?;
-    println!("  attempts/s through record      {:>10.0}", options.rows as f64 / span.as_secs_f64());
+    println!(
+        "  attempts/s through record      {:>10.0}",
+        options.rows as f64 / span.as_secs_f64()
+    );
     let statements = bench.statements();
     if cassandra.is_some() {
-        println!("  statements per delivery        {:>10.3}", statements as f64 / options.rows as f64);
+        println!(
+            "  statements per delivery        {:>10.3}",
+            statements as f64 / options.rows as f64
+        );
     }
     let troubled = (options.rows / 100).max(2);
     bench.write(troubled, Attempted::AtTheSecond).await?;
     if cassandra.is_some() {
         let more = bench.statements() - statements;
-        println!("  … that failed once             {:>10.3}", more as f64 / (troubled / 2) as f64);
+        println!(
+            "  … that failed once             {:>10.3}",
+            more as f64 / (troubled / 2) as f64
+        );
     }
     bench.read().await?;
     bench.cancel.cancel();
@@ -182,9 +233,14 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     nats.stop().await?;
     let bytes = match cassandra {
         Some(node) => node.stop().await?,
-        None => size_bytes(data.path(), &|path| path.extension().is_some_and(|ending| ending == "db"))?,
+        None => size_bytes(data.path(), &|path| {
+            path.extension().is_some_and(|ending| ending == "db")
+        })?,
     };
-    println!("  bytes per attempt on disk      {:>10.0}", bytes as f64 / (options.rows + troubled) as f64);
+    println!(
+        "  bytes per attempt on disk      {:>10.0}",
+        bytes as f64 / (options.rows + troubled) as f64
+    );
     Ok(())
 }
 
@@ -198,21 +254,30 @@ enum Attempted {
 
 impl Bench {
     fn webhook(&self, number: u64) -> WebhookId {
-        let place = if number.is_multiple_of(HOT) { 0 } else { number % self.webhooks };
+        let place = if number.is_multiple_of(HOT) {
+            0
+        } else {
+            number % self.webhooks
+        };
         WebhookId(Uuid::from_u128(u128::from(place)))
     }
 
     /// From the first publish until the store has the last.
     async fn write(&self, count: u64, how: Attempted) -> anyhow::Result<Duration> {
-        let (began, before) = (Instant::now(), self.store.recorded.load(Ordering::Relaxed));
+        let began = Instant::now();
+        let before = self.store.recorded.load(Ordering::Relaxed);
         let permits = Arc::new(Semaphore::new(IN_FLIGHT));
         let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
         let mut number = 0;
         while number < count {
-            let group: Vec<_> = (number..count.min(number + GROUP as u64)).map(|one| self.attempt(one, how)).collect();
+            let group: Vec<_> = (number..count.min(number + GROUP as u64))
+                .map(|one| self.attempt(one, how))
+                .collect();
             number += group.len() as u64;
-            let partition = u16::try_from(number / GROUP as u64 % u64::from(self.bus.partition_count()))?;
-            let (permit, bus) = (Arc::clone(&permits).acquire_owned().await?, self.bus.clone());
+            let partition =
+                u16::try_from(number / GROUP as u64 % u64::from(self.bus.partition_count()))?;
+            let permit = Arc::clone(&permits).acquire_owned().await?;
+            let bus = self.bus.clone();
             tasks.spawn(async move {
                 bus.publish_results(partition, &group).await?;
                 drop(permit);
@@ -233,7 +298,9 @@ impl Bench {
                 sleep(Duration::from_millis(5)).await;
             }
         };
-        timeout(PATIENCE, all).await.context("the store did not take everything")?;
+        timeout(PATIENCE, all)
+            .await
+            .context("the store did not take everything")?;
         Ok(began.elapsed())
     }
 
@@ -243,13 +310,26 @@ impl Bench {
         let fails = second && number.is_multiple_of(2);
         // Two attempts of one event must have one time of publish.
         let now = Timestamp::from_system(SystemTime::now());
-        let created_at = if second { Timestamp::from_millis(now.millis() / 60_000 * 60_000) } else { now };
+        let created_at = if second {
+            Timestamp::from_millis(now.millis() / 60_000 * 60_000)
+        } else {
+            now
+        };
         let webhook_id = self.webhook(event);
-        let message_id = format!("{}{event}", if second { "T" } else { "M" }).parse().expect("letters and digits");
+        let message_id = format!("{}{event}", if second { "T" } else { "M" })
+            .parse()
+            .expect("letters and digits");
         let tries = u16::from(second && !fails);
         Attempt {
             delivery: Delivery {
-                event_id: EventId::derive(created_at, webhook_id, "chat", "sender", &message_id, &Kind::Text),
+                event_id: EventId::derive(
+                    created_at,
+                    webhook_id,
+                    "chat",
+                    "sender",
+                    &message_id,
+                    &Kind::Text,
+                ),
                 webhook_id,
                 client_id: client(),
                 phone: "4915112345678".parse().expect("valid"),
@@ -264,7 +344,11 @@ impl Bench {
             },
             number: tries + 1,
             outcome: if fails { Outcome::Http5xx } else { Outcome::Ok },
-            status: if fails { EventStatus::Pending } else { EventStatus::Delivered },
+            status: if fails {
+                EventStatus::Pending
+            } else {
+                EventStatus::Delivered
+            },
             http_status: Some(if fails { 500 } else { 200 }),
             response: Some("ok".to_owned()),
             error: fails.then(|| "the endpoint answered 500".to_owned()),
@@ -275,13 +359,22 @@ impl Bench {
     }
 
     async fn read(&self) -> anyhow::Result<()> {
-        let (store, none) = (&self.store, EventFilter::default());
+        let store = &self.store;
+        let none = EventFilter::default();
         // One that gets its share: places divisible by HOT may get nothing.
-        let quiet =
-            |number: usize| WebhookId(Uuid::from_u128(number as u128 % u128::from(self.webhooks / HOT) * 10 + 1));
+        let quiet = |number: usize| {
+            WebhookId(Uuid::from_u128(
+                number as u128 % u128::from(self.webhooks / HOT) * 10 + 1,
+            ))
+        };
         let hot = WebhookId(Uuid::from_u128(0));
         let first = store.events(client(), hot, none, None, 200).await?;
-        let last = first.last().context("the hot webhook has events")?.last().delivery.event_id;
+        let last = first
+            .last()
+            .context("the hot webhook has events")?
+            .last()
+            .delivery
+            .event_id;
         let mut lines = Vec::new();
         for name in [
             "newest page",
@@ -294,12 +387,26 @@ impl Bench {
             for number in 0..READS {
                 let began = Instant::now();
                 let count = match name {
-                    "newest page" => store.events(client(), quiet(number), none, None, PAGE).await?.len(),
-                    "newest page, busiest webhook" => store.events(client(), hot, none, None, PAGE).await?.len(),
-                    "later page, busiest webhook" => store.events(client(), hot, none, Some(last), PAGE).await?.len(),
+                    "newest page" => store
+                        .events(client(), quiet(number), none, None, PAGE)
+                        .await?
+                        .len(),
+                    "newest page, busiest webhook" => {
+                        store.events(client(), hot, none, None, PAGE).await?.len()
+                    }
+                    "later page, busiest webhook" => store
+                        .events(client(), hot, none, Some(last), PAGE)
+                        .await?
+                        .len(),
                     "pending, busiest" => {
-                        let pending = EventFilter { status: Some(EventStatus::Pending), ..none };
-                        1 + store.events(client(), hot, pending, None, PAGE).await?.len()
+                        let pending = EventFilter {
+                            status: Some(EventStatus::Pending),
+                            ..none
+                        };
+                        1 + store
+                            .events(client(), hot, pending, None, PAGE)
+                            .await?
+                            .len()
                     }
                     _ => usize::from(store.event(client(), hot, last).await?.is_some()),
                 };
@@ -307,7 +414,11 @@ impl Bench {
                 ensure!(count > 0, "{name}: nothing was found");
             }
             let ms = |quantile| micros.value_at_quantile(quantile) as f64 / 1e3;
-            lines.push(format!("  {name:30} {:>10.2} ms p50 {:>8.2} ms p99", ms(0.5), ms(0.99)));
+            lines.push(format!(
+                "  {name:30} {:>10.2} ms p50 {:>8.2} ms p99",
+                ms(0.5),
+                ms(0.99)
+            ));
         }
         println!("{}", lines.join("\n"));
         Ok(())
@@ -316,8 +427,12 @@ impl Bench {
     /// Statements that the CQL store took, over all tables.
     fn statements(&self) -> u64 {
         let text = self.metrics.render();
-        let lines = text.lines().filter(|line| line.starts_with("wahook_cql_statements_total{"));
-        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+        let lines = text
+            .lines()
+            .filter(|line| line.starts_with("wahook_cql_statements_total{"));
+        lines
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+            .sum()
     }
 }
 
@@ -327,7 +442,8 @@ fn client() -> ClientId {
 
 /// As incompressible as texts of people: words differ from row to row.
 fn body(number: u64) -> Vec<u8> {
-    let (mut text, mut state) = (String::from("{\"content\":\""), number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut text = String::from("{\"content\":\"");
+    let mut state = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     while text.len() < BODY_BYTES - 2 {
         // xorshift
         state ^= state << 13;
@@ -350,20 +466,37 @@ impl Cassandra {
     pub(crate) async fn start(data: &Path) -> anyhow::Result<Self> {
         let ports = [free_port()?, free_port()?, free_port()?];
         let folder = data.join("cassandra");
-        let mut script = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/run-cassandra.sh"));
-        script.args(ports.iter().map(u16::to_string)).stdin(Stdio::piped()).stdout(Stdio::piped());
-        script.env("CASSANDRA_KEEP", &folder).env("CASSANDRA_OPTIONS", "-Xms2g -Xmx2g -XX:TieredStopAtLevel=4");
+        let mut script = Command::new(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../scripts/run-cassandra.sh"
+        ));
+        script
+            .args(ports.iter().map(u16::to_string))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        script
+            .env("CASSANDRA_KEEP", &folder)
+            .env("CASSANDRA_OPTIONS", "-Xms2g -Xmx2g -XX:TieredStopAtLevel=4");
         let mut script = script.spawn().context("starting Cassandra")?;
         let mut lines = BufReader::new(script.stdout.take().context("its output")?).lines();
         let said = timeout(PATIENCE, lines.next_line()).await??;
-        ensure!(said.as_deref() == Some("ready"), "Cassandra does not start: `make cassandra` installs it");
-        Ok(Self { port: ports[0], script, folder })
+        ensure!(
+            said.as_deref() == Some("ready"),
+            "Cassandra does not start: `make cassandra` installs it"
+        );
+        Ok(Self {
+            port: ports[0],
+            script,
+            folder,
+        })
     }
 
     /// Lets it write everything out; bytes of our tables.
     pub(crate) async fn stop(mut self) -> anyhow::Result<u64> {
         drop(self.script.stdin.take());
-        timeout(PATIENCE, self.script.wait()).await.context("Cassandra did not end")??;
+        timeout(PATIENCE, self.script.wait())
+            .await
+            .context("Cassandra did not end")??;
         size_bytes(&self.folder.join("data/data/wahook"), &|_| true)
     }
 }

@@ -1,4 +1,5 @@
-//! What can be put under load: wahook, the floor beneath it, a rival. All publish the same messages to the same sink.
+//! What can be put under load: wahook, the floor beneath it, a rival. All publish the same messages
+//! to the same sink.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -31,7 +32,8 @@ pub(crate) trait System {
     /// Publishes, and waits until all publishes have ended, one way or the other.
     async fn publish(&self, plan: Plan) -> anyhow::Result<Vec<Sent>>;
 
-    /// Numbers of the newest messages for this endpoint that the audit shows; none where there is no audit.
+    /// Numbers of the newest messages for this endpoint that the audit shows; none where there is
+    /// no audit.
     async fn newest_recorded(&self, endpoint: u32) -> anyhow::Result<Vec<u64>>;
 
     /// Names and versions of what is not built here.
@@ -68,9 +70,12 @@ pub(crate) struct Sent {
     pub(crate) acked: Option<u64>,
 }
 
-/// Follows a plan with one task per publish. A system that is slow to acknowledge holds up the publishes beyond
-/// [`PUBLISHES_MAX`], but not the times that they are counted from.
-pub(crate) async fn open_loop<F>(plan: Plan, publish: impl Fn(u32, u32) -> F) -> anyhow::Result<Vec<Sent>>
+/// Follows a plan with one task per publish. A system that is slow to acknowledge holds up the
+/// publishes beyond [`PUBLISHES_MAX`], but not the times that they are counted from.
+pub(crate) async fn open_loop<F>(
+    plan: Plan,
+    publish: impl Fn(u32, u32) -> F,
+) -> anyhow::Result<Vec<Sent>>
 where
     F: Future<Output = bool> + Send + 'static,
 {
@@ -87,8 +92,10 @@ where
     F: Future<Output = bool> + Send + 'static,
 {
     let permits = Arc::new(Semaphore::new(PUBLISHES_MAX));
-    let (mut tasks, mut sent) = (JoinSet::<(u32, Sent)>::new(), Vec::new());
-    let (began, began_micros) = (Instant::now(), now_micros());
+    let mut tasks = JoinSet::<(u32, Sent)>::new();
+    let mut sent = Vec::new();
+    let began = Instant::now();
+    let began_micros = now_micros();
     for place in 0..plan.messages {
         let planned = match plan.pace {
             Pace::Flat => None,

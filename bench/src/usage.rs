@@ -39,10 +39,12 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
-    /// Of a process and all that descend from it. What children share (PostgreSQL's buffers) is counted in their parent
-    /// alone, as far as that has touched it: rather too little than the same page ten times.
+    /// Of a process and all that descend from it. What children share (PostgreSQL's buffers) is
+    /// counted in their parent alone, as far as that has touched it: rather too little than the
+    /// same page ten times.
     pub(crate) fn of(id: u32) -> anyhow::Result<Self> {
-        // proc(5): utime and stime are fields 14 and 15, those of children that ended 16 and 17, rss is field 24.
+        // proc(5): utime and stime are fields 14 and 15, those of children that ended 16 and 17,
+        // rss is field 24.
         let mut usage = Self::read(id, 14..18)?;
         for child in children(id) {
             // One that ends meanwhile is counted by its parent.
@@ -60,31 +62,59 @@ impl Usage {
     }
 
     fn read(id: u32, times: Range<usize>) -> anyhow::Result<Self> {
-        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).context("a process ended during the run")?;
-        let fields: Vec<&str> = stat.rsplit_once(')').context("/proc/…/stat")?.1.split_whitespace().collect();
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat"))
+            .context("a process ended during the run")?;
+        let fields: Vec<&str> = stat
+            .rsplit_once(')')
+            .context("/proc/…/stat")?
+            .1
+            .split_whitespace()
+            .collect();
         // The first two were cut off, and fields are counted from one.
         let field = |number: usize| -> anyhow::Result<u64> { Ok(fields[number - 3].parse()?) };
         let ticks = times.map(field).sum::<anyhow::Result<u64>>()?;
-        Ok(Self { cpu: Duration::from_millis(ticks * 10), rss_bytes: field(24)? * 4_096 })
+        Ok(Self {
+            cpu: Duration::from_millis(ticks * 10),
+            rss_bytes: field(24)? * 4_096,
+        })
     }
 }
 
 impl Part {
     fn usage(&self) -> anyhow::Result<Usage> {
-        if self.id == std::process::id() { Usage::own() } else { Usage::of(self.id) }
+        if self.id == std::process::id() {
+            Usage::own()
+        } else {
+            Usage::of(self.id)
+        }
     }
 }
 
 /// A child belongs to the thread that started it.
 fn children(id: u32) -> Vec<u32> {
-    let threads = std::fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten().flatten();
-    let texts = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
-    texts.flat_map(|text| text.split_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<_>>()).collect()
+    let threads = std::fs::read_dir(format!("/proc/{id}/task"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let texts =
+        threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    texts
+        .flat_map(|text| {
+            text.split_whitespace()
+                .filter_map(|id| id.parse().ok())
+                .collect::<Vec<_>>()
+        })
+        .collect()
 }
 
 fn shared_bytes(id: u32) -> u64 {
     let statm = std::fs::read_to_string(format!("/proc/{id}/statm")).unwrap_or_default();
-    statm.split_whitespace().nth(2).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4_096
+    statm
+        .split_whitespace()
+        .nth(2)
+        .and_then(|pages| pages.parse::<u64>().ok())
+        .unwrap_or(0)
+        * 4_096
 }
 
 /// What a part took over a run.
@@ -120,32 +150,61 @@ pub(crate) struct Watch {
 
 impl Watch {
     pub(crate) fn start(parts: Vec<Part>) -> anyhow::Result<Self> {
-        let parts: Vec<(Part, Usage)> =
-            parts.into_iter().map(|part| part.usage().map(|usage| (part, usage))).collect::<anyhow::Result<_>>()?;
+        let parts: Vec<(Part, Usage)> = parts
+            .into_iter()
+            .map(|part| part.usage().map(|usage| (part, usage)))
+            .collect::<anyhow::Result<_>>()?;
         let series = Arc::new(Mutex::new(vec![Vec::new(); parts.len()]));
         let task = tokio::spawn(look(parts.clone(), Arc::clone(&series)));
-        Ok(Self { parts, series, task })
+        Ok(Self {
+            parts,
+            series,
+            task,
+        })
     }
 
     /// What each took since the start. A part that is gone has what it had at the last look.
     pub(crate) fn end(self) -> Vec<Taken> {
         self.task.abort();
-        let mut series = std::mem::take(&mut *self.series.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut series =
+            std::mem::take(&mut *self.series.lock().unwrap_or_else(PoisonError::into_inner));
         let whole = |((part, before), samples): ((Part, Usage), Vec<Sample>)| {
             let now = part.usage().ok();
-            let seen: f64 = samples.iter().map(|one| one.processors * STEP.as_secs_f64()).sum();
-            let cpu = now.map_or(Duration::from_secs_f64(seen), |now| now.cpu.saturating_sub(before.cpu));
+            let seen: f64 = samples
+                .iter()
+                .map(|one| one.processors * STEP.as_secs_f64())
+                .sum();
+            let cpu = now.map_or(Duration::from_secs_f64(seen), |now| {
+                now.cpu.saturating_sub(before.cpu)
+            });
             let last = samples.last().map_or(before.rss_bytes, |one| one.rss_bytes);
             let rss_bytes = now.map_or(last, |now| now.rss_bytes);
-            let rss_bytes_max = samples.iter().map(|one| one.rss_bytes).max().unwrap_or(0).max(rss_bytes);
-            Taken { name: part.name, role: part.role, cpu, rss_bytes, rss_bytes_max, samples }
+            let rss_bytes_max = samples
+                .iter()
+                .map(|one| one.rss_bytes)
+                .max()
+                .unwrap_or(0)
+                .max(rss_bytes);
+            Taken {
+                name: part.name,
+                role: part.role,
+                cpu,
+                rss_bytes,
+                rss_bytes_max,
+                samples,
+            }
         };
-        self.parts.into_iter().zip(series.drain(..)).map(whole).collect()
+        self.parts
+            .into_iter()
+            .zip(series.drain(..))
+            .map(whole)
+            .collect()
     }
 }
 
 async fn look(mut parts: Vec<(Part, Usage)>, series: Arc<Mutex<Vec<Vec<Sample>>>>) {
-    let (began, mut before) = (Instant::now(), Instant::now());
+    let began = Instant::now();
+    let mut before = Instant::now();
     loop {
         sleep(STEP).await;
         let step = before.elapsed().as_secs_f64();
@@ -154,7 +213,11 @@ async fn look(mut parts: Vec<(Part, Usage)>, series: Arc<Mutex<Vec<Vec<Sample>>>
             let Ok(now) = part.usage() else { continue };
             let processors = now.cpu.saturating_sub(last.cpu).as_secs_f64() / step;
             *last = now;
-            let sample = Sample { at: began.elapsed(), processors, rss_bytes: now.rss_bytes };
+            let sample = Sample {
+                at: began.elapsed(),
+                processors,
+                rss_bytes: now.rss_bytes,
+            };
             series.lock().unwrap_or_else(PoisonError::into_inner)[place].push(sample);
         }
     }
@@ -166,21 +229,40 @@ mod tests {
 
     #[tokio::test]
     async fn a_part_is_watched_with_its_children_and_this_process_without() {
-        let (before, own) = (Usage::of(std::process::id()).expect("this one"), Usage::own().expect("this one"));
+        let before = Usage::of(std::process::id()).expect("this one");
+        let own = Usage::own().expect("this one");
         assert!(own.rss_bytes > 1 << 20);
         let script = "(while :; do :; done) & wait";
-        let mut child = tokio::process::Command::new("sh").args(["-c", script]).kill_on_drop(true).spawn().expect("sh");
+        let mut child = tokio::process::Command::new("sh")
+            .args(["-c", script])
+            .kill_on_drop(true)
+            .spawn()
+            .expect("sh");
         let id = child.id().expect("it runs");
-        let watch = Watch::start(vec![Part { name: "sh", role: Role::Sender, id }]).expect("it runs");
+        let watch = Watch::start(vec![Part {
+            name: "sh",
+            role: Role::Sender,
+            id,
+        }])
+        .expect("it runs");
         sleep(STEP * 4).await;
         let with = Usage::of(std::process::id()).expect("this one").cpu - before.cpu;
         let without = Usage::own().expect("this one").cpu - own.cpu;
         let taken = watch.end().remove(0);
         // The loop is ended by its id: it would outlive its parent.
         let grandchild = children(id)[0].to_string();
-        std::process::Command::new("kill").args(["-KILL", &grandchild]).status().expect("kill");
+        std::process::Command::new("kill")
+            .args(["-KILL", &grandchild])
+            .status()
+            .expect("kill");
         child.wait().await.expect("its end");
-        assert!(taken.cpu > Duration::ZERO && taken.samples.len() >= 2, "{taken:?}");
-        assert!(with >= without + taken.cpu / 2, "{with:?} with the child, {without:?} without");
+        assert!(
+            taken.cpu > Duration::ZERO && taken.samples.len() >= 2,
+            "{taken:?}"
+        );
+        assert!(
+            with >= without + taken.cpu / 2,
+            "{with:?} with the child, {without:?} without"
+        );
     }
 }

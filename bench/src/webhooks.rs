@@ -9,7 +9,8 @@ use uuid::Uuid;
 use wahook::{
     bus::Bus,
     model::{
-        ClientId, Delivery, EventId, Kind, Message, Phone, Priority, SigningSecret, Timestamp, Webhook, WebhookId,
+        ClientId, Delivery, EventId, Kind, Message, Phone, Priority, SigningSecret, Timestamp,
+        Webhook, WebhookId,
     },
 };
 
@@ -103,7 +104,9 @@ pub(crate) fn client() -> ClientId {
 
 /// The number of an endpoint.
 pub(crate) fn phone(endpoint: u32) -> Phone {
-    format!("49{:09}", endpoint + 1).parse().expect("eleven digits")
+    format!("49{:09}", endpoint + 1)
+        .parse()
+        .expect("eleven digits")
 }
 
 fn now() -> Timestamp {
@@ -112,31 +115,53 @@ fn now() -> Timestamp {
 
 impl Endpoint {
     fn webhook(self, sink_port: u16) -> Webhook {
-        let Self { number, manner, rate_per_second } = self;
+        let Self {
+            number,
+            manner,
+            rate_per_second,
+        } = self;
         let url = manner.url(sink_port, number);
         Webhook {
             rate_per_second,
             secrets: vec![SigningSecret::from_key(&KEY)],
-            ..Webhook::new(WebhookId(Uuid::now_v7()), client(), phone(number), url, now())
+            ..Webhook::new(
+                WebhookId(Uuid::now_v7()),
+                client(),
+                phone(number),
+                url,
+                now(),
+            )
         }
     }
 }
 
 /// Registers all, many at a time.
-pub(crate) async fn register(lab: &Lab, endpoints: impl IntoIterator<Item = Endpoint>) -> anyhow::Result<()> {
+pub(crate) async fn register(
+    lab: &Lab,
+    endpoints: impl IntoIterator<Item = Endpoint>,
+) -> anyhow::Result<()> {
     let port = lab.sink.port;
     side_by_side(&lab.bus, endpoints, move |bus, endpoint| async move {
         let webhook = endpoint.webhook(port);
-        bus.registry().register(client(), &phone(endpoint.number), |_| webhook.clone()).await?;
+        bus.registry()
+            .register(client(), &phone(endpoint.number), |_| webhook.clone())
+            .await?;
         Ok(())
     })
     .await
 }
 
 /// Parks so many retries, all of the endpoint's, due after `wait`.
-pub(crate) async fn park(lab: &Lab, endpoint: u32, many: u32, wait: Duration) -> anyhow::Result<()> {
+pub(crate) async fn park(
+    lab: &Lab,
+    endpoint: u32,
+    many: u32,
+    wait: Duration,
+) -> anyhow::Result<()> {
     let webhook = lab.bus.registry().fresh(client(), &phone(endpoint)).await?;
-    let webhook_id = webhook.ok_or_else(|| anyhow::anyhow!("the endpoint is not registered"))?.id;
+    let webhook_id = webhook
+        .ok_or_else(|| anyhow::anyhow!("the endpoint is not registered"))?
+        .id;
     let at = now().after(wait);
     side_by_side(&lab.bus, 0..many, move |bus, number| async move {
         let message = message(number, endpoint);
@@ -145,7 +170,9 @@ pub(crate) async fn park(lab: &Lab, endpoint: u32, many: u32, wait: Duration) ->
             webhook_id,
             client_id: client(),
             phone: message.phone,
-            message_id: format!("PARKED{number}").parse().expect("letters and digits"),
+            message_id: format!("PARKED{number}")
+                .parse()
+                .expect("letters and digits"),
             kind: Kind::Text,
             created_at: message.timestamp,
             body: Bytes::from(message.content),
@@ -188,7 +215,9 @@ pub(crate) fn message(number: u32, endpoint: u32) -> Message {
     let phone = phone(endpoint);
     Message {
         client_id: client(),
-        message_id: format!("{ID_PREFIX}{number}").parse().expect("letters and digits"),
+        message_id: format!("{ID_PREFIX}{number}")
+            .parse()
+            .expect("letters and digits"),
         chat: "4915100000000".to_owned(),
         from: "4915100000000".to_owned(),
         to: phone.as_str().to_owned(),

@@ -1,4 +1,5 @@
-//! The listener for people and probes: nothing of it needs a token, so it is bound to loopback by default.
+//! The listener for people and probes: nothing of it needs a token, so it is bound to loopback by
+//! default.
 
 use std::{collections::BTreeMap, fmt::Write, sync::Arc};
 
@@ -23,7 +24,10 @@ pub fn router(readiness: Readiness, metrics: Metrics) -> Router {
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz).with_state(readiness))
         .route("/metrics", get(async move || metrics.render()))
-        .route("/version", get(async || Json(json!({"name": "wahook", "version": env!("CARGO_PKG_VERSION")}))))
+        .route(
+            "/version",
+            get(async || Json(json!({"name": "wahook", "version": env!("CARGO_PKG_VERSION")}))),
+        )
 }
 
 /// The status decides; `?verbose` adds a line per condition. What is not met is always named.
@@ -31,7 +35,8 @@ async fn readyz(
     State(readiness): State<Readiness>,
     Query(query): Query<BTreeMap<String, String>>,
 ) -> impl IntoResponse {
-    let (mut text, mut ready) = (String::new(), true);
+    let mut text = String::new();
+    let mut ready = true;
     for (name, condition) in readiness() {
         match condition {
             Ok(()) if query.contains_key("verbose") => _ = writeln!(text, "{name}: ok"),
@@ -42,6 +47,10 @@ async fn readyz(
             }
         }
     }
-    let (status, word) = if ready { (StatusCode::OK, "ready") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready") };
+    let (status, word) = if ready {
+        (StatusCode::OK, "ready")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready")
+    };
     (status, format!("{text}{word}\n"))
 }

@@ -28,23 +28,37 @@ pub(super) async fn authorize(
     mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    const UNAUTHORIZED: &str = "send `authorization: Bearer …` with a token from `wahook token create`";
+    const UNAUTHORIZED: &str =
+        "send `authorization: Bearer …` with a token from `wahook token create`";
     let unauthorized = || Problem::new(Code::Unauthorized, UNAUTHORIZED);
     let text = bearer(request.headers()).ok_or_else(unauthorized)?;
-    let token = state.bus.registry().token(&TokenHash::of(text)).await?.ok_or_else(unauthorized)?;
+    let token = state
+        .bus
+        .registry()
+        .token(&TokenHash::of(text))
+        .await?
+        .ok_or_else(unauthorized)?;
     let now = Timestamp::from_system(SystemTime::now());
     if token.expires_at.is_some_and(|end| end <= now) {
         return Err(unauthorized());
     }
     if !token.scopes.contains(&scope) {
-        return Err(Problem::new(Code::MissingScope, format!("this needs a token with the scope {scope}")));
+        return Err(Problem::new(
+            Code::MissingScope,
+            format!("this needs a token with the scope {scope}"),
+        ));
     }
     request.extensions_mut().insert(Caller(token.client_id));
     Ok(next.run(request).await)
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    let (scheme, token) = headers
+        .get(header::AUTHORIZATION)?
+        .to_str()
+        .ok()?
+        .split_once(' ')?;
     let token = token.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && (1..=TOKEN_BYTES_MAX).contains(&token.len())).then_some(token)
+    (scheme.eq_ignore_ascii_case("bearer") && (1..=TOKEN_BYTES_MAX).contains(&token.len()))
+        .then_some(token)
 }

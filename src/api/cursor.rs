@@ -14,7 +14,8 @@ const VERSION: u8 = 1;
 const PLACE: usize = 1 + 16;
 const SEAL: usize = 16;
 
-/// What the seal covers: the place, and the list with its filters, so that a cursor serves no other list.
+/// What the seal covers: the place, and the list with its filters, so that a cursor serves no other
+/// list.
 fn sealed(place: &[u8], list: &str) -> Vec<u8> {
     [place, &Sha256::digest(list)].concat()
 }
@@ -33,10 +34,19 @@ pub(super) fn decode(key: &[u8; 32], list: &str, text: &str) -> Result<EventId, 
     let place = || {
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
         let (place, seal) = bytes.split_at_checked(PLACE)?;
-        let valid = seal.len() == SEAL && place[0] == VERSION && mac_is(key, &sealed(place, list), seal);
-        valid.then(|| Uuid::from_slice(&place[1..]).ok()).flatten().map(EventId)
+        let valid =
+            seal.len() == SEAL && place[0] == VERSION && mac_is(key, &sealed(place, list), seal);
+        valid
+            .then(|| Uuid::from_slice(&place[1..]).ok())
+            .flatten()
+            .map(EventId)
     };
-    place().ok_or_else(|| Problem::new(Code::InvalidCursor, "take next_cursor from this list, with the same filters"))
+    place().ok_or_else(|| {
+        Problem::new(
+            Code::InvalidCursor,
+            "take next_cursor from this list, with the same filters",
+        )
+    })
 }
 
 #[cfg(test)]

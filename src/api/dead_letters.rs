@@ -13,9 +13,12 @@ use super::{
     replays::kind,
     views::{DeadLetterView, Page},
 };
-use crate::model::{ClientId, Event, EventFilter, EventId, EventStatus, Kind, Timestamp, WebhookId};
+use crate::model::{
+    ClientId, Event, EventFilter, EventId, EventStatus, Kind, Timestamp, WebhookId,
+};
 
-/// Dead letters that are looked at for one page: a rare type must not make a page a walk through all of them.
+/// Dead letters that are looked at for one page: a rare type must not make a page a walk through
+/// all of them.
 const LOOK_MAX: usize = 10 * LIMIT_MAX;
 
 /// Query of the dead letters.
@@ -53,14 +56,26 @@ pub(super) async fn list(
     };
     let limit = limit(listing.limit)?;
     let name = format!("dead letters {client} {filter:?}");
-    let after = listing.cursor.map(|text| cursor::decode(&state.cursor_key, &name, &text)).transpose()?;
+    let after = listing
+        .cursor
+        .map(|text| cursor::decode(&state.cursor_key, &name, &text))
+        .transpose()?;
     if let Some(webhook) = filter.webhook {
-        state.bus.registry().get(client, webhook).await?.ok_or_else(Problem::not_found)?;
+        state
+            .bus
+            .registry()
+            .get(client, webhook)
+            .await?
+            .ok_or_else(Problem::not_found)?;
     }
     let (events, next) = page(&state, client, &filter, after, limit).await?;
     let next_cursor = next.map(|next| cursor::encode(&state.cursor_key, &name, next));
     let has_more = next_cursor.is_some();
-    Ok(Json(Page { data: events.iter().map(DeadLetterView::listed).collect(), next_cursor, has_more }))
+    Ok(Json(Page {
+        data: events.iter().map(DeadLetterView::listed).collect(),
+        next_cursor,
+        has_more,
+    }))
 }
 
 /// Up to `limit` of them, and where the list goes on if it does.
@@ -73,13 +88,33 @@ async fn page(
 ) -> Result<(Vec<Event>, Option<EventId>), Problem> {
     let end = filter.until.map(EventId::first_at);
     let mut place = after.into_iter().chain(end).min();
-    let (mut found, mut looked) = (Vec::new(), 0);
-    let batch = if filter.kind.is_none() { limit + 1 } else { LIMIT_MAX };
+    let mut found = Vec::new();
+    let mut looked = 0;
+    let batch = if filter.kind.is_none() {
+        limit + 1
+    } else {
+        LIMIT_MAX
+    };
     loop {
         let events = match filter.webhook {
             Some(webhook) => {
-                let (status, since, until) = (Some(EventStatus::Failed), filter.since, filter.until);
-                state.store.events(client, webhook, EventFilter { status, since, until }, place, batch).await?
+                let status = Some(EventStatus::Failed);
+                let since = filter.since;
+                let until = filter.until;
+                state
+                    .store
+                    .events(
+                        client,
+                        webhook,
+                        EventFilter {
+                            status,
+                            since,
+                            until,
+                        },
+                        place,
+                        batch,
+                    )
+                    .await?
             }
             None => state.store.dead_letters(client, place, batch).await?,
         };
@@ -91,7 +126,10 @@ async fn page(
                 is_end = true;
                 break;
             }
-            let fits = filter.kind.as_ref().is_none_or(|kind| *kind == event.last().delivery.kind);
+            let fits = filter
+                .kind
+                .as_ref()
+                .is_none_or(|kind| *kind == event.last().delivery.kind);
             if fits && found.len() == limit {
                 // There is one more: go on after what was looked at before it.
                 return Ok((found, place));
@@ -108,12 +146,15 @@ async fn page(
     }
 }
 
-/// `GET /api/dead-letters/{event_id}`: with all attempts; one that was delivered since is none any more.
+/// `GET /api/dead-letters/{event_id}`: with all attempts; one that was delivered since is none any
+/// more.
 pub(super) async fn get(
     Extract(state): Extract<State>,
     EventPath(client, id): EventPath,
 ) -> Result<Json<DeadLetterView>, Problem> {
     let event = state.store.event(client, id.webhook, id.event).await?;
     let event = event.filter(|event| event.last().status == EventStatus::Failed);
-    Ok(Json(DeadLetterView::whole(&event.ok_or_else(Problem::not_found)?)))
+    Ok(Json(DeadLetterView::whole(
+        &event.ok_or_else(Problem::not_found)?,
+    )))
 }

@@ -32,7 +32,11 @@ pub(super) fn parse<T: FromStr<Err: ToString>>(
     text: Option<&String>,
     pointer: &'static str,
 ) -> Result<Option<T>, Problem> {
-    text.map(|text| text.parse().map_err(|error: T::Err| Problem::field(pointer, error.to_string()))).transpose()
+    text.map(|text| {
+        text.parse()
+            .map_err(|error: T::Err| Problem::field(pointer, error.to_string()))
+    })
+    .transpose()
 }
 
 pub(super) fn limit(asked: Option<usize>) -> Result<usize, Problem> {
@@ -40,7 +44,10 @@ pub(super) fn limit(asked: Option<usize>) -> Result<usize, Problem> {
     if (1..=LIMIT_MAX).contains(&limit) {
         return Ok(limit);
     }
-    Err(Problem::field("?limit", format!("is from 1 to {LIMIT_MAX}")))
+    Err(Problem::field(
+        "?limit",
+        format!("is from 1 to {LIMIT_MAX}"),
+    ))
 }
 
 /// One more than asked for was read, to know whether there is more.
@@ -50,7 +57,9 @@ fn page(state: &State, list: &str, limit: usize, mut events: Vec<Event>) -> Page
     let last: Option<EventId> = events.last().map(|event| event.last().delivery.event_id);
     Page {
         data: events.iter().map(EventView::listed).collect(),
-        next_cursor: last.filter(|_| has_more).map(|last| cursor::encode(&state.cursor_key, list, last)),
+        next_cursor: last
+            .filter(|_| has_more)
+            .map(|last| cursor::encode(&state.cursor_key, list, last)),
         has_more,
     }
 }
@@ -61,7 +70,12 @@ pub(super) async fn list(
     WebhookPath(client, webhook): WebhookPath,
     Params(listing): Params<Listing>,
 ) -> Result<Json<Page<EventView>>, Problem> {
-    state.bus.registry().get(client, webhook).await?.ok_or_else(Problem::not_found)?;
+    state
+        .bus
+        .registry()
+        .get(client, webhook)
+        .await?
+        .ok_or_else(Problem::not_found)?;
     let filter = EventFilter {
         status: parse(listing.status.as_ref(), "?status")?,
         since: parse(listing.since.as_ref(), "?since")?,
@@ -69,8 +83,14 @@ pub(super) async fn list(
     };
     let limit = limit(listing.limit)?;
     let name = format!("events {client} {webhook} {filter:?}");
-    let after = listing.cursor.map(|text| cursor::decode(&state.cursor_key, &name, &text)).transpose()?;
-    let events = state.store.events(client, webhook, filter, after, limit + 1).await?;
+    let after = listing
+        .cursor
+        .map(|text| cursor::decode(&state.cursor_key, &name, &text))
+        .transpose()?;
+    let events = state
+        .store
+        .events(client, webhook, filter, after, limit + 1)
+        .await?;
     Ok(Json(page(&state, &name, limit, events)))
 }
 
@@ -79,25 +99,46 @@ pub(super) async fn get(
     Extract(state): Extract<State>,
     EventPath(client, id): EventPath,
 ) -> Result<Json<EventView>, Problem> {
-    let event = state.store.event(client, id.webhook, id.event).await?.ok_or_else(Problem::not_found)?;
+    let event = state
+        .store
+        .event(client, id.webhook, id.event)
+        .await?
+        .ok_or_else(Problem::not_found)?;
     Ok(Json(EventView::whole(&event)))
 }
 
-/// `POST /api/webhooks/events/{event_id}/retry`: one more round, with the whole retry schedule before it. A retry
-/// that waits already is brought forward instead of made twice.
+/// `POST /api/webhooks/events/{event_id}/retry`: one more round, with the whole retry schedule
+/// before it. A retry that waits already is brought forward instead of made twice.
 pub(super) async fn retry(
     Extract(state): Extract<State>,
     EventPath(client, id): EventPath,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    let event = state.store.event(client, id.webhook, id.event).await?.ok_or_else(Problem::not_found)?;
-    let webhook = state.bus.registry().get(client, id.webhook).await?.ok_or_else(Problem::not_found)?;
+    let event = state
+        .store
+        .event(client, id.webhook, id.event)
+        .await?
+        .ok_or_else(Problem::not_found)?;
+    let webhook = state
+        .bus
+        .registry()
+        .get(client, id.webhook)
+        .await?
+        .ok_or_else(Problem::not_found)?;
     if !webhook.takes_deliveries() {
-        return Err(Problem::new(Code::Held, "make the webhook active first: that sends what it holds"));
+        return Err(Problem::new(
+            Code::Held,
+            "make the webhook active first: that sends what it holds",
+        ));
     }
-    let (last, now) = (event.last(), Timestamp::from_system(SystemTime::now()));
+    let last = event.last();
+    let now = Timestamp::from_system(SystemTime::now());
     // What waits knows more than the store: its place in its chat.
     if !state.bus.bring_forward(client, id.event, now).await? {
-        if state.bus.is_in_line(client, &webhook.phone, id.event).await? {
+        if state
+            .bus
+            .is_in_line(client, &webhook.phone, id.event)
+            .await?
+        {
             return Err(Problem::new(
                 Code::InLine,
                 "it goes once those before it are delivered or given up: retry the first",
@@ -106,5 +147,8 @@ pub(super) async fn retry(
         let delivery = last.delivery.again(last.number, Priority::Normal);
         state.bus.park(&delivery, now).await?;
     }
-    Ok((StatusCode::ACCEPTED, Json(json!({"event_id": id.to_string(), "status": "pending"}))))
+    Ok((
+        StatusCode::ACCEPTED,
+        Json(json!({"event_id": id.to_string(), "status": "pending"})),
+    ))
 }

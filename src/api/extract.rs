@@ -18,7 +18,11 @@ impl FromRequestParts<State> for Caller {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, _: &State) -> Result<Self, Problem> {
         // Every route has the layer that puts it there; without it nobody is let in.
-        parts.extensions.get().copied().ok_or_else(Problem::not_found)
+        parts
+            .extensions
+            .get()
+            .copied()
+            .ok_or_else(Problem::not_found)
     }
 }
 
@@ -28,19 +32,31 @@ pub(super) struct Body<T>(pub(super) T);
 impl<T: DeserializeOwned> FromRequest<State> for Body<T> {
     type Rejection = Problem;
     async fn from_request(request: Request, state: &State) -> Result<Self, Problem> {
-        let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let essence = content_type.and_then(|text| text.split(';').next()).unwrap_or_default();
+        let content_type = request
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok());
+        let essence = content_type
+            .and_then(|text| text.split(';').next())
+            .unwrap_or_default();
         if !essence.trim().eq_ignore_ascii_case("application/json") {
-            return Err(Problem::new(Code::NotJson, "send `content-type: application/json`"));
+            return Err(Problem::new(
+                Code::NotJson,
+                "send `content-type: application/json`",
+            ));
         }
-        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
-            if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-                let max = state.settings.body_bytes_max;
-                return Problem::new(Code::TooLarge, format!("a body has at most {max} bytes"));
-            }
-            Problem::new(Code::InvalidJson, "the body did not arrive whole")
-        })?;
-        serde_json::from_slice(&bytes).map(Self).map_err(|error| Problem::new(Code::InvalidJson, error.to_string()))
+        let bytes = Bytes::from_request(request, state)
+            .await
+            .map_err(|rejection| {
+                if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+                    let max = state.settings.body_bytes_max;
+                    return Problem::new(Code::TooLarge, format!("a body has at most {max} bytes"));
+                }
+                Problem::new(Code::InvalidJson, "the body did not arrive whole")
+            })?;
+        serde_json::from_slice(&bytes)
+            .map(Self)
+            .map_err(|error| Problem::new(Code::InvalidJson, error.to_string()))
     }
 }
 
@@ -59,7 +75,9 @@ impl<T: DeserializeOwned> FromRequestParts<State> for Params<T> {
 async fn id<T: std::str::FromStr>(parts: &mut Parts, state: &State) -> Result<T, Problem> {
     let text = Path::<String>::from_request_parts(parts, state).await;
     // What cannot be an id cannot be there.
-    text.ok().and_then(|Path(text)| text.parse().ok()).ok_or_else(Problem::not_found)
+    text.ok()
+        .and_then(|Path(text)| text.parse().ok())
+        .ok_or_else(Problem::not_found)
 }
 
 /// `{webhook_id}` of the path, with the client that asks for it.

@@ -43,8 +43,8 @@ pub enum MediaError {
     Gone(String),
 }
 
-/// `GET /api/media/{media_id}`: answered as soon as WhatsApp begins to; what follows has a deadline of its own for each
-/// piece.
+/// `GET /api/media/{media_id}`: answered as soon as WhatsApp begins to; what follows has a deadline
+/// of its own for each piece.
 pub(super) async fn get(
     Extract(state): Extract<State>,
     Caller(client): Caller,
@@ -62,12 +62,21 @@ pub(super) async fn get(
             Ok((headers, Body::from_stream(file)).into_response())
         }
         Err(MediaError::Unknown) => Err(Problem::not_found()),
-        Err(MediaError::TooLarge) => Err(Problem::new(Code::TooLarge, "the file is too large to be fetched here")),
-        Err(MediaError::Busy) => Err(Problem::too_many(BUSY_WAIT, "too many files are fetched at once")),
+        Err(MediaError::TooLarge) => Err(Problem::new(
+            Code::TooLarge,
+            "the file is too large to be fetched here",
+        )),
+        Err(MediaError::Busy) => Err(Problem::too_many(
+            BUSY_WAIT,
+            "too many files are fetched at once",
+        )),
         Err(MediaError::Gone(error)) => {
             telemetry::error("api", "media");
             tracing::warn!(error, "media could not be fetched");
-            Err(Problem::new(Code::MediaGone, "WhatsApp keeps media for some weeks; ask the sender to send it again"))
+            Err(Problem::new(
+                Code::MediaGone,
+                "WhatsApp keeps media for some weeks; ask the sender to send it again",
+            ))
         }
     }
 }

@@ -33,41 +33,69 @@ pub(super) struct Incoming {
     metadata: Map<String, Value>,
 }
 
-/// `POST /api/messages`: answered once the stream has the message; then it will be delivered or held, or be found
-/// among the dead letters.
+/// `POST /api/messages`: answered once the stream has the message; then it will be delivered or
+/// held, or be found among the dead letters.
 pub(super) async fn publish(
     Extract(state): Extract<State>,
     Caller(client): Caller,
     Body(incoming): Body<Incoming>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let message = message(client, incoming, Timestamp::from_system(SystemTime::now()))?;
-    if state.bus.registry().find(client, &message.phone).await?.is_none() {
-        return Err(Problem::new(Code::NoWebhook, "register one first: without it the message would be dropped"));
+    if state
+        .bus
+        .registry()
+        .find(client, &message.phone)
+        .await?
+        .is_none()
+    {
+        return Err(Problem::new(
+            Code::NoWebhook,
+            "register one first: without it the message would be dropped",
+        ));
     }
     let published = state.bus.publish_message(&message).await?;
-    let status = if published.duplicate { "duplicate" } else { "accepted" };
+    let status = if published.duplicate {
+        "duplicate"
+    } else {
+        "accepted"
+    };
     let answer = json!({"status": status, "message_id": message.message_id.as_str(), "sequence": published.sequence});
     Ok((StatusCode::ACCEPTED, Json(answer)))
 }
 
 fn message(client_id: ClientId, incoming: Incoming, now: Timestamp) -> Result<Message, Problem> {
     let mut errors = Vec::new();
-    let mut wrong = |pointer: &'static str, detail: String| errors.push(FieldError { pointer: pointer.into(), detail });
+    let mut wrong = |pointer: &'static str, detail: String| {
+        errors.push(FieldError {
+            pointer: pointer.into(),
+            detail,
+        })
+    };
     let phone: Result<Phone, _> = incoming.phone_number.parse();
     match &phone {
         Err(error) => wrong("/phone_number", error.to_string()),
-        Ok(phone) if phone.is_of_operations() => wrong("/phone_number", "is a number that nobody can have".to_owned()),
+        Ok(phone) if phone.is_of_operations() => wrong(
+            "/phone_number",
+            "is a number that nobody can have".to_owned(),
+        ),
         Ok(_) => {}
     }
     let message_id: Result<MessageId, _> = incoming.message_id.parse();
     if let Err(error) = &message_id {
         wrong("/message_id", error.to_string());
     }
-    let timestamp: Result<Timestamp, _> = incoming.timestamp.as_ref().map_or(Ok(now), |text| text.parse());
+    let timestamp: Result<Timestamp, _> = incoming
+        .timestamp
+        .as_ref()
+        .map_or(Ok(now), |text| text.parse());
     if let Err(error) = &timestamp {
         wrong("/timestamp", error.to_string());
     }
-    let parties = [("/from", Some(&incoming.from)), ("/to", incoming.to.as_ref()), ("/chat", incoming.chat.as_ref())];
+    let parties = [
+        ("/from", Some(&incoming.from)),
+        ("/to", incoming.to.as_ref()),
+        ("/chat", incoming.chat.as_ref()),
+    ];
     for (pointer, party) in parties {
         if party.is_some_and(|text| text.is_empty() || text.chars().count() > PARTY_CHARS_MAX) {
             wrong(pointer, format!("has 1 to {PARTY_CHARS_MAX} characters"));
@@ -76,7 +104,9 @@ fn message(client_id: ClientId, incoming: Incoming, now: Timestamp) -> Result<Me
     if incoming.content.len() > CONTENT_BYTES_MAX {
         wrong("/content", format!("has at most {CONTENT_BYTES_MAX} bytes"));
     }
-    let (Ok(phone), Ok(message_id), Ok(timestamp), []) = (phone, message_id, timestamp, &errors[..]) else {
+    let (Ok(phone), Ok(message_id), Ok(timestamp), []) =
+        (phone, message_id, timestamp, &errors[..])
+    else {
         return Err(Problem::fields(errors));
     };
     Ok(Message {
@@ -88,7 +118,11 @@ fn message(client_id: ClientId, incoming: Incoming, now: Timestamp) -> Result<Me
         phone,
         timestamp,
         // Only wahook itself tells these.
-        kind: if incoming.r#type == Kind::Operational { Kind::Unknown } else { incoming.r#type },
+        kind: if incoming.r#type == Kind::Operational {
+            Kind::Unknown
+        } else {
+            incoming.r#type
+        },
         content: incoming.content,
         metadata: incoming.metadata,
     })

@@ -1,12 +1,13 @@
 //! The admin API, and the listener for probes.
 //!
-//! Every request passes, from the outside in: a request id, a total deadline and a guard against panics
-//! ([`frame`]); the token and the scope of its route ([`auth`]); the handler. The token leads to a client, and every
-//! look-up starts there: an id of another client answers exactly like one that does not exist.
+//! Every request passes, from the outside in: a request id, a total deadline and a guard against
+//! panics ([`frame`]); the token and the scope of its route ([`auth`]); the handler. The token
+//! leads to a client, and every look-up starts there: an id of another client answers exactly like
+//! one that does not exist.
 //!
-//! Whatever goes wrong comes out as an RFC 9457 problem with one of the codes of [`problem`]; what is said there to
-//! the caller is fixed per code, what happened inside goes to the log. Lists are keyset pages: `{data, next_cursor,
-//! has_more}`, with sealed cursors ([`cursor`]).
+//! Whatever goes wrong comes out as an RFC 9457 problem with one of the codes of [`problem`]; what
+//! is said there to the caller is fixed per code, what happened inside goes to the log. Lists are
+//! keyset pages: `{data, next_cursor, has_more}`, with sealed cursors ([`cursor`]).
 //!
 //! [`routes()`] is the one list of routes: it builds the router, and tests walk it.
 

@@ -1,4 +1,5 @@
-//! A client's operational webhook: what happens to its webhooks and sessions, told like messages are.
+//! A client's operational webhook: what happens to its webhooks and sessions, told like messages
+//! are.
 
 use axum::{Json, extract::State as Extract, http::StatusCode};
 use serde::{Deserialize, Serialize};
@@ -60,11 +61,17 @@ impl OperationsView {
             is_active: webhook.is_active,
             status: webhook.status(false),
             disabled_reason: webhook.disabled,
-            events: operations.map(|operations| operations.events.clone()).unwrap_or_default(),
-            dead_letter_threshold: operations.map_or(THRESHOLD_DEFAULT, |operations| operations.dead_letter_threshold),
+            events: operations
+                .map(|operations| operations.events.clone())
+                .unwrap_or_default(),
+            dead_letter_threshold: operations.map_or(THRESHOLD_DEFAULT, |operations| {
+                operations.dead_letter_threshold
+            }),
             sending: SendingView::from(&webhook.sending),
             signing_secret_hint: secret.map(|secret| secret.hint()),
-            signing_secret: secret.filter(|_| is_new).map(|secret| secret.expose().to_owned()),
+            signing_secret: secret
+                .filter(|_| is_new)
+                .map(|secret| secret.expose().to_owned()),
             created_at: webhook.created_at.to_string(),
             updated_at: webhook.updated_at.to_string(),
         }
@@ -73,26 +80,50 @@ impl OperationsView {
 
 impl Wanted {
     fn sending(&self) -> SendingChange<'_> {
-        SendingChange { format: None, signature: self.signature.as_ref(), headers: self.headers.as_ref() }
+        SendingChange {
+            format: None,
+            signature: self.signature.as_ref(),
+            headers: self.headers.as_ref(),
+        }
     }
 
     /// The events asked for, or all that is wrong.
     fn check(&self, state: &State) -> Result<Vec<Operation>, Problem> {
         let mut errors = self.sending().errors();
-        let mut wrong =
-            |pointer: &'static str, detail: String| errors.push(FieldError { pointer: pointer.into(), detail });
-        if let Err(error) = check_url(&self.webhook_url, state.egress.allow_http, &state.egress.allow_cidrs) {
+        let mut wrong = |pointer: &'static str, detail: String| {
+            errors.push(FieldError {
+                pointer: pointer.into(),
+                detail,
+            })
+        };
+        if let Err(error) = check_url(
+            &self.webhook_url,
+            state.egress.allow_http,
+            &state.egress.allow_cidrs,
+        ) {
             wrong("/webhook_url", error.to_string());
         }
-        if self.dead_letter_threshold.is_some_and(|number| !(1..=THRESHOLD_MAX).contains(&number)) {
-            wrong("/dead_letter_threshold", format!("is from 1 to {THRESHOLD_MAX}"));
+        if self
+            .dead_letter_threshold
+            .is_some_and(|number| !(1..=THRESHOLD_MAX).contains(&number))
+        {
+            wrong(
+                "/dead_letter_threshold",
+                format!("is from 1 to {THRESHOLD_MAX}"),
+            );
         }
-        let named = self.events.as_ref().map(|events| events.iter().map(|text| text.parse()).collect());
+        let named = self
+            .events
+            .as_ref()
+            .map(|events| events.iter().map(|text| text.parse()).collect());
         let named: Result<Vec<Operation>, _> = named.unwrap_or_else(|| Ok(Operation::ALL.to_vec()));
         let mut events = match named {
             Ok(events) if !events.is_empty() => events,
             Ok(_) => {
-                wrong("/events", "names at least one event; left out it is all of them".to_owned());
+                wrong(
+                    "/events",
+                    "names at least one event; left out it is all of them".to_owned(),
+                );
                 Vec::new()
             }
             Err(error) => {
@@ -102,7 +133,11 @@ impl Wanted {
         };
         events.sort_unstable();
         events.dedup();
-        if errors.is_empty() { Ok(events) } else { Err(Problem::fields(errors)) }
+        if errors.is_empty() {
+            Ok(events)
+        } else {
+            Err(Problem::fields(errors))
+        }
     }
 }
 
@@ -114,13 +149,19 @@ pub(super) async fn put(
 ) -> Result<(StatusCode, Json<OperationsView>), Problem> {
     let events = wanted.check(&state)?;
     let phone = Phone::of_operations();
-    let (id, secret) = (WebhookId(uuid::Uuid::now_v7()), new_secret());
+    let id = WebhookId(uuid::Uuid::now_v7());
+    let secret = new_secret();
     let mut fits = None;
     let make = |present: Option<&Webhook>| {
-        let mut webhook = present.cloned().unwrap_or_else(|| fresh(&state, id, client, &phone, &secret));
+        let mut webhook = present
+            .cloned()
+            .unwrap_or_else(|| fresh(&state, id, client, &phone, &secret));
         fits = wanted.sending().apply(&mut webhook.sending);
         if fits.is_some() {
-            let told_at = webhook.operations.as_ref().and_then(|operations| operations.dead_letters_told_at);
+            let told_at = webhook
+                .operations
+                .as_ref()
+                .and_then(|operations| operations.dead_letters_told_at);
             webhook.url.clone_from(&wanted.webhook_url);
             webhook.is_active = wanted.is_active.unwrap_or(true);
             webhook.disabled = webhook.disabled.filter(|_| !webhook.is_active);
@@ -139,7 +180,11 @@ pub(super) async fn put(
     if !created && webhook.takes_deliveries() {
         state.bus.registry().want_release(&webhook, now()).await?;
     }
-    let status = if created { StatusCode::CREATED } else { StatusCode::OK };
+    let status = if created {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
     Ok((status, Json(OperationsView::new(&webhook, created))))
 }
 
@@ -148,15 +193,33 @@ pub(super) async fn get(
     Extract(state): Extract<State>,
     Caller(client): Caller,
 ) -> Result<Json<OperationsView>, Problem> {
-    let webhook = state.bus.registry().find(client, &Phone::of_operations()).await?.ok_or_else(Problem::not_found)?;
+    let webhook = state
+        .bus
+        .registry()
+        .find(client, &Phone::of_operations())
+        .await?
+        .ok_or_else(Problem::not_found)?;
     Ok(Json(OperationsView::new(&webhook, false)))
 }
 
 /// `DELETE /api/operational-webhook`: what was held for it is dropped.
-pub(super) async fn delete(Extract(state): Extract<State>, Caller(client): Caller) -> Result<StatusCode, Problem> {
+pub(super) async fn delete(
+    Extract(state): Extract<State>,
+    Caller(client): Caller,
+) -> Result<StatusCode, Problem> {
     let phone = Phone::of_operations();
-    let webhook = state.bus.registry().find(client, &phone).await?.ok_or_else(Problem::not_found)?;
-    state.bus.registry().delete(client, webhook.id).await?.ok_or_else(Problem::not_found)?;
+    let webhook = state
+        .bus
+        .registry()
+        .find(client, &phone)
+        .await?
+        .ok_or_else(Problem::not_found)?;
+    state
+        .bus
+        .registry()
+        .delete(client, webhook.id)
+        .await?
+        .ok_or_else(Problem::not_found)?;
     state.bus.purge_held(client, &phone).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -44,31 +44,121 @@ impl Code {
     /// Status, code and title.
     fn row(self) -> (StatusCode, &'static str, &'static str) {
         match self {
-            Self::InvalidRequest => (StatusCode::BAD_REQUEST, "invalid_request", "Some fields are not valid"),
-            Self::InvalidJson => (StatusCode::BAD_REQUEST, "invalid_json", "The body is not the JSON expected here"),
-            Self::InvalidCursor => (StatusCode::BAD_REQUEST, "invalid_cursor", "The cursor does not fit this list"),
-            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "A valid bearer token is needed"),
-            Self::MissingScope => (StatusCode::FORBIDDEN, "missing_scope", "The token may not do this"),
-            Self::NotFound => (StatusCode::NOT_FOUND, "not_found", "There is no such thing here"),
-            Self::NoWebhook => (StatusCode::NOT_FOUND, "no_webhook", "No webhook is registered for this number"),
-            Self::MethodNotAllowed => {
-                (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "The route has other methods")
-            }
-            Self::Held => (StatusCode::CONFLICT, "held", "The webhook takes no deliveries now"),
-            Self::InLine => (StatusCode::CONFLICT, "in_line", "The event waits behind others of its chat"),
-            Self::Unlinkable => (StatusCode::CONFLICT, "no_code", "The session has no code to link it with now"),
-            Self::SessionLimit => (StatusCode::CONFLICT, "session_limit", "The client has too many sessions"),
-            Self::ReplayLimit => (StatusCode::CONFLICT, "replay_limit", "The client has too many replays"),
-            Self::MediaGone => (StatusCode::BAD_GATEWAY, "media_gone", "WhatsApp did not give the file"),
-            Self::NotConnected => (StatusCode::CONFLICT, "not_connected", "The session cannot send now"),
-            Self::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "key_reused", "The idempotency key is taken"),
-            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The body is too large"),
-            Self::NotJson => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", "The body must be application/json"),
-            Self::TooManyRequests => (StatusCode::TOO_MANY_REQUESTS, "too_many_requests", "Too many requests"),
-            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong on our side"),
-            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "A part of the system is down"),
-            Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy", "Messages come in faster than they are delivered"),
-            Self::Timeout => (StatusCode::GATEWAY_TIMEOUT, "timeout", "The request took too long"),
+            Self::InvalidRequest => (
+                StatusCode::BAD_REQUEST,
+                "invalid_request",
+                "Some fields are not valid",
+            ),
+            Self::InvalidJson => (
+                StatusCode::BAD_REQUEST,
+                "invalid_json",
+                "The body is not the JSON expected here",
+            ),
+            Self::InvalidCursor => (
+                StatusCode::BAD_REQUEST,
+                "invalid_cursor",
+                "The cursor does not fit this list",
+            ),
+            Self::Unauthorized => (
+                StatusCode::UNAUTHORIZED,
+                "unauthorized",
+                "A valid bearer token is needed",
+            ),
+            Self::MissingScope => (
+                StatusCode::FORBIDDEN,
+                "missing_scope",
+                "The token may not do this",
+            ),
+            Self::NotFound => (
+                StatusCode::NOT_FOUND,
+                "not_found",
+                "There is no such thing here",
+            ),
+            Self::NoWebhook => (
+                StatusCode::NOT_FOUND,
+                "no_webhook",
+                "No webhook is registered for this number",
+            ),
+            Self::MethodNotAllowed => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "The route has other methods",
+            ),
+            Self::Held => (
+                StatusCode::CONFLICT,
+                "held",
+                "The webhook takes no deliveries now",
+            ),
+            Self::InLine => (
+                StatusCode::CONFLICT,
+                "in_line",
+                "The event waits behind others of its chat",
+            ),
+            Self::Unlinkable => (
+                StatusCode::CONFLICT,
+                "no_code",
+                "The session has no code to link it with now",
+            ),
+            Self::SessionLimit => (
+                StatusCode::CONFLICT,
+                "session_limit",
+                "The client has too many sessions",
+            ),
+            Self::ReplayLimit => (
+                StatusCode::CONFLICT,
+                "replay_limit",
+                "The client has too many replays",
+            ),
+            Self::MediaGone => (
+                StatusCode::BAD_GATEWAY,
+                "media_gone",
+                "WhatsApp did not give the file",
+            ),
+            Self::NotConnected => (
+                StatusCode::CONFLICT,
+                "not_connected",
+                "The session cannot send now",
+            ),
+            Self::KeyReused => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "key_reused",
+                "The idempotency key is taken",
+            ),
+            Self::TooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too_large",
+                "The body is too large",
+            ),
+            Self::NotJson => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "not_json",
+                "The body must be application/json",
+            ),
+            Self::TooManyRequests => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many_requests",
+                "Too many requests",
+            ),
+            Self::Internal => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
+                "Something went wrong on our side",
+            ),
+            Self::Unavailable => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                "A part of the system is down",
+            ),
+            Self::Busy => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "busy",
+                "Messages come in faster than they are delivered",
+            ),
+            Self::Timeout => (
+                StatusCode::GATEWAY_TIMEOUT,
+                "timeout",
+                "The request took too long",
+            ),
         }
     }
 }
@@ -104,24 +194,44 @@ pub(super) struct Problem {
 
 impl Problem {
     pub(super) fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, detail: detail.into(), errors: Vec::new(), retry_after: None }
+        Self {
+            code,
+            detail: detail.into(),
+            errors: Vec::new(),
+            retry_after: None,
+        }
     }
 
     /// What an id of another client and an absent one answer alike.
     pub(super) fn not_found() -> Self {
-        Self::new(Code::NotFound, "no webhook, session, event, replay or route of this name is visible with this token")
+        Self::new(
+            Code::NotFound,
+            "no webhook, session, event, replay or route of this name is visible with this token",
+        )
     }
 
     pub(super) fn fields(errors: Vec<FieldError>) -> Self {
-        Self { errors, ..Self::new(Code::InvalidRequest, "see errors: each names a field and what would be right") }
+        Self {
+            errors,
+            ..Self::new(
+                Code::InvalidRequest,
+                "see errors: each names a field and what would be right",
+            )
+        }
     }
 
     pub(super) fn field(pointer: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
-        Self::fields(vec![FieldError { pointer: pointer.into(), detail: detail.into() }])
+        Self::fields(vec![FieldError {
+            pointer: pointer.into(),
+            detail: detail.into(),
+        }])
     }
 
     pub(super) fn too_many(wait: Duration, detail: &'static str) -> Self {
-        Self { retry_after: Some(wait), ..Self::new(Code::TooManyRequests, detail) }
+        Self {
+            retry_after: Some(wait),
+            ..Self::new(Code::TooManyRequests, detail)
+        }
     }
 }
 
@@ -131,8 +241,14 @@ impl From<bus::Error> for Problem {
         tracing::error!(%error, request_id = request_id(), "the bus failed a request");
         match error {
             bus::Error::Full => Self::new(Code::Busy, "the stream is full; try again later"),
-            bus::Error::TooLarge => Self::new(Code::TooLarge, "the message is larger than the stream takes"),
-            _ => Self::new(Code::Unavailable, "the message bus does not answer; try again later"),
+            bus::Error::TooLarge => Self::new(
+                Code::TooLarge,
+                "the message is larger than the stream takes",
+            ),
+            _ => Self::new(
+                Code::Unavailable,
+                "the message bus does not answer; try again later",
+            ),
         }
     }
 }
@@ -141,7 +257,10 @@ impl From<store::Error> for Problem {
     fn from(error: store::Error) -> Self {
         telemetry::error("api", "store");
         tracing::error!(%error, request_id = request_id(), "the store failed a request");
-        Self::new(Code::Unavailable, "the store does not answer; deliveries go on, try again later")
+        Self::new(
+            Code::Unavailable,
+            "the store does not answer; deliveries go on, try again later",
+        )
     }
 }
 
@@ -150,7 +269,10 @@ impl From<replay::Error> for Problem {
         match error {
             replay::Error::Bus(error) => error.into(),
             replay::Error::Store(error) => error.into(),
-            replay::Error::Slow => Self::new(Code::Unavailable, "the store does not answer in time; try again later"),
+            replay::Error::Slow => Self::new(
+                Code::Unavailable,
+                "the store does not answer in time; try again later",
+            ),
         }
     }
 }
@@ -184,9 +306,15 @@ impl IntoResponse for Problem {
         };
         let mut response = (status, Json(document)).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         if let Some(challenge) = self.code.challenge() {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+            headers.insert(
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static(challenge),
+            );
         }
         if let Some(wait) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));
@@ -204,9 +332,10 @@ mod tests {
     #[test]
     fn every_code_stands_in_the_document_with_its_status() {
         use Code::{
-            Busy, Held, InLine, Internal, InvalidCursor, InvalidJson, InvalidRequest, KeyReused, MediaGone,
-            MethodNotAllowed, MissingScope, NoWebhook, NotConnected, NotFound, NotJson, ReplayLimit, SessionLimit,
-            Timeout, TooLarge, TooManyRequests, Unauthorized, Unavailable, Unlinkable,
+            Busy, Held, InLine, Internal, InvalidCursor, InvalidJson, InvalidRequest, KeyReused,
+            MediaGone, MethodNotAllowed, MissingScope, NoWebhook, NotConnected, NotFound, NotJson,
+            ReplayLimit, SessionLimit, Timeout, TooLarge, TooManyRequests, Unauthorized,
+            Unavailable, Unlinkable,
         };
         let all = [
             InvalidRequest,
@@ -235,14 +364,20 @@ mod tests {
         ];
         for code in all {
             let (status, name, _) = code.row();
-            assert!(DOCUMENT.contains(&format!("| {} | `{name}` |", status.as_u16())), "{name}");
+            assert!(
+                DOCUMENT.contains(&format!("| {} | `{name}` |", status.as_u16())),
+                "{name}"
+            );
         }
     }
 
     #[test]
     fn every_route_stands_in_the_document_with_its_scope() {
         for (method, path, scope) in crate::api::routes() {
-            assert!(DOCUMENT.contains(&format!("| {method} `{path}` | `{scope}` |")), "{method} {path}");
+            assert!(
+                DOCUMENT.contains(&format!("| {method} `{path}` | `{scope}` |")),
+                "{method} {path}"
+            );
         }
     }
 }

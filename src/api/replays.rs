@@ -21,7 +21,9 @@ use super::{
     views::Page,
 };
 use crate::{
-    model::{ClientId, EventStatus, Job, JobFilter, JobId, JobState, JobWork, Kind, Timestamp, WebhookId},
+    model::{
+        ClientId, EventStatus, Job, JobFilter, JobId, JobState, JobWork, Kind, Timestamp, WebhookId,
+    },
     replay::{self, ACTIVE_MAX, EVENTS_MAX, KEPT_MAX, RATE_MAX, Scan},
     wire::dedupe_id,
 };
@@ -65,7 +67,14 @@ pub(super) struct ReplayView {
 impl ReplayView {
     /// `None` for a job that is no replay.
     fn new(job: &Job) -> Option<Self> {
-        let JobWork::Replay { filter, rate_per_second, .. } = &job.work else { return None };
+        let JobWork::Replay {
+            filter,
+            rate_per_second,
+            ..
+        } = &job.work
+        else {
+            return None;
+        };
         Some(Self {
             id: job.id,
             state: job.state,
@@ -112,7 +121,10 @@ pub(super) async fn create_for(
     Body(wanted): Body<Wanted>,
 ) -> Answer {
     if wanted.webhook_id.is_some() {
-        return Err(Problem::field("/webhook_id", "is in the path here; leave it out"));
+        return Err(Problem::field(
+            "/webhook_id",
+            "is in the path here; leave it out",
+        ));
     }
     ask(&state, client, Some(webhook), &headers, wanted).await
 }
@@ -128,9 +140,15 @@ async fn ask(
     let (filter, rate_per_second) = check(state, webhook, &wanted, now)?;
     let registry = state.bus.registry();
     if let Some(id) = webhook {
-        let webhook = registry.get(client, id).await?.ok_or_else(Problem::not_found)?;
+        let webhook = registry
+            .get(client, id)
+            .await?
+            .ok_or_else(Problem::not_found)?;
         if !wanted.dry_run && !webhook.takes_deliveries() {
-            return Err(Problem::new(Code::Held, "make the webhook active first: a replay would be held as well"));
+            return Err(Problem::new(
+                Code::Held,
+                "make the webhook active first: a replay would be held as well",
+            ));
         }
     }
     if wanted.dry_run {
@@ -138,7 +156,11 @@ async fn ask(
     }
     let key = key(headers)?;
     let id = key.map_or_else(|| JobId(Uuid::now_v7()), |key| named(client, key));
-    let work = JobWork::Replay { filter, rate_per_second, place: None };
+    let work = JobWork::Replay {
+        filter,
+        rate_per_second,
+        place: None,
+    };
     let job = Job::new(id, client, work, now);
     if key.is_some()
         && let Some(known) = registry.job(client, id).await?
@@ -151,30 +173,63 @@ async fn ask(
         return shown(StatusCode::ACCEPTED, &job);
     }
     // Somebody used the key at the same time.
-    let known = registry.job(client, id).await?.ok_or_else(Problem::not_found)?;
+    let known = registry
+        .job(client, id)
+        .await?
+        .ok_or_else(Problem::not_found)?;
     same(&known, &job, wanted.until.is_some())
 }
 
 /// What a key was used for before; another wish under the same key is an error.
 fn same(known: &Job, asked: &Job, with_until: bool) -> Answer {
-    let (JobWork::Replay { filter: before, rate_per_second: old, .. }, JobWork::Replay { filter, rate_per_second, .. }) =
-        (&known.work, &asked.work)
+    let (
+        JobWork::Replay {
+            filter: before,
+            rate_per_second: old,
+            ..
+        },
+        JobWork::Replay {
+            filter,
+            rate_per_second,
+            ..
+        },
+    ) = (&known.work, &asked.work)
     else {
         return Err(Problem::not_found());
     };
     // Without one of its own, a replay ends where it was asked for.
-    let until = if with_until { filter.until } else { before.until };
-    if *before != (JobFilter { until, ..filter.clone() }) || old != rate_per_second {
-        return Err(Problem::new(Code::KeyReused, "this key was used for another replay"));
+    let until = if with_until {
+        filter.until
+    } else {
+        before.until
+    };
+    if *before
+        != (JobFilter {
+            until,
+            ..filter.clone()
+        })
+        || old != rate_per_second
+    {
+        return Err(Problem::new(
+            Code::KeyReused,
+            "this key was used for another replay",
+        ));
     }
     shown(StatusCode::ACCEPTED, known)
 }
 
 fn key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
-    let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
-    let valid = key.to_str().ok().filter(|key| (1..=KEY_CHARS_MAX).contains(&key.len()));
+    let Some(key) = headers.get("idempotency-key") else {
+        return Ok(None);
+    };
+    let valid = key
+        .to_str()
+        .ok()
+        .filter(|key| (1..=KEY_CHARS_MAX).contains(&key.len()));
     let wrong = || format!("has 1 to {KEY_CHARS_MAX} printable ASCII characters");
-    valid.map(Some).ok_or_else(|| Problem::field("?idempotency-key", wrong()))
+    valid
+        .map(Some)
+        .ok_or_else(|| Problem::field("?idempotency-key", wrong()))
 }
 
 /// The same key of the same client is the same job.
@@ -191,19 +246,32 @@ fn check(
     now: Timestamp,
 ) -> Result<(JobFilter, u32), Problem> {
     let mut errors = Vec::new();
-    let mut wrong = |pointer: &'static str, detail: String| errors.push(FieldError { pointer: pointer.into(), detail });
+    let mut wrong = |pointer: &'static str, detail: String| {
+        errors.push(FieldError {
+            pointer: pointer.into(),
+            detail,
+        })
+    };
     let status = match wanted.status.as_deref() {
         None | Some("failed") => EventStatus::Failed,
         Some("delivered") => EventStatus::Delivered,
         Some(_) => {
-            wrong("/status", "is failed or delivered: what is pending or sent goes out by itself".to_owned());
+            wrong(
+                "/status",
+                "is failed or delivered: what is pending or sent goes out by itself".to_owned(),
+            );
             EventStatus::Failed
         }
     };
-    let kind = wanted.r#type.as_deref().map(kind).transpose().unwrap_or_else(|detail| {
-        wrong("/type", detail);
-        None
-    });
+    let kind = wanted
+        .r#type
+        .as_deref()
+        .map(kind)
+        .transpose()
+        .unwrap_or_else(|detail| {
+            wrong("/type", detail);
+            None
+        });
     let mut time = |text: &Option<String>, pointer| -> Option<Timestamp> {
         match text.as_ref().map(|text| text.parse()).transpose() {
             Ok(time) => time,
@@ -213,18 +281,30 @@ fn check(
             }
         }
     };
-    let (since, until) = (time(&wanted.since, "/since"), time(&wanted.until, "/until"));
+    let since = time(&wanted.since, "/since");
+    let until = time(&wanted.until, "/until");
     // What fails from now on is not what was meant.
     let until = until.unwrap_or(now).min(now);
     if since.is_some_and(|since| since >= until) {
         wrong("/since", "is before until, and before now".to_owned());
     }
-    let rate = wanted.rate_per_second.unwrap_or(state.replay.rate_per_second);
+    let rate = wanted
+        .rate_per_second
+        .unwrap_or(state.replay.rate_per_second);
     if !(1..=RATE_MAX).contains(&rate) {
         wrong("/rate_per_second", format!("is from 1 to {RATE_MAX}"));
     }
     if errors.is_empty() {
-        return Ok((JobFilter { webhook, status, kind, since, until }, rate));
+        return Ok((
+            JobFilter {
+                webhook,
+                status,
+                kind,
+                since,
+                until,
+            },
+            rate,
+        ));
     }
     Err(Problem::fields(errors))
 }
@@ -232,7 +312,8 @@ fn check(
 /// A word that is no type would otherwise stand for all that have no name here.
 pub(super) fn kind(text: &str) -> Result<Kind, String> {
     let kind: Option<Kind> = serde_json::from_value(json!(text)).ok();
-    kind.filter(|kind| kind.as_str() == text).ok_or_else(|| "is a type of message, as webhooks show it".to_owned())
+    kind.filter(|kind| kind.as_str() == text)
+        .ok_or_else(|| "is a type of message, as webhooks show it".to_owned())
 }
 
 /// Counts, for as long as an answer may take.
@@ -240,7 +321,8 @@ async fn dry_run(state: &State, client: ClientId, filter: JobFilter) -> Answer {
     let deadline = Instant::now() + state.settings.request_timeout / 2;
     let scan = Scan::new(&state.bus, Arc::clone(&state.store), client, filter, None).await?;
     let count = replay::count(scan, EVENTS_MAX, Some(deadline)).await?;
-    let answer = json!({"dry_run": true, "matched": count.matched, "is_complete": count.is_complete});
+    let answer =
+        json!({"dry_run": true, "matched": count.matched, "is_complete": count.is_complete});
     Ok((StatusCode::OK, Json(answer)))
 }
 
@@ -249,7 +331,9 @@ async fn make_room(state: &State, client: ClientId) -> Result<(), Problem> {
     let registry = state.bus.registry();
     let jobs = registry.jobs(client).await?;
     if jobs.iter().filter(|job| job.state.is_active()).count() >= ACTIVE_MAX {
-        let detail = format!("a client has at most {ACTIVE_MAX} replays that are not over; cancel some, or wait");
+        let detail = format!(
+            "a client has at most {ACTIVE_MAX} replays that are not over; cancel some, or wait"
+        );
         return Err(Problem::new(Code::ReplayLimit, detail));
     }
     let ended = jobs.iter().rev().filter(|job| !job.state.is_active());
@@ -266,19 +350,38 @@ pub(super) async fn list(
 ) -> Result<Json<Page<ReplayView>>, Problem> {
     let jobs = state.bus.registry().jobs(client).await?;
     let data = jobs.iter().filter_map(ReplayView::new).collect();
-    Ok(Json(Page { data, next_cursor: None, has_more: false }))
+    Ok(Json(Page {
+        data,
+        next_cursor: None,
+        has_more: false,
+    }))
 }
 
 /// `GET /api/replays/{replay_id}`
-pub(super) async fn get(Extract(state): Extract<State>, ReplayPath(client, id): ReplayPath) -> Answer {
-    let job = state.bus.registry().job(client, id).await?.ok_or_else(Problem::not_found)?;
+pub(super) async fn get(
+    Extract(state): Extract<State>,
+    ReplayPath(client, id): ReplayPath,
+) -> Answer {
+    let job = state
+        .bus
+        .registry()
+        .job(client, id)
+        .await?
+        .ok_or_else(Problem::not_found)?;
     shown(StatusCode::OK, &job)
 }
 
-/// `POST /api/replays/{replay_id}/cancel`: what is on its way already goes on. One that is over stays as it is.
-pub(super) async fn cancel(Extract(state): Extract<State>, ReplayPath(client, id): ReplayPath) -> Answer {
+/// `POST /api/replays/{replay_id}/cancel`: what is on its way already goes on. One that is over
+/// stays as it is.
+pub(super) async fn cancel(
+    Extract(state): Extract<State>,
+    ReplayPath(client, id): ReplayPath,
+) -> Answer {
     let registry = state.bus.registry();
-    let job = registry.job(client, id).await?.ok_or_else(Problem::not_found)?;
+    let job = registry
+        .job(client, id)
+        .await?
+        .ok_or_else(Problem::not_found)?;
     let now = Timestamp::from_system(SystemTime::now());
     let changed = registry.change_job(&job, |job| {
         job.is_cancelled |= job.state.is_active();
@@ -286,5 +389,8 @@ pub(super) async fn cancel(Extract(state): Extract<State>, ReplayPath(client, id
             job.end(JobState::Cancelled, now);
         }
     });
-    shown(StatusCode::OK, &changed.await?.ok_or_else(Problem::not_found)?)
+    shown(
+        StatusCode::OK,
+        &changed.await?.ok_or_else(Problem::not_found)?,
+    )
 }

@@ -25,69 +25,228 @@ struct Route {
     handler: MethodRouter<State>,
 }
 
-fn route(method: &'static str, path: &'static str, scope: Scope, handler: MethodRouter<State>) -> Route {
-    Route { method, path, scope, handler }
+fn route(
+    method: &'static str,
+    path: &'static str,
+    scope: Scope,
+    handler: MethodRouter<State>,
+) -> Route {
+    Route {
+        method,
+        path,
+        scope,
+        handler,
+    }
 }
 
 fn table() -> Vec<Route> {
     use Scope::{
-        EventsRead, EventsWrite, MessagesSend, MessagesWrite, SessionsRead, SessionsWrite, WebhooksRead, WebhooksWrite,
+        EventsRead, EventsWrite, MessagesSend, MessagesWrite, SessionsRead, SessionsWrite,
+        WebhooksRead, WebhooksWrite,
     };
     use routing::{delete, get, patch, post, put};
     vec![
-        route("POST", "/api/webhooks/register", WebhooksWrite, post(webhooks::register)),
-        route("GET", "/api/webhooks/list", WebhooksRead, get(webhooks::list)),
-        route("GET", "/api/webhooks/{webhook_id}", WebhooksRead, get(webhooks::get)),
-        route("PATCH", "/api/webhooks/{webhook_id}", WebhooksWrite, patch(webhooks::patch)),
-        route("DELETE", "/api/webhooks/{webhook_id}", WebhooksWrite, delete(webhooks::delete)),
-        route("POST", "/api/webhooks/{webhook_id}/rotate-secret", WebhooksWrite, post(webhooks::rotate_secret)),
-        route("POST", "/api/webhooks/{webhook_id}/test", EventsWrite, post(webhooks::test)),
-        route("POST", "/api/webhooks/{webhook_id}/replay", EventsWrite, post(replays::create_for)),
-        route("GET", "/api/webhooks/{webhook_id}/events", EventsRead, get(events::list)),
-        route("GET", "/api/webhooks/{webhook_id}/stats", EventsRead, get(stats::get)),
-        route("GET", "/api/webhooks/events/{event_id}", EventsRead, get(events::get)),
-        route("POST", "/api/webhooks/events/{event_id}/retry", EventsWrite, post(events::retry)),
-        route("GET", "/api/dead-letters", EventsRead, get(dead_letters::list)),
-        route("GET", "/api/dead-letters/{event_id}", EventsRead, get(dead_letters::get)),
+        route(
+            "POST",
+            "/api/webhooks/register",
+            WebhooksWrite,
+            post(webhooks::register),
+        ),
+        route(
+            "GET",
+            "/api/webhooks/list",
+            WebhooksRead,
+            get(webhooks::list),
+        ),
+        route(
+            "GET",
+            "/api/webhooks/{webhook_id}",
+            WebhooksRead,
+            get(webhooks::get),
+        ),
+        route(
+            "PATCH",
+            "/api/webhooks/{webhook_id}",
+            WebhooksWrite,
+            patch(webhooks::patch),
+        ),
+        route(
+            "DELETE",
+            "/api/webhooks/{webhook_id}",
+            WebhooksWrite,
+            delete(webhooks::delete),
+        ),
+        route(
+            "POST",
+            "/api/webhooks/{webhook_id}/rotate-secret",
+            WebhooksWrite,
+            post(webhooks::rotate_secret),
+        ),
+        route(
+            "POST",
+            "/api/webhooks/{webhook_id}/test",
+            EventsWrite,
+            post(webhooks::test),
+        ),
+        route(
+            "POST",
+            "/api/webhooks/{webhook_id}/replay",
+            EventsWrite,
+            post(replays::create_for),
+        ),
+        route(
+            "GET",
+            "/api/webhooks/{webhook_id}/events",
+            EventsRead,
+            get(events::list),
+        ),
+        route(
+            "GET",
+            "/api/webhooks/{webhook_id}/stats",
+            EventsRead,
+            get(stats::get),
+        ),
+        route(
+            "GET",
+            "/api/webhooks/events/{event_id}",
+            EventsRead,
+            get(events::get),
+        ),
+        route(
+            "POST",
+            "/api/webhooks/events/{event_id}/retry",
+            EventsWrite,
+            post(events::retry),
+        ),
+        route(
+            "GET",
+            "/api/dead-letters",
+            EventsRead,
+            get(dead_letters::list),
+        ),
+        route(
+            "GET",
+            "/api/dead-letters/{event_id}",
+            EventsRead,
+            get(dead_letters::get),
+        ),
         route("POST", "/api/replays", EventsWrite, post(replays::create)),
         route("GET", "/api/replays", EventsRead, get(replays::list)),
-        route("GET", "/api/replays/{replay_id}", EventsRead, get(replays::get)),
-        route("POST", "/api/replays/{replay_id}/cancel", EventsWrite, post(replays::cancel)),
-        route("PUT", "/api/operational-webhook", WebhooksWrite, put(operations::put)),
-        route("GET", "/api/operational-webhook", WebhooksRead, get(operations::get)),
-        route("DELETE", "/api/operational-webhook", WebhooksWrite, delete(operations::delete)),
-        route("POST", "/api/messages", MessagesWrite, post(messages::publish)),
+        route(
+            "GET",
+            "/api/replays/{replay_id}",
+            EventsRead,
+            get(replays::get),
+        ),
+        route(
+            "POST",
+            "/api/replays/{replay_id}/cancel",
+            EventsWrite,
+            post(replays::cancel),
+        ),
+        route(
+            "PUT",
+            "/api/operational-webhook",
+            WebhooksWrite,
+            put(operations::put),
+        ),
+        route(
+            "GET",
+            "/api/operational-webhook",
+            WebhooksRead,
+            get(operations::get),
+        ),
+        route(
+            "DELETE",
+            "/api/operational-webhook",
+            WebhooksWrite,
+            delete(operations::delete),
+        ),
+        route(
+            "POST",
+            "/api/messages",
+            MessagesWrite,
+            post(messages::publish),
+        ),
         route("POST", "/api/messages/send", MessagesSend, post(send::send)),
         route("GET", "/api/media/{media_id}", EventsRead, get(media::get)),
-        route("POST", "/api/sessions", SessionsWrite, post(sessions::create)),
+        route(
+            "POST",
+            "/api/sessions",
+            SessionsWrite,
+            post(sessions::create),
+        ),
         route("GET", "/api/sessions", SessionsRead, get(sessions::list)),
-        route("GET", "/api/sessions/{session_id}", SessionsRead, get(sessions::get)),
-        route("DELETE", "/api/sessions/{session_id}", SessionsWrite, delete(sessions::delete)),
-        route("POST", "/api/sessions/{session_id}/restart", SessionsWrite, post(sessions::restart)),
-        route("GET", "/api/sessions/{session_id}/qr", SessionsWrite, get(sessions::qr)),
-        route("POST", "/api/sessions/{session_id}/pair-code", SessionsWrite, post(sessions::pair_code)),
+        route(
+            "GET",
+            "/api/sessions/{session_id}",
+            SessionsRead,
+            get(sessions::get),
+        ),
+        route(
+            "DELETE",
+            "/api/sessions/{session_id}",
+            SessionsWrite,
+            delete(sessions::delete),
+        ),
+        route(
+            "POST",
+            "/api/sessions/{session_id}/restart",
+            SessionsWrite,
+            post(sessions::restart),
+        ),
+        route(
+            "GET",
+            "/api/sessions/{session_id}/qr",
+            SessionsWrite,
+            get(sessions::qr),
+        ),
+        route(
+            "POST",
+            "/api/sessions/{session_id}/pair-code",
+            SessionsWrite,
+            post(sessions::pair_code),
+        ),
     ]
 }
 
-/// Every route: its method, its path with `{webhook_id}`, `{event_id}`, `{session_id}`, `{replay_id}` or
-/// `{media_id}`, and the scope it asks for.
+/// Every route: its method, its path with `{webhook_id}`, `{event_id}`, `{session_id}`,
+/// `{replay_id}` or `{media_id}`, and the scope it asks for.
 pub fn routes() -> Vec<(String, String, Scope)> {
-    table().into_iter().map(|route| (route.method.to_owned(), route.path.to_owned(), route.scope)).collect()
+    table()
+        .into_iter()
+        .map(|route| (route.method.to_owned(), route.path.to_owned(), route.scope))
+        .collect()
 }
 
 /// The admin API.
 pub fn router(state: State) -> Router {
     let mut router = Router::new();
-    for Route { path, scope, handler, .. } in table() {
+    for Route {
+        path,
+        scope,
+        handler,
+        ..
+    } in table()
+    {
         // A layer per route: none can be without its scope.
-        router = router.route(path, handler.route_layer(from_fn_with_state((state.clone(), scope), authorize)));
+        router = router.route(
+            path,
+            handler.route_layer(from_fn_with_state((state.clone(), scope), authorize)),
+        );
     }
     router
         .fallback(async || Problem::not_found())
         .method_not_allowed_fallback(async || {
-            Problem::new(Code::MethodNotAllowed, "see the allow header, and docs/api.md")
+            Problem::new(
+                Code::MethodNotAllowed,
+                "see the allow header, and docs/api.md",
+            )
         })
         .layer(DefaultBodyLimit::max(state.settings.body_bytes_max))
-        .layer(from_fn_with_state(std::sync::Arc::clone(&state.settings), frame))
+        .layer(from_fn_with_state(
+            std::sync::Arc::clone(&state.settings),
+            frame,
+        ))
         .with_state(state)
 }

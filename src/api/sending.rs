@@ -31,28 +31,41 @@ impl SendingChange<'_> {
     /// All that is wrong with it.
     pub(super) fn errors(self) -> Vec<FieldError> {
         let mut errors = Vec::new();
-        let mut wrong = |pointer: String, detail: String| errors.push(FieldError { pointer: pointer.into(), detail });
+        let mut wrong = |pointer: String, detail: String| {
+            errors.push(FieldError {
+                pointer: pointer.into(),
+                detail,
+            })
+        };
         if let Some(Err(error)) = self.format.map(|text| text.parse::<Format>()) {
             wrong("/format".to_owned(), error.to_string());
         }
         if let Some(Err(error)) = self.signature.map(|text| text.parse::<SignatureScheme>()) {
             wrong("/signature".to_owned(), error.to_string());
         }
-        if self.headers.is_some_and(|headers| headers.values().flatten().count() > HEADERS_MAX) {
+        if self
+            .headers
+            .is_some_and(|headers| headers.values().flatten().count() > HEADERS_MAX)
+        {
             wrong("/headers".to_owned(), TOO_MANY.to_owned());
         }
         for (name, value) in self.headers.into_iter().flatten() {
             let checked = check_header_name(&name.to_ascii_lowercase());
-            let checked = checked.and_then(|()| value.as_deref().map_or(Ok(()), check_header_value));
+            let checked =
+                checked.and_then(|()| value.as_deref().map_or(Ok(()), check_header_value));
             if let Err(error) = checked {
                 // RFC 6901: the name may hold what a pointer takes for itself.
-                wrong(format!("/headers/{}", name.replace('~', "~0").replace('/', "~1")), error.to_string());
+                wrong(
+                    format!("/headers/{}", name.replace('~', "~0").replace('/', "~1")),
+                    error.to_string(),
+                );
             }
         }
         errors
     }
 
-    /// Puts it into a webhook; `None`, and nothing is changed, when that would make too many headers.
+    /// Puts it into a webhook; `None`, and nothing is changed, when that would make too many
+    /// headers.
     pub(super) fn apply(self, sending: &mut Sending) -> Option<()> {
         let mut headers = sending.headers.clone();
         for (name, value) in self.headers.into_iter().flatten() {
@@ -66,8 +79,14 @@ impl SendingChange<'_> {
             return None;
         }
         sending.headers = headers;
-        sending.format = self.format.and_then(|text| text.parse().ok()).unwrap_or(sending.format);
-        sending.signature = self.signature.and_then(|text| text.parse().ok()).unwrap_or(sending.signature);
+        sending.format = self
+            .format
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(sending.format);
+        sending.signature = self
+            .signature
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(sending.signature);
         if sending.signature.has_ed25519() && sending.keys.is_empty() {
             sending.keys.push(new_signing_key());
         }
@@ -91,18 +110,29 @@ pub(super) struct SendingView {
 
 impl From<&Sending> for SendingView {
     fn from(sending: &Sending) -> Self {
-        let keys = sending.keys.iter().filter(|_| sending.signature.has_ed25519());
+        let keys = sending
+            .keys
+            .iter()
+            .filter(|_| sending.signature.has_ed25519());
         Self {
             format: sending.format.as_str(),
             signature: sending.signature.as_str(),
             public_keys: keys.map(|key| key.public()).collect(),
-            headers: sending.headers.iter().map(|(name, value)| (name.clone(), hint(value.expose()))).collect(),
+            headers: sending
+                .headers
+                .iter()
+                .map(|(name, value)| (name.clone(), hint(value.expose())))
+                .collect(),
         }
     }
 }
 
 /// Enough to recognise a long value by, nothing of a short one.
 fn hint(value: &str) -> String {
-    let shown = if value.len() < HINT_FROM { "" } else { &value[value.len() - HINT..] };
+    let shown = if value.len() < HINT_FROM {
+        ""
+    } else {
+        &value[value.len() - HINT..]
+    };
     format!("…{shown}")
 }

@@ -1,4 +1,5 @@
-//! Serving, with limits that `axum::serve` does not have: a deadline for headers and a bound on connections.
+//! Serving, with limits that `axum::serve` does not have: a deadline for headers and a bound on
+//! connections.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -35,7 +36,8 @@ pub async fn serve(
     loop {
         let permit = tokio::select! {
             () = cancel.cancelled() => break,
-            permit = Arc::clone(&permits).acquire_owned() => permit.expect("the semaphore is never closed"),
+            permit = Arc::clone(&permits).acquire_owned() => permit.expect("the semaphore is \
+                never closed"),
         };
         let stream = tokio::select! {
             () = cancel.cancelled() => break,
@@ -48,7 +50,9 @@ pub async fn serve(
                 }
             },
         };
-        let (router, cancel, header_timeout) = (router.clone(), cancel.clone(), settings.header_timeout);
+        let router = router.clone();
+        let cancel = cancel.clone();
+        let header_timeout = settings.header_timeout;
         connections.spawn(async move {
             connection(stream, router, header_timeout, cancel).await;
             drop(permit);
@@ -59,7 +63,12 @@ pub async fn serve(
     Ok(())
 }
 
-async fn connection(stream: TcpStream, router: Router, header_timeout: Duration, cancel: CancellationToken) {
+async fn connection(
+    stream: TcpStream,
+    router: Router,
+    header_timeout: Duration,
+    cancel: CancellationToken,
+) {
     // Small answers must not wait for more; a socket that cannot be told so works all the same.
     let _ = stream.set_nodelay(true);
     let connection = http1::Builder::new()
@@ -94,9 +103,12 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(10);
 
-    async fn start(connections_max: usize) -> (SocketAddr, CancellationToken, JoinHandle<io::Result<()>>) {
+    async fn start(
+        connections_max: usize,
+    ) -> (SocketAddr, CancellationToken, JoinHandle<io::Result<()>>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let (address, cancel) = (listener.local_addr().expect("bound"), CancellationToken::new());
+        let address = listener.local_addr().expect("bound");
+        let cancel = CancellationToken::new();
         let settings = config::Api {
             listen: address,
             body_bytes_max: 1024,
@@ -114,7 +126,10 @@ mod tests {
 
     async fn until_closed(mut stream: TcpStream) -> String {
         let mut text = Vec::new();
-        timeout(PATIENCE, stream.read_to_end(&mut text)).await.expect("is closed in time").expect("is closed");
+        timeout(PATIENCE, stream.read_to_end(&mut text))
+            .await
+            .expect("is closed in time")
+            .expect("is closed");
         String::from_utf8(text).expect("text")
     }
 
@@ -122,10 +137,14 @@ mod tests {
     async fn who_never_ends_the_headers_is_cut_off_and_makes_room() {
         let (address, ..) = start(1).await;
         let mut slow = TcpStream::connect(address).await.expect("connects");
-        slow.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n").await.expect("is taken");
+        slow.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n")
+            .await
+            .expect("is taken");
         // The one connection allowed is the slow one: this one is served only once that is gone.
         let mut next = TcpStream::connect(address).await.expect("connects");
-        next.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.expect("is taken");
+        next.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+            .await
+            .expect("is taken");
         assert!(!until_closed(slow).await.contains("hello"));
         assert!(until_closed(next).await.ends_with("hello"));
     }
@@ -134,12 +153,18 @@ mod tests {
     async fn cancelling_closes_idle_connections_and_ends() {
         let (address, cancel, served) = start(8).await;
         let mut idle = TcpStream::connect(address).await.expect("connects");
-        idle.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("is taken");
+        idle.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+            .await
+            .expect("is taken");
         let mut first = [0; 12];
         idle.read_exact(&mut first).await.expect("an answer");
         assert_eq!(&first, b"HTTP/1.1 200");
         cancel.cancel();
         until_closed(idle).await;
-        timeout(PATIENCE, served).await.expect("ends in time").expect("no panic").expect("no error");
+        timeout(PATIENCE, served)
+            .await
+            .expect("ends in time")
+            .expect("no panic")
+            .expect("no error");
     }
 }

@@ -22,7 +22,8 @@ use super::{
     views::Page,
 };
 use crate::model::{
-    ClientId, Pairing, PairingMethod, Phone, Session, SessionId, SessionState, SessionStatus, Timestamp,
+    ClientId, Pairing, PairingMethod, Phone, Session, SessionId, SessionState, SessionStatus,
+    Timestamp,
 };
 
 /// Sessions of one client.
@@ -87,7 +88,11 @@ impl SessionView {
             method: session.method,
             own_messages: session.own_messages,
             state: status.state,
-            reason: if session.is_deleted { Some("being deleted".to_owned()) } else { status.reason },
+            reason: if session.is_deleted {
+                Some("being deleted".to_owned())
+            } else {
+                status.reason
+            },
             code_expires_at: status.pairing.map(|pairing| pairing.expires_at.to_string()),
             last_message_at: status.last_message_at.map(|at| at.to_string()),
             created_at: session.created_at.to_string(),
@@ -101,21 +106,38 @@ fn now() -> Timestamp {
 }
 
 async fn view(state: &State, session: &Session) -> Result<SessionView, Problem> {
-    let status = state.bus.registry().session_status(session.client_id, session.id).await?;
-    Ok(SessionView::new(session, status.unwrap_or_else(|| SessionStatus::new(session.generation, session.created_at))))
+    let status = state
+        .bus
+        .registry()
+        .session_status(session.client_id, session.id)
+        .await?;
+    Ok(SessionView::new(
+        session,
+        status.unwrap_or_else(|| SessionStatus::new(session.generation, session.created_at)),
+    ))
 }
 
 async fn find(state: &State, client: ClientId, id: SessionId) -> Result<Session, Problem> {
-    state.bus.registry().session(client, id).await?.ok_or_else(Problem::not_found)
+    state
+        .bus
+        .registry()
+        .session(client, id)
+        .await?
+        .ok_or_else(Problem::not_found)
 }
 
 fn phone(text: Option<&str>) -> Result<Option<Phone>, Problem> {
     let phone: Option<Result<Phone, _>> = text.map(str::parse);
-    phone.transpose().map_err(|error| Problem::field("/phone_number", error.to_string()))
+    phone
+        .transpose()
+        .map_err(|error| Problem::field("/phone_number", error.to_string()))
 }
 
 fn number_needed() -> Problem {
-    Problem::field("/phone_number", "is needed for a pair code: the number of the phone that it will be typed in on")
+    Problem::field(
+        "/phone_number",
+        "is needed for a pair code: the number of the phone that it will be typed in on",
+    )
 }
 
 /// `POST /api/sessions`: some ingest node will take it up and ask WhatsApp for a code.
@@ -130,7 +152,10 @@ pub(super) async fn create(
         return Err(number_needed());
     }
     if state.bus.registry().sessions(client).await?.len() >= SESSIONS_MAX {
-        return Err(Problem::new(Code::SessionLimit, format!("a client has at most {SESSIONS_MAX} sessions")));
+        return Err(Problem::new(
+            Code::SessionLimit,
+            format!("a client has at most {SESSIONS_MAX} sessions"),
+        ));
     }
     let session = Session {
         id: SessionId(Uuid::now_v7()),
@@ -144,7 +169,13 @@ pub(super) async fn create(
     };
     state.bus.registry().create_session(&session).await?;
     tracing::info!(client.id = %client, session.id = %session.id, "session asked for");
-    Ok((StatusCode::CREATED, Json(SessionView::new(&session, SessionStatus::new(0, session.created_at)))))
+    Ok((
+        StatusCode::CREATED,
+        Json(SessionView::new(
+            &session,
+            SessionStatus::new(0, session.created_at),
+        )),
+    ))
 }
 
 /// `GET /api/sessions`: all of them, oldest first.
@@ -156,7 +187,11 @@ pub(super) async fn list(
     for session in state.bus.registry().sessions(client).await? {
         data.push(view(&state, &session).await?);
     }
-    Ok(Json(Page { data, next_cursor: None, has_more: false }))
+    Ok(Json(Page {
+        data,
+        next_cursor: None,
+        has_more: false,
+    }))
 }
 
 /// `GET /api/sessions/{session_id}`.
@@ -168,23 +203,35 @@ pub(super) async fn get(
     Ok(Json(view(&state, &session).await?))
 }
 
-/// `POST /api/sessions/{session_id}/restart`: connects anew, or asks for a new code; brings back what has stopped.
+/// `POST /api/sessions/{session_id}/restart`: connects anew, or asks for a new code; brings back
+/// what has stopped.
 pub(super) async fn restart(
     Extract(state): Extract<State>,
     SessionPath(client, id): SessionPath,
 ) -> Result<(StatusCode, Json<SessionView>), Problem> {
     let begin = |session: &mut Session| session.generation += 1;
-    let session = state.bus.registry().change_session(client, id, begin).await?.ok_or_else(Problem::not_found)?;
+    let session = state
+        .bus
+        .registry()
+        .change_session(client, id, begin)
+        .await?
+        .ok_or_else(Problem::not_found)?;
     Ok((StatusCode::ACCEPTED, Json(view(&state, &session).await?)))
 }
 
-/// `DELETE /api/sessions/{session_id}`: unlinks it and erases the keys; 204 when done, 202 while a node is at it.
+/// `DELETE /api/sessions/{session_id}`: unlinks it and erases the keys; 204 when done, 202 while a
+/// node is at it.
 pub(super) async fn delete(
     Extract(state): Extract<State>,
     SessionPath(client, id): SessionPath,
 ) -> Result<Response, Problem> {
     let mark = |session: &mut Session| session.is_deleted = true;
-    state.bus.registry().change_session(client, id, mark).await?.ok_or_else(Problem::not_found)?;
+    state
+        .bus
+        .registry()
+        .change_session(client, id, mark)
+        .await?
+        .ok_or_else(Problem::not_found)?;
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
         if state.bus.registry().session(client, id).await?.is_none() {
@@ -192,15 +239,29 @@ pub(super) async fn delete(
         }
         sleep(LOOK_EVERY).await;
     }
-    let detail = "WhatsApp has not been told yet, and the keys are not erased yet. A node with the ingest role does both \
-                  as soon as one runs, and erases the keys also when WhatsApp does not answer: unlink the device on \
+    let detail = "WhatsApp has not been told yet, and the keys are not erased yet. A node with \
+        the ingest role does both \
+                  as soon as one runs, and erases the keys also when WhatsApp does not answer: \
+                  unlink the device on \
                   the phone if it is still shown there then";
-    Ok((StatusCode::ACCEPTED, Json(json!({"status": "deleting", "detail": detail}))).into_response())
+    Ok((
+        StatusCode::ACCEPTED,
+        Json(json!({"status": "deleting", "detail": detail})),
+    )
+        .into_response())
 }
 
 /// The code that links the session now.
-async fn code(state: &State, session: &Session, method: PairingMethod) -> Result<Option<Pairing>, Problem> {
-    let status = state.bus.registry().session_status(session.client_id, session.id).await?;
+async fn code(
+    state: &State,
+    session: &Session,
+    method: PairingMethod,
+) -> Result<Option<Pairing>, Problem> {
+    let status = state
+        .bus
+        .registry()
+        .session_status(session.client_id, session.id)
+        .await?;
     let status = status.filter(|status| status.generation == session.generation);
     if let Some(status) = &status
         && status.state != SessionState::Pairing
@@ -215,22 +276,27 @@ async fn code(state: &State, session: &Session, method: PairingMethod) -> Result
     Ok(pairing.filter(|pairing| pairing.method == method && pairing.expires_at > now()))
 }
 
-async fn wait_for_code(state: &State, session: &Session, method: PairingMethod) -> Result<Pairing, Problem> {
+async fn wait_for_code(
+    state: &State,
+    session: &Session,
+    method: PairingMethod,
+) -> Result<Pairing, Problem> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(pairing) = code(state, session, method).await? {
             return Ok(pairing);
         }
         if Instant::now() >= deadline {
-            let detail = "there is no code yet; see the session's reason, and that a node with the ingest role runs";
+            let detail = "there is no code yet; see the session's reason, and that a node with \
+                the ingest role runs";
             return Err(Problem::new(Code::Unlinkable, detail));
         }
         sleep(LOOK_EVERY).await;
     }
 }
 
-/// `GET /api/sessions/{session_id}/qr`: the QR code that links it now, as `format` png, svg, text or
-/// raw.
+/// `GET /api/sessions/{session_id}/qr`: the QR code that links it now, as `format` png, svg, text
+/// or raw.
 pub(super) async fn qr(
     Extract(state): Extract<State>,
     SessionPath(client, id): SessionPath,
@@ -238,11 +304,15 @@ pub(super) async fn qr(
 ) -> Result<Response, Problem> {
     let session = find(&state, client, id).await?;
     if session.method == PairingMethod::Code {
-        return Err(Problem::new(Code::Unlinkable, "this session is linked by a pair code; see /pair-code"));
+        return Err(Problem::new(
+            Code::Unlinkable,
+            "this session is linked by a pair code; see /pair-code",
+        ));
     }
     let pairing = wait_for_code(&state, &session, PairingMethod::Qr).await?;
     const TEXT: &str = "text/plain; charset=utf-8";
-    let qr = Qr::new(&pairing.code).ok_or_else(|| Problem::new(Code::Internal, "the code does not fit a QR code"))?;
+    let qr = Qr::new(&pairing.code)
+        .ok_or_else(|| Problem::new(Code::Internal, "the code does not fit a QR code"))?;
     let (kind, body) = match params.format.unwrap_or(QrFormat::Png) {
         QrFormat::Raw => (TEXT, pairing.code.into_bytes()),
         QrFormat::Png => ("image/png", qr.png()),
@@ -250,7 +320,14 @@ pub(super) async fn qr(
         QrFormat::Text => (TEXT, qr.text().into_bytes()),
     };
     // It changes every 20 seconds, and links the account: nobody may keep it.
-    Ok(([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-store")], body).into_response())
+    Ok((
+        [
+            (header::CONTENT_TYPE, kind),
+            (header::CACHE_CONTROL, "no-store"),
+        ],
+        body,
+    )
+        .into_response())
 }
 
 #[derive(Serialize)]
@@ -259,7 +336,8 @@ pub(super) struct CodeView {
     expires_at: String,
 }
 
-/// `POST /api/sessions/{session_id}/pair-code`: from now on the session is linked by a code to type in; gives it.
+/// `POST /api/sessions/{session_id}/pair-code`: from now on the session is linked by a code to type
+/// in; gives it.
 pub(super) async fn pair_code(
     Extract(state): Extract<State>,
     SessionPath(client, id): SessionPath,
@@ -267,10 +345,16 @@ pub(super) async fn pair_code(
 ) -> Result<Json<CodeView>, Problem> {
     let given = phone(wanted.phone_number.as_deref())?;
     let known = find(&state, client, id).await?;
-    let Some(number) = given.or_else(|| known.phone.clone()) else { return Err(number_needed()) };
+    let Some(number) = given.or_else(|| known.phone.clone()) else {
+        return Err(number_needed());
+    };
     let fits = known.method == PairingMethod::Code && known.phone.as_ref() == Some(&number);
     // One that still waits to be typed in is given again: WhatsApp hands out few of them.
-    let waiting = if fits { code(&state, &known, PairingMethod::Code).await? } else { None };
+    let waiting = if fits {
+        code(&state, &known, PairingMethod::Code).await?
+    } else {
+        None
+    };
     let pairing = match waiting {
         Some(pairing) => pairing,
         None => {
@@ -286,5 +370,8 @@ pub(super) async fn pair_code(
             wait_for_code(&state, &session, PairingMethod::Code).await?
         }
     };
-    Ok(Json(CodeView { code: pairing.code, expires_at: pairing.expires_at.to_string() }))
+    Ok(Json(CodeView {
+        code: pairing.code,
+        expires_at: pairing.expires_at.to_string(),
+    }))
 }

@@ -35,7 +35,12 @@ impl State {
     ///
     /// # Errors
     /// When the bus does not answer.
-    pub async fn new(bus: Bus, store: Arc<dyn Store>, media: MediaSource, config: &Config) -> Result<Self, bus::Error> {
+    pub async fn new(
+        bus: Bus,
+        store: Arc<dyn Store>,
+        media: MediaSource,
+        config: &Config,
+    ) -> Result<Self, bus::Error> {
         Ok(Self {
             cursor_key: Arc::new(bus.registry().cursor_key().await?),
             bus,
@@ -65,8 +70,13 @@ impl State {
         }
     }
 
-    /// How many deliveries are held for each number of a client, or for `phone` alone; `None` when the bus does not say.
-    pub(super) async fn held(&self, client: ClientId, phone: Option<&Phone>) -> Option<HashMap<String, u64>> {
+    /// How many deliveries are held for each number of a client, or for `phone` alone; `None` when
+    /// the bus does not say.
+    pub(super) async fn held(
+        &self,
+        client: ClientId,
+        phone: Option<&Phone>,
+    ) -> Option<HashMap<String, u64>> {
         match timeout(STATE_PATIENCE, self.bus.held_counts(client, phone)).await {
             Ok(Ok(counts)) => Some(counts),
             Ok(Err(error)) => {

@@ -61,17 +61,33 @@ pub(super) async fn get(
     WebhookPath(client, webhook): WebhookPath,
     Params(span): Params<Span>,
 ) -> Result<Json<StatsView>, Problem> {
-    state.bus.registry().get(client, webhook).await?.ok_or_else(Problem::not_found)?;
+    state
+        .bus
+        .registry()
+        .get(client, webhook)
+        .await?
+        .ok_or_else(Problem::not_found)?;
     let time = |text: Option<String>, pointer| -> Result<Option<Timestamp>, Problem> {
-        text.map(|text| text.parse().map_err(|_| Problem::field(pointer, "is RFC 3339, like 2026-11-24T08:30:00Z")))
-            .transpose()
+        text.map(|text| {
+            text.parse()
+                .map_err(|_| Problem::field(pointer, "is RFC 3339, like 2026-11-24T08:30:00Z"))
+        })
+        .transpose()
     };
-    let until = time(span.until, "?until")?.unwrap_or_else(|| Timestamp::from_system(SystemTime::now()));
-    let default = Timestamp::from_millis(until.millis() - i64::try_from(SPAN_DEFAULT.as_millis()).unwrap_or_default());
+    let until =
+        time(span.until, "?until")?.unwrap_or_else(|| Timestamp::from_system(SystemTime::now()));
+    let default = Timestamp::from_millis(
+        until.millis() - i64::try_from(SPAN_DEFAULT.as_millis()).unwrap_or_default(),
+    );
     let since = time(span.since, "?since")?.unwrap_or(default);
     if until.since(since).as_secs() / 3600 > HOURS_MAX {
-        return Err(Problem::field("?since", format!("is at most {HOURS_MAX} hours before until")));
+        return Err(Problem::field(
+            "?since",
+            format!("is at most {HOURS_MAX} hours before until"),
+        ));
     }
     let hours = state.store.stats(client, webhook, since, until).await?;
-    Ok(Json(StatsView { data: hours.into_iter().map(HourView::from).collect() }))
+    Ok(Json(StatsView {
+        data: hours.into_iter().map(HourView::from).collect(),
+    }))
 }

@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 use super::sending::SendingView;
 use crate::{
     model::{
-        Attempt, ClientId, DisabledReason, Event, EventType, Ordering, Outcome, Webhook, WebhookId, WebhookState,
-        WebhookStatus,
+        Attempt, ClientId, DisabledReason, Event, EventType, Ordering, Outcome, Webhook, WebhookId,
+        WebhookState, WebhookStatus,
     },
     wire::shown,
 };
@@ -59,19 +59,30 @@ pub(super) struct WebhookView {
 
 impl WebhookView {
     /// `state` is `None` when the store did not answer, `held` when the bus did not.
-    pub(super) fn new(webhook: &Webhook, state: Option<WebhookState>, held: Option<&HashMap<String, u64>>) -> Self {
+    pub(super) fn new(
+        webhook: &Webhook,
+        state: Option<WebhookState>,
+        held: Option<&HashMap<String, u64>>,
+    ) -> Self {
         let known = state.is_some();
         let state = state.unwrap_or_default();
         Self {
             id: webhook.id,
             client_id: webhook.client_id,
-            phone_number: webhook.operations.is_none().then(|| webhook.phone.as_str().to_owned()),
+            phone_number: webhook
+                .operations
+                .is_none()
+                .then(|| webhook.phone.as_str().to_owned()),
             webhook_url: webhook.url.clone(),
             is_active: webhook.is_active,
             status: webhook.status(state.failed),
             disabled_reason: webhook.disabled,
             failure_count: known.then_some(state.failure_count),
-            held_count: held.map(|held| held.get(webhook.phone.as_str()).copied().unwrap_or_default()),
+            held_count: held.map(|held| {
+                held.get(webhook.phone.as_str())
+                    .copied()
+                    .unwrap_or_default()
+            }),
             max_retries: webhook.retries(),
             rate_per_second: webhook.rate_per_second,
             burst: webhook.burst(),
@@ -94,7 +105,10 @@ impl WebhookView {
 
     /// The same with the current secret in clear.
     pub(super) fn with_secret(mut self, webhook: &Webhook) -> Self {
-        self.signing_secret = webhook.secrets.first().map(|secret| secret.expose().to_owned());
+        self.signing_secret = webhook
+            .secrets
+            .first()
+            .map(|secret| secret.expose().to_owned());
         self
     }
 }
@@ -182,7 +196,11 @@ impl EventView {
     /// By itself.
     pub(super) fn whole(event: &Event) -> Self {
         let attempts = event.attempts.iter().map(AttemptView::from).collect();
-        Self { attempt_count: event.attempt_count(), attempts: Some(attempts), ..Self::listed(event) }
+        Self {
+            attempt_count: event.attempt_count(),
+            attempts: Some(attempts),
+            ..Self::listed(event)
+        }
     }
 }
 
@@ -208,7 +226,14 @@ impl DeadLetterView {
 
     fn new(event: &Event, view: EventView) -> Self {
         let last = event.last();
-        let reason = last.error.clone().unwrap_or_else(|| last.outcome.as_str().to_owned());
-        Self { event: view, reason, given_up_at: last.ended_at().to_string() }
+        let reason = last
+            .error
+            .clone()
+            .unwrap_or_else(|| last.outcome.as_str().to_owned());
+        Self {
+            event: view,
+            reason,
+            given_up_at: last.ended_at().to_string(),
+        }
     }
 }

@@ -17,8 +17,8 @@ use super::{
 };
 use crate::{
     model::{
-        BURST_SECONDS_MAX, ClientId, Delivery, EventId, EventType, Kind, Message, Operation, Ordering, Phone, Priority,
-        SigningSecret, Timestamp, Webhook, WebhookId,
+        BURST_SECONDS_MAX, ClientId, Delivery, EventId, EventType, Kind, Message, Operation,
+        Ordering, Phone, Priority, SigningSecret, Timestamp, Webhook, WebhookId,
     },
     policy::address::check_url,
     wire::{delivery_body, new_signing_key},
@@ -92,8 +92,12 @@ impl Change {
     /// All that is wrong with it.
     fn errors(&self, state: &State) -> Vec<FieldError> {
         let mut errors = Vec::new();
-        let mut wrong =
-            |pointer: &'static str, detail: String| errors.push(FieldError { pointer: pointer.into(), detail });
+        let mut wrong = |pointer: &'static str, detail: String| {
+            errors.push(FieldError {
+                pointer: pointer.into(),
+                detail,
+            })
+        };
         if let Some(url) = &self.webhook_url
             && let Err(error) = check_url(url, state.egress.allow_http, &state.egress.allow_cidrs)
         {
@@ -102,41 +106,74 @@ impl Change {
         if self.max_retries.is_some_and(|number| number > MAX_RETRIES) {
             wrong("/max_retries", format!("is from 0 to {MAX_RETRIES}"));
         }
-        if self.rate_per_second.is_some_and(|rate| !(1..=RATE_MAX).contains(&rate)) {
+        if self
+            .rate_per_second
+            .is_some_and(|rate| !(1..=RATE_MAX).contains(&rate))
+        {
             wrong("/rate_per_second", format!("is from 1 to {RATE_MAX}"));
         }
-        if self.in_flight.is_some_and(|number| !(1..=IN_FLIGHT_MAX).contains(&number)) {
+        if self
+            .in_flight
+            .is_some_and(|number| !(1..=IN_FLIGHT_MAX).contains(&number))
+        {
             wrong("/in_flight", format!("is from 1 to {IN_FLIGHT_MAX}"));
         }
-        if self.burst.is_some_and(|burst| !(1..=RATE_MAX).contains(&burst)) {
-            wrong("/burst", format!("is from 1 to {RATE_MAX}, and at most {BURST_SECONDS_MAX} times the rate"));
+        if self
+            .burst
+            .is_some_and(|burst| !(1..=RATE_MAX).contains(&burst))
+        {
+            wrong(
+                "/burst",
+                format!("is from 1 to {RATE_MAX}, and at most {BURST_SECONDS_MAX} times the rate"),
+            );
         } else if let (Some(burst), Some(rate)) = (self.burst, self.rate_per_second)
             && burst > burst_max(rate)
         {
             let most = burst_max(rate);
-            wrong("/burst", format!("is at most {BURST_SECONDS_MAX} times the rate, which makes {most}"));
+            wrong(
+                "/burst",
+                format!("is at most {BURST_SECONDS_MAX} times the rate, which makes {most}"),
+            );
         }
         if let Some(schedule) = &self.retry_schedule {
             if schedule.len() > usize::from(MAX_RETRIES) {
-                wrong("/retry_schedule", format!("has at most {MAX_RETRIES} waits"));
+                wrong(
+                    "/retry_schedule",
+                    format!("has at most {MAX_RETRIES} waits"),
+                );
             }
-            if schedule.iter().any(|seconds| !(1..=RETRY_WAIT_SECONDS_MAX).contains(seconds)) {
-                wrong("/retry_schedule", format!("has waits from 1 to {RETRY_WAIT_SECONDS_MAX} seconds (7 days)"));
+            if schedule
+                .iter()
+                .any(|seconds| !(1..=RETRY_WAIT_SECONDS_MAX).contains(seconds))
+            {
+                wrong(
+                    "/retry_schedule",
+                    format!("has waits from 1 to {RETRY_WAIT_SECONDS_MAX} seconds (7 days)"),
+                );
             }
         }
         if self.event_types.as_ref().is_some_and(Vec::is_empty) {
-            wrong("/event_types", "names at least one of message and receipt".to_owned());
+            wrong(
+                "/event_types",
+                "names at least one of message and receipt".to_owned(),
+            );
         }
-        let metadata_bytes = self.metadata.as_ref().map_or(0, |map| json!(map).to_string().len());
+        let metadata_bytes = self
+            .metadata
+            .as_ref()
+            .map_or(0, |map| json!(map).to_string().len());
         if metadata_bytes > METADATA_BYTES_MAX {
-            wrong("/metadata", format!("has at most {METADATA_BYTES_MAX} bytes as JSON"));
+            wrong(
+                "/metadata",
+                format!("has at most {METADATA_BYTES_MAX} bytes as JSON"),
+            );
         }
         errors.extend(self.sending().errors());
         errors
     }
 
-    /// Puts what is set into a webhook. Making it active ends a stop by wahook too. `None`, and nothing is changed, when
-    /// it would have too many headers.
+    /// Puts what is set into a webhook. Making it active ends a stop by wahook too. `None`, and
+    /// nothing is changed, when it would have too many headers.
     fn apply(&self, webhook: &mut Webhook) -> Option<()> {
         self.sending().apply(&mut webhook.sending)?;
         if let Some(url) = &self.webhook_url {
@@ -152,8 +189,11 @@ impl Change {
         webhook.max_retries = self.max_retries.unwrap_or(webhook.max_retries);
         webhook.rate_per_second = self.rate_per_second.unwrap_or(webhook.rate_per_second);
         webhook.burst = self.burst.or(webhook.burst);
-        // A burst that was set for a faster rate goes down with it, and so does one that is set for an older, slower rate.
-        webhook.burst = webhook.burst.map(|burst| burst.min(burst_max(webhook.rate_per_second)));
+        // A burst that was set for a faster rate goes down with it, and so does one that is set for
+        // an older, slower rate.
+        webhook.burst = webhook
+            .burst
+            .map(|burst| burst.min(burst_max(webhook.rate_per_second)));
         webhook.in_flight = self.in_flight.unwrap_or(webhook.in_flight);
         if let Some(schedule) = &self.retry_schedule {
             webhook.retry_schedule.clone_from(schedule);
@@ -182,20 +222,33 @@ async fn tell_enabled(state: &State, webhook: &Webhook, was_disabled: bool) {
     if !was_disabled || !webhook.takes_deliveries() || webhook.operations.is_some() {
         return;
     }
-    let data = [("webhook_id", json!(webhook.id)), ("phone_number", json!(webhook.phone))];
-    let data = data.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    let (client, at) = (webhook.client_id, webhook.updated_at);
+    let data = [
+        ("webhook_id", json!(webhook.id)),
+        ("phone_number", json!(webhook.phone)),
+    ];
+    let data = data
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
+    let client = webhook.client_id;
+    let at = webhook.updated_at;
     let once = format!("{} {at}", webhook.id);
     // It is active all the same: the request has done what it was asked for.
-    if let Err(error) = state.bus.tell(client, Operation::EndpointEnabled, at, data, &once).await {
+    if let Err(error) = state
+        .bus
+        .tell(client, Operation::EndpointEnabled, at, data, &once)
+        .await
+    {
         tracing::warn!(%error, client.id = %client, webhook.id = %webhook.id, "a notice is lost");
     }
 }
 
 async fn view(state: &State, webhook: &Webhook) -> WebhookView {
     let ids = [webhook.id];
-    let (states, held) =
-        tokio::join!(state.states(webhook.client_id, &ids), state.held(webhook.client_id, Some(&webhook.phone)));
+    let (states, held) = tokio::join!(
+        state.states(webhook.client_id, &ids),
+        state.held(webhook.client_id, Some(&webhook.phone))
+    );
     let known = states.map(|mut states| states.remove(&webhook.id).unwrap_or_default());
     WebhookView::new(webhook, known, held.as_ref())
 }
@@ -206,8 +259,12 @@ pub(super) async fn register(
     Caller(client): Caller,
     Body(registration): Body<Registration>,
 ) -> Answer<WebhookView> {
-    const USED_UP: &str = "the limit of registrations per minute is used up; see the retry-after header";
-    state.registrations.check(client).map_err(|wait| Problem::too_many(wait, USED_UP))?;
+    const USED_UP: &str =
+        "the limit of registrations per minute is used up; see the retry-after header";
+    state
+        .registrations
+        .check(client)
+        .map_err(|wait| Problem::too_many(wait, USED_UP))?;
     let Registration {
         phone_number,
         webhook_url,
@@ -246,23 +303,40 @@ pub(super) async fn register(
     let mut errors = change.errors(&state);
     if client_id.is_some_and(|id| id != client.get()) {
         let detail = "is not the client of this token; leave it out".to_owned();
-        errors.push(FieldError { pointer: "/client_id".into(), detail });
+        errors.push(FieldError {
+            pointer: "/client_id".into(),
+            detail,
+        });
     }
     let phone: Result<Phone, _> = phone_number.parse();
     let refused = match &phone {
         Err(error) => Some(error.to_string()),
-        Ok(phone) => phone.is_of_operations().then(|| "is a number that nobody can have".to_owned()),
+        Ok(phone) => phone
+            .is_of_operations()
+            .then(|| "is a number that nobody can have".to_owned()),
     };
     if let Some(detail) = refused {
-        errors.push(FieldError { pointer: "/phone_number".into(), detail });
+        errors.push(FieldError {
+            pointer: "/phone_number".into(),
+            detail,
+        });
     }
-    let (Ok(phone), []) = (phone, &errors[..]) else { return Err(Problem::fields(errors)) };
+    let Ok(phone) = phone else {
+        return Err(Problem::fields(errors));
+    };
+    if !errors.is_empty() {
+        return Err(Problem::fields(errors));
+    }
 
-    let (id, secret) = (WebhookId(Uuid::now_v7()), new_secret());
-    let (mut fits, mut was_disabled) = (None, false);
+    let id = WebhookId(Uuid::now_v7());
+    let secret = new_secret();
+    let mut fits = None;
+    let mut was_disabled = false;
     let make = |present: Option<&Webhook>| {
         was_disabled = present.is_some_and(|webhook| webhook.disabled.is_some());
-        let mut webhook = present.cloned().unwrap_or_else(|| fresh(&state, id, client, &phone, &secret));
+        let mut webhook = present
+            .cloned()
+            .unwrap_or_else(|| fresh(&state, id, client, &phone, &secret));
         fits = change.apply(&mut webhook);
         webhook
     };
@@ -297,18 +371,43 @@ pub(super) fn fresh(
 }
 
 /// `GET /api/webhooks/list`: all of the client's, by phone number.
-pub(super) async fn list(Extract(state): Extract<State>, Caller(client): Caller) -> Answer<Page<WebhookView>> {
+pub(super) async fn list(
+    Extract(state): Extract<State>,
+    Caller(client): Caller,
+) -> Answer<Page<WebhookView>> {
     let webhooks = state.bus.registry().list(client).await?;
     let ids: Vec<_> = webhooks.iter().map(|webhook| webhook.id).collect();
     let (mut states, held) = tokio::join!(state.states(client, &ids), state.held(client, None));
-    let mut of = |id| states.as_mut().map(|states| states.remove(&id).unwrap_or_default());
-    let data = webhooks.iter().map(|webhook| WebhookView::new(webhook, of(webhook.id), held.as_ref())).collect();
-    Ok((StatusCode::OK, Json(Page { data, next_cursor: None, has_more: false })))
+    let mut of = |id| {
+        states
+            .as_mut()
+            .map(|states| states.remove(&id).unwrap_or_default())
+    };
+    let data = webhooks
+        .iter()
+        .map(|webhook| WebhookView::new(webhook, of(webhook.id), held.as_ref()))
+        .collect();
+    Ok((
+        StatusCode::OK,
+        Json(Page {
+            data,
+            next_cursor: None,
+            has_more: false,
+        }),
+    ))
 }
 
 /// `GET /api/webhooks/{webhook_id}`
-pub(super) async fn get(Extract(state): Extract<State>, WebhookPath(client, id): WebhookPath) -> Answer<WebhookView> {
-    let webhook = state.bus.registry().get(client, id).await?.ok_or_else(Problem::not_found)?;
+pub(super) async fn get(
+    Extract(state): Extract<State>,
+    WebhookPath(client, id): WebhookPath,
+) -> Answer<WebhookView> {
+    let webhook = state
+        .bus
+        .registry()
+        .get(client, id)
+        .await?
+        .ok_or_else(Problem::not_found)?;
     Ok((StatusCode::OK, Json(view(&state, &webhook).await)))
 }
 
@@ -322,7 +421,8 @@ pub(super) async fn patch(
     if !errors.is_empty() {
         return Err(Problem::fields(errors));
     }
-    let (mut fits, mut was_disabled) = (None, false);
+    let mut fits = None;
+    let mut was_disabled = false;
     let apply = |webhook: &mut Webhook| {
         was_disabled = webhook.disabled.is_some();
         fits = change.apply(webhook);
@@ -342,19 +442,27 @@ pub(super) async fn delete(
     Extract(state): Extract<State>,
     WebhookPath(client, id): WebhookPath,
 ) -> Result<StatusCode, Problem> {
-    let webhook = state.bus.registry().delete(client, id).await?.ok_or_else(Problem::not_found)?;
+    let webhook = state
+        .bus
+        .registry()
+        .delete(client, id)
+        .await?
+        .ok_or_else(Problem::not_found)?;
     state.bus.purge_held(client, &webhook.phone).await?;
     state.bus.purge_lines(client, &webhook.phone).await?;
     tracing::info!(client.id = %client, webhook.id = %id, "webhook deleted");
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `POST /api/webhooks/{webhook_id}/rotate-secret`: what signs is made anew; the old one signs beside it for a while.
+/// `POST /api/webhooks/{webhook_id}/rotate-secret`: what signs is made anew; the old one signs
+/// beside it for a while.
 pub(super) async fn rotate_secret(
     Extract(state): Extract<State>,
     WebhookPath(client, id): WebhookPath,
 ) -> Answer<WebhookView> {
-    let (secret, key, at) = (new_secret(), new_signing_key(), now());
+    let secret = new_secret();
+    let key = new_signing_key();
+    let at = now();
     let end = at.after(state.settings.secret_overlap);
     let rotate = |webhook: &mut Webhook| {
         let scheme = webhook.sending.signature;
@@ -366,15 +474,36 @@ pub(super) async fn rotate_secret(
         }
         webhook.updated_at = at;
     };
-    let webhook = state.bus.registry().update(client, id, rotate).await?.ok_or_else(Problem::not_found)?;
+    let webhook = state
+        .bus
+        .registry()
+        .update(client, id, rotate)
+        .await?
+        .ok_or_else(Problem::not_found)?;
     let view = view(&state, &webhook).await;
     let is_new = webhook.uses_secret();
-    Ok((StatusCode::OK, Json(if is_new { view.with_secret(&webhook) } else { view })))
+    Ok((
+        StatusCode::OK,
+        Json(if is_new {
+            view.with_secret(&webhook)
+        } else {
+            view
+        }),
+    ))
 }
 
-/// `POST /api/webhooks/{webhook_id}/test`: a message of type `test` goes the whole way from the retry stream on.
-pub(super) async fn test(Extract(state): Extract<State>, WebhookPath(client, id): WebhookPath) -> Answer<Value> {
-    let webhook = state.bus.registry().get(client, id).await?.ok_or_else(Problem::not_found)?;
+/// `POST /api/webhooks/{webhook_id}/test`: a message of type `test` goes the whole way from the
+/// retry stream on.
+pub(super) async fn test(
+    Extract(state): Extract<State>,
+    WebhookPath(client, id): WebhookPath,
+) -> Answer<Value> {
+    let webhook = state
+        .bus
+        .registry()
+        .get(client, id)
+        .await?
+        .ok_or_else(Problem::not_found)?;
     let at = now();
     let message_id = format!("test-{}", Uuid::now_v7().simple());
     let message = Message {
@@ -389,7 +518,14 @@ pub(super) async fn test(Extract(state): Extract<State>, WebhookPath(client, id)
         content: "This is a test from wahook.".to_owned(),
         metadata: Map::new(),
     };
-    let event_id = EventId::derive(at, id, &message.chat, &message.from, &message.message_id, &message.kind);
+    let event_id = EventId::derive(
+        at,
+        id,
+        &message.chat,
+        &message.from,
+        &message.message_id,
+        &message.kind,
+    );
     let delivery = Delivery {
         event_id,
         webhook_id: id,
@@ -405,5 +541,8 @@ pub(super) async fn test(Extract(state): Extract<State>, WebhookPath(client, id)
         chat: String::new(),
     };
     state.bus.publish_delivery(&delivery).await?;
-    Ok((StatusCode::ACCEPTED, Json(json!({"event_id": delivery.public_id().to_string(), "message_id": message_id}))))
+    Ok((
+        StatusCode::ACCEPTED,
+        Json(json!({"event_id": delivery.public_id().to_string(), "message_id": message_id})),
+    ))
 }

@@ -1,7 +1,7 @@
 //! Messages that the server hands out no more: its word on them, and the messages themselves.
 //!
-//! A message that was handed out `max_deliver` times stays in its stream, unseen by its consumer. The server says so
-//! in an advisory, which names it by its number and does not hold it.
+//! A message that was handed out `max_deliver` times stays in its stream, unseen by its consumer.
+//! The server says so in an advisory, which names it by its number and does not hold it.
 
 use async_nats::{
     HeaderMap,
@@ -60,32 +60,50 @@ impl Bus {
     /// # Errors
     /// When the bus does not answer.
     pub async fn stuck(&self, advisory: &Advisory) -> Result<Option<Stuck>, Error> {
-        let stream = self.context.get_stream_no_info(&advisory.stream).await.map_err(Error::api)?;
+        let stream = self
+            .context
+            .get_stream_no_info(&advisory.stream)
+            .await
+            .map_err(Error::api)?;
         let message = match stream.get_raw_message(advisory.sequence).await {
             Ok(message) => message,
             Err(error) => {
                 let is_gone = match error.kind() {
                     RawMessageErrorKind::NoMessageFound => true,
-                    RawMessageErrorKind::JetStream(refused) => refused.error_code() == ErrorCode::NO_MESSAGE_FOUND,
+                    RawMessageErrorKind::JetStream(refused) => {
+                        refused.error_code() == ErrorCode::NO_MESSAGE_FOUND
+                    }
                     _ => false,
                 };
-                return if is_gone { Ok(None) } else { Err(Error::api(error)) };
+                return if is_gone {
+                    Ok(None)
+                } else {
+                    Err(Error::api(error))
+                };
             }
         };
         let millis = message.time.unix_timestamp_nanos() / 1_000_000;
         let published_at = Timestamp::from_millis(i64::try_from(millis).unwrap_or_default());
         let is_second = message.headers.get(AGAIN).is_some();
-        Ok(Some(Stuck { subject: message.subject.to_string(), payload: message.payload, published_at, is_second }))
+        Ok(Some(Stuck {
+            subject: message.subject.to_string(),
+            payload: message.payload,
+            published_at,
+            is_second,
+        }))
     }
 
-    /// Gives a stuck group of results a second life in its stream: writing results twice does no harm.
+    /// Gives a stuck group of results a second life in its stream: writing results twice does no
+    /// harm.
     ///
     /// # Errors
     /// When no acknowledgement came in time.
     pub async fn second_life(&self, stuck: &Stuck) -> Result<(), Error> {
         let mut headers = HeaderMap::new();
         headers.insert(AGAIN, "1");
-        self.publish(stuck.subject.clone(), headers, stuck.payload.to_vec()).await.map(drop)
+        self.publish(stuck.subject.clone(), headers, stuck.payload.to_vec())
+            .await
+            .map(drop)
     }
 
     /// Takes a stuck message out of its stream: what follows from it is durable.
@@ -93,8 +111,15 @@ impl Bus {
     /// # Errors
     /// When the bus does not answer.
     pub async fn remove_stuck(&self, advisory: &Advisory) -> Result<(), Error> {
-        let stream = self.context.get_stream_no_info(&advisory.stream).await.map_err(Error::api)?;
-        stream.delete_message(advisory.sequence).await.map_err(Error::api)?;
+        let stream = self
+            .context
+            .get_stream_no_info(&advisory.stream)
+            .await
+            .map_err(Error::api)?;
+        stream
+            .delete_message(advisory.sequence)
+            .await
+            .map_err(Error::api)?;
         telemetry::abandoned(stream_label(&advisory.stream));
         Ok(())
     }
@@ -102,7 +127,10 @@ impl Bus {
 
 /// Labels come from a fixed set.
 fn stream_label(stream: &str) -> &'static str {
-    ["WA_MSG", "WA_RETRY", "WA_RESULT"].into_iter().find(|known| *known == stream).unwrap_or("other")
+    ["WA_MSG", "WA_RETRY", "WA_RESULT"]
+        .into_iter()
+        .find(|known| *known == stream)
+        .unwrap_or("other")
 }
 
 #[cfg(test)]
@@ -114,9 +142,19 @@ mod tests {
         let text = br#"{"type":"io.nats.jetstream.advisory.v1.max_deliver","id":"x","timestamp":"2026-11-24T08:30:00Z",
             "stream":"WA_MSG","consumer":"deliver-03","stream_seq":7,"deliveries":10}"#;
         let advisory = Advisory::parse(text).expect("readable");
-        assert_eq!((advisory.stream.as_str(), advisory.sequence, advisory.deliveries), ("WA_MSG", 7, 10));
+        assert_eq!(
+            (
+                advisory.stream.as_str(),
+                advisory.sequence,
+                advisory.deliveries
+            ),
+            ("WA_MSG", 7, 10)
+        );
         let text = br#"{"stream":"WA_RETRY","consumer":"retry-00","consumer_seq":1,"stream_seq":2,"deliveries":1,"reason":"undecodable"}"#;
-        assert_eq!(Advisory::parse(text).expect("readable").reason.as_deref(), Some("undecodable"));
+        assert_eq!(
+            Advisory::parse(text).expect("readable").reason.as_deref(),
+            Some("undecodable")
+        );
         assert!(Advisory::parse(b"{}").is_err());
     }
 }

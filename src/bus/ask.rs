@@ -1,6 +1,7 @@
 //! Asking what is on record.
 //!
-//! A plain request: the answer saves an attempt that was made already, and whoever gets none just makes it.
+//! A plain request: the answer saves an attempt that was made already, and whoever gets none just
+//! makes it.
 
 use std::time::Duration;
 
@@ -43,7 +44,8 @@ pub struct Answer {
 }
 
 impl Bus {
-    /// Whether the next attempt of a delivery is on record already. False, too, when nobody can say in time.
+    /// Whether the next attempt of a delivery is on record already. False, too, when nobody can say
+    /// in time.
     pub async fn is_recorded(&self, delivery: &Delivery) -> bool {
         let question = Question {
             client_id: delivery.client_id,
@@ -51,8 +53,12 @@ impl Bus {
             event_id: delivery.event_id,
             number: delivery.attempts.saturating_add(1),
         };
-        let Ok(bytes) = serde_json::to_vec(&question) else { return false };
-        let request = async_nats::Request::new().payload(bytes.into()).timeout(Some(PATIENCE));
+        let Ok(bytes) = serde_json::to_vec(&question) else {
+            return false;
+        };
+        let request = async_nats::Request::new()
+            .payload(bytes.into())
+            .timeout(Some(PATIENCE));
         let answer = self.client.send_request(subject::RECORDED, request).await;
         answer.is_ok_and(|answer| &answer.payload[..] == b"true")
     }
@@ -62,8 +68,15 @@ impl Bus {
     /// # Errors
     /// When the bus does not answer.
     pub async fn serve_questions(&self) -> Result<Questions, Error> {
-        let requests = self.client.queue_subscribe(subject::RECORDED, GROUP.to_owned()).await.map_err(Error::api)?;
-        Ok(Questions { bus: self.clone(), requests })
+        let requests = self
+            .client
+            .queue_subscribe(subject::RECORDED, GROUP.to_owned())
+            .await
+            .map_err(Error::api)?;
+        Ok(Questions {
+            bus: self.clone(),
+            requests,
+        })
     }
 }
 
@@ -72,11 +85,19 @@ impl Questions {
     pub async fn next(&mut self) -> Option<(Question, Answer)> {
         loop {
             let request = self.requests.next().await?;
-            let (Some(inbox), Ok(question)) = (request.reply, serde_json::from_slice(&request.payload)) else {
+            let (Some(inbox), Ok(question)) =
+                (request.reply, serde_json::from_slice(&request.payload))
+            else {
                 tracing::error!("skipping a question that cannot be read");
                 continue;
             };
-            return Some((question, Answer { bus: self.bus.clone(), inbox }));
+            return Some((
+                question,
+                Answer {
+                    bus: self.bus.clone(),
+                    inbox,
+                },
+            ));
         }
     }
 }
@@ -84,6 +105,10 @@ impl Questions {
 impl Answer {
     /// Tells whoever asked.
     pub async fn is(self, recorded: bool) {
-        let _ = self.bus.client.publish(self.inbox, recorded.to_string().into()).await;
+        let _ = self
+            .bus
+            .client
+            .publish(self.inbox, recorded.to_string().into())
+            .await;
     }
 }

@@ -1,9 +1,11 @@
-//! The line of a chat, where the order of its messages matters: the first is under way or parked, the others wait.
+//! The line of a chat, where the order of its messages matters: the first is under way or parked,
+//! the others wait.
 //!
-//! Two rules keep a line from standing still, whoever does what at the same time and wherever they are stopped. Who
-//! joins looks *afterwards* who is first. Who takes the first out looks *afterwards* who is first now, and sends it on
-//! its way. So of one that joins and one that leaves at once, at least one sees the other. All looks are answered by
-//! the stream's leader: another replica may not know yet what was acknowledged a moment ago.
+//! Two rules keep a line from standing still, whoever does what at the same time and wherever they
+//! are stopped. Who joins looks *afterwards* who is first. Who takes the first out looks
+//! *afterwards* who is first now, and sends it on its way. So of one that joins and one that leaves
+//! at once, at least one sees the other. All looks are answered by the stream's leader: another
+//! replica may not know yet what was acknowledged a moment ago.
 
 use std::time::Duration;
 
@@ -52,7 +54,11 @@ impl Bus {
         // Its subject is its own: there is none of it yet.
         headers.insert(header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, "0");
         match self
-            .publish(subject::chat(self.partition_count(), delivery), headers, wire::encode_delivery(delivery))
+            .publish(
+                subject::chat(self.partition_count(), delivery),
+                headers,
+                wire::encode_delivery(delivery),
+            )
             .await
         {
             Ok(_) | Err(Error::Exists) => Ok(()),
@@ -65,7 +71,13 @@ impl Bus {
     /// # Errors
     /// When the bus does not answer.
     pub async fn first_in_line(&self, of: &Delivery) -> Result<Option<InLine>, Error> {
-        self.first_of(&subject::line(self.partition_count(), of.client_id, &of.phone, &of.chat)).await
+        self.first_of(&subject::line(
+            self.partition_count(),
+            of.client_id,
+            &of.phone,
+            &of.chat,
+        ))
+        .await
     }
 
     /// The first in the line that this place is in.
@@ -73,26 +85,42 @@ impl Bus {
     /// # Errors
     /// When the bus does not answer.
     pub async fn first_before(&self, place: &ChatPlace) -> Result<Option<InLine>, Error> {
-        self.first_of(&subject::line(self.partition_count(), place.client_id, &place.phone, &place.chat)).await
+        self.first_of(&subject::line(
+            self.partition_count(),
+            place.client_id,
+            &place.phone,
+            &place.chat,
+        ))
+        .await
     }
 
     async fn first_of(&self, line: &str) -> Result<Option<InLine>, Error> {
         loop {
-            let Some(message) = self.oldest(STREAM, line, 1).await? else { return Ok(None) };
+            let Some(message) = self.oldest(STREAM, line, 1).await? else {
+                return Ok(None);
+            };
             if let Ok(delivery) = wire::decode_delivery(&message.payload) {
-                return Ok(Some(InLine { sequence: message.sequence, delivery }));
+                return Ok(Some(InLine {
+                    sequence: message.sequence,
+                    delivery,
+                }));
             }
-            tracing::error!(sequence = message.sequence, "one in a line that nobody can read");
-            self.undecodable(STREAM, message.sequence, &message.subject, &message.payload).await?;
+            tracing::error!(
+                sequence = message.sequence,
+                "one in a line that nobody can read"
+            );
+            self.undecodable(STREAM, message.sequence, &message.subject, &message.payload)
+                .await?;
             self.take_out(message.sequence).await?;
         }
     }
 
-    /// Takes a delivery that is done with out of its chat's line. If it was the first, the next is sent on its way.
-    /// `again`: it was handed out before, so whoever had it may have died between the two.
+    /// Takes a delivery that is done with out of its chat's line. If it was the first, the next is
+    /// sent on its way. `again`: it was handed out before, so whoever had it may have died between
+    /// the two.
     ///
-    /// Stopped before it is out, the line is as it was, and what is done with comes again. Stopped before the next is
-    /// sent, it comes again too, and is then not in line: hence `again`.
+    /// Stopped before it is out, the line is as it was, and what is done with comes again. Stopped
+    /// before the next is sent, it comes again too, and is then not in line: hence `again`.
     ///
     /// # Errors
     /// When the bus does not answer.
@@ -101,12 +129,16 @@ impl Bus {
             return Ok(());
         }
         let mut next = self.first_in_line(delivery).await?;
-        let was_first = next.as_ref().is_some_and(|first| first.delivery.event_id == delivery.event_id);
+        let was_first = next
+            .as_ref()
+            .is_some_and(|first| first.delivery.event_id == delivery.event_id);
         if let (Some(first), true) = (&next, was_first) {
             self.take_out(first.sequence).await?;
             next = self.first_in_line(delivery).await?;
         } else if next.is_some()
-            && let Some(place) = self.place_of(&subject::chat(self.partition_count(), delivery)).await?
+            && let Some(place) = self
+                .place_of(&subject::chat(self.partition_count(), delivery))
+                .await?
         {
             self.take_out(place).await?;
         }
@@ -116,15 +148,17 @@ impl Bus {
         }
     }
 
-    /// Not by way of [`Stream::delete_message`](async_nats::jetstream::stream::Stream::delete_message): that has the
-    /// server overwrite the bytes on its disk, which no other stream does with what is settled.
+    /// Not by way of
+    /// [`Stream::delete_message`](async_nats::jetstream::stream::Stream::delete_message): that has
+    /// the server overwrite the bytes on its disk, which no other stream does with what is settled.
     async fn take_out(&self, sequence: u64) -> Result<(), Error> {
         let request = json!({"seq": sequence, "no_erase": true});
-        self.command(format!("STREAM.MSG.DELETE.{STREAM}"), &request).await
+        self.command(format!("STREAM.MSG.DELETE.{STREAM}"), &request)
+            .await
     }
 
-    /// Sends the first of a line on its way. A second time within the stream's duplicate window does nothing; after it, a
-    /// copy that is not needed is told by its number and dropped.
+    /// Sends the first of a line on its way. A second time within the stream's duplicate window
+    /// does nothing; after it, a copy that is not needed is told by its number and dropped.
     ///
     /// # Errors
     /// When no acknowledgement came in time.
@@ -134,36 +168,58 @@ impl Bus {
         headers.insert(header::NATS_MESSAGE_ID, format!("line:{sequence}").as_str());
         headers.insert(FROM_LINE, sequence.to_string().as_str());
         let subject = subject::retry(self.partition_count(), delivery.client_id, &delivery.phone);
-        self.publish(subject, headers, wire::encode_delivery(delivery)).await.map(drop)
+        self.publish(subject, headers, wire::encode_delivery(delivery))
+            .await
+            .map(drop)
     }
 
     /// Whether an event waits in a line of this number.
     ///
     /// # Errors
     /// When the bus does not answer.
-    pub async fn is_in_line(&self, client: ClientId, phone: &Phone, event: EventId) -> Result<bool, Error> {
+    pub async fn is_in_line(
+        &self,
+        client: ClientId,
+        phone: &Phone,
+        event: EventId,
+    ) -> Result<bool, Error> {
         let subject = subject::chat_of_any(self.partition_count(), client, phone, event);
         Ok(self.place_of(&subject).await?.is_some())
     }
 
     async fn place_of(&self, subject: &str) -> Result<Option<u64>, Error> {
-        Ok(self.oldest(STREAM, subject, 1).await?.map(|message| message.sequence))
+        Ok(self
+            .oldest(STREAM, subject, 1)
+            .await?
+            .map(|message| message.sequence))
     }
 
-    /// Up to `max` places in the lines of a partition, from the oldest on, or after one's number; without what waits.
+    /// Up to `max` places in the lines of a partition, from the oldest on, or after one's number;
+    /// without what waits.
     ///
     /// # Errors
     /// When the bus does not answer.
-    pub async fn places_in_line(&self, partition: u16, after: u64, max: usize) -> Result<Vec<(u64, ChatPlace)>, Error> {
+    pub async fn places_in_line(
+        &self,
+        partition: u16,
+        after: u64,
+        max: usize,
+    ) -> Result<Vec<(u64, ChatPlace)>, Error> {
         let lines = subject::lines_in(partition);
         // Mostly there is none: then this was all.
         if self.oldest(STREAM, &lines, after + 1).await?.is_none() {
             return Ok(Vec::new());
         }
-        let stream = self.context.get_stream_no_info(STREAM).await.map_err(Error::api)?;
+        let stream = self
+            .context
+            .get_stream_no_info(STREAM)
+            .await
+            .map_err(Error::api)?;
         let config = pull::Config {
             filter_subject: lines,
-            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: after + 1 },
+            deliver_policy: DeliverPolicy::ByStartSequence {
+                start_sequence: after + 1,
+            },
             ack_policy: AckPolicy::None,
             headers_only: true,
             inactive_threshold: READ,
@@ -173,7 +229,12 @@ impl Bus {
         };
         let read = async {
             let consumer = stream.create_consumer(config).await.map_err(Error::api)?;
-            let mut messages = consumer.fetch().max_messages(max).messages().await.map_err(Error::api)?;
+            let mut messages = consumer
+                .fetch()
+                .max_messages(max)
+                .messages()
+                .await
+                .map_err(Error::api)?;
             let mut places = Vec::new();
             while let Some(message) = messages.next().await {
                 let message = message.map_err(Error::api)?;
@@ -182,7 +243,9 @@ impl Bus {
             }
             Ok(places)
         };
-        tokio::time::timeout(READ, read).await.map_err(|_| Error::Api("no places in time".to_owned()))?
+        tokio::time::timeout(READ, read)
+            .await
+            .map_err(|_| Error::Api("no places in time".to_owned()))?
     }
 
     /// Bytes that wait in lines.
@@ -198,15 +261,28 @@ impl Bus {
     /// # Errors
     /// When the bus does not answer.
     pub async fn purge_lines(&self, client: ClientId, phone: &Phone) -> Result<(), Error> {
-        let stream = self.context.get_stream_no_info(STREAM).await.map_err(Error::api)?;
+        let stream = self
+            .context
+            .get_stream_no_info(STREAM)
+            .await
+            .map_err(Error::api)?;
         let lines = subject::lines_of(self.partition_count(), client, phone);
         stream.purge().filter(lines).await.map_err(Error::api)?;
         Ok(())
     }
 
     /// The oldest message under a subject, from this number on, as the stream's leader has it.
-    pub(super) async fn oldest(&self, stream: &str, subject: &str, from: u64) -> Result<Option<StreamMessage>, Error> {
-        let stream = self.context.get_stream_no_info(stream).await.map_err(Error::api)?;
+    pub(super) async fn oldest(
+        &self,
+        stream: &str,
+        subject: &str,
+        from: u64,
+    ) -> Result<Option<StreamMessage>, Error> {
+        let stream = self
+            .context
+            .get_stream_no_info(stream)
+            .await
+            .map_err(Error::api)?;
         match stream.get_first_raw_message_by_subject(subject, from).await {
             Ok(message) => Ok(Some(message)),
             Err(error) if is_absent(&error) => Ok(None),
@@ -219,7 +295,9 @@ impl Bus {
 fn is_absent(error: &RawMessageError) -> bool {
     match error.kind() {
         RawMessageErrorKind::NoMessageFound => true,
-        RawMessageErrorKind::JetStream(refused) => refused.error_code() == ErrorCode::NO_MESSAGE_FOUND,
+        RawMessageErrorKind::JetStream(refused) => {
+            refused.error_code() == ErrorCode::NO_MESSAGE_FOUND
+        }
         _ => false,
     }
 }

@@ -28,35 +28,58 @@ pub struct Bus {
     pub(super) client: Client,
     pub(super) context: jetstream::Context,
     pub(super) settings: Arc<config::Bus>,
-    /// Counts connections: whoever waits for an answer that was under way asks again when it changes.
+    /// Counts connections: whoever waits for an answer that was under way asks again when it
+    /// changes.
     pub(super) connections: watch::Sender<u64>,
     registry: Registry,
     request_timeout: Duration,
 }
 
 impl Bus {
-    /// Connects, and makes sure that the server knows message schedules. Reconnects by itself, for ever.
+    /// Connects, and makes sure that the server knows message schedules. Reconnects by itself, for
+    /// ever.
     ///
     /// # Errors
     /// When there is no connection within `connect_timeout`, or the server is older than 2.12.
-    pub async fn connect(nats: &config::Nats, bus: &config::Bus, name: &str) -> Result<Self, Error> {
+    pub async fn connect(
+        nats: &config::Nats,
+        bus: &config::Bus,
+        name: &str,
+    ) -> Result<Self, Error> {
         let started = Instant::now();
         let connections = watch::Sender::new(0);
-        let connecting = options(nats, name, connections.clone()).await?.connect(&nats.url);
+        let connecting = options(nats, name, connections.clone())
+            .await?
+            .connect(&nats.url);
         let client = timeout(nats.connect_timeout, connecting)
             .await
             .map_err(|_| Error::Connect(format!("no answer within {:?}", nats.connect_timeout)))?
             .map_err(|error| Error::Connect(error.to_string()))?;
         if !client.is_server_compatible(2, 12, 0) {
-            return Err(Error::ServerTooOld { found: client.server_info().version });
+            return Err(Error::ServerTooOld {
+                found: client.server_info().version,
+            });
         }
         telemetry::bus_connected(true);
-        tracing::debug!(elapsed_ms = started.elapsed().as_millis(), "connected to NATS");
-        let context =
-            ContextBuilder::new().timeout(nats.request_timeout).ack_timeout(nats.request_timeout).build(client.clone());
+        tracing::debug!(
+            elapsed_ms = started.elapsed().as_millis(),
+            "connected to NATS"
+        );
+        let context = ContextBuilder::new()
+            .timeout(nats.request_timeout)
+            .ack_timeout(nats.request_timeout)
+            .build(client.clone());
         let registry = Registry::new(context.clone());
-        let (settings, request_timeout) = (Arc::new(bus.clone()), nats.request_timeout);
-        Ok(Self { client, context, settings, connections, registry, request_timeout })
+        let settings = Arc::new(bus.clone());
+        let request_timeout = nats.request_timeout;
+        Ok(Self {
+            client,
+            context,
+            settings,
+            connections,
+            registry,
+            request_timeout,
+        })
     }
 
     /// Whether the connection stands now.
@@ -64,13 +87,16 @@ impl Bus {
         self.client.connection_state() == State::Connected
     }
 
-    /// Returns once the server has all that was sent, acknowledgements among it; call it before the process ends.
+    /// Returns once the server has all that was sent, acknowledgements among it; call it before the
+    /// process ends.
     ///
     /// # Errors
     /// When the bus does not answer.
     pub async fn flush(&self) -> Result<(), Error> {
         let flushed = timeout(self.request_timeout, self.client.flush()).await;
-        flushed.map_err(|_| Error::Api("flushing took too long".to_owned()))?.map_err(Error::api)
+        flushed
+            .map_err(|_| Error::Api("flushing took too long".to_owned()))?
+            .map_err(Error::api)
     }
 
     /// Webhooks, tokens and shared keys.
@@ -78,8 +104,8 @@ impl Bus {
         &self.registry
     }
 
-    /// Loads the webhooks, opens their secrets with these keys, and keeps them current. Needs the buckets: call it once
-    /// they are applied or checked.
+    /// Loads the webhooks, opens their secrets with these keys, and keeps them current. Needs the
+    /// buckets: call it once they are applied or checked.
     ///
     /// # Errors
     /// When a bucket is missing or does not answer, or the keys are not those of the bus.
@@ -89,7 +115,11 @@ impl Bus {
     }
 }
 
-async fn options(nats: &config::Nats, name: &str, connections: watch::Sender<u64>) -> Result<ConnectOptions, Error> {
+async fn options(
+    nats: &config::Nats,
+    name: &str,
+    connections: watch::Sender<u64>,
+) -> Result<ConnectOptions, Error> {
     let mut options = match &nats.credentials_file {
         Some(file) => ConnectOptions::with_credentials_file(file)
             .await
@@ -112,7 +142,9 @@ async fn options(nats: &config::Nats, name: &str, connections: watch::Sender<u64
         options = options.user_and_password(user.clone(), password.expose().to_owned());
     }
     if let Some(file) = &nats.root_ca_file {
-        options = options.add_root_certificates(file.clone()).require_tls(true);
+        options = options
+            .add_root_certificates(file.clone())
+            .require_tls(true);
     }
     if let Some(prefix) = &nats.inbox_prefix {
         options = options.custom_inbox_prefix(prefix.clone());
@@ -145,7 +177,11 @@ fn unnumbered(text: &str) -> String {
     let mut told = String::with_capacity(text.len());
     for part in text.split_inclusive(|letter: char| !letter.is_ascii_digit()) {
         let digits = part.trim_end_matches(|letter: char| !letter.is_ascii_digit());
-        told.push_str(if digits.len() >= SHORTEST_PHONE { "…" } else { digits });
+        told.push_str(if digits.len() >= SHORTEST_PHONE {
+            "…"
+        } else {
+            digits
+        });
         told.push_str(&part[digits.len()..]);
     }
     told
@@ -162,8 +198,14 @@ mod tests {
                 r#"nats: Permissions Violation for Publish to "wa.hold.1.4915112345678""#,
                 r#"nats: Permissions Violation for Publish to "wa.hold.1.…""#,
             ),
-            (r#"to "$KV.wa_webhooks.12.49151""#, r#"to "$KV.wa_webhooks.12.…""#),
-            ("wa.chat.3.1.4915112345678.c0ffee.01900", "wa.chat.3.1.….c0ffee.…"),
+            (
+                r#"to "$KV.wa_webhooks.12.49151""#,
+                r#"to "$KV.wa_webhooks.12.…""#,
+            ),
+            (
+                "wa.chat.3.1.4915112345678.c0ffee.01900",
+                "wa.chat.3.1.….c0ffee.…",
+            ),
             ("authorization timeout 1234", "authorization timeout 1234"),
             ("", ""),
         ] {

@@ -29,11 +29,15 @@ const STREAMS: [&str; 16] = [
     include_str!("../../nats/streams/KV_wa_members.json"),
     include_str!("../../nats/streams/KV_wa_jobs.json"),
 ];
-/// One with `{N}` stands for a consumer per partition: `{N}` is the partition, `{NN}` the same in two digits.
+/// One with `{N}` stands for a consumer per partition: `{N}` is the partition, `{NN}` the same in
+/// two digits.
 const CONSUMERS: [(&str, &str); 4] = [
     ("WA_MSG", include_str!("../../nats/consumers/deliver.json")),
     ("WA_RETRY", include_str!("../../nats/consumers/retry.json")),
-    ("WA_RESULT", include_str!("../../nats/consumers/record.json")),
+    (
+        "WA_RESULT",
+        include_str!("../../nats/consumers/record.json"),
+    ),
     ("WA_ADV", include_str!("../../nats/consumers/advisory.json")),
 ];
 /// JetStream's code for "no such stream" and "no such consumer".
@@ -59,7 +63,12 @@ pub struct Change {
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", if self.created { "created" } else { "updated" }, self.what)
+        write!(
+            f,
+            "{} {}",
+            if self.created { "created" } else { "updated" },
+            self.what
+        )
     }
 }
 
@@ -78,7 +87,12 @@ pub struct Difference {
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { what, field, expected, found } = self;
+        let Self {
+            what,
+            field,
+            expected,
+            found,
+        } = self;
         if field.is_empty() {
             return write!(f, "{what} is missing");
         }
@@ -90,11 +104,14 @@ impl Bus {
     /// Creates what is missing and updates what differs.
     ///
     /// # Errors
-    /// [`Error::Partitions`] when the number of partitions is another and cannot be changed now; else when the server
-    /// refuses or does not answer.
+    /// [`Error::Partitions`] when the number of partitions is another and cannot be changed now;
+    /// else when the server refuses or does not answer.
     pub async fn apply(&self) -> Result<Vec<Change>, Error> {
         let all = declared(&self.settings);
-        let messages = all.iter().find(|one| one.what == "stream WA_MSG").expect("embedded files are tested");
+        let messages = all
+            .iter()
+            .find(|one| one.what == "stream WA_MSG")
+            .expect("embedded files are tested");
         let mut changes = Vec::from_iter(self.repartition(&messages.config).await?);
         for declared in all {
             let found = self.found(&declared).await?;
@@ -102,17 +119,29 @@ impl Bus {
             if found.is_some_and(|found| differences(&declared, &found).is_empty()) {
                 continue;
             }
-            let name = declared.config["name"].as_str().or(declared.config["durable_name"].as_str()).unwrap_or("");
+            let name = declared.config["name"]
+                .as_str()
+                .or(declared.config["durable_name"].as_str())
+                .unwrap_or("");
             let (subject, body) = match declared.stream {
                 // `action` empty: create or update.
                 Some(stream) => (
                     format!("CONSUMER.DURABLE.CREATE.{stream}.{name}"),
                     json!({"stream_name": stream, "config": declared.config, "action": ""}),
                 ),
-                None => (format!("STREAM.{}.{name}", if created { "CREATE" } else { "UPDATE" }), declared.config),
+                None => (
+                    format!(
+                        "STREAM.{}.{name}",
+                        if created { "CREATE" } else { "UPDATE" }
+                    ),
+                    declared.config,
+                ),
             };
             self.command(subject, &body).await?;
-            changes.push(Change { what: declared.what, created });
+            changes.push(Change {
+                what: declared.what,
+                created,
+            });
         }
         self.drop_surplus().await?;
         Ok(changes)
@@ -145,7 +174,11 @@ impl Bus {
 
     /// Has the API change something.
     pub(super) async fn command(&self, subject: String, request: &Value) -> Result<(), Error> {
-        let answer: Value = self.context.request(subject.clone(), request).await.map_err(Error::api)?;
+        let answer: Value = self
+            .context
+            .request(subject.clone(), request)
+            .await
+            .map_err(Error::api)?;
         match answer["error"]["description"].as_str() {
             Some(text) => Err(Error::Api(format!("{subject}: {text}"))),
             None => Ok(()),
@@ -155,12 +188,17 @@ impl Bus {
     /// Asks the API about one thing that is named in the subject; `None`: there is none.
     pub(super) async fn ask_of_one(&self, subject: &str) -> Result<Option<Value>, Error> {
         // Not `context.request`: it sends `null`, and consumers are asked for with no body at all.
-        let request = self.client.request(format!("$JS.API.{subject}"), Bytes::new());
+        let request = self
+            .client
+            .request(format!("$JS.API.{subject}"), Bytes::new());
         let answer = request.await.map_err(Error::api)?;
         let answer: Value = serde_json::from_slice(&answer.payload).map_err(Error::api)?;
         match answer["error"]["code"].as_u64() {
             Some(NOT_FOUND) => Ok(None),
-            Some(_) => Err(Error::Api(format!("{subject}: {}", answer["error"]["description"]))),
+            Some(_) => Err(Error::Api(format!(
+                "{subject}: {}",
+                answer["error"]["description"]
+            ))),
             None => Ok(Some(answer)),
         }
     }
@@ -168,7 +206,8 @@ impl Bus {
 
 /// The files with the settings put in.
 fn declared(settings: &config::Bus) -> Vec<Declared> {
-    let parse = |text: &str| -> Value { serde_json::from_str(text).expect("embedded files are tested") };
+    let parse =
+        |text: &str| -> Value { serde_json::from_str(text).expect("embedded files are tested") };
     let mut all = Vec::new();
     for text in STREAMS {
         let mut config = parse(text);
@@ -177,9 +216,13 @@ fn declared(settings: &config::Bus) -> Vec<Declared> {
             config["max_bytes"] = settings.message_bytes_max.into();
         }
         if config["subject_transform"].is_object() {
-            config["subject_transform"] = with_partitions(&config["subject_transform"], settings.partitions);
+            config["subject_transform"] =
+                with_partitions(&config["subject_transform"], settings.partitions);
         }
-        let name = config["name"].as_str().expect("embedded files are tested").to_owned();
+        let name = config["name"]
+            .as_str()
+            .expect("embedded files are tested")
+            .to_owned();
         all.push(Declared {
             what: format!("stream {name}"),
             info: format!("STREAM.INFO.{name}"),
@@ -188,14 +231,30 @@ fn declared(settings: &config::Bus) -> Vec<Declared> {
         });
     }
     for (stream, text) in CONSUMERS {
-        let each = if text.contains("{N") { settings.partitions } else { 1 };
+        let each = if text.contains("{N") {
+            settings.partitions
+        } else {
+            1
+        };
         for partition in 0..each {
-            let text = text.replace("{NN}", &format!("{partition:02}")).replace("{N}", &partition.to_string());
+            let text = text
+                .replace("{NN}", &format!("{partition:02}"))
+                .replace("{N}", &partition.to_string());
             let mut config = parse(&text);
-            config["ack_wait"] = u64::try_from(settings.ack_wait.as_nanos()).unwrap_or(u64::MAX).into();
-            let name = config["durable_name"].as_str().expect("embedded files are tested").to_owned();
+            config["ack_wait"] = u64::try_from(settings.ack_wait.as_nanos())
+                .unwrap_or(u64::MAX)
+                .into();
+            let name = config["durable_name"]
+                .as_str()
+                .expect("embedded files are tested")
+                .to_owned();
             let info = format!("CONSUMER.INFO.{stream}.{name}");
-            all.push(Declared { what: format!("consumer {name} of {stream}"), info, config, stream: Some(stream) });
+            all.push(Declared {
+                what: format!("consumer {name} of {stream}"),
+                info,
+                config,
+                stream: Some(stream),
+            });
         }
     }
     all
@@ -203,22 +262,33 @@ fn declared(settings: &config::Bus) -> Vec<Declared> {
 
 /// Every declared field is compared; what the server adds is its own affair.
 fn differences(declared: &Declared, found: &Value) -> Vec<Difference> {
-    let fields = declared.config.as_object().expect("embedded files are tested");
-    let differs = fields.iter().filter(|(field, expected)| !same(expected, &found[field.as_str()]));
+    let fields = declared
+        .config
+        .as_object()
+        .expect("embedded files are tested");
+    let differs = fields
+        .iter()
+        .filter(|(field, expected)| !same(expected, &found[field.as_str()]));
     differs
         .map(|(field, expected)| {
-            let (what, found) = (declared.what.clone(), &found[field.as_str()]);
+            let what = declared.what.clone();
+            let found = &found[field.as_str()];
             // In the words of the settings, where that is all.
             match (partitions_in(expected), partitions_in(found)) {
-                (Some(wanted), Some(count)) if with_partitions(found, wanted) == *expected => Difference {
-                    what,
-                    field: "bus.partitions".to_owned(),
-                    expected: wanted.to_string(),
-                    found: count.to_string(),
-                },
-                _ => {
-                    Difference { what, field: field.clone(), expected: expected.to_string(), found: found.to_string() }
+                (Some(wanted), Some(count)) if with_partitions(found, wanted) == *expected => {
+                    Difference {
+                        what,
+                        field: "bus.partitions".to_owned(),
+                        expected: wanted.to_string(),
+                        found: count.to_string(),
+                    }
                 }
+                _ => Difference {
+                    what,
+                    field: field.clone(),
+                    expected: expected.to_string(),
+                    found: found.to_string(),
+                },
             }
         })
         .collect()
@@ -235,15 +305,28 @@ mod tests {
     use super::*;
 
     fn settings() -> config::Bus {
-        config::load(&config::Sources::default()).expect("the defaults are right").config.bus
+        config::load(&config::Sources::default())
+            .expect("the defaults are right")
+            .config
+            .bus
     }
 
     #[test]
     fn every_file_is_sound_and_the_settings_reach_it() {
-        let settings = config::Bus { replicas: 3, ..settings() };
+        let settings = config::Bus {
+            replicas: 3,
+            ..settings()
+        };
         let all = declared(&settings);
-        assert_eq!(all.len(), STREAMS.len() + (CONSUMERS.len() - 1) * usize::from(settings.partitions) + 1);
-        assert!(all.iter().filter(|one| one.stream.is_none()).all(|one| one.config["num_replicas"] == 3));
+        assert_eq!(
+            all.len(),
+            STREAMS.len() + (CONSUMERS.len() - 1) * usize::from(settings.partitions) + 1
+        );
+        assert!(
+            all.iter()
+                .filter(|one| one.stream.is_none())
+                .all(|one| one.config["num_replicas"] == 3)
+        );
         assert!(all.iter().all(|one| !one.config.to_string().contains("{N")));
     }
 
@@ -255,6 +338,12 @@ mod tests {
         found["max_bytes"] = 5.into();
         let all = differences(&one, &found);
         assert_eq!(all.len(), 1);
-        assert_eq!(all[0].to_string(), format!("stream WA_MSG: max_bytes is 5, declared {}", one.config["max_bytes"]));
+        assert_eq!(
+            all[0].to_string(),
+            format!(
+                "stream WA_MSG: max_bytes is 5, declared {}",
+                one.config["max_bytes"]
+            )
+        );
     }
 }

@@ -9,7 +9,9 @@ pub enum Error {
     #[error("cannot connect to NATS: {0}")]
     Connect(String),
     /// Too old.
-    #[error("nats-server {found} is too old: wahook needs 2.12 or later, which has message schedules")]
+    #[error(
+        "nats-server {found} is too old: wahook needs 2.12 or later, which has message schedules"
+    )]
     ServerTooOld {
         /// The server's version.
         found: String,
@@ -31,8 +33,10 @@ pub enum Error {
     Api(String),
     /// The streams have another number of partitions, and it cannot be changed now.
     #[error(
-        "the streams have {found} partitions and bus.partitions is {wanted}, which is changed only while no node runs and \
-         nothing waits: {why}. Set bus.partitions = {found}; or let the nodes work off what waits, end them all, and run \
+        "the streams have {found} partitions and bus.partitions is {wanted}, which is changed \
+         only while no node runs and \
+         nothing waits: {why}. Set bus.partitions = {found}; or let the nodes work off what \
+         waits, end them all, and run \
          `wahook bus apply` again"
     )]
     Partitions {
@@ -70,8 +74,14 @@ pub enum Error {
 impl Error {
     pub(super) fn stored_webhook(error: StoredError) -> Self {
         match error {
-            StoredError::Json(source) => Self::Stored { bucket: "wa_webhooks", source },
-            StoredError::Sealed(source) => Self::Sealed { of: "a webhook".to_owned(), source },
+            StoredError::Json(source) => Self::Stored {
+                bucket: "wa_webhooks",
+                source,
+            },
+            StoredError::Sealed(source) => Self::Sealed {
+                of: "a webhook".to_owned(),
+                source,
+            },
         }
     }
 

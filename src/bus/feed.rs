@@ -1,8 +1,9 @@
 //! What a pinned consumer hands out.
 //!
-//! async-nats has a stream for this, but none that ends well: what the server sends while it is dropped comes again
-//! only after `ack_wait`. Unsubscribing in order does not help, since the server may be on its way to send then. This
-//! one ends when the server has said so of every request.
+//! async-nats has a stream for this, but none that ends well: what the server sends while it is
+//! dropped comes again only after `ack_wait`. Unsubscribing in order does not help, since the
+//! server may be on its way to send then. This one ends when the server has said so of every
+//! request.
 
 use std::time::Duration;
 
@@ -57,20 +58,35 @@ pub(super) struct Feed {
 impl Feed {
     pub(super) async fn open(bus: &Bus, stream: &str, consumer: &str) -> Result<Self, Error> {
         let inbox = bus.client.new_inbox();
-        let subscriber = bus.client.subscribe(inbox.clone()).await.map_err(Error::api)?;
+        let subscriber = bus
+            .client
+            .subscribe(inbox.clone())
+            .await
+            .map_err(Error::api)?;
         let next = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}");
         let connections = bus.connections.subscribe();
         // The first one may be told late.
         let connection = (*connections.borrow()).max(1);
         let bus = bus.clone();
-        Ok(Self { bus, next, inbox, subscriber, connections, connection, pin: None, given_up: None, asked: 0 })
+        Ok(Self {
+            bus,
+            next,
+            inbox,
+            subscriber,
+            connections,
+            connection,
+            pin: None,
+            given_up: None,
+            asked: 0,
+        })
     }
 
-    /// The next message; `None` when there is a new connection: requests do not outlive theirs. Nothing is lost when
-    /// this is dropped while it waits.
+    /// The next message; `None` when there is a new connection: requests do not outlive theirs.
+    /// Nothing is lost when this is dropped while it waits.
     pub(super) async fn next(&mut self) -> Result<Option<jetstream::Message>, Error> {
         loop {
-            // Before asking: what is asked for on a new connection would come to a feed that is about to end.
+            // Before asking: what is asked for on a new connection would come to a feed that is
+            // about to end.
             if *self.connections.borrow() > self.connection {
                 return Ok(None);
             }
@@ -110,7 +126,8 @@ impl Feed {
                 // Another is fed from now on: requests that name the old pin are refused.
                 self.unpin(stream, consumer).await;
             }
-            // One that names none can still get it, as long as it is open. Either way the server says when it ends.
+            // One that names none can still get it, as long as it is open. Either way the server
+            // says when it ends.
             self.until_ended(&mut left).await;
             if self.pin.is_none() {
                 return left;
@@ -118,34 +135,51 @@ impl Feed {
         }
     }
 
-    /// Collects until no request is open. No shorter time would do: on a busy machine what the server has decided to
-    /// send can take long to come.
+    /// Collects until no request is open. No shorter time would do: on a busy machine what the
+    /// server has decided to send can take long to come.
     async fn until_ended(&mut self, left: &mut Vec<jetstream::Message>) {
         while self.asked > 0 {
-            let Ok(Some(message)) = timeout(SILENCE, self.subscriber.next()).await else { return };
+            let Ok(Some(message)) = timeout(SILENCE, self.subscriber.next()).await else {
+                return;
+            };
             left.extend(self.take(message).ok().flatten());
         }
     }
 
-    /// A node that has no pin must not take another's. Should this fail, the pin runs out by itself.
+    /// A node that has no pin must not take another's. Should this fail, the pin runs out by
+    /// itself.
     async fn unpin(&self, stream: &str, consumer: &str) {
         let body = serde_json::json!({"group": GROUP});
         let subject = format!("CONSUMER.UNPIN.{stream}.{consumer}");
-        let _ = self.bus.context.request::<_, _, serde_json::Value>(subject, &body).await;
+        let _ = self
+            .bus
+            .context
+            .request::<_, _, serde_json::Value>(subject, &body)
+            .await;
     }
 
     async fn ask(&mut self) -> Result<(), Error> {
-        // The client would send it later, when nobody may listen any more: what it brings comes again only after
-        // `ack_wait`.
+        // The client would send it later, when nobody may listen any more: what it brings comes
+        // again only after `ack_wait`.
         if self.bus.client.connection_state() != State::Connected {
             return Err(Error::Api("there is no connection".to_owned()));
         }
         let batch = BATCH - self.asked;
-        let config =
-            BatchConfig { batch, expires: Some(EXPIRES), group: Some(GROUP.to_owned()), ..BatchConfig::default() };
-        let request = Request { batch: config, id: self.pin.as_deref() };
+        let config = BatchConfig {
+            batch,
+            expires: Some(EXPIRES),
+            group: Some(GROUP.to_owned()),
+            ..BatchConfig::default()
+        };
+        let request = Request {
+            batch: config,
+            id: self.pin.as_deref(),
+        };
         let bytes = serde_json::to_vec(&request).map_err(Error::api)?.into();
-        let asking = self.bus.client.publish_with_reply(self.next.clone(), self.inbox.clone(), bytes);
+        let asking =
+            self.bus
+                .client
+                .publish_with_reply(self.next.clone(), self.inbox.clone(), bytes);
         asking.await.map_err(Error::api)?;
         self.asked = BATCH;
         Ok(())
@@ -153,20 +187,32 @@ impl Feed {
 
     /// The message, if it is one of the stream's; else what the server says of a request.
     fn take(&mut self, message: Message) -> Result<Option<jetstream::Message>, Error> {
-        let header = |name| message.headers.as_ref().and_then(|headers| headers.get_last(name));
+        let header = |name| {
+            message
+                .headers
+                .as_ref()
+                .and_then(|headers| headers.get_last(name))
+        };
         match message.status.unwrap_or(StatusCode::OK) {
             StatusCode::OK => {
                 // Publishers can set headers too: the server's own comes last.
                 if let Some(pin) = header(header::NATS_PIN_ID).map(HeaderValue::as_str)
-                    && ![&self.pin, &self.given_up].map(Option::as_deref).contains(&Some(pin))
+                    && ![&self.pin, &self.given_up]
+                        .map(Option::as_deref)
+                        .contains(&Some(pin))
                 {
                     self.pin = Some(pin.to_owned());
                 }
                 self.asked = self.asked.saturating_sub(1);
-                Ok(Some(jetstream::Message { message, context: self.bus.context.clone() }))
+                Ok(Some(jetstream::Message {
+                    message,
+                    context: self.bus.context.clone(),
+                }))
             }
             StatusCode::IDLE_HEARTBEAT => Ok(None),
-            status @ (StatusCode::TIMEOUT | StatusCode::REQUEST_TERMINATED | StatusCode::PIN_ID_MISMATCH) => {
+            status @ (StatusCode::TIMEOUT
+            | StatusCode::REQUEST_TERMINATED
+            | StatusCode::PIN_ID_MISMATCH) => {
                 if status == StatusCode::PIN_ID_MISMATCH {
                     self.pin = None;
                 }
@@ -176,13 +222,21 @@ impl Feed {
                     }
                     _ => {}
                 }
-                let unsent = message.headers.as_ref().and_then(|headers| headers.get("Nats-Pending-Messages"));
-                let unsent = unsent.and_then(|count| count.as_str().parse().ok()).unwrap_or(BATCH);
+                let unsent = message
+                    .headers
+                    .as_ref()
+                    .and_then(|headers| headers.get("Nats-Pending-Messages"));
+                let unsent = unsent
+                    .and_then(|count| count.as_str().parse().ok())
+                    .unwrap_or(BATCH);
                 self.asked = self.asked.saturating_sub(unsent);
                 Ok(None)
             }
             NO_RESPONDERS => Err(Error::Api("no such consumer, or no JetStream".to_owned())),
-            status => Err(Error::Api(format!("{status} {}", message.description.as_deref().unwrap_or_default()))),
+            status => Err(Error::Api(format!(
+                "{status} {}",
+                message.description.as_deref().unwrap_or_default()
+            ))),
         }
     }
 }

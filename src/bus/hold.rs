@@ -41,32 +41,47 @@ impl HeldReader {
     /// When the bus does not answer: open a new reader.
     pub async fn next(&mut self, max: usize) -> Result<Vec<Held>, Error> {
         let fetch = async {
-            let mut messages = self.consumer.fetch().max_messages(max).messages().await.map_err(Error::api)?;
+            let mut messages = self
+                .consumer
+                .fetch()
+                .max_messages(max)
+                .messages()
+                .await
+                .map_err(Error::api)?;
             let mut held = Vec::new();
             while let Some(message) = messages.next().await {
                 let message = message.map_err(Error::api)?;
                 let sequence = message.info().map_err(Error::api)?.stream_sequence;
-                let delivery = wire::decode_delivery(&message.payload).map_err(|_| message.payload.clone());
+                let delivery =
+                    wire::decode_delivery(&message.payload).map_err(|_| message.payload.clone());
                 held.push(Held { sequence, delivery });
             }
             Ok(held)
         };
-        tokio::time::timeout(READ, fetch).await.map_err(|_| Error::Api("no held messages in time".to_owned()))?
+        tokio::time::timeout(READ, fetch)
+            .await
+            .map_err(|_| Error::Api("no held messages in time".to_owned()))?
     }
 }
 
 impl Bus {
-    /// Keeps a delivery until its webhook takes deliveries again. `from` is the number, in its stream, of the message
-    /// that brought it: the same one is held once within the stream's duplicate window, which is longer than it is
-    /// handed out again and again. Not its event: that may be released and held anew.
+    /// Keeps a delivery until its webhook takes deliveries again. `from` is the number, in its
+    /// stream, of the message that brought it: the same one is held once within the stream's
+    /// duplicate window, which is longer than it is handed out again and again. Not its event: that
+    /// may be released and held anew.
     ///
     /// # Errors
     /// When no acknowledgement came in time.
     pub async fn hold(&self, delivery: &Delivery, work: Work, from: u64) -> Result<(), Error> {
         let mut headers = HeaderMap::new();
-        headers.insert(header::NATS_MESSAGE_ID, format!("hold:{}:{from}", work.as_str()).as_str());
+        headers.insert(
+            header::NATS_MESSAGE_ID,
+            format!("hold:{}:{from}", work.as_str()).as_str(),
+        );
         let subject = subject::hold(delivery.client_id, &delivery.phone);
-        self.publish(subject, headers, wire::encode_delivery(delivery)).await.map(drop)
+        self.publish(subject, headers, wire::encode_delivery(delivery))
+            .await
+            .map(drop)
     }
 
     /// Reads what is held for a number from its beginning.
@@ -74,7 +89,11 @@ impl Bus {
     /// # Errors
     /// When the bus does not answer.
     pub async fn read_held(&self, client: ClientId, phone: &Phone) -> Result<HeldReader, Error> {
-        let stream = self.context.get_stream_no_info(STREAM).await.map_err(Error::api)?;
+        let stream = self
+            .context
+            .get_stream_no_info(STREAM)
+            .await
+            .map_err(Error::api)?;
         let config = pull::Config {
             filter_subject: subject::hold(client, phone),
             deliver_policy: DeliverPolicy::All,
@@ -85,12 +104,16 @@ impl Bus {
             num_replicas: 1,
             ..pull::Config::default()
         };
-        Ok(HeldReader { consumer: stream.create_consumer(config).await.map_err(Error::api)? })
+        Ok(HeldReader {
+            consumer: stream.create_consumer(config).await.map_err(Error::api)?,
+        })
     }
 
-    /// Puts held deliveries on their way, in order and without waiting between them, then drops them and all before
-    /// them from what is held. Those that are not this webhook's (it was registered anew) are
-    /// dropped alone, and the bytes of what nobody can read are kept in WA_DLQ; gives back how many went out. Doing it again after a crash doubles none within the stream's duplicate window.
+    /// Puts held deliveries on their way, in order and without waiting between them, then drops
+    /// them and all before them from what is held. Those that are not this webhook's (it was
+    /// registered anew) are dropped alone, and the bytes of what nobody can read are kept in
+    /// WA_DLQ; gives back how many went out. Doing it again after a crash doubles none within the
+    /// stream's duplicate window.
     ///
     /// # Errors
     /// When the bus does not answer; what is left stays held.
@@ -101,33 +124,66 @@ impl Bus {
         webhook: WebhookId,
         held: &[Held],
     ) -> Result<u64, Error> {
-        let Some(last) = held.last() else { return Ok(0) };
+        let Some(last) = held.last() else {
+            return Ok(0);
+        };
         let is_its = |delivery: &&Delivery| delivery.webhook_id == webhook;
         let wanted: Vec<_> = held
             .iter()
-            .filter_map(|held| Some((held.delivery.as_ref().ok().filter(is_its)?, format!("held:{}", held.sequence))))
+            .filter_map(|held| {
+                Some((
+                    held.delivery.as_ref().ok().filter(is_its)?,
+                    format!("held:{}", held.sequence),
+                ))
+            })
             .collect();
         let released = wanted.len() as u64;
         self.publish_deliveries(wanted.into_iter()).await?;
         for one in held {
             if let Err(bytes) = &one.delivery {
-                self.undecodable(STREAM, one.sequence, &subject::hold(client, phone), bytes).await?;
+                self.undecodable(STREAM, one.sequence, &subject::hold(client, phone), bytes)
+                    .await?;
             }
         }
-        let stream = self.context.get_stream_no_info(STREAM).await.map_err(Error::api)?;
-        stream.purge().filter(subject::hold(client, phone)).sequence(last.sequence + 1).await.map_err(Error::api)?;
+        let stream = self
+            .context
+            .get_stream_no_info(STREAM)
+            .await
+            .map_err(Error::api)?;
+        stream
+            .purge()
+            .filter(subject::hold(client, phone))
+            .sequence(last.sequence + 1)
+            .await
+            .map_err(Error::api)?;
         Ok(released)
     }
 
-    /// How many deliveries are held for each number of a client, in one question; `phone` asks for one number alone.
-    /// Numbers without any are left out.
+    /// How many deliveries are held for each number of a client, in one question; `phone` asks for
+    /// one number alone. Numbers without any are left out.
     ///
     /// # Errors
     /// When the bus does not answer.
-    pub async fn held_counts(&self, client: ClientId, phone: Option<&Phone>) -> Result<HashMap<String, u64>, Error> {
-        let stream = self.context.get_stream_no_info(STREAM).await.map_err(Error::api)?;
-        let filter = phone.map_or_else(|| subject::hold_of(client), |phone| subject::hold(client, phone));
-        let mut subjects = stream.info_builder().subjects(filter).fetch().await.map_err(Error::api)?;
+    pub async fn held_counts(
+        &self,
+        client: ClientId,
+        phone: Option<&Phone>,
+    ) -> Result<HashMap<String, u64>, Error> {
+        let stream = self
+            .context
+            .get_stream_no_info(STREAM)
+            .await
+            .map_err(Error::api)?;
+        let filter = phone.map_or_else(
+            || subject::hold_of(client),
+            |phone| subject::hold(client, phone),
+        );
+        let mut subjects = stream
+            .info_builder()
+            .subjects(filter)
+            .fetch()
+            .await
+            .map_err(Error::api)?;
         let mut counts = HashMap::new();
         while let Some((subject, count)) = subjects.try_next().await.map_err(Error::api)? {
             if let Some((_, phone)) = subject.rsplit_once('.') {
@@ -142,8 +198,16 @@ impl Bus {
     /// # Errors
     /// When the bus does not answer.
     pub async fn purge_held(&self, client: ClientId, phone: &Phone) -> Result<(), Error> {
-        let stream = self.context.get_stream_no_info(STREAM).await.map_err(Error::api)?;
-        stream.purge().filter(subject::hold(client, phone)).await.map_err(Error::api)?;
+        let stream = self
+            .context
+            .get_stream_no_info(STREAM)
+            .await
+            .map_err(Error::api)?;
+        stream
+            .purge()
+            .filter(subject::hold(client, phone))
+            .await
+            .map_err(Error::api)?;
         Ok(())
     }
 }

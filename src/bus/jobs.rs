@@ -17,8 +17,13 @@ fn text(client: ClientId, id: JobId) -> String {
 }
 
 fn key(job: &Job) -> String {
-    let (client, id) = (job.client_id, job.id);
-    if job.is_release() { format!("{client}.release.{id}") } else { text(client, id) }
+    let client = job.client_id;
+    let id = job.id;
+    if job.is_release() {
+        format!("{client}.release.{id}")
+    } else {
+        text(client, id)
+    }
 }
 
 /// All jobs, and then each change of one.
@@ -66,7 +71,12 @@ impl Registry {
     /// # Errors
     /// When the bus does not answer.
     pub async fn job(&self, client: ClientId, id: JobId) -> Result<Option<Job>, Error> {
-        let bytes = self.bucket(JOBS).await?.get(text(client, id)).await.map_err(Error::api)?;
+        let bytes = self
+            .bucket(JOBS)
+            .await?
+            .get(text(client, id))
+            .await
+            .map_err(Error::api)?;
         bytes.map(|bytes| read(JOBS, &bytes)).transpose()
     }
 
@@ -77,10 +87,18 @@ impl Registry {
     pub async fn jobs(&self, client: ClientId) -> Result<Vec<Job>, Error> {
         let bucket = self.bucket(JOBS).await?;
         let filter = format!("{}{client}.*", bucket.prefix);
-        let mut subjects = bucket.stream.info_builder().subjects(filter).fetch().await.map_err(Error::api)?;
+        let mut subjects = bucket
+            .stream
+            .info_builder()
+            .subjects(filter)
+            .fetch()
+            .await
+            .map_err(Error::api)?;
         let mut jobs: Vec<Job> = Vec::new();
         while let Some((subject, _)) = subjects.try_next().await.map_err(Error::api)? {
-            let Some(key) = subject.strip_prefix(&bucket.prefix) else { continue };
+            let Some(key) = subject.strip_prefix(&bucket.prefix) else {
+                continue;
+            };
             if let Some(bytes) = bucket.get(key).await.map_err(Error::api)? {
                 jobs.push(read(JOBS, &bytes)?);
             }
@@ -93,29 +111,45 @@ impl Registry {
     ///
     /// # Errors
     /// When the bus does not answer, or others keep changing it.
-    pub async fn change_job(&self, job: &Job, mut change: impl FnMut(&mut Job)) -> Result<Option<Job>, Error> {
+    pub async fn change_job(
+        &self,
+        job: &Job,
+        mut change: impl FnMut(&mut Job),
+    ) -> Result<Option<Job>, Error> {
         let bucket = self.bucket(JOBS).await?;
         for _ in 0..CONTENTION_MAX {
             let entry = bucket.entry(key(job)).await.map_err(Error::api)?;
-            let Some(entry) = entry.filter(|entry| entry.operation == Operation::Put) else { return Ok(None) };
+            let Some(entry) = entry.filter(|entry| entry.operation == Operation::Put) else {
+                return Ok(None);
+            };
             let mut job: Job = read(JOBS, &entry.value)?;
             change(&mut job);
             let bytes = write(JOBS, &job)?;
-            if self.replace(&bucket, &key(&job), bytes, entry.revision).await?.is_some() {
+            if self
+                .replace(&bucket, &key(&job), bytes, entry.revision)
+                .await?
+                .is_some()
+            {
                 return Ok(Some(job));
             }
         }
         Err(Error::Contended)
     }
 
-    /// Forgets a replay that has ended. Without the trace that deleting a key leaves: each would cost every list a look.
+    /// Forgets a replay that has ended. Without the trace that deleting a key leaves: each would
+    /// cost every list a look.
     ///
     /// # Errors
     /// When the bus does not answer.
     pub async fn remove_job(&self, client: ClientId, id: JobId) -> Result<(), Error> {
         let bucket = self.bucket(JOBS).await?;
         let subject = format!("{}{}", bucket.prefix, text(client, id));
-        bucket.stream.purge().filter(subject).await.map_err(Error::api)?;
+        bucket
+            .stream
+            .purge()
+            .filter(subject)
+            .await
+            .map_err(Error::api)?;
         Ok(())
     }
 
@@ -124,11 +158,17 @@ impl Registry {
     /// # Errors
     /// When the bus does not answer.
     pub async fn watch_jobs(&self) -> Result<JobChanges, Error> {
-        let entries = self.bucket(JOBS).await?.watch_with_history(">").await.map_err(Error::api)?;
+        let entries = self
+            .bucket(JOBS)
+            .await?
+            .watch_with_history(">")
+            .await
+            .map_err(Error::api)?;
         Ok(JobChanges { entries })
     }
 
-    /// Asks for the release of what a webhook holds. One that is under way already will look again before it ends.
+    /// Asks for the release of what a webhook holds. One that is under way already will look again
+    /// before it ends.
     ///
     /// # Errors
     /// When the bus does not answer, or others keep changing it.
@@ -149,14 +189,19 @@ impl Registry {
                 JobWork::Release { asked, .. } if job.state.is_active() => *asked += 1,
                 _ => job = fresh.clone(),
             }
-            if self.replace(&bucket, &key, write(JOBS, &job)?, entry.revision).await?.is_some() {
+            if self
+                .replace(&bucket, &key, write(JOBS, &job)?, entry.revision)
+                .await?
+                .is_some()
+            {
                 return Ok(());
             }
         }
         Err(Error::Contended)
     }
 
-    /// Ends a release, unless it was asked for again since it was asked for `seen` times; whether it ended.
+    /// Ends a release, unless it was asked for again since it was asked for `seen` times; whether
+    /// it ended.
     ///
     /// # Errors
     /// When the bus does not answer, or others keep changing it.
@@ -171,13 +216,15 @@ impl Registry {
 }
 
 impl Bus {
-    /// Sends deliveries on their way again for a job, without waiting between them. A second publish of one by the same
-    /// job is not stored within the stream's duplicate window.
+    /// Sends deliveries on their way again for a job, without waiting between them. A second
+    /// publish of one by the same job is not stored within the stream's duplicate window.
     ///
     /// # Errors
     /// When some are not acknowledged in time: publish all of them again.
     pub async fn publish_again(&self, job: JobId, deliveries: &[Delivery]) -> Result<(), Error> {
-        let all = deliveries.iter().map(|delivery| (delivery, format!("replay:{job}:{}", delivery.event_id)));
+        let all = deliveries
+            .iter()
+            .map(|delivery| (delivery, format!("replay:{job}:{}", delivery.event_id)));
         self.publish_deliveries(all).await
     }
 }

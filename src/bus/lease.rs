@@ -1,8 +1,9 @@
 //! The right to be the only one who runs something.
 //!
-//! A lease is a key that its bucket drops when it is not renewed. Its holder stops a margin before that, by its own
-//! clock, so no two hold it at a time unless a clock stands still for longer than the margin. Against that the
-//! **epoch** stands: it grows with every holder, and what the holder writes to can refuse an older one.
+//! A lease is a key that its bucket drops when it is not renewed. Its holder stops a margin before
+//! that, by its own clock, so no two hold it at a time unless a clock stands still for longer than
+//! the margin. Against that the **epoch** stands: it grows with every holder, and what the holder
+//! writes to can refuse an older one.
 
 use std::{
     sync::Mutex,
@@ -51,7 +52,8 @@ impl Bus {
     /// # Errors
     /// When the bus does not answer.
     pub async fn acquire_lease(&self, name: &str, node: &str) -> Result<Option<Lease>, Error> {
-        let (bucket, asked) = (self.registry().bucket(LEASES).await?, Instant::now());
+        let bucket = self.registry().bucket(LEASES).await?;
+        let asked = Instant::now();
         let (value, token) = holder(node)?;
         match bucket.create(name, value.clone()).await {
             Ok(epoch) => Ok(Some(Lease::new(bucket, name, value, token, epoch, asked))),
@@ -60,8 +62,8 @@ impl Bus {
         }
     }
 
-    /// Takes a lease away from a holder of whom the caller knows that it is dead; `None` when nobody holds it, `is_dead`
-    /// says no to the holder's name, or another was faster.
+    /// Takes a lease away from a holder of whom the caller knows that it is dead; `None` when
+    /// nobody holds it, `is_dead` says no to the holder's name, or another was faster.
     ///
     /// # Errors
     /// When the bus does not answer.
@@ -72,12 +74,18 @@ impl Bus {
         is_dead: impl FnOnce(&str) -> bool,
     ) -> Result<Option<Lease>, Error> {
         let bucket = self.registry().bucket(LEASES).await?;
-        let held = bucket.entry(name).await.map_err(Error::api)?.filter(|entry| entry.operation == Operation::Put);
+        let held = bucket
+            .entry(name)
+            .await
+            .map_err(Error::api)?
+            .filter(|entry| entry.operation == Operation::Put);
         let Some(held) = held else { return Ok(None) };
-        if !serde_json::from_slice::<Holder>(&held.value).is_ok_and(|holder| is_dead(&holder.node)) {
+        if !serde_json::from_slice::<Holder>(&held.value).is_ok_and(|holder| is_dead(&holder.node))
+        {
             return Ok(None);
         }
-        let (asked, (value, token)) = (Instant::now(), holder(node)?);
+        let asked = Instant::now();
+        let (value, token) = holder(node)?;
         match bucket.update(name, value.clone(), held.revision).await {
             Ok(epoch) => Ok(Some(Lease::new(bucket, name, value, token, epoch, asked))),
             Err(error) if error.kind() == kv::UpdateErrorKind::WrongLastRevision => Ok(None),
@@ -90,7 +98,13 @@ impl Bus {
     /// # Errors
     /// When the bus does not answer.
     pub async fn leases(&self) -> Result<Vec<String>, Error> {
-        let mut keys = self.registry().bucket(LEASES).await?.keys().await.map_err(Error::api)?;
+        let mut keys = self
+            .registry()
+            .bucket(LEASES)
+            .await?
+            .keys()
+            .await
+            .map_err(Error::api)?;
         let mut all = Vec::new();
         while let Some(key) = keys.next().await {
             all.push(key.map_err(Error::api)?);
@@ -100,14 +114,37 @@ impl Bus {
 }
 
 fn holder(node: &str) -> Result<(bytes::Bytes, Uuid), Error> {
-    let holder = Holder { node: node.to_owned(), token: Uuid::now_v7() };
-    Ok((serde_json::to_vec(&holder).map_err(Error::api)?.into(), holder.token))
+    let holder = Holder {
+        node: node.to_owned(),
+        token: Uuid::now_v7(),
+    };
+    Ok((
+        serde_json::to_vec(&holder).map_err(Error::api)?.into(),
+        holder.token,
+    ))
 }
 
 impl Lease {
-    fn new(bucket: kv::Store, key: &str, value: bytes::Bytes, token: Uuid, epoch: u64, asked: Instant) -> Self {
-        let state = Mutex::new(State { revision: epoch, valid_until: asked + LEASE_TTL - MARGIN });
-        Self { bucket, key: key.to_owned(), value, token, epoch, state }
+    fn new(
+        bucket: kv::Store,
+        key: &str,
+        value: bytes::Bytes,
+        token: Uuid,
+        epoch: u64,
+        asked: Instant,
+    ) -> Self {
+        let state = Mutex::new(State {
+            revision: epoch,
+            valid_until: asked + LEASE_TTL - MARGIN,
+        });
+        Self {
+            bucket,
+            key: key.to_owned(),
+            value,
+            token,
+            epoch,
+            state,
+        }
     }
 
     /// Larger than that of every earlier holder.
@@ -121,7 +158,9 @@ impl Lease {
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.state
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Makes it last [`LEASE_TTL`] from now; `false` when another holds it, or it ended.
@@ -132,14 +171,23 @@ impl Lease {
         if !self.is_valid() {
             return Ok(false);
         }
-        let (asked, revision) = (Instant::now(), self.state().revision);
-        let renewed = timeout(MARGIN, self.bucket.update(&self.key, self.value.clone(), revision)).await;
+        let asked = Instant::now();
+        let revision = self.state().revision;
+        let renewed = timeout(
+            MARGIN,
+            self.bucket.update(&self.key, self.value.clone(), revision),
+        )
+        .await;
         let revision = match renewed {
             Ok(Ok(revision)) => revision,
             Ok(Err(error)) if error.kind() == kv::UpdateErrorKind::WrongLastRevision => {
                 // Perhaps an earlier renewal, whose answer was lost.
                 match self.bucket.entry(&self.key).await.map_err(Error::api)? {
-                    Some(entry) if entry.operation == Operation::Put && self.is_ours(&entry.value) => entry.revision,
+                    Some(entry)
+                        if entry.operation == Operation::Put && self.is_ours(&entry.value) =>
+                    {
+                        entry.revision
+                    }
                     _ => {
                         self.state().valid_until = asked;
                         return Ok(false);
@@ -149,7 +197,10 @@ impl Lease {
             Ok(Err(error)) => return Err(Error::api(error)),
             Err(_) => return Err(Error::Api("no answer to the renewal of a lease".to_owned())),
         };
-        *self.state() = State { revision, valid_until: asked + LEASE_TTL - MARGIN };
+        *self.state() = State {
+            revision,
+            valid_until: asked + LEASE_TTL - MARGIN,
+        };
         Ok(true)
     }
 
@@ -162,6 +213,11 @@ impl Lease {
         let revision = self.state().revision;
         self.state().valid_until = Instant::now();
         // Should this fail, the lease ends by itself.
-        let _ = timeout(MARGIN, self.bucket.delete_expect_revision(&self.key, Some(revision))).await;
+        let _ = timeout(
+            MARGIN,
+            self.bucket
+                .delete_expect_revision(&self.key, Some(revision)),
+        )
+        .await;
     }
 }

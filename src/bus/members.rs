@@ -1,8 +1,9 @@
 //! Which nodes share the work.
 //!
-//! Each writes a sign of life every second into a bucket that all of them watch. A node that leaves takes its entry
-//! away; one that falls silent is taken for dead after [`DEAD_AFTER`], by the watcher's own clock. A node whose own
-//! signs do not get through must stop before that: [`Membership::is_current`].
+//! Each writes a sign of life every second into a bucket that all of them watch. A node that leaves
+//! takes its entry away; one that falls silent is taken for dead after [`DEAD_AFTER`], by the
+//! watcher's own clock. A node whose own signs do not get through must stop before that:
+//! [`Membership::is_current`].
 
 use std::{
     collections::BTreeMap,
@@ -50,7 +51,8 @@ struct Seen {
     server_time: OffsetDateTime,
     /// When this node's own last sign was asked for that got through.
     current: Option<Instant>,
-    /// When the watch last brought one of this node's own signs: while it does not, the others' silence says nothing.
+    /// When the watch last brought one of this node's own signs: while it does not, the others'
+    /// silence says nothing.
     heard: Option<Instant>,
     /// How often this node has come back from silence, and when the last one began.
     term: u64,
@@ -82,7 +84,8 @@ struct Shared {
 pub struct Membership(Arc<Shared>);
 
 impl Bus {
-    /// Joins the nodes that deliver, under a name that no other has. Returns once all others are known.
+    /// Joins the nodes that deliver, under a name that no other has. Returns once all others are
+    /// known.
     ///
     /// # Errors
     /// When the bus does not answer.
@@ -117,7 +120,8 @@ impl Bus {
     /// When the bus does not answer.
     pub async fn members(&self) -> Result<Vec<(String, Member)>, Error> {
         let mut all = self.registry().all::<Member>(MEMBERS, PREFIX).await?;
-        all.iter_mut().for_each(|(key, _)| *key = key[PREFIX.len()..].to_owned());
+        all.iter_mut()
+            .for_each(|(key, _)| *key = key[PREFIX.len()..].to_owned());
         Ok(all)
     }
 }
@@ -147,7 +151,8 @@ impl Membership {
         Ok(stream.info().await.map_err(Error::api)?.state.messages <= 1)
     }
 
-    /// Changes when this node has been silent for so long that others may have done what it had fetched before.
+    /// Changes when this node has been silent for so long that others may have done what it had
+    /// fetched before.
     pub fn term(&self) -> u64 {
         self.seen().term
     }
@@ -183,13 +188,19 @@ impl Membership {
     async fn beat(&self) -> Result<(), Error> {
         let asked = Instant::now();
         let value = registry::write(MEMBERS, &*self.0.member.borrow())?;
-        let put = timeout(CURRENT_FOR - BEAT_EVERY, self.0.bucket.put(&self.0.key, value)).await;
-        put.map_err(|_| Error::Api("no answer to a sign of life".to_owned()))?.map_err(Error::api)?;
+        let put = timeout(
+            CURRENT_FOR - BEAT_EVERY,
+            self.0.bucket.put(&self.0.key, value),
+        )
+        .await;
+        put.map_err(|_| Error::Api("no answer to a sign of life".to_owned()))?
+            .map_err(Error::api)?;
         let mut seen = self.seen();
         if !seen.is_current() {
             seen.term += 1;
             seen.silent_since = seen.current;
-            // What was silent was the bus, as far as this node can tell: the others get their time anew.
+            // What was silent was the bus, as far as this node can tell: the others get their time
+            // anew.
             seen.alive.values_mut().for_each(|at| *at = asked);
         }
         seen.current = Some(asked);
@@ -199,7 +210,8 @@ impl Membership {
     async fn keep_beating(self) {
         let mut ticks = interval(BEAT_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut member, mut connections) = (self.0.member.subscribe(), self.0.connections.subscribe());
+        let mut member = self.0.member.subscribe();
+        let mut connections = self.0.connections.subscribe();
         loop {
             tokio::select! {
                 biased;
@@ -238,12 +250,22 @@ impl Membership {
     }
 
     async fn watch(&self) -> Result<(), Error> {
-        let mut entries = self.0.bucket.watch_with_history(format!("{PREFIX}>")).await.map_err(Error::api)?;
+        let mut entries = self
+            .0
+            .bucket
+            .watch_with_history(format!("{PREFIX}>"))
+            .await
+            .map_err(Error::api)?;
         loop {
             let next = timeout(DEAF_AFTER, entries.next()).await;
-            let Some(entry) = next.map_err(|_| Error::Api("no signs of life come".to_owned()))? else { return Ok(()) };
+            let Some(entry) = next.map_err(|_| Error::Api("no signs of life come".to_owned()))?
+            else {
+                return Ok(());
+            };
             let entry = entry.map_err(Error::api)?;
-            let Some(name) = entry.key.strip_prefix(PREFIX) else { continue };
+            let Some(name) = entry.key.strip_prefix(PREFIX) else {
+                continue;
+            };
             if name == self.name() {
                 self.seen().heard = Some(Instant::now());
             }
@@ -257,13 +279,15 @@ impl Membership {
         }
     }
 
-    /// Notes a sign of life; whether it is news that this node lives. Old entries are no signs: their age is told by
-    /// the server's clock alone.
+    /// Notes a sign of life; whether it is news that this node lives. Old entries are no signs:
+    /// their age is told by the server's clock alone.
     fn note(&self, name: &str, created: OffsetDateTime) -> bool {
         let mut seen = self.seen();
         seen.server_time = seen.server_time.max(created);
         let age = (seen.server_time - created).unsigned_abs();
-        let Some(at) = Instant::now().checked_sub(age).filter(|_| age < DEAD_AFTER) else { return false };
+        let Some(at) = Instant::now().checked_sub(age).filter(|_| age < DEAD_AFTER) else {
+            return false;
+        };
         seen.alive.insert(name.to_owned(), at).is_none()
     }
 
@@ -283,7 +307,8 @@ impl Membership {
         Ok(())
     }
 
-    /// Publishes who lives. While this node does not get through itself, or hears nothing, it knows nothing of the others.
+    /// Publishes who lives. While this node does not get through itself, or hears nothing, it knows
+    /// nothing of the others.
     fn judge(&self) {
         let mut seen = self.seen();
         if seen.is_current() && seen.hears() {

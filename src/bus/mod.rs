@@ -1,11 +1,12 @@
 //! JetStream, and nothing of it outside this room.
 //!
-//! - [`Bus`]: one connection. It publishes until acknowledged, within a deadline, always under the same id, so that
-//!   trying again cannot double a message.
-//! - [`Pull`] and [`Incoming`]: what a durable consumer brings, and settling it once: `ack`, `nak` and `term` take
-//!   the message away.
-//! - [`Registry`]: webhooks, tokens and shared keys in key-value buckets. Changes are compare-and-set; reads come
-//!   from a cache that a watch keeps, and a miss is never believed without asking the server.
+//! - [`Bus`]: one connection. It publishes until acknowledged, within a deadline, always under the
+//!   same id, so that trying again cannot double a message.
+//! - [`Pull`] and [`Incoming`]: what a durable consumer brings, and settling it once: `ack`, `nak`
+//!   and `term` take the message away.
+//! - [`Registry`]: webhooks, tokens and shared keys in key-value buckets. Changes are
+//!   compare-and-set; reads come from a cache that a watch keeps, and a miss is never believed
+//!   without asking the server.
 //! - [`Resealed`]: secrets lie in the buckets sealed, with keys that the nodes alone have.
 //! - [`SessionChanges`]: WhatsApp sessions as their clients want them, one change after the other.
 //! - [`JobChanges`]: jobs that send many deliveries again, likewise.
@@ -16,10 +17,11 @@
 //! - [`Question`]: whether an attempt is on record, asked of the nodes that record.
 //! - [`Membership`]: which nodes deliver, and whether this one may still count itself among them.
 //! - [`Partition`]: what operators see: who runs what, and how far behind it is.
-//! - [`Change`] and [`Difference`]: the streams and consumers as `nats/` declares them, applied or compared.
+//! - [`Change`] and [`Difference`]: the streams and consumers as `nats/` declares them, applied or
+//!   compared.
 //!
-//! A fixed number of partitions, each with a pinned consumer, stands in place of a consumer per endpoint: consumers
-//! cost the server memory and start-up time, endpoints are only data.
+//! A fixed number of partitions, each with a pinned consumer, stands in place of a consumer per
+//! endpoint: consumers cost the server memory and start-up time, endpoints are only data.
 
 mod advisory;
 mod ask;

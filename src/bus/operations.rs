@@ -1,4 +1,5 @@
-//! Telling a client what happened to its own webhooks and sessions, through its operational webhook.
+//! Telling a client what happened to its own webhooks and sessions, through its operational
+//! webhook.
 
 use std::time::Duration;
 
@@ -15,8 +16,9 @@ use crate::{
 const COUNTER_TTL: Duration = Duration::from_secs(10);
 
 impl Bus {
-    /// Publishes a notice, if the client has an operational webhook that asks for it. From then on it is delivered like
-    /// any message. The same `once` within the stream's duplicate window is one notice.
+    /// Publishes a notice, if the client has an operational webhook that asks for it. From then on
+    /// it is delivered like any message. The same `once` within the stream's duplicate window is
+    /// one notice.
     ///
     /// # Errors
     /// When the bus does not answer, or the stream is full.
@@ -34,7 +36,12 @@ impl Bus {
         if !wanted.is_some_and(|wanted| wanted.events.contains(&operation)) {
             return Ok(false);
         }
-        let id = wire::dedupe_id(&[&client_id.to_string(), "operation", operation.as_str(), once]);
+        let id = wire::dedupe_id(&[
+            &client_id.to_string(),
+            "operation",
+            operation.as_str(),
+            once,
+        ]);
         let message = Message {
             client_id,
             phone,
@@ -50,26 +57,43 @@ impl Bus {
         self.publish_message_as(&message, &id).await.map(|_| true)
     }
 
-    /// How many of a client's deliveries were given up since then: what a consumer would get that begins there.
+    /// How many of a client's deliveries were given up since then: what a consumer would get that
+    /// begins there.
     ///
     /// # Errors
     /// When the bus does not answer.
-    pub async fn dead_letters_since(&self, client: ClientId, since: Timestamp) -> Result<u64, Error> {
+    pub async fn dead_letters_since(
+        &self,
+        client: ClientId,
+        since: Timestamp,
+    ) -> Result<u64, Error> {
         let request = json!({
             "stream_name": "WA_DLQ",
             "config": {
-                "filter_subject": subject::dead_letters_of(client), "ack_policy": "none", "mem_storage": true,
-                "deliver_policy": "by_start_time", "opt_start_time": since.to_string(), "num_replicas": 1,
+                "filter_subject": subject::dead_letters_of(client), "ack_policy": "none",
+                "mem_storage": true,
+                "deliver_policy": "by_start_time", "opt_start_time": since.to_string(),
+                "num_replicas": 1,
                 "inactive_threshold": u64::try_from(COUNTER_TTL.as_nanos()).unwrap_or(u64::MAX),
             },
         });
-        let made: Value = self.context.request("CONSUMER.CREATE.WA_DLQ", &request).await.map_err(Error::api)?;
-        let name = made["name"].as_str().ok_or_else(|| Error::Api(made["error"]["description"].to_string()))?;
+        let made: Value = self
+            .context
+            .request("CONSUMER.CREATE.WA_DLQ", &request)
+            .await
+            .map_err(Error::api)?;
+        let name = made["name"]
+            .as_str()
+            .ok_or_else(|| Error::Api(made["error"]["description"].to_string()))?;
         let count = made["num_pending"].as_u64().unwrap_or_default();
         // Not `context.request`: it sends `null`, and a consumer is deleted with no body at all.
-        let delete = self.client.request(format!("$JS.API.CONSUMER.DELETE.WA_DLQ.{name}"), Bytes::new());
+        let delete = self.client.request(
+            format!("$JS.API.CONSUMER.DELETE.WA_DLQ.{name}"),
+            Bytes::new(),
+        );
         if let Err(error) = delete.await {
-            tracing::debug!(%error, consumer = name, "the server deletes the counting consumer by itself");
+            tracing::debug!(%error, consumer = name, "the server deletes the counting consumer by \
+                itself");
         }
         Ok(count)
     }

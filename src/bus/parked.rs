@@ -20,14 +20,21 @@ impl Bus {
         self.park_with(HeaderMap::new(), delivery, at).await
     }
 
-    async fn park_with(&self, mut headers: HeaderMap, delivery: &Delivery, at: Timestamp) -> Result<(), Error> {
+    async fn park_with(
+        &self,
+        mut headers: HeaderMap,
+        delivery: &Delivery,
+        at: Timestamp,
+    ) -> Result<(), Error> {
         headers.insert(header::NATS_SCHEDULE, format!("@at {at}").as_str());
         headers.insert(
             header::NATS_SCHEDULE_TARGET,
             subject::retry(self.partition_count(), delivery.client_id, &delivery.phone).as_str(),
         );
         let subject = subject::park(delivery.client_id, delivery.event_id);
-        self.publish(subject, headers, wire::encode_delivery(delivery)).await.map(drop)
+        self.publish(subject, headers, wire::encode_delivery(delivery))
+            .await
+            .map(drop)
     }
 
     /// Takes back what was parked, if anything is.
@@ -35,7 +42,11 @@ impl Bus {
     /// # Errors
     /// When the bus does not answer.
     pub async fn unpark(&self, delivery: &Delivery) -> Result<(), Error> {
-        let stream = self.context.get_stream_no_info(Work::Retry.stream()).await.map_err(Error::api)?;
+        let stream = self
+            .context
+            .get_stream_no_info(Work::Retry.stream())
+            .await
+            .map_err(Error::api)?;
         let subject = subject::park(delivery.client_id, delivery.event_id);
         stream.purge().filter(subject).await.map_err(Error::api)?;
         Ok(())
@@ -45,23 +56,48 @@ impl Bus {
     ///
     /// # Errors
     /// When the bus does not answer.
-    pub async fn parked(&self, client: ClientId, event: EventId) -> Result<Option<(u64, Delivery)>, Error> {
-        let found = self.oldest(Work::Retry.stream(), &subject::park(client, event), 1).await?;
+    pub async fn parked(
+        &self,
+        client: ClientId,
+        event: EventId,
+    ) -> Result<Option<(u64, Delivery)>, Error> {
+        let found = self
+            .oldest(Work::Retry.stream(), &subject::park(client, event), 1)
+            .await?;
         // Bytes that nobody can read are found by whoever they come to.
-        Ok(found.and_then(|message| Some((message.sequence, wire::decode_delivery(&message.payload).ok()?))))
+        Ok(found.and_then(|message| {
+            Some((
+                message.sequence,
+                wire::decode_delivery(&message.payload).ok()?,
+            ))
+        }))
     }
 
-    /// Lets what waits for its time come at this one, as the first try of a new round; `false`: it does not wait (any more).
+    /// Lets what waits for its time come at this one, as the first try of a new round; `false`: it
+    /// does not wait (any more).
     ///
     /// # Errors
     /// When no acknowledgement came in time.
-    pub async fn bring_forward(&self, client: ClientId, event: EventId, at: Timestamp) -> Result<bool, Error> {
+    pub async fn bring_forward(
+        &self,
+        client: ClientId,
+        event: EventId,
+        at: Timestamp,
+    ) -> Result<bool, Error> {
         for _ in 0..LOOKS_MAX {
-            let Some((sequence, delivery)) = self.parked(client, event).await? else { return Ok(false) };
-            let delivery = Delivery { tries: 0, ..delivery };
+            let Some((sequence, delivery)) = self.parked(client, event).await? else {
+                return Ok(false);
+            };
+            let delivery = Delivery {
+                tries: 0,
+                ..delivery
+            };
             // Not if its time has come meanwhile: it would come twice.
             let mut headers = HeaderMap::new();
-            headers.insert(header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, sequence.to_string().as_str());
+            headers.insert(
+                header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE,
+                sequence.to_string().as_str(),
+            );
             match self.park_with(headers, &delivery, at).await {
                 Err(Error::Exists) => {}
                 parked => return parked.map(|()| true),

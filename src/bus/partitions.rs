@@ -53,7 +53,9 @@ impl Bus {
         let mut all = Vec::new();
         // Those that the streams have: an operator's settings may be older.
         for number in 0..self.partitions_found().await?.unwrap_or(0) {
-            let runs = members.iter().filter(|(_, member)| member.partitions.contains(&number));
+            let runs = members
+                .iter()
+                .filter(|(_, member)| member.partitions.contains(&number));
             all.push(Partition {
                 number,
                 nodes: runs.map(|(name, _)| name.clone()).collect(),
@@ -79,14 +81,23 @@ impl Bus {
 
     async fn backlog(&self, work: Work, partition: u16) -> Result<Backlog, Error> {
         let (stream, consumer) = work.consumer(partition);
-        let consumer: PullConsumer =
-            self.context.get_consumer_from_stream(consumer, stream).await.map_err(Error::api)?;
+        let consumer: PullConsumer = self
+            .context
+            .get_consumer_from_stream(consumer, stream)
+            .await
+            .map_err(Error::api)?;
         let info = consumer.cached_info();
-        let (waiting, in_hand) = (info.num_pending, info.num_ack_pending);
-        let stream = self.context.get_stream_no_info(stream).await.map_err(Error::api)?;
+        let waiting = info.num_pending;
+        let in_hand = info.num_ack_pending;
+        let stream = self
+            .context
+            .get_stream_no_info(stream)
+            .await
+            .map_err(Error::api)?;
         // What is acknowledged is gone from these streams: the first that is left is the oldest.
-        let first =
-            stream.direct_get_next_for_subject(subject::all_of(work == Work::Message, partition), Some(1)).await;
+        let first = stream
+            .direct_get_next_for_subject(subject::all_of(work == Work::Message, partition), Some(1))
+            .await;
         let oldest_ms = match first {
             Ok(message) => {
                 let age = time::OffsetDateTime::now_utc() - message.time;
@@ -95,6 +106,10 @@ impl Bus {
             Err(error) if error.kind() == DirectGetErrorKind::NotFound => None,
             Err(error) => return Err(Error::api(error)),
         };
-        Ok(Backlog { waiting, in_hand, oldest_ms })
+        Ok(Backlog {
+            waiting,
+            in_hand,
+            oldest_ms,
+        })
     }
 }

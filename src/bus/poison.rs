@@ -6,16 +6,25 @@ use super::{Bus, Error, Work};
 use crate::wire::{dedupe_id, subject};
 
 impl Bus {
-    /// Keeps results that the store refuses beside those that nobody can read; `wa-reason` tells them apart. Keeping
-    /// them again keeps them once.
+    /// Keeps results that the store refuses beside those that nobody can read; `wa-reason` tells
+    /// them apart. Keeping them again keeps them once.
     ///
     /// # Errors
     /// When no acknowledgement came in time.
     pub async fn refused_results(&self, payload: &[u8]) -> Result<(), Error> {
         let mut headers = HeaderMap::new();
         let bytes: String = payload.iter().map(|byte| char::from(*byte)).collect();
-        headers.insert(header::NATS_MESSAGE_ID, format!("refused:{}", dedupe_id(&[bytes.as_str()])).as_str());
+        headers.insert(
+            header::NATS_MESSAGE_ID,
+            format!("refused:{}", dedupe_id(&[bytes.as_str()])).as_str(),
+        );
         headers.insert("wa-reason", "refused by the store");
-        self.publish(subject::undecodable(Work::Result.stream()), headers, payload.to_vec()).await.map(drop)
+        self.publish(
+            subject::undecodable(Work::Result.stream()),
+            headers,
+            payload.to_vec(),
+        )
+        .await
+        .map(drop)
     }
 }

@@ -31,25 +31,37 @@ pub struct Published {
 }
 
 impl Bus {
-    /// Publishes a message; once this returns, it will be delivered, held, or found in the dead letters.
+    /// Publishes a message; once this returns, it will be delivered, held, or found in the dead
+    /// letters.
     ///
     /// # Errors
-    /// When no acknowledgement came in time: it may be stored all the same, and publishing it again does no harm.
+    /// When no acknowledgement came in time: it may be stored all the same, and publishing it again
+    /// does no harm.
     pub async fn publish_message(&self, message: &Message) -> Result<Published, Error> {
-        self.publish_message_as(message, &wire::message_dedupe_id(message)).await
+        self.publish_message_as(message, &wire::message_dedupe_id(message))
+            .await
     }
 
-    /// Publishes a message under an id of the source's own: what WhatsApp hands out twice may differ in what was
-    /// learnt between, like the sender's number.
+    /// Publishes a message under an id of the source's own: what WhatsApp hands out twice may
+    /// differ in what was learnt between, like the sender's number.
     ///
     /// # Errors
     /// As [`publish_message`](Self::publish_message).
-    pub async fn publish_message_as(&self, message: &Message, dedupe_id: &str) -> Result<Published, Error> {
+    pub async fn publish_message_as(
+        &self,
+        message: &Message,
+        dedupe_id: &str,
+    ) -> Result<Published, Error> {
         let headers = with_id(dedupe_id.to_owned());
         let subject = subject::message(message.client_id, &message.phone);
-        let ack = self.publish(subject, headers, wire::encode_message(message)).await?;
+        let ack = self
+            .publish(subject, headers, wire::encode_message(message))
+            .await?;
         telemetry::message_published(ack.duplicate);
-        Ok(Published { sequence: ack.sequence, duplicate: ack.duplicate })
+        Ok(Published {
+            sequence: ack.sequence,
+            duplicate: ack.duplicate,
+        })
     }
 
     /// Asks for one more attempt at once. Asking twice for the same one makes one.
@@ -57,33 +69,50 @@ impl Bus {
     /// # Errors
     /// When no acknowledgement came in time.
     pub async fn publish_delivery(&self, delivery: &Delivery) -> Result<(), Error> {
-        self.publish_delivery_as(delivery, format!("retry:{}:{}", delivery.event_id, delivery.attempts)).await
+        self.publish_delivery_as(
+            delivery,
+            format!("retry:{}:{}", delivery.event_id, delivery.attempts),
+        )
+        .await
     }
 
-    pub(super) async fn publish_delivery_as(&self, delivery: &Delivery, id: String) -> Result<(), Error> {
+    pub(super) async fn publish_delivery_as(
+        &self,
+        delivery: &Delivery,
+        id: String,
+    ) -> Result<(), Error> {
         let subject = subject::retry(self.partition_count(), delivery.client_id, &delivery.phone);
-        self.publish(subject, with_id(id), wire::encode_delivery(delivery)).await.map(drop)
+        self.publish(subject, with_id(id), wire::encode_delivery(delivery))
+            .await
+            .map(drop)
     }
 
-    /// Publishes all of them one behind the other and only then waits for the acknowledgements: the stream has them in
-    /// this order. Those that are not acknowledged are published once more under the same ids, in order among
-    /// themselves.
+    /// Publishes all of them one behind the other and only then waits for the acknowledgements: the
+    /// stream has them in this order. Those that are not acknowledged are published once more under
+    /// the same ids, in order among themselves.
     pub(super) async fn publish_deliveries<'a>(
         &self,
         all: impl Iterator<Item = (&'a Delivery, String)>,
     ) -> Result<(), Error> {
         let mut sent = Vec::new();
         for (delivery, id) in all {
-            let subject = subject::retry(self.partition_count(), delivery.client_id, &delivery.phone);
+            let subject =
+                subject::retry(self.partition_count(), delivery.client_id, &delivery.phone);
             let payload = Bytes::from(wire::encode_delivery(delivery));
-            let acknowledged = self.context.publish_with_headers(subject, with_id(id.clone()), payload).await;
+            let acknowledged = self
+                .context
+                .publish_with_headers(subject, with_id(id.clone()), payload)
+                .await;
             sent.push((delivery, id, acknowledged));
         }
         let deadline = Instant::now() + self.settings.publish_deadline;
         let mut missing = Vec::new();
         for (delivery, id, acknowledged) in sent {
             let is_stored = match acknowledged {
-                Ok(acknowledged) => matches!(timeout_at(deadline, acknowledged.into_future()).await, Ok(Ok(_))),
+                Ok(acknowledged) => matches!(
+                    timeout_at(deadline, acknowledged.into_future()).await,
+                    Ok(Ok(_))
+                ),
                 Err(_) => false,
             };
             if !is_stored {
@@ -96,17 +125,25 @@ impl Bus {
         Ok(())
     }
 
-    /// Keeps the bytes of a message that nobody can read, cut off at [`UNDECODABLE_BYTES_MAX`]; `wa-subject` and
-    /// `wa-bytes` tell where it lay and how long it was.
+    /// Keeps the bytes of a message that nobody can read, cut off at [`UNDECODABLE_BYTES_MAX`];
+    /// `wa-subject` and `wa-bytes` tell where it lay and how long it was.
     ///
     /// # Errors
     /// When no acknowledgement came in time.
-    pub async fn undecodable(&self, stream: &str, sequence: u64, subject: &str, payload: &[u8]) -> Result<(), Error> {
+    pub async fn undecodable(
+        &self,
+        stream: &str,
+        sequence: u64,
+        subject: &str,
+        payload: &[u8],
+    ) -> Result<(), Error> {
         let mut headers = with_id(format!("undecodable:{stream}:{sequence}"));
         headers.insert("wa-subject", subject);
         headers.insert("wa-bytes", payload.len().to_string().as_str());
         let kept = payload[..payload.len().min(UNDECODABLE_BYTES_MAX)].to_vec();
-        self.publish(subject::undecodable(stream), headers, kept).await.map(drop)
+        self.publish(subject::undecodable(stream), headers, kept)
+            .await
+            .map(drop)
     }
 
     /// Keeps what was given up.
@@ -117,7 +154,9 @@ impl Bus {
         let delivery = &letter.delivery;
         let headers = with_id(format!("dead:{}:{}", delivery.event_id, delivery.attempts));
         let subject = subject::dead_letter(delivery.client_id, &delivery.phone);
-        self.publish(subject, headers, wire::encode_dead_letter(letter)).await.map(drop)
+        self.publish(subject, headers, wire::encode_dead_letter(letter))
+            .await
+            .map(drop)
     }
 
     /// Hands a group of results to `record`. Writing one twice does no harm, so it has no id.
@@ -126,7 +165,9 @@ impl Bus {
     /// When no acknowledgement came in time.
     pub async fn publish_results(&self, partition: u16, attempts: &[Attempt]) -> Result<(), Error> {
         let payload = wire::encode_attempts(attempts);
-        self.publish(subject::result(partition), HeaderMap::new(), payload).await.map(drop)
+        self.publish(subject::result(partition), HeaderMap::new(), payload)
+            .await
+            .map(drop)
     }
 
     /// Tries again, under the same headers, until `publish_deadline`.
@@ -141,19 +182,27 @@ impl Bus {
         let mut pause = FIRST_PAUSE;
         loop {
             let once = async {
-                self.context.publish_with_headers(subject.clone(), headers.clone(), payload.clone()).await?.await
+                self.context
+                    .publish_with_headers(subject.clone(), headers.clone(), payload.clone())
+                    .await?
+                    .await
             };
             let error = match timeout_at(deadline, once).await {
                 Ok(Ok(ack)) => return Ok(ack),
-                Ok(Err(error)) if error.kind() == PublishErrorKind::MaxPayloadExceeded => return Err(Error::TooLarge),
-                Ok(Err(error)) if error.kind() == PublishErrorKind::WrongLastSequence => return Err(Error::Exists),
+                Ok(Err(error)) if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
+                    return Err(Error::TooLarge);
+                }
+                Ok(Err(error)) if error.kind() == PublishErrorKind::WrongLastSequence => {
+                    return Err(Error::Exists);
+                }
                 Ok(Err(error)) => error,
                 Err(_) => return Err(Error::Unacknowledged("deadline passed".to_owned())),
             };
             if Instant::now() + pause >= deadline {
                 return Err(final_error(&error));
             }
-            // No responders and a full stream are answered at once: without a pause this would be a storm.
+            // No responders and a full stream are answered at once: without a pause this would be a
+            // storm.
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
@@ -161,7 +210,9 @@ impl Bus {
 }
 
 fn final_error(error: &jetstream::context::PublishError) -> Error {
-    let refused = error.source().and_then(|source| source.downcast_ref::<jetstream::Error>());
+    let refused = error
+        .source()
+        .and_then(|source| source.downcast_ref::<jetstream::Error>());
     match refused.map(jetstream::Error::error_code) {
         Some(ErrorCode::STREAM_STORE_FAILED) => Error::Full,
         _ => Error::Unacknowledged(error.to_string()),

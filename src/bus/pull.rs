@@ -25,7 +25,8 @@ pub enum Work {
     Retry,
     /// Groups of results, for `record`.
     Result,
-    /// The server's word on messages that it hands out no more, for `deliver`. It has one partition.
+    /// The server's word on messages that it hands out no more, for `deliver`. It has one
+    /// partition.
     Advisory,
 }
 
@@ -44,7 +45,14 @@ impl Work {
     pub(super) fn consumer(self, partition: u16) -> (&'static str, String) {
         let (stream, kind) = self.names();
         let is_one = self == Self::Advisory;
-        (stream, if is_one { kind.to_owned() } else { format!("{kind}-{partition:02}") })
+        (
+            stream,
+            if is_one {
+                kind.to_owned()
+            } else {
+                format!("{kind}-{partition:02}")
+            },
+        )
     }
 
     fn names(self) -> (&'static str, &'static str) {
@@ -103,7 +111,8 @@ impl Bus {
 }
 
 impl Pull {
-    /// The next message; `None` once cancelled. What was fetched but not handed out goes back to the server then.
+    /// The next message; `None` once cancelled. What was fetched but not handed out goes back to
+    /// the server then.
     pub async fn next(&mut self) -> Option<Incoming> {
         let cancel = self.cancel.clone();
         loop {
@@ -171,7 +180,9 @@ impl Pull {
     /// Gives back what lies here unstarted, and begins anew.
     pub async fn give_back(&mut self) {
         self.pinned = false;
-        let Some(mut feed) = self.feed.take() else { return };
+        let Some(mut feed) = self.feed.take() else {
+            return;
+        };
         let unstarted = std::iter::from_fn(|| feed.ready()).collect();
         nak_all(unstarted).await;
     }
@@ -192,7 +203,8 @@ impl Pull {
     }
 }
 
-/// A lost NAK costs a wait, no message: without a connection the client's queue may be full, so this has an end.
+/// A lost NAK costs a wait, no message: without a connection the client's queue may be full, so
+/// this has an end.
 async fn nak_all(messages: Vec<jetstream::Message>) {
     let all = async {
         for message in messages {
@@ -208,7 +220,8 @@ impl Incoming {
         let published_at = Timestamp::from_millis(
             i64::try_from(info.published.unix_timestamp_nanos() / 1_000_000).unwrap_or_default(),
         );
-        let (deliveries, sequence) = (info.delivered, info.stream_sequence);
+        let deliveries = info.delivered;
+        let sequence = info.stream_sequence;
         Ok(Self {
             payload: message.payload.clone(),
             received_at: Instant::now(),
@@ -219,15 +232,18 @@ impl Incoming {
         })
     }
 
-    /// Whether it came less long ago than this, and a margin: the server keeps it for this node alone, unless it is
-    /// settled, for `ack_wait`.
+    /// Whether it came less long ago than this, and a margin: the server keeps it for this node
+    /// alone, unless it is settled, for `ack_wait`.
     pub fn is_ours(&self, time: Duration) -> bool {
         self.received_at.elapsed() + ACK_MARGIN < time
     }
 
     /// Whether a line sent it on its way, see [`Bus::send_first`].
     pub fn is_from_line(&self) -> bool {
-        self.message.headers.as_ref().is_some_and(|headers| headers.get(FROM_LINE).is_some())
+        self.message
+            .headers
+            .as_ref()
+            .is_some_and(|headers| headers.get(FROM_LINE).is_some())
     }
 
     /// The bytes.
@@ -257,9 +273,17 @@ impl Incoming {
 
     /// Never hand it out again, since it can never be done. The reason reaches WA_ADV.
     pub async fn term(self, reason: &'static str) {
-        let Some(reply) = self.message.reply.clone() else { return };
+        let Some(reply) = self.message.reply.clone() else {
+            return;
+        };
         // async-nats sends +TERM without a reason.
-        if let Err(error) = self.message.context.client().publish(reply, format!("+TERM {reason}").into()).await {
+        if let Err(error) = self
+            .message
+            .context
+            .client()
+            .publish(reply, format!("+TERM {reason}").into())
+            .await
+        {
             tracing::debug!(%error, "a message could not be terminated; it comes again by itself");
         }
     }

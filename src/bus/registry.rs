@@ -69,11 +69,14 @@ pub(super) fn read<T: DeserializeOwned>(bucket: &'static str, bytes: &[u8]) -> R
 
 /// A value for a bucket, as JSON.
 pub(super) fn write(bucket: &'static str, value: &impl Serialize) -> Result<Bytes, Error> {
-    serde_json::to_vec(value).map(Bytes::from).map_err(|source| Error::Stored { bucket, source })
+    serde_json::to_vec(value)
+        .map(Bytes::from)
+        .map_err(|source| Error::Stored { bucket, source })
 }
 
 impl Cache {
-    /// What the server answered. It may be older than what the watch has brought: then what is not here was deleted since.
+    /// What the server answered. It may be older than what the watch has brought: then what is not
+    /// here was deleted since.
     fn learn(&mut self, key: Key, revision: u64, webhook: Arc<Webhook>) {
         if self.seen < revision || self.by_key.contains_key(&key) {
             self.put(key, revision, webhook);
@@ -81,7 +84,11 @@ impl Cache {
     }
 
     fn put(&mut self, key: Key, revision: u64, webhook: Arc<Webhook>) {
-        if self.by_key.get(&key).is_some_and(|(known, _)| *known >= revision) {
+        if self
+            .by_key
+            .get(&key)
+            .is_some_and(|(known, _)| *known >= revision)
+        {
             return;
         }
         self.by_id.insert(webhook.id, key.clone());
@@ -98,7 +105,10 @@ impl Cache {
     }
 
     fn remove(&mut self, key: &Key, revision: u64) {
-        if self.by_key.get(key).is_some_and(|(known, _)| *known < revision)
+        if self
+            .by_key
+            .get(key)
+            .is_some_and(|(known, _)| *known < revision)
             && let Some((_, webhook)) = self.by_key.remove(key)
         {
             self.by_id.remove(&webhook.id);
@@ -108,7 +118,12 @@ impl Cache {
 
 impl Registry {
     pub(super) fn new(context: jetstream::Context) -> Self {
-        Self { context, cache: Arc::default(), seen: watch::Sender::new(0), keys: Arc::default() }
+        Self {
+            context,
+            cache: Arc::default(),
+            seen: watch::Sender::new(0),
+            keys: Arc::default(),
+        }
     }
 
     pub(super) fn keys(&self) -> Result<&Keyring, Error> {
@@ -148,11 +163,15 @@ impl Registry {
     }
 
     fn read_cache(&self) -> RwLockReadGuard<'_, Cache> {
-        self.cache.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.cache
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn write_cache(&self) -> RwLockWriteGuard<'_, Cache> {
-        self.cache.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.cache
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Loads all webhooks, then keeps them current for as long as the process lives.
@@ -170,7 +189,11 @@ impl Registry {
             }
         });
         let loaded = self.catch_up(LOAD).await?;
-        if loaded { Ok(()) } else { Err(Error::Api("the registry did not load in time".to_owned())) }
+        if loaded {
+            Ok(())
+        } else {
+            Err(Error::Api("the registry did not load in time".to_owned()))
+        }
     }
 
     async fn follow(&self, bucket: &kv::Store) -> Result<(), Error> {
@@ -181,14 +204,20 @@ impl Registry {
             if let Some(key) = parse(&entry.key) {
                 match entry.operation {
                     Operation::Put => match self.read_webhook(&entry.value) {
-                        Ok(webhook) => self.write_cache().put(key, entry.revision, Arc::new(webhook)),
+                        Ok(webhook) => {
+                            self.write_cache()
+                                .put(key, entry.revision, Arc::new(webhook))
+                        }
                         Err(error) => {
                             tracing::error!(%error, "skipping a webhook");
-                            // Not what it was before: whoever needs it asks the server, and waits until it can be read.
+                            // Not what it was before: whoever needs it asks the server, and waits
+                            // until it can be read.
                             self.write_cache().remove(&key, entry.revision);
                         }
                     },
-                    Operation::Delete | Operation::Purge => self.write_cache().remove(&key, entry.revision),
+                    Operation::Delete | Operation::Purge => {
+                        self.write_cache().remove(&key, entry.revision)
+                    }
                 }
             }
             self.seen.send_if_modified(|seen| {
@@ -202,7 +231,11 @@ impl Registry {
 
     /// Waits until the watch has brought all that the bucket held when this was called.
     async fn catch_up(&self, patience: Duration) -> Result<bool, Error> {
-        let stream = self.context.get_stream(format!("KV_{WEBHOOKS}")).await.map_err(Error::api)?;
+        let stream = self
+            .context
+            .get_stream(format!("KV_{WEBHOOKS}"))
+            .await
+            .map_err(Error::api)?;
         let last = stream.cached_info().state.last_sequence;
         let mut seen = self.seen.subscribe();
         let caught_up = timeout(patience, seen.wait_for(|seen| *seen >= last)).await;
@@ -213,29 +246,59 @@ impl Registry {
     ///
     /// # Errors
     /// When the bus does not answer.
-    pub async fn find(&self, client: ClientId, phone: &Phone) -> Result<Option<Arc<Webhook>>, Error> {
+    pub async fn find(
+        &self,
+        client: ClientId,
+        phone: &Phone,
+    ) -> Result<Option<Arc<Webhook>>, Error> {
         let cached = self.known(client, phone);
-        if cached.is_some() { Ok(cached) } else { self.fresh(client, phone).await }
+        if cached.is_some() {
+            Ok(cached)
+        } else {
+            self.fresh(client, phone).await
+        }
     }
 
     /// The webhook of a number, as far as the cache knows.
     pub fn known(&self, client: ClientId, phone: &Phone) -> Option<Arc<Webhook>> {
-        self.read_cache().by_key.get(&(client, phone.clone())).map(|(_, webhook)| Arc::clone(webhook))
+        self.read_cache()
+            .by_key
+            .get(&(client, phone.clone()))
+            .map(|(_, webhook)| Arc::clone(webhook))
     }
 
     /// The webhook of a number, as the server has it now.
     ///
     /// # Errors
     /// When the bus does not answer.
-    pub async fn fresh(&self, client: ClientId, phone: &Phone) -> Result<Option<Arc<Webhook>>, Error> {
+    pub async fn fresh(
+        &self,
+        client: ClientId,
+        phone: &Phone,
+    ) -> Result<Option<Arc<Webhook>>, Error> {
         Ok(self.entry(client, phone).await?.map(|(_, webhook)| webhook))
     }
 
-    async fn entry(&self, client: ClientId, phone: &Phone) -> Result<Option<(u64, Arc<Webhook>)>, Error> {
-        let entry = self.bucket(WEBHOOKS).await?.entry(text(client, phone)).await.map_err(Error::api)?;
-        let Some(entry) = entry.filter(|entry| entry.operation == Operation::Put) else { return Ok(None) };
+    async fn entry(
+        &self,
+        client: ClientId,
+        phone: &Phone,
+    ) -> Result<Option<(u64, Arc<Webhook>)>, Error> {
+        let entry = self
+            .bucket(WEBHOOKS)
+            .await?
+            .entry(text(client, phone))
+            .await
+            .map_err(Error::api)?;
+        let Some(entry) = entry.filter(|entry| entry.operation == Operation::Put) else {
+            return Ok(None);
+        };
         let webhook = Arc::new(self.read_webhook(&entry.value)?);
-        self.write_cache().learn((client, phone.clone()), entry.revision, Arc::clone(&webhook));
+        self.write_cache().learn(
+            (client, phone.clone()),
+            entry.revision,
+            Arc::clone(&webhook),
+        );
         Ok(Some((entry.revision, webhook)))
     }
 
@@ -243,7 +306,11 @@ impl Registry {
     ///
     /// # Errors
     /// When the bus does not answer.
-    pub async fn get(&self, client: ClientId, id: WebhookId) -> Result<Option<Arc<Webhook>>, Error> {
+    pub async fn get(
+        &self,
+        client: ClientId,
+        id: WebhookId,
+    ) -> Result<Option<Arc<Webhook>>, Error> {
         if let Some(webhook) = self.cached(client, id) {
             return Ok(Some(webhook));
         }
@@ -254,7 +321,10 @@ impl Registry {
     fn cached(&self, client: ClientId, id: WebhookId) -> Option<Arc<Webhook>> {
         let cache = self.read_cache();
         let key = cache.by_id.get(&id).filter(|key| key.0 == client)?;
-        cache.by_key.get(key).map(|(_, webhook)| Arc::clone(webhook))
+        cache
+            .by_key
+            .get(key)
+            .map(|(_, webhook)| Arc::clone(webhook))
     }
 
     /// All webhooks of a client but its operational one, by phone number.
@@ -264,14 +334,18 @@ impl Registry {
     pub async fn list(&self, client: ClientId) -> Result<Vec<Arc<Webhook>>, Error> {
         self.catch_up(CATCH_UP).await?;
         let cache = self.read_cache();
-        let mine = cache.by_key.iter().filter(|(key, _)| key.0 == client && !key.1.is_of_operations());
+        let mine = cache
+            .by_key
+            .iter()
+            .filter(|(key, _)| key.0 == client && !key.1.is_of_operations());
         let mut all: Vec<_> = mine.map(|(_, (_, webhook))| Arc::clone(webhook)).collect();
         all.sort_by(|a, b| a.phone.cmp(&b.phone));
         Ok(all)
     }
 
-    /// Registers or changes the webhook of a number. `make` gets the present one and gives the new one; it may be
-    /// called again when another node was faster. Tells whether there was none before.
+    /// Registers or changes the webhook of a number. `make` gets the present one and gives the new
+    /// one; it may be called again when another node was faster. Tells whether there was none
+    /// before.
     ///
     /// # Errors
     /// When the bus does not answer, or others keep changing it.
@@ -287,7 +361,10 @@ impl Registry {
             let webhook = make(present.as_ref().map(|(_, webhook)| &**webhook));
             let bytes = self.write_webhook(&webhook)?;
             let written = match &present {
-                Some((revision, _)) => self.replace(&bucket, &text(client, phone), bytes, *revision).await?,
+                Some((revision, _)) => {
+                    self.replace(&bucket, &text(client, phone), bytes, *revision)
+                        .await?
+                }
                 None => match bucket.create(text(client, phone), bytes).await {
                     Ok(revision) => Some(revision),
                     Err(error) if error.kind() == kv::CreateErrorKind::AlreadyExists => None,
@@ -296,7 +373,8 @@ impl Registry {
             };
             if let Some(revision) = written {
                 let webhook = Arc::new(webhook);
-                self.write_cache().learn((client, phone.clone()), revision, Arc::clone(&webhook));
+                self.write_cache()
+                    .learn((client, phone.clone()), revision, Arc::clone(&webhook));
                 return Ok((webhook, present.is_none()));
             }
         }
@@ -328,11 +406,18 @@ impl Registry {
         id: WebhookId,
         mut change: impl FnMut(&mut Webhook),
     ) -> Result<Option<Arc<Webhook>>, Error> {
-        let Some(known) = self.get(client, id).await? else { return Ok(None) };
+        let Some(known) = self.get(client, id).await? else {
+            return Ok(None);
+        };
         let bucket = self.bucket(WEBHOOKS).await?;
         for _ in 0..CONTENTION_MAX {
-            let present = self.entry(client, &known.phone).await?.filter(|(_, webhook)| webhook.id == id);
-            let Some((revision, webhook)) = present else { return Ok(None) };
+            let present = self
+                .entry(client, &known.phone)
+                .await?
+                .filter(|(_, webhook)| webhook.id == id);
+            let Some((revision, webhook)) = present else {
+                return Ok(None);
+            };
             let before = webhook;
             let mut webhook = Webhook::clone(&before);
             change(&mut webhook);
@@ -340,9 +425,16 @@ impl Registry {
                 return Ok(Some(before));
             }
             let bytes = self.write_webhook(&webhook)?;
-            if let Some(revision) = self.replace(&bucket, &text(client, &known.phone), bytes, revision).await? {
+            if let Some(revision) = self
+                .replace(&bucket, &text(client, &known.phone), bytes, revision)
+                .await?
+            {
                 let webhook = Arc::new(webhook);
-                self.write_cache().learn((client, known.phone.clone()), revision, Arc::clone(&webhook));
+                self.write_cache().learn(
+                    (client, known.phone.clone()),
+                    revision,
+                    Arc::clone(&webhook),
+                );
                 return Ok(Some(webhook));
             }
         }
@@ -353,15 +445,31 @@ impl Registry {
     ///
     /// # Errors
     /// When the bus does not answer, or others keep changing it.
-    pub async fn delete(&self, client: ClientId, id: WebhookId) -> Result<Option<Arc<Webhook>>, Error> {
-        let Some(known) = self.get(client, id).await? else { return Ok(None) };
+    pub async fn delete(
+        &self,
+        client: ClientId,
+        id: WebhookId,
+    ) -> Result<Option<Arc<Webhook>>, Error> {
+        let Some(known) = self.get(client, id).await? else {
+            return Ok(None);
+        };
         let bucket = self.bucket(WEBHOOKS).await?;
         for _ in 0..CONTENTION_MAX {
-            let present = self.entry(client, &known.phone).await?.filter(|(_, webhook)| webhook.id == id);
-            let Some((revision, webhook)) = present else { return Ok(None) };
+            let present = self
+                .entry(client, &known.phone)
+                .await?
+                .filter(|(_, webhook)| webhook.id == id);
+            let Some((revision, webhook)) = present else {
+                return Ok(None);
+            };
             let key = text(client, &known.phone);
-            if bucket.delete_expect_revision(&key, Some(revision)).await.is_ok() {
-                self.write_cache().remove(&(client, known.phone.clone()), revision + 1);
+            if bucket
+                .delete_expect_revision(&key, Some(revision))
+                .await
+                .is_ok()
+            {
+                self.write_cache()
+                    .remove(&(client, known.phone.clone()), revision + 1);
                 return Ok(Some(webhook));
             }
         }
@@ -378,11 +486,17 @@ mod tests {
 
     #[test]
     fn an_answer_from_before_a_deletion_brings_nothing_back() {
-        let (client, phone): (ClientId, Phone) =
-            (1.try_into().expect("in range"), "4915112345678".parse().expect("valid"));
+        let client: ClientId = 1.try_into().expect("in range");
+        let phone: Phone = "4915112345678".parse().expect("valid");
         let key = (client, phone.clone());
         let id = WebhookId(Uuid::from_u128(7));
-        let webhook = Arc::new(Webhook::new(id, client, phone, "https://example.com/".to_owned(), Timestamp::EPOCH));
+        let webhook = Arc::new(Webhook::new(
+            id,
+            client,
+            phone,
+            "https://example.com/".to_owned(),
+            Timestamp::EPOCH,
+        ));
         let mut cache = Cache::default();
         // Asked when the watch had not come so far: worth keeping.
         cache.learn(key.clone(), 5, Arc::clone(&webhook));
@@ -395,7 +509,10 @@ mod tests {
         cache.remove(&key, 7);
         // The answer was on its way while the deletion came.
         cache.learn(key.clone(), 6, Arc::clone(&webhook));
-        assert!(cache.by_key.is_empty() && cache.by_id.is_empty(), "a deleted webhook came back");
+        assert!(
+            cache.by_key.is_empty() && cache.by_id.is_empty(),
+            "a deleted webhook came back"
+        );
         // Registered anew.
         cache.learn(key.clone(), 8, webhook);
         assert!(cache.by_key.contains_key(&key) && cache.by_id.contains_key(&id));

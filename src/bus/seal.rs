@@ -1,4 +1,5 @@
-//! The keys that secrets are sealed with: whether a node has the right ones, and sealing everything anew.
+//! The keys that secrets are sealed with: whether a node has the right ones, and sealing everything
+//! anew.
 
 use async_nats::jetstream::kv::{self, Operation};
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -37,7 +38,13 @@ impl Registry {
     /// # Errors
     /// When the bus does not answer.
     pub async fn is_sealed(&self) -> Result<bool, Error> {
-        Ok(self.bucket(SETTINGS).await?.get(WITNESS).await.map_err(Error::api)?.is_some())
+        Ok(self
+            .bucket(SETTINGS)
+            .await?
+            .get(WITNESS)
+            .await
+            .map_err(Error::api)?
+            .is_some())
     }
 
     /// Whether these keys are those of the bus. The first keys that come are.
@@ -48,12 +55,20 @@ impl Registry {
         let bucket = self.bucket(SETTINGS).await?;
         loop {
             if let Some(bytes) = bucket.get(WITNESS).await.map_err(Error::api)? {
-                let opened =
-                    keys.open(WITNESS, &String::from_utf8_lossy(&bytes)).map_err(|source| of("the bus", source))?;
+                let opened = keys
+                    .open(WITNESS, &String::from_utf8_lossy(&bytes))
+                    .map_err(|source| of("the bus", source))?;
                 let damaged = || of("the bus", SealError::Damaged(keys.newest().to_owned()));
-                return if opened == WITNESS_TEXT { Ok(()) } else { Err(damaged()) };
+                return if opened == WITNESS_TEXT {
+                    Ok(())
+                } else {
+                    Err(damaged())
+                };
             }
-            match bucket.create(WITNESS, keys.seal(WITNESS, WITNESS_TEXT).into()).await {
+            match bucket
+                .create(WITNESS, keys.seal(WITNESS, WITNESS_TEXT).into())
+                .await
+            {
                 Ok(_) => return Ok(()),
                 // Another node was first: its keys count.
                 Err(error) if error.kind() == kv::CreateErrorKind::AlreadyExists => {}
@@ -62,8 +77,8 @@ impl Registry {
         }
     }
 
-    /// Seals every stored secret with the newest key. What changes meanwhile is looked at again; what is done stays
-    /// done, so that it can be called again after it was cut off.
+    /// Seals every stored secret with the newest key. What changes meanwhile is looked at again;
+    /// what is done stays done, so that it can be called again after it was cut off.
     ///
     /// # Errors
     /// When the bus does not answer, or others keep changing the same webhook.
@@ -72,7 +87,8 @@ impl Registry {
         let mut all = bucket.keys().await.map_err(Error::api)?;
         let mut done = Resealed::default();
         while let Some(key) = all.next().await {
-            self.reseal_webhook(&bucket, &key.map_err(Error::api)?, keys, &mut done).await?;
+            self.reseal_webhook(&bucket, &key.map_err(Error::api)?, keys, &mut done)
+                .await?;
         }
         self.reseal_settings(keys, &mut done).await?;
         Ok(done)
@@ -87,7 +103,9 @@ impl Registry {
     ) -> Result<(), Error> {
         for _ in 0..CONTENTION_MAX {
             let entry = bucket.entry(key).await.map_err(Error::api)?;
-            let Some(entry) = entry.filter(|entry| entry.operation == Operation::Put) else { return Ok(()) };
+            let Some(entry) = entry.filter(|entry| entry.operation == Operation::Put) else {
+                return Ok(());
+            };
             let sealing = wire::sealing(&entry.value, keys);
             let opened = wire::decode_webhook(&entry.value, keys);
             let (sealing, webhook) = match (sealing, opened) {
@@ -96,13 +114,18 @@ impl Registry {
                     // The key holds a phone number: the client alone is named.
                     let client = key.split('.').next().unwrap_or_default();
                     done.webhooks += 1;
-                    done.closed.push((format!("a webhook of client {client}"), error.to_string()));
+                    done.closed
+                        .push((format!("a webhook of client {client}"), error.to_string()));
                     return Ok(());
                 }
             };
             if sealing != Sealing::Current {
                 let bytes = wire::encode_webhook(&webhook, keys).into();
-                if self.replace(bucket, key, bytes, entry.revision).await?.is_none() {
+                if self
+                    .replace(bucket, key, bytes, entry.revision)
+                    .await?
+                    .is_none()
+                {
                     continue;
                 }
                 done.anew += 1;
@@ -130,14 +153,20 @@ impl Registry {
         }
         // While anything needs the older keys, a node without them must not start.
         if done.closed.is_empty() {
-            bucket.put(WITNESS, keys.seal(WITNESS, WITNESS_TEXT).into()).await.map_err(Error::api)?;
+            bucket
+                .put(WITNESS, keys.seal(WITNESS, WITNESS_TEXT).into())
+                .await
+                .map_err(Error::api)?;
         }
         Ok(())
     }
 }
 
 fn of(what: &str, source: SealError) -> Error {
-    Error::Sealed { of: what.to_owned(), source }
+    Error::Sealed {
+        of: what.to_owned(),
+        source,
+    }
 }
 
 /// A shared key as it is stored.
@@ -145,12 +174,18 @@ pub(super) fn seal_shared(keys: &Keyring, name: &str, key: &[u8; 32]) -> Bytes {
     keys.seal(name, &BASE64_STANDARD.encode(key)).into()
 }
 
-/// A shared key from what is stored: 32 bytes in clear, as long as nothing was sealed, or sealed text.
+/// A shared key from what is stored: 32 bytes in clear, as long as nothing was sealed, or sealed
+/// text.
 pub(super) fn open_shared(keys: &Keyring, name: &str, stored: &[u8]) -> Result<[u8; 32], Error> {
     if let Ok(key) = stored.try_into() {
         return Ok(key);
     }
-    let opened = keys.open(name, &String::from_utf8_lossy(stored)).map_err(|source| of(name, source))?;
-    let key = BASE64_STANDARD.decode(opened).ok().and_then(|key| key.try_into().ok());
+    let opened = keys
+        .open(name, &String::from_utf8_lossy(stored))
+        .map_err(|source| of(name, source))?;
+    let key = BASE64_STANDARD
+        .decode(opened)
+        .ok()
+        .and_then(|key| key.try_into().ok());
     key.ok_or_else(|| Error::Api(format!("the {name} is damaged")))
 }

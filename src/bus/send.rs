@@ -1,7 +1,7 @@
 //! Asking the node that runs a session to send something.
 //!
-//! A plain request, not a stream: whoever asks wants to know now, and a message that waits for hours in a queue is one
-//! that nobody wants sent any more.
+//! A plain request, not a stream: whoever asks wants to know now, and a message that waits for
+//! hours in a queue is one that nobody wants sent any more.
 
 use std::time::Duration;
 
@@ -53,11 +53,19 @@ impl SendRequests {
     pub async fn next(&mut self) -> Option<(Outgoing, SendReply)> {
         loop {
             let request = self.requests.next().await?;
-            let (Some(inbox), Ok(outgoing)) = (request.reply, serde_json::from_slice(&request.payload)) else {
+            let (Some(inbox), Ok(outgoing)) =
+                (request.reply, serde_json::from_slice(&request.payload))
+            else {
                 tracing::error!("skipping a request to send that cannot be read");
                 continue;
             };
-            return Some((outgoing, SendReply { bus: self.bus.clone(), inbox }));
+            return Some((
+                outgoing,
+                SendReply {
+                    bus: self.bus.clone(),
+                    inbox,
+                },
+            ));
         }
     }
 }
@@ -84,10 +92,20 @@ impl Bus {
         patience: Duration,
     ) -> Result<Option<SendOutcome>, Error> {
         let bytes = serde_json::to_vec(outgoing).map_err(Error::api)?;
-        let request = async_nats::Request::new().payload(bytes.into()).timeout(Some(patience));
-        match self.client.send_request(subject::send(client, session), request).await {
-            Ok(answer) => serde_json::from_slice(&answer.payload).map(Some).map_err(Error::api),
-            Err(error) if error.kind() == RequestErrorKind::NoResponders => Ok(Some(SendOutcome::NotConnected)),
+        let request = async_nats::Request::new()
+            .payload(bytes.into())
+            .timeout(Some(patience));
+        match self
+            .client
+            .send_request(subject::send(client, session), request)
+            .await
+        {
+            Ok(answer) => serde_json::from_slice(&answer.payload)
+                .map(Some)
+                .map_err(Error::api),
+            Err(error) if error.kind() == RequestErrorKind::NoResponders => {
+                Ok(Some(SendOutcome::NotConnected))
+            }
             Err(error) if error.kind() == RequestErrorKind::TimedOut => Ok(None),
             Err(error) => Err(Error::api(error)),
         }
@@ -97,9 +115,20 @@ impl Bus {
     ///
     /// # Errors
     /// When the bus does not answer.
-    pub async fn serve_sends(&self, client: ClientId, session: SessionId) -> Result<SendRequests, Error> {
-        let requests = self.client.subscribe(subject::send(client, session)).await.map_err(Error::api)?;
-        Ok(SendRequests { bus: self.clone(), requests })
+    pub async fn serve_sends(
+        &self,
+        client: ClientId,
+        session: SessionId,
+    ) -> Result<SendRequests, Error> {
+        let requests = self
+            .client
+            .subscribe(subject::send(client, session))
+            .await
+            .map_err(Error::api)?;
+        Ok(SendRequests {
+            bus: self.clone(),
+            requests,
+        })
     }
 
     /// Notes what an idempotency key is used for, unless it was used before. Forgotten after a day.
@@ -108,15 +137,29 @@ impl Bus {
     /// When the bus does not answer.
     pub async fn claim_send(&self, key: &str, content_hash: &str) -> Result<SendClaim, Error> {
         let bucket = self.registry().bucket(SENDS).await?;
-        let claimed = timeout(self.settings.publish_deadline, bucket.create(key, content_hash.to_owned().into())).await;
+        let claimed = timeout(
+            self.settings.publish_deadline,
+            bucket.create(key, content_hash.to_owned().into()),
+        )
+        .await;
         match claimed {
             Ok(Ok(revision)) => Ok(SendClaim::New { revision }),
             Ok(Err(error)) if error.kind() == kv::CreateErrorKind::AlreadyExists => {
-                let known = bucket.get(key).await.map_err(Error::api)?.unwrap_or_default();
+                let known = bucket
+                    .get(key)
+                    .await
+                    .map_err(Error::api)?
+                    .unwrap_or_default();
                 let known = String::from_utf8_lossy(&known).into_owned();
                 Ok(match known.strip_suffix(SENT) {
-                    Some(content_hash) => SendClaim::Known { content_hash: content_hash.to_owned(), is_sent: true },
-                    None => SendClaim::Known { content_hash: known, is_sent: false },
+                    Some(content_hash) => SendClaim::Known {
+                        content_hash: content_hash.to_owned(),
+                        is_sent: true,
+                    },
+                    None => SendClaim::Known {
+                        content_hash: known,
+                        is_sent: false,
+                    },
                 })
             }
             Ok(Err(error)) => Err(Error::api(error)),
@@ -127,10 +170,15 @@ impl Bus {
     /// Notes that the message of a key was sent.
     ///
     /// # Errors
-    /// When the bus does not answer: then it is sent again, under the same id, when it is asked for again.
+    /// When the bus does not answer: then it is sent again, under the same id, when it is asked for
+    /// again.
     pub async fn settle_send(&self, key: &str, content_hash: &str) -> Result<(), Error> {
         let bucket = self.registry().bucket(SENDS).await?;
-        bucket.put(key, format!("{content_hash}{SENT}").into()).await.map(drop).map_err(Error::api)
+        bucket
+            .put(key, format!("{content_hash}{SENT}").into())
+            .await
+            .map(drop)
+            .map_err(Error::api)
     }
 
     /// Forgets a key whose message was not sent, unless it was used again since.
@@ -139,6 +187,10 @@ impl Bus {
     /// When the bus does not answer.
     pub async fn release_send(&self, key: &str, revision: u64) -> Result<(), Error> {
         let bucket = self.registry().bucket(SENDS).await?;
-        bucket.delete_expect_revision(key, Some(revision)).await.map(drop).map_err(Error::api)
+        bucket
+            .delete_expect_revision(key, Some(revision))
+            .await
+            .map(drop)
+            .map_err(Error::api)
     }
 }

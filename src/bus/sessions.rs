@@ -38,7 +38,11 @@ impl SessionChanges {
                     Err(error) => tracing::error!(%error, "skipping a session"),
                 },
                 Operation::Delete | Operation::Purge => {
-                    if let Some(id) = entry.key.split_once('.').and_then(|(_, id)| id.parse().ok()) {
+                    if let Some(id) = entry
+                        .key
+                        .split_once('.')
+                        .and_then(|(_, id)| id.parse().ok())
+                    {
                         return Ok(Err(id));
                     }
                 }
@@ -55,7 +59,10 @@ impl Registry {
     pub async fn create_session(&self, session: &Session) -> Result<(), Error> {
         let bucket = self.bucket(WANTED).await?;
         let key = text(session.client_id, session.id);
-        bucket.create(key, write(WANTED, session)?).await.map_err(Error::api)?;
+        bucket
+            .create(key, write(WANTED, session)?)
+            .await
+            .map_err(Error::api)?;
         Ok(())
     }
 
@@ -64,7 +71,12 @@ impl Registry {
     /// # Errors
     /// When the bus does not answer.
     pub async fn session(&self, client: ClientId, id: SessionId) -> Result<Option<Session>, Error> {
-        let bytes = self.bucket(WANTED).await?.get(text(client, id)).await.map_err(Error::api)?;
+        let bytes = self
+            .bucket(WANTED)
+            .await?
+            .get(text(client, id))
+            .await
+            .map_err(Error::api)?;
         bytes.map(|bytes| read(WANTED, &bytes)).transpose()
     }
 
@@ -92,11 +104,17 @@ impl Registry {
         let bucket = self.bucket(WANTED).await?;
         for _ in 0..CONTENTION_MAX {
             let entry = bucket.entry(text(client, id)).await.map_err(Error::api)?;
-            let Some(entry) = entry.filter(|entry| entry.operation == Operation::Put) else { return Ok(None) };
+            let Some(entry) = entry.filter(|entry| entry.operation == Operation::Put) else {
+                return Ok(None);
+            };
             let mut session: Session = read(WANTED, &entry.value)?;
             change(&mut session);
             let bytes = write(WANTED, &session)?;
-            if self.replace(&bucket, &text(client, id), bytes, entry.revision).await?.is_some() {
+            if self
+                .replace(&bucket, &text(client, id), bytes, entry.revision)
+                .await?
+                .is_some()
+            {
                 return Ok(Some(session));
             }
         }
@@ -109,7 +127,11 @@ impl Registry {
     /// When the bus does not answer.
     pub async fn remove_session(&self, client: ClientId, id: SessionId) -> Result<(), Error> {
         for bucket in [STATUS, WANTED] {
-            self.bucket(bucket).await?.purge(text(client, id)).await.map_err(Error::api)?;
+            self.bucket(bucket)
+                .await?
+                .purge(text(client, id))
+                .await
+                .map_err(Error::api)?;
         }
         Ok(())
     }
@@ -119,7 +141,12 @@ impl Registry {
     /// # Errors
     /// When the bus does not answer.
     pub async fn watch_sessions(&self) -> Result<SessionChanges, Error> {
-        let entries = self.bucket(WANTED).await?.watch_with_history(">").await.map_err(Error::api)?;
+        let entries = self
+            .bucket(WANTED)
+            .await?
+            .watch_with_history(">")
+            .await
+            .map_err(Error::api)?;
         Ok(SessionChanges { entries })
     }
 
@@ -127,8 +154,17 @@ impl Registry {
     ///
     /// # Errors
     /// When the bus does not answer.
-    pub async fn session_status(&self, client: ClientId, id: SessionId) -> Result<Option<SessionStatus>, Error> {
-        let bytes = self.bucket(STATUS).await?.get(text(client, id)).await.map_err(Error::api)?;
+    pub async fn session_status(
+        &self,
+        client: ClientId,
+        id: SessionId,
+    ) -> Result<Option<SessionStatus>, Error> {
+        let bytes = self
+            .bucket(STATUS)
+            .await?
+            .get(text(client, id))
+            .await
+            .map_err(Error::api)?;
         bytes.map(|bytes| read(STATUS, &bytes)).transpose()
     }
 
@@ -142,7 +178,11 @@ impl Registry {
         id: SessionId,
         status: &SessionStatus,
     ) -> Result<(), Error> {
-        self.bucket(STATUS).await?.put(text(client, id), write(STATUS, status)?).await.map_err(Error::api)?;
+        self.bucket(STATUS)
+            .await?
+            .put(text(client, id), write(STATUS, status)?)
+            .await
+            .map_err(Error::api)?;
         Ok(())
     }
 }

@@ -22,16 +22,26 @@ impl Registry {
     /// # Errors
     /// When the bus does not answer.
     pub async fn put_token(&self, hash: &TokenHash, token: &Token) -> Result<(), Error> {
-        self.bucket(TOKENS).await?.put(hash.as_str(), write(TOKENS, token)?).await.map_err(Error::api)?;
+        self.bucket(TOKENS)
+            .await?
+            .put(hash.as_str(), write(TOKENS, token)?)
+            .await
+            .map_err(Error::api)?;
         Ok(())
     }
 
-    /// The token with this hash, asked of the server each time, so that a revoked one is refused at once.
+    /// The token with this hash, asked of the server each time, so that a revoked one is refused at
+    /// once.
     ///
     /// # Errors
     /// When the bus does not answer.
     pub async fn token(&self, hash: &TokenHash) -> Result<Option<Token>, Error> {
-        let value = self.bucket(TOKENS).await?.get(hash.as_str()).await.map_err(Error::api)?;
+        let value = self
+            .bucket(TOKENS)
+            .await?
+            .get(hash.as_str())
+            .await
+            .map_err(Error::api)?;
         value.map(|bytes| read(TOKENS, &bytes)).transpose()
     }
 
@@ -40,7 +50,12 @@ impl Registry {
     /// # Errors
     /// When the bus does not answer.
     pub async fn tokens(&self) -> Result<Vec<Token>, Error> {
-        Ok(self.hashed_tokens().await?.into_iter().map(|(_, token)| token).collect())
+        Ok(self
+            .hashed_tokens()
+            .await?
+            .into_iter()
+            .map(|(_, token)| token)
+            .collect())
     }
 
     /// Refuses the token with this id from now on; whether there was one.
@@ -49,8 +64,14 @@ impl Registry {
     /// When the bus does not answer.
     pub async fn revoke_token(&self, id: &str) -> Result<bool, Error> {
         let all = self.hashed_tokens().await?;
-        let Some((hash, _)) = all.into_iter().find(|(_, token)| token.id == id) else { return Ok(false) };
-        self.bucket(TOKENS).await?.delete(&hash).await.map_err(Error::api)?;
+        let Some((hash, _)) = all.into_iter().find(|(_, token)| token.id == id) else {
+            return Ok(false);
+        };
+        self.bucket(TOKENS)
+            .await?
+            .delete(&hash)
+            .await
+            .map_err(Error::api)?;
         Ok(true)
     }
 
@@ -60,7 +81,8 @@ impl Registry {
         Ok(all)
     }
 
-    /// The key that page cursors are sealed with: made by whoever asks first, the same on every node.
+    /// The key that page cursors are sealed with: made by whoever asks first, the same on every
+    /// node.
     ///
     /// # Errors
     /// When the bus does not answer.
@@ -83,7 +105,10 @@ impl Registry {
                 return open_shared(self.keys()?, name, &bytes);
             }
             let key: [u8; 32] = rand::random();
-            match bucket.create(name, seal_shared(self.keys()?, name, &key)).await {
+            match bucket
+                .create(name, seal_shared(self.keys()?, name, &key))
+                .await
+            {
                 Ok(_) => return Ok(key),
                 // Another node was first: read its key.
                 Err(error) if error.kind() == kv::CreateErrorKind::AlreadyExists => {}

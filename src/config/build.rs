@@ -3,8 +3,8 @@
 use super::{
     read::Reader,
     settings::{
-        Admin, Api, Bus, Config, Cql, Deliver, Egress, Log, LogFormat, Nats, Node, Replay, Secrets, Store, StoreKind,
-        WhatsApp,
+        Admin, Api, Bus, Config, Cql, Deliver, Egress, Log, LogFormat, Nats, Node, Replay, Secrets,
+        Store, StoreKind, WhatsApp,
     },
 };
 
@@ -24,8 +24,12 @@ pub(super) fn build(r: &mut Reader<'_>) -> Config {
             jobs_max: r.integer("replay.jobs_max", 1, 1024),
         },
         api: api(r),
-        secrets: Secrets { keys_file: r.optional("secrets.keys_file") },
-        admin: Admin { listen: r.address("admin.listen") },
+        secrets: Secrets {
+            keys_file: r.optional("secrets.keys_file"),
+        },
+        admin: Admin {
+            listen: r.address("admin.listen"),
+        },
     }
 }
 
@@ -46,8 +50,16 @@ fn log(r: &mut Reader<'_>) -> Log {
     };
     let filter = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
     Log {
-        filter: r.parsed("log.filter", "a filter like \"info,wahook::deliver=debug\"", filter).unwrap_or_default(),
-        format: r.parsed("log.format", "\"auto\", \"json\" or \"text\"", format).unwrap_or(LogFormat::Auto),
+        filter: r
+            .parsed(
+                "log.filter",
+                "a filter like \"info,wahook::deliver=debug\"",
+                filter,
+            )
+            .unwrap_or_default(),
+        format: r
+            .parsed("log.format", "\"auto\", \"json\" or \"text\"", format)
+            .unwrap_or(LogFormat::Auto),
     }
 }
 
@@ -74,7 +86,10 @@ fn nats_url(text: &str) -> Option<String> {
             ["nats", "tls", "ws", "wss"].contains(&scheme) && !rest.is_empty() && plain
         })
     };
-    text.split(',').map(str::trim).all(fits).then(|| text.to_owned())
+    text.split(',')
+        .map(str::trim)
+        .all(fits)
+        .then(|| text.to_owned())
 }
 
 fn bus(r: &mut Reader<'_>) -> Bus {
@@ -110,7 +125,10 @@ fn deliver(r: &mut Reader<'_>) -> Deliver {
 fn egress(r: &mut Reader<'_>) -> Egress {
     Egress {
         allow_http: r.boolean("egress.allow_http"),
-        allow_cidrs: r.list("egress.allow_cidrs", "a list of ranges like [\"10.1.0.0/16\", \"fd00::/8\"]"),
+        allow_cidrs: r.list(
+            "egress.allow_cidrs",
+            "a list of ranges like [\"10.1.0.0/16\", \"fd00::/8\"]",
+        ),
         connect_timeout: r.duration("egress.connect_timeout", "100ms", "1m"),
         dns_timeout: r.duration("egress.dns_timeout", "100ms", "1m"),
         response_bytes_max: r.size("egress.response_bytes_max", "0", "16KiB"),
@@ -125,7 +143,9 @@ fn store(r: &mut Reader<'_>) -> Store {
         _ => None,
     };
     Store {
-        kind: r.parsed("store.kind", "\"sqlite\" or \"cql\"", kind).unwrap_or(StoreKind::Sqlite),
+        kind: r
+            .parsed("store.kind", "\"sqlite\" or \"cql\"", kind)
+            .unwrap_or(StoreKind::Sqlite),
         retention: r.duration("store.retention", "24h", "26280h"),
         path: r.path("store.path"),
         batch_max: r.integer("store.batch_max", 1, 10_000),
@@ -142,9 +162,16 @@ fn cql(r: &mut Reader<'_>) -> Cql {
         (begins && text.len() <= 48 && text.bytes().all(fits)).then(|| text.to_owned())
     };
     Cql {
-        nodes: r.list("cql.nodes", "a list of nodes like [\"10.0.0.1:9042\", \"10.0.0.2:9042\"]"),
+        nodes: r.list(
+            "cql.nodes",
+            "a list of nodes like [\"10.0.0.1:9042\", \"10.0.0.2:9042\"]",
+        ),
         keyspace: r
-            .parsed("cql.keyspace", "1 to 48 lower-case letters, digits and _, a letter first", name)
+            .parsed(
+                "cql.keyspace",
+                "1 to 48 lower-case letters, digits and _, a letter first",
+                name,
+            )
             .unwrap_or_default(),
         datacenter: r.optional("cql.datacenter"),
         user: r.optional("cql.user"),
@@ -160,7 +187,9 @@ fn cql(r: &mut Reader<'_>) -> Cql {
 
 fn whatsapp(r: &mut Reader<'_>) -> WhatsApp {
     let socket = |text: &str| {
-        let rest = text.strip_prefix("wss://").or_else(|| text.strip_prefix("ws://"))?;
+        let rest = text
+            .strip_prefix("wss://")
+            .or_else(|| text.strip_prefix("ws://"))?;
         (!rest.is_empty() && rest.bytes().all(|b| b.is_ascii_graphic())).then(|| text.to_owned())
     };
     let host = |text: &str| {
@@ -168,19 +197,44 @@ fn whatsapp(r: &mut Reader<'_>) -> WhatsApp {
         (!text.is_empty() && text.bytes().all(fits)).then(|| text.to_owned())
     };
     // Empty means "not set", as for every optional key.
-    let version = |text: &str| if text.is_empty() { Some(None) } else { text.parse().ok().map(Some) };
-    let name = |text: &str| Some(text.to_owned()).filter(|text| (1..=40).contains(&text.chars().count()));
+    let version = |text: &str| {
+        if text.is_empty() {
+            Some(None)
+        } else {
+            text.parse().ok().map(Some)
+        }
+    };
+    let name =
+        |text: &str| Some(text.to_owned()).filter(|text| (1..=40).contains(&text.chars().count()));
     WhatsApp {
         sessions_dir: r.path("whatsapp.sessions_dir"),
         url: r
-            .parsed("whatsapp.url", "a WebSocket address like \"wss://web.whatsapp.com/ws/chat\"", socket)
+            .parsed(
+                "whatsapp.url",
+                "a WebSocket address like \"wss://web.whatsapp.com/ws/chat\"",
+                socket,
+            )
             .unwrap_or_default(),
-        version: r.parsed("whatsapp.version", "three numbers like \"2.3000.1023223821\"", version).flatten(),
-        device_name: r.parsed("whatsapp.device_name", "a name of 1 to 40 characters", name).unwrap_or_default(),
+        version: r
+            .parsed(
+                "whatsapp.version",
+                "three numbers like \"2.3000.1023223821\"",
+                version,
+            )
+            .flatten(),
+        device_name: r
+            .parsed("whatsapp.device_name", "a name of 1 to 40 characters", name)
+            .unwrap_or_default(),
         connects_per_second: r.integer("whatsapp.connects_per_second", 1, 1000),
         publish_patience: r.duration("whatsapp.publish_patience", "1s", "5m"),
         sends_per_minute: r.integer("whatsapp.sends_per_minute", 1, 6000),
-        media_host: r.parsed("whatsapp.media_host", "a host, with or without a port", host).unwrap_or_default(),
+        media_host: r
+            .parsed(
+                "whatsapp.media_host",
+                "a host, with or without a port",
+                host,
+            )
+            .unwrap_or_default(),
         root_ca_file: r.optional("whatsapp.root_ca_file"),
     }
 }

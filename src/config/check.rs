@@ -1,5 +1,5 @@
-//! Keys that must go together. Each check is an error, not a warning: what it prevents shows up only under load or
-//! at a shutdown.
+//! Keys that must go together. Each check is an error, not a warning: what it prevents shows up
+//! only under load or at a shutdown.
 
 use std::time::Duration;
 
@@ -23,11 +23,16 @@ struct Check<'a> {
 }
 
 pub(super) fn check(config: &Config, values: &Values, earlier: &[Error]) -> Vec<Error> {
-    let mut check = Check { values, earlier, errors: Vec::new() };
+    let mut check = Check {
+        values,
+        earlier,
+        errors: Vec::new(),
+    };
     check.times(config);
     check.nats(config);
     check.cql(config);
-    let (node, lane) = (config.deliver.in_flight_max, config.deliver.in_flight);
+    let node = config.deliver.in_flight_max;
+    let lane = config.deliver.in_flight;
     check.that(
         usize::try_from(lane).is_ok_and(|lane| lane <= node),
         &["deliver.in_flight_max", "deliver.in_flight"],
@@ -44,50 +49,89 @@ pub(super) fn check(config: &Config, values: &Values, earlier: &[Error]) -> Vec<
 }
 
 impl Check<'_> {
-    /// Notes a conflict about the first of `keys` unless `holds`, or one of them is already known to be wrong.
+    /// Notes a conflict about the first of `keys` unless `holds`, or one of them is already known
+    /// to be wrong.
     fn that(&mut self, holds: bool, keys: &[&str], reason: &str, remedy: &str) {
         let wrong = |key: &&str| self.earlier.iter().any(|error| error.key() == Some(key));
         if holds || keys.iter().any(wrong) {
             return;
         }
-        let origin = self.values.get(keys[0]).map_or(Origin::Default, |value| value.origin.clone());
-        let (key, reason, remedy) = (keys[0].to_owned(), reason.to_owned(), remedy.to_owned());
-        self.errors.push(Error::Conflict { key, origin, reason, remedy });
+        let origin = self
+            .values
+            .get(keys[0])
+            .map_or(Origin::Default, |value| value.origin.clone());
+        let key = keys[0].to_owned();
+        let reason = reason.to_owned();
+        let remedy = remedy.to_owned();
+        self.errors.push(Error::Conflict {
+            key,
+            origin,
+            reason,
+            remedy,
+        });
     }
 
-    fn times(&mut self, Config { node, bus, deliver, store, .. }: &Config) {
+    fn times(
+        &mut self,
+        Config {
+            node,
+            bus,
+            deliver,
+            store,
+            ..
+        }: &Config,
+    ) {
         let attempt = deliver.timeout + deliver.lane_wait + ACK_MARGIN;
         self.that(
             bus.ack_wait > attempt,
             &["bus.ack_wait", "deliver.timeout", "deliver.lane_wait"],
-            "it must exceed deliver.timeout + deliver.lane_wait + 10s, or messages still under way are handed out again",
-            &format!("set it above {}, or lower the other two", show_duration(attempt)),
+            "it must exceed deliver.timeout + deliver.lane_wait + 10s, or messages still under \
+             way are handed out again",
+            &format!(
+                "set it above {}, or lower the other two",
+                show_duration(attempt)
+            ),
         );
         let write = store.busy_timeout + store.batch_wait + ACK_MARGIN;
         self.that(
             bus.ack_wait > write,
             &["bus.ack_wait", "store.busy_timeout", "store.batch_wait"],
-            "it must exceed store.busy_timeout + store.batch_wait + 10s, or results still being written are handed out again",
-            &format!("set it above {}, or lower the other two", show_duration(write)),
+            "it must exceed store.busy_timeout + store.batch_wait + 10s, or results still being \
+             written are handed out again",
+            &format!(
+                "set it above {}, or lower the other two",
+                show_duration(write)
+            ),
         );
         self.that(
             bus.ack_wait > bus.publish_deadline,
             &["bus.publish_deadline", "bus.ack_wait"],
-            "it must be below bus.ack_wait, or a message is handed out again while its result is being published",
-            &format!("set it below {}, or raise bus.ack_wait", show_duration(bus.ack_wait)),
+            "it must be below bus.ack_wait, or a message is handed out again while its result is \
+             being published",
+            &format!(
+                "set it below {}, or raise bus.ack_wait",
+                show_duration(bus.ack_wait)
+            ),
         );
         let drain = deliver.timeout + DRAIN_MARGIN;
         self.that(
             node.drain_deadline > drain,
             &["node.drain_deadline", "deliver.timeout"],
-            "it must exceed deliver.timeout + 5s, or a shutdown cuts attempts off and they are made again",
-            &format!("set it above {}, or lower deliver.timeout", show_duration(drain)),
+            "it must exceed deliver.timeout + 5s, or a shutdown cuts attempts off and they are \
+             made again",
+            &format!(
+                "set it above {}, or lower deliver.timeout",
+                show_duration(drain)
+            ),
         );
         self.that(
             deliver.retry_base <= deliver.retry_max,
             &["deliver.retry_max", "deliver.retry_base"],
             "it must not be below deliver.retry_base, or no wait ever doubles",
-            &format!("set it to {} or more, or lower deliver.retry_base", show_duration(deliver.retry_base)),
+            &format!(
+                "set it to {} or more, or lower deliver.retry_base",
+                show_duration(deliver.retry_base)
+            ),
         );
     }
 
@@ -113,7 +157,12 @@ impl Check<'_> {
     }
 
     fn cql(&mut self, Config { cql, bus, .. }: &Config) {
-        self.that(!cql.nodes.is_empty(), &["cql.nodes"], "there must be a node to begin with", "name one");
+        self.that(
+            !cql.nodes.is_empty(),
+            &["cql.nodes"],
+            "there must be a node to begin with",
+            "name one",
+        );
         self.that(
             cql.user.is_some() == cql.password.is_some(),
             &["cql.user", "cql.password"],
@@ -136,8 +185,12 @@ impl Check<'_> {
         self.that(
             bus.ack_wait > write,
             &["bus.ack_wait", "cql.write_timeout"],
-            "it must exceed cql.write_timeout + 10s, or results still being written are handed out again",
-            &format!("set it above {}, or lower cql.write_timeout", show_duration(write)),
+            "it must exceed cql.write_timeout + 10s, or results still being written are handed \
+             out again",
+            &format!(
+                "set it above {}, or lower cql.write_timeout",
+                show_duration(write)
+            ),
         );
     }
 }

@@ -30,17 +30,28 @@ pub(super) fn variable(dotted: &str) -> String {
 
 /// All keys in the order of the file. `# text` is a comment, `#key = value` an optional key.
 pub(super) fn keys() -> Vec<Key> {
-    let (mut keys, mut section, mut comment) = (Vec::new(), "", Vec::new());
+    let mut keys = Vec::new();
+    let mut section = "";
+    let mut comment = Vec::new();
     for line in TEXT.lines() {
         if let Some(text) = line.strip_prefix("# ") {
             comment.push(text);
-        } else if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        } else if let Some(name) = line
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+        {
             section = name;
             comment.clear();
         } else if let Some((name, value)) = line.split_once(" = ") {
             let optional = name.starts_with('#');
             let comment = std::mem::take(&mut comment);
-            keys.push(Key { section, name: name.trim_start_matches('#'), comment, value, optional });
+            keys.push(Key {
+                section,
+                name: name.trim_start_matches('#'),
+                comment,
+                value,
+                optional,
+            });
         }
     }
     keys
@@ -48,7 +59,9 @@ pub(super) fn keys() -> Vec<Key> {
 
 /// The text of `docs/configuration.md`.
 pub fn reference() -> String {
-    let mut page = String::from("# Configuration\n\n<!-- Generated from config/default.toml; see the end. -->\n\n");
+    let mut page = String::from(
+        "# Configuration\n\n<!-- Generated from config/default.toml; see the end. -->\n\n",
+    );
     for line in TEXT.lines().take_while(|line| line.starts_with('#')) {
         page.push_str(line.trim_start_matches('#').trim_start());
         page.push('\n');
@@ -60,12 +73,22 @@ pub fn reference() -> String {
             let _ = write!(page, "\n## {section}\n");
         }
         let dotted = key.dotted();
-        let default = if key.optional { "Not set; example" } else { "Default" };
+        let default = if key.optional {
+            "Not set; example"
+        } else {
+            "Default"
+        };
         let _ = write!(page, "\n### `{dotted}`\n\n{}\n\n", key.comment.join("\n"));
-        let _ = writeln!(page, "{default} `{}`, variable `{}`", key.value, variable(&dotted));
+        let _ = writeln!(
+            page,
+            "{default} `{}`, variable `{}`",
+            key.value,
+            variable(&dotted)
+        );
     }
     page.push_str(
-        "\n---\n\nTo change this page, change `config/default.toml` and run `UPDATE_DOCS=1 cargo test --lib config`.\n",
+        "\n---\n\nTo change this page, change `config/default.toml` and run `UPDATE_DOCS=1 cargo \
+         test --lib config`.\n",
     );
     page
 }

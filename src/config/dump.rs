@@ -6,7 +6,8 @@ use super::{Loaded, defaults::keys};
 
 /// As TOML that can be loaded again, each value with its origin behind it, secrets masked.
 pub fn dump(loaded: &Loaded) -> String {
-    let (mut text, mut section) = (String::new(), "");
+    let mut text = String::new();
+    let mut section = "";
     for key in keys() {
         if key.section != section {
             let gap = if section.is_empty() { "" } else { "\n" };
@@ -14,7 +15,8 @@ pub fn dump(loaded: &Loaded) -> String {
             let _ = writeln!(text, "{gap}[{section}]");
         }
         let dotted = key.dotted();
-        let (name, shown) = (key.name, loaded.shown.get(&dotted));
+        let name = key.name;
+        let shown = loaded.shown.get(&dotted);
         let _ = match shown.zip(loaded.origins.get(&dotted)) {
             Some((value, origin)) => writeln!(text, "{name} = {value} # {origin}"),
             None => writeln!(text, "# {name} is not set"),

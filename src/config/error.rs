@@ -31,7 +31,10 @@ impl fmt::Display for Origin {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The file cannot be read.
-    #[error("{origin}: cannot be read ({reason}); check the path given with --config and the file's permissions")]
+    #[error(
+        "{origin}: cannot be read ({reason}); check the path given with --config and the file's \
+         permissions"
+    )]
     Unreadable {
         /// The file.
         origin: Origin,
@@ -87,7 +90,9 @@ impl Error {
     pub fn key(&self) -> Option<&str> {
         match self {
             Self::Unreadable { .. } | Self::Syntax { .. } => None,
-            Self::Unknown { key, .. } | Self::Invalid { key, .. } | Self::Conflict { key, .. } => Some(key),
+            Self::Unknown { key, .. } | Self::Invalid { key, .. } | Self::Conflict { key, .. } => {
+                Some(key)
+            }
         }
     }
 }

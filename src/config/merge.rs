@@ -40,7 +40,11 @@ struct Merge {
 
 pub(super) fn merge(sources: &Sources) -> (Values, Vec<Error>) {
     let known = keys().iter().map(defaults::Key::dotted).collect();
-    let mut merge = Merge { known, values: Values::new(), errors: Vec::new() };
+    let mut merge = Merge {
+        known,
+        values: Values::new(),
+        errors: Vec::new(),
+    };
     merge.toml(defaults::TEXT, &Origin::Default);
     if let Some(path) = &sources.file {
         merge.file(path);
@@ -68,14 +72,21 @@ impl Merge {
         });
         let remedy = near.map(|near| format!("did you mean {near}?"));
         let remedy = remedy.unwrap_or_else(|| "docs/configuration.md lists all of them".into());
-        self.errors.push(Error::Unknown { key: key.escape_debug().to_string(), origin, remedy });
+        self.errors.push(Error::Unknown {
+            key: key.escape_debug().to_string(),
+            origin,
+            remedy,
+        });
     }
 
     fn file(&mut self, path: &Path) {
         let origin = Origin::File(path.to_owned());
         match fs::read_to_string(path) {
             Ok(text) => self.toml(&text, &origin),
-            Err(error) => self.errors.push(Error::Unreadable { origin, reason: error.to_string() }),
+            Err(error) => self.errors.push(Error::Unreadable {
+                origin,
+                reason: error.to_string(),
+            }),
         }
     }
 
@@ -84,18 +95,32 @@ impl Merge {
             Ok(table) => table,
             Err(error) => {
                 // Not its Display: that quotes the line, and the line may hold a secret.
-                let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-                let (line, reason) = (before.matches('\n').count() + 1, error.message().to_owned());
-                self.errors.push(Error::Syntax { origin: origin.clone(), line, reason });
+                let before = error
+                    .span()
+                    .and_then(|span| text.get(..span.start))
+                    .unwrap_or_default();
+                let line = before.matches('\n').count() + 1;
+                let reason = error.message().to_owned();
+                self.errors.push(Error::Syntax {
+                    origin: origin.clone(),
+                    line,
+                    reason,
+                });
                 return;
             }
         };
-        let sections = |known: &[String], name: &str| known.iter().any(|key| key.split('.').next() == Some(name));
+        let sections = |known: &[String], name: &str| {
+            known.iter().any(|key| key.split('.').next() == Some(name))
+        };
         for (section, value) in table {
             match value {
                 toml::Value::Table(keys) if sections(&self.known, &section) => {
                     for (key, value) in keys {
-                        self.set(&format!("{section}.{key}"), Raw::Toml(value), origin.clone());
+                        self.set(
+                            &format!("{section}.{key}"),
+                            Raw::Toml(value),
+                            origin.clone(),
+                        );
                     }
                 }
                 _ => self.unknown(&section, origin.clone()),
@@ -105,7 +130,9 @@ impl Merge {
 
     fn env(&mut self, env: &[(String, String)]) {
         for (name, value) in env {
-            let Some(rest) = name.strip_prefix(PREFIX) else { continue };
+            let Some(rest) = name.strip_prefix(PREFIX) else {
+                continue;
+            };
             let key = rest.replace("__", ".").to_lowercase();
             let origin = Origin::Env(name.clone());
             if variable(&key) == *name {
@@ -134,10 +161,17 @@ impl Merge {
 fn nearest<'a>(key: &str, known: &'a [String]) -> Option<&'a str> {
     // A long text is no typo, and the distance costs its length squared.
     let key = Some(key).filter(|key| key.len() <= 100)?;
-    let (distance, near) = known.iter().map(|known| (distance(key, known), known)).min()?;
+    let (distance, near) = known
+        .iter()
+        .map(|known| (distance(key, known), known))
+        .min()?;
     let name = key.rsplit('.').next();
     let elsewhere = || known.iter().find(|known| known.rsplit('.').next() == name);
-    if distance <= 3 { Some(near) } else { elsewhere().map(String::as_str) }
+    if distance <= 3 {
+        Some(near)
+    } else {
+        elsewhere().map(String::as_str)
+    }
 }
 
 /// Levenshtein's, over characters.

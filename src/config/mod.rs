@@ -1,15 +1,17 @@
 //! Typed settings, their defaults and limits.
 //!
-//! `config/default.toml` is both the documentation and the defaults. Over it go, in this order: the file given with
-//! `--config`, variables named `WAHOOK__SECTION__KEY`, flags. Whatever is wrong is reported at once, each error with
-//! its key, its source and its remedy.
+//! `config/default.toml` is both the documentation and the defaults. Over it go, in this order: the
+//! file given with `--config`, variables named `WAHOOK__SECTION__KEY`, flags. Whatever is wrong is
+//! reported at once, each error with its key, its source and its remedy.
 //!
-//! The way of a value: `defaults` lists the keys there are, `merge` decides which source wins, `read` turns the winner
-//! into a typed value within its bounds, `build` names type and bounds of each key, and `check` compares keys with each
-//! other. `dump` shows what came of it, `defaults::reference` writes `docs/configuration.md`.
+//! The way of a value: `defaults` lists the keys there are, `merge` decides which source wins,
+//! `read` turns the winner into a typed value within its bounds, `build` names type and bounds of
+//! each key, and `check` compares keys with each other. `dump` shows what came of it,
+//! `defaults::reference` writes `docs/configuration.md`.
 //!
-//! A new key needs a line in `settings`, one in `build`, and its place in `config/default.toml`; tests find what was
-//! forgotten. No value is ever repeated in an error, so that no secret gets into a log by a typo.
+//! A new key needs a line in `settings`, one in `build`, and its place in `config/default.toml`;
+//! tests find what was forgotten. No value is ever repeated in an error, so that no secret gets
+//! into a log by a typo.
 
 mod build;
 mod check;
@@ -45,7 +47,9 @@ impl Sources {
     /// The process's own environment, the given file and flags.
     pub fn from_process(file: Option<PathBuf>, flags: Vec<(String, String)>) -> Self {
         let text = |value: std::ffi::OsString| value.to_string_lossy().into_owned();
-        let env = std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect();
+        let env = std::env::vars_os()
+            .map(|(name, value)| (text(name), text(value)))
+            .collect();
         Self { file, env, flags }
     }
 }
@@ -69,15 +73,25 @@ pub fn load(sources: &Sources) -> Result<Loaded, Errors> {
     let (values, mut errors) = merge::merge(sources);
     let mut reader = read::Reader::new(&values);
     let config = build::build(&mut reader);
-    let read::Findings { errors: invalid, shown, .. } = reader.finish();
+    let read::Findings {
+        errors: invalid,
+        shown,
+        ..
+    } = reader.finish();
     errors.extend(invalid);
     let cross = check::check(&config, &values, &errors);
     errors.extend(cross);
     if !errors.is_empty() {
         return Err(Errors(errors));
     }
-    let origins = values.into_iter().filter(|(key, _)| shown.contains_key(key));
-    Ok(Loaded { config, origins: origins.map(|(key, value)| (key, value.origin)).collect(), shown })
+    let origins = values
+        .into_iter()
+        .filter(|(key, _)| shown.contains_key(key));
+    Ok(Loaded {
+        config,
+        origins: origins.map(|(key, value)| (key, value.origin)).collect(),
+        shown,
+    })
 }
 
 impl Config {

@@ -1,6 +1,7 @@
 //! From what was written to typed values within their bounds.
 //!
-//! A value that is wrong is noted, and something harmless stands in for it: so the reading goes on and finds the rest.
+//! A value that is wrong is noted, and something harmless stands in for it: so the reading goes on
+//! and finds the rest.
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
@@ -29,14 +30,18 @@ pub(super) struct Findings {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(values: &'a Values) -> Self {
-        Self { values, findings: Findings::default() }
+        Self {
+            values,
+            findings: Findings::default(),
+        }
     }
 
     pub(super) fn finish(self) -> Findings {
         self.findings
     }
 
-    /// The heart of all others: `parse` what was written, note `show` of it, or that `expected` was not met.
+    /// The heart of all others: `parse` what was written, note `show` of it, or that `expected` was
+    /// not met.
     fn take<T>(
         &mut self,
         key: &'static str,
@@ -51,8 +56,13 @@ impl<'a> Reader<'a> {
         if let Some(parsed) = &parsed {
             self.findings.shown.insert(key.into(), show(parsed));
         } else {
-            let (key, origin) = (key.to_owned(), value.origin.clone());
-            self.findings.errors.push(Error::Invalid { key, origin, expected: expected.into() });
+            let key = key.to_owned();
+            let origin = value.origin.clone();
+            self.findings.errors.push(Error::Invalid {
+                key,
+                origin,
+                expected: expected.into(),
+            });
         }
         parsed
     }
@@ -61,14 +71,30 @@ impl<'a> Reader<'a> {
     pub(super) fn duration(&mut self, key: &'static str, min: &str, max: &str) -> Duration {
         let bound = |text| parse_duration(text).expect("bounds are durations");
         let range = bound(min)..=bound(max);
-        let parse = |raw: &Raw| text(raw).and_then(parse_duration).filter(|value| range.contains(value));
+        let parse = |raw: &Raw| {
+            text(raw)
+                .and_then(parse_duration)
+                .filter(|value| range.contains(value))
+        };
         let expected = format!("a duration from {min} to {max}, like \"{min}\" or \"{max}\"");
         let show = |value: &Duration| quote(&show_duration(*value));
-        self.take(key, &format!("From {min} to {max}."), &expected, parse, show).unwrap_or_default()
+        self.take(
+            key,
+            &format!("From {min} to {max}."),
+            &expected,
+            parse,
+            show,
+        )
+        .unwrap_or_default()
     }
 
     /// `min` and `max` are sizes as text.
-    pub(super) fn size<T: TryFrom<u64> + Default>(&mut self, key: &'static str, min: &str, max: &str) -> T {
+    pub(super) fn size<T: TryFrom<u64> + Default>(
+        &mut self,
+        key: &'static str,
+        min: &str,
+        max: &str,
+    ) -> T {
         let bound = |text| parse_size(text).expect("bounds are sizes");
         let range = bound(min)..=bound(max);
         let parse = |raw: &Raw| match raw {
@@ -78,18 +104,45 @@ impl<'a> Reader<'a> {
         let expected = format!("a size from {min} to {max}, in bytes or like \"{max}\"");
         let parse = |raw: &Raw| parse(raw).filter(|value| range.contains(value));
         let show = |value: &u64| quote(&show_size(*value));
-        let bytes = self.take(key, &format!("From {min} to {max}."), &expected, parse, show);
-        bytes.and_then(|bytes| T::try_from(bytes).ok()).unwrap_or_default()
+        let bytes = self.take(
+            key,
+            &format!("From {min} to {max}."),
+            &expected,
+            parse,
+            show,
+        );
+        bytes
+            .and_then(|bytes| T::try_from(bytes).ok())
+            .unwrap_or_default()
     }
 
-    pub(super) fn integer<T: TryFrom<u64> + Default>(&mut self, key: &'static str, min: u64, max: u64) -> T {
+    pub(super) fn integer<T: TryFrom<u64> + Default>(
+        &mut self,
+        key: &'static str,
+        min: u64,
+        max: u64,
+    ) -> T {
         let bounds = format!("From {min} to {max}.");
-        self.number(key, &bounds, &format!("a whole number from {min} to {max}"), |value| (min..=max).contains(&value))
+        self.number(
+            key,
+            &bounds,
+            &format!("a whole number from {min} to {max}"),
+            |value| (min..=max).contains(&value),
+        )
     }
 
-    pub(super) fn one_of<T: TryFrom<u64> + Default>(&mut self, key: &'static str, allowed: [u64; 3]) -> T {
+    pub(super) fn one_of<T: TryFrom<u64> + Default>(
+        &mut self,
+        key: &'static str,
+        allowed: [u64; 3],
+    ) -> T {
         let [a, b, c] = allowed;
-        self.number(key, &format!("{a}, {b} or {c}."), &format!("{a}, {b} or {c}"), |value| allowed.contains(&value))
+        self.number(
+            key,
+            &format!("{a}, {b} or {c}."),
+            &format!("{a}, {b} or {c}"),
+            |value| allowed.contains(&value),
+        )
     }
 
     fn number<T: TryFrom<u64> + Default>(
@@ -104,19 +157,36 @@ impl<'a> Reader<'a> {
             Raw::Toml(_) => None,
             Raw::Text(text) => text.parse().ok(),
         };
-        let value = self.take(key, bounds, expected, |raw| parse(raw).filter(|value| fits(*value)), u64::to_string);
-        value.and_then(|value| T::try_from(value).ok()).unwrap_or_default()
+        let value = self.take(
+            key,
+            bounds,
+            expected,
+            |raw| parse(raw).filter(|value| fits(*value)),
+            u64::to_string,
+        );
+        value
+            .and_then(|value| T::try_from(value).ok())
+            .unwrap_or_default()
     }
 
     pub(super) fn share(&mut self, key: &'static str, max: f64) -> f64 {
         let parse = |raw: &Raw| match raw {
-            Raw::Toml(value) => value.as_float().or_else(|| value.as_integer().map(|value| value as f64)),
+            Raw::Toml(value) => value
+                .as_float()
+                .or_else(|| value.as_integer().map(|value| value as f64)),
             Raw::Text(text) => text.parse().ok(),
         };
         let parse = |raw: &Raw| parse(raw).filter(|value| (0.0..=max).contains(value));
         // `{:?}` keeps the point, so that it stays a float in TOML.
         let show = |value: &f64| format!("{value:?}");
-        self.take(key, &format!("From 0 to {max}."), &format!("a number from 0 to {max}"), parse, show).unwrap_or(0.0)
+        self.take(
+            key,
+            &format!("From 0 to {max}."),
+            &format!("a number from 0 to {max}"),
+            parse,
+            show,
+        )
+        .unwrap_or(0.0)
     }
 
     pub(super) fn boolean(&mut self, key: &'static str) -> bool {
@@ -124,7 +194,8 @@ impl<'a> Reader<'a> {
             Raw::Toml(value) => value.as_bool(),
             Raw::Text(text) => text.parse().ok(),
         };
-        self.take(key, "", "true or false", parse, bool::to_string).unwrap_or_default()
+        self.take(key, "", "true or false", parse, bool::to_string)
+            .unwrap_or_default()
     }
 
     /// Text that `parse` accepts.
@@ -135,23 +206,39 @@ impl<'a> Reader<'a> {
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Option<T> {
         let both = |raw: &Raw| text(raw).and_then(|text| Some((parse(text)?, quote(text))));
-        self.take(key, "", expected, both, |(_, shown)| shown.clone()).map(|(value, _)| value)
+        self.take(key, "", expected, both, |(_, shown)| shown.clone())
+            .map(|(value, _)| value)
     }
 
     pub(super) fn path(&mut self, key: &'static str) -> PathBuf {
-        self.parsed(key, "a path", |text| Some(text.into()).filter(|_| !text.is_empty())).unwrap_or_default()
+        self.parsed(key, "a path", |text| {
+            Some(text.into()).filter(|_| !text.is_empty())
+        })
+        .unwrap_or_default()
     }
 
     pub(super) fn address(&mut self, key: &'static str) -> SocketAddr {
-        let address = self.parsed(key, "an IP address and a port, like \"127.0.0.1:8080\"", |text| text.parse().ok());
+        let address = self.parsed(
+            key,
+            "an IP address and a port, like \"127.0.0.1:8080\"",
+            |text| text.parse().ok(),
+        );
         address.unwrap_or_else(|| ([0, 0, 0, 0], 0).into())
     }
 
     /// A list in TOML; in a variable or flag divided by commas.
-    pub(super) fn list<T: FromStr + ToString>(&mut self, key: &'static str, expected: &str) -> Vec<T> {
+    pub(super) fn list<T: FromStr + ToString>(
+        &mut self,
+        key: &'static str,
+        expected: &str,
+    ) -> Vec<T> {
         let parse = |raw: &Raw| -> Option<Vec<T>> {
             match raw {
-                Raw::Toml(value) => value.as_array()?.iter().map(|item| item.as_str()?.parse().ok()).collect(),
+                Raw::Toml(value) => value
+                    .as_array()?
+                    .iter()
+                    .map(|item| item.as_str()?.parse().ok())
+                    .collect(),
                 Raw::Text(text) => text
                     .split(',')
                     .map(str::trim)
@@ -164,7 +251,8 @@ impl<'a> Reader<'a> {
             let items: Vec<_> = items.iter().map(|item| quote(&item.to_string())).collect();
             format!("[{}]", items.join(", "))
         };
-        self.take(key, "", expected, parse, show).unwrap_or_default()
+        self.take(key, "", expected, parse, show)
+            .unwrap_or_default()
     }
 
     /// Empty text means that it is not set.
@@ -177,9 +265,15 @@ impl<'a> Reader<'a> {
         self.optional_shown(key, |_| quote("***")).map(Secret::new)
     }
 
-    fn optional_shown(&mut self, key: &'static str, show: impl Fn(&str) -> String) -> Option<String> {
+    fn optional_shown(
+        &mut self,
+        key: &'static str,
+        show: impl Fn(&str) -> String,
+    ) -> Option<String> {
         let parse = |raw: &Raw| text(raw).map(str::to_owned);
-        let value = self.take(key, "", "a text", parse, |text| show(text)).filter(|text| !text.is_empty());
+        let value = self
+            .take(key, "", "a text", parse, |text| show(text))
+            .filter(|text| !text.is_empty());
         if value.is_none() {
             self.findings.shown.remove(key);
         }

@@ -3,7 +3,13 @@
 use std::time::Duration;
 
 const DURATIONS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
-const SIZES: [(&str, u64); 5] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+const SIZES: [(&str, u64); 5] = [
+    ("TiB", 1 << 40),
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("B", 1),
+];
 
 /// A whole number and its unit, nothing between.
 fn parse(text: &str, units: &[(&str, u64)]) -> Option<u64> {
@@ -15,7 +21,9 @@ fn parse(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 
 /// In the largest unit that needs no fraction.
 fn show(value: u64, units: &[(&str, u64)]) -> Option<String> {
-    let (name, factor) = units.iter().find(|(_, factor)| value.is_multiple_of(*factor))?;
+    let (name, factor) = units
+        .iter()
+        .find(|(_, factor)| value.is_multiple_of(*factor))?;
     Some(format!("{}{name}", value / factor))
 }
 
@@ -27,18 +35,30 @@ pub(super) fn parse_duration(text: &str) -> Option<Duration> {
 /// The shortest such text.
 pub(super) fn show_duration(value: Duration) -> String {
     let millis = u64::try_from(value.as_millis()).unwrap_or(u64::MAX);
-    if millis == 0 { "0s".into() } else { show(millis, &DURATIONS).unwrap_or_default() }
+    if millis == 0 {
+        "0s".into()
+    } else {
+        show(millis, &DURATIONS).unwrap_or_default()
+    }
 }
 
 /// From `16KiB`, `1GiB`, or a bare number of bytes.
 pub(super) fn parse_size(text: &str) -> Option<u64> {
     let bare = text.bytes().all(|b| b.is_ascii_digit());
-    if bare { text.parse().ok() } else { parse(text, &SIZES) }
+    if bare {
+        text.parse().ok()
+    } else {
+        parse(text, &SIZES)
+    }
 }
 
 /// The shortest such text.
 pub(super) fn show_size(value: u64) -> String {
-    if value == 0 { "0".into() } else { show(value, &SIZES).unwrap_or_default() }
+    if value == 0 {
+        "0".into()
+    } else {
+        show(value, &SIZES).unwrap_or_default()
+    }
 }
 
 #[cfg(test)]
@@ -53,10 +73,30 @@ mod tests {
         assert_eq!(parse_duration("500ms"), Some(Duration::from_millis(500)));
         assert_eq!(parse_size("16KiB"), Some(16_384));
         assert_eq!(parse_size("17"), Some(17));
-        for wrong in ["", "s", "1", "-1s", "+1s", "1.5s", "1 s", "1d", "1S", "1s1", "99999999999999999999s"] {
+        for wrong in [
+            "",
+            "s",
+            "1",
+            "-1s",
+            "+1s",
+            "1.5s",
+            "1 s",
+            "1d",
+            "1S",
+            "1s1",
+            "99999999999999999999s",
+        ] {
             assert_eq!(parse_duration(wrong), None, "{wrong}");
         }
-        for wrong in ["", "KiB", "1KB", "-1", "1.5MiB", "1kib", "18446744073709551615KiB"] {
+        for wrong in [
+            "",
+            "KiB",
+            "1KB",
+            "-1",
+            "1.5MiB",
+            "1kib",
+            "18446744073709551615KiB",
+        ] {
             assert_eq!(parse_size(wrong), None, "{wrong}");
         }
     }

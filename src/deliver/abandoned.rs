@@ -1,7 +1,8 @@
 //! What the server hands out no more, into the dead letters.
 //!
-//! A message gets there when ten nodes in a row die over it, or the bus fails it that often. No endpoint is to blame, so
-//! its dead letter says so. Each step may be repeated without harm, and the advisory is acknowledged after all of them.
+//! A message gets there when ten nodes in a row die over it, or the bus fails it that often. No
+//! endpoint is to blame, so its dead letter says so. Each step may be repeated without harm, and
+//! the advisory is acknowledged after all of them.
 
 use std::{
     sync::Arc,
@@ -46,10 +47,21 @@ async fn follow(bus: &Bus, notices: &Notices, incoming: &Incoming) -> Result<(),
         }
     };
     let works = [Work::Message, Work::Retry, Work::Result];
-    let Some(work) = works.into_iter().find(|work| work.stream() == advisory.stream) else { return Ok(()) };
+    let Some(work) = works
+        .into_iter()
+        .find(|work| work.stream() == advisory.stream)
+    else {
+        return Ok(());
+    };
     // What was terminated is gone: whoever did it has kept its bytes.
-    let Some(stuck) = bus.stuck(&advisory).await? else { return Ok(()) };
-    tracing::error!(stream = advisory.stream, sequence = advisory.sequence, "a message was never settled");
+    let Some(stuck) = bus.stuck(&advisory).await? else {
+        return Ok(());
+    };
+    tracing::error!(
+        stream = advisory.stream,
+        sequence = advisory.sequence,
+        "a message was never settled"
+    );
     match work {
         Work::Result if !stuck.is_second && wire::decode_attempts(&stuck.payload).is_ok() => {
             bus.second_life(&stuck).await?;
@@ -60,7 +72,13 @@ async fn follow(bus: &Bus, notices: &Notices, incoming: &Incoming) -> Result<(),
     bus.remove_stuck(&advisory).await
 }
 
-async fn give_up(bus: &Bus, notices: &Notices, work: Work, advisory: &Advisory, stuck: &Stuck) -> Result<(), Error> {
+async fn give_up(
+    bus: &Bus,
+    notices: &Notices,
+    work: Work,
+    advisory: &Advisory,
+    stuck: &Stuck,
+) -> Result<(), Error> {
     // Whoever had it last may have died when it had left its line: as if handed out again.
     let again = true;
     match route(bus, read(bus, work, &stuck.payload), stuck.published_at).await? {
@@ -87,7 +105,13 @@ async fn letter(bus: &Bus, advisory: &Advisory, delivery: Delivery) -> Result<()
     let attempt = steps::abandoned(delivery, advisory.deliveries, now());
     let reason = attempt.error.clone().unwrap_or_default();
     let delivery = steps::next(&attempt.delivery);
-    bus.dead_letter(&DeadLetter { delivery, reason, http_status: None, at: attempt.started_at }).await?;
+    bus.dead_letter(&DeadLetter {
+        delivery,
+        reason,
+        http_status: None,
+        at: attempt.started_at,
+    })
+    .await?;
     telemetry::dead_letter(attempt.outcome.as_str());
     record(bus, attempt).await
 }
@@ -99,7 +123,13 @@ async fn record(bus: &Bus, attempt: crate::model::Attempt) -> Result<(), Error> 
 
 async fn keep(bus: &Bus, advisory: &Advisory, stuck: &Stuck) -> Result<(), Error> {
     telemetry::error("deliver", "undecodable");
-    bus.undecodable(&advisory.stream, advisory.sequence, &stuck.subject, &stuck.payload).await
+    bus.undecodable(
+        &advisory.stream,
+        advisory.sequence,
+        &stuck.subject,
+        &stuck.payload,
+    )
+    .await
 }
 
 fn now() -> Timestamp {

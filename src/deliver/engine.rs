@@ -44,8 +44,8 @@ pub(super) enum Settle {
     Forget,
     /// It can never be read.
     Undecodable,
-    /// Ack it once this is durable. The permit is kept until then, so that no more than `in_flight_max` requests are
-    /// made again when this node dies.
+    /// Ack it once this is durable. The permit is kept until then, so that no more than
+    /// `in_flight_max` requests are made again when this node dies.
     Publish(Box<Attempt>, Option<OwnedSemaphorePermit>),
 }
 
@@ -61,8 +61,18 @@ pub(super) struct Engine {
 impl Engine {
     pub(super) fn new(shared: Arc<Shared>, cancel: CancellationToken) -> Self {
         let settings = &shared.deliver;
-        let schedule = Schedule { base: settings.retry_base, jitter: settings.retry_jitter, max: settings.retry_max };
-        Self { lanes: Lanes::new(settings.clone()), lines: Arc::default(), schedule, shared, cancel }
+        let schedule = Schedule {
+            base: settings.retry_base,
+            jitter: settings.retry_jitter,
+            max: settings.retry_max,
+        };
+        Self {
+            lanes: Lanes::new(settings.clone()),
+            lines: Arc::default(),
+            schedule,
+            shared,
+            cancel,
+        }
     }
 
     pub(super) fn lines(&self) -> Arc<Lines> {
@@ -74,11 +84,17 @@ impl Engine {
         self.lanes.taken_over(Instant::now());
     }
 
-    /// Waits until more may be taken up, or no more: retries of new messages would have to be stored.
+    /// Waits until more may be taken up, or no more: retries of new messages would have to be
+    /// stored.
     pub(super) async fn room(&self, work: Work, wanted: bool) {
         if work == Work::Message {
             // An error means that the node ends.
-            let _ = self.shared.room.subscribe().wait_for(|room| *room == wanted).await;
+            let _ = self
+                .shared
+                .room
+                .subscribe()
+                .wait_for(|room| *room == wanted)
+                .await;
         } else if !wanted {
             std::future::pending::<()>().await;
         }
@@ -99,7 +115,8 @@ impl Engine {
         self.shared.membership.current().await;
     }
 
-    /// When this node's last silence began, and whether what lay here through it may be handed out elsewhere by now.
+    /// When this node's last silence began, and whether what lay here through it may be handed out
+    /// elsewhere by now.
     pub(super) fn last_silence(&self) -> Option<(Instant, bool)> {
         let since = self.shared.membership.silent_since()?;
         Some((since, self.is_stale(since)))
@@ -115,7 +132,8 @@ impl Engine {
         route::read(&self.shared.bus, work, incoming.payload())
     }
 
-    /// A message's turn in its chat, where that matters. To be taken in the order in which messages come.
+    /// A message's turn in its chat, where that matters. To be taken in the order in which messages
+    /// come.
     pub(super) fn ticket(&self, read: &Read) -> Option<Ticket> {
         let (webhook, chat) = match read {
             Read::Message(message, Some(webhook)) => (webhook.id, steps::line(message, webhook)),
@@ -125,29 +143,36 @@ impl Engine {
         (!chat.is_empty()).then(|| self.lines.ticket(webhook, &chat))
     }
 
-    /// Takes a message as far as it can go now. On an error nothing that matters is lost by trying it all again.
+    /// Takes a message as far as it can go now. On an error nothing that matters is lost by trying
+    /// it all again.
     ///
-    /// Thousands wait here for their turn: what may follow that is boxed, so that they do not hold its room already.
+    /// Thousands wait here for their turn: what may follow that is boxed, so that they do not hold
+    /// its room already.
     pub(super) async fn process(
         &self,
         read: Read,
         incoming: &Incoming,
         ticket: Option<Ticket>,
     ) -> Result<Settle, Error> {
-        let work = if matches!(read, Read::Delivery(_)) { Work::Retry } else { Work::Message };
-        let came = Came::new(work, incoming);
-        let (delivery, webhook) = match Box::pin(route::route(&self.shared.bus, read, incoming.published_at)).await? {
-            Route::To(delivery, webhook) => (delivery, webhook),
-            Route::Undecodable => return Ok(Settle::Undecodable),
-            Route::Gone(delivery) => {
-                Box::pin(self.shared.bus.leave_line(&delivery, came.again)).await?;
-                return Ok(publish(steps::gone(delivery, now())));
-            }
-            Route::Unrouted => {
-                telemetry::unrouted();
-                return Ok(Settle::Ack);
-            }
+        let work = if matches!(read, Read::Delivery(_)) {
+            Work::Retry
+        } else {
+            Work::Message
         };
+        let came = Came::new(work, incoming);
+        let (delivery, webhook) =
+            match Box::pin(route::route(&self.shared.bus, read, incoming.published_at)).await? {
+                Route::To(delivery, webhook) => (delivery, webhook),
+                Route::Undecodable => return Ok(Settle::Undecodable),
+                Route::Gone(delivery) => {
+                    Box::pin(self.shared.bus.leave_line(&delivery, came.again)).await?;
+                    return Ok(publish(steps::gone(delivery, now())));
+                }
+                Route::Unrouted => {
+                    telemetry::unrouted();
+                    return Ok(Settle::Ack);
+                }
+            };
         if !webhook.wants(&delivery.kind) {
             // What is new and was never handed out cannot be in line.
             if work == Work::Retry || came.again {
@@ -163,7 +188,9 @@ impl Engine {
             Some(ticket) if !delivery.chat.is_empty() => {
                 match Box::pin(ticket.place(&self.shared.bus, &delivery, came)).await? {
                     Place::Go(head) => Some(head),
-                    Place::InLine => return Ok(steps::in_line(delivery, now()).map_or(Settle::Ack, publish)),
+                    Place::InLine => {
+                        return Ok(steps::in_line(delivery, now()).map_or(Settle::Ack, publish));
+                    }
                     Place::Surplus => return Ok(Settle::Ack),
                     Place::UnderWay => return Ok(Settle::GiveBackLater),
                     Place::NoRoom => return Box::pin(self.put_off(&delivery)).await,
@@ -172,8 +199,16 @@ impl Engine {
             _ => None,
         };
         // It may have been paused while this one waited for its place.
-        let known = head.is_some().then(|| self.shared.bus.registry().known(delivery.client_id, &delivery.phone));
-        let webhook = known.flatten().filter(|known| known.id == webhook.id).unwrap_or(webhook);
+        let known = head.is_some().then(|| {
+            self.shared
+                .bus
+                .registry()
+                .known(delivery.client_id, &delivery.phone)
+        });
+        let webhook = known
+            .flatten()
+            .filter(|known| known.id == webhook.id)
+            .unwrap_or(webhook);
         // Only now, so that what is held is in the order of its chat.
         if !webhook.takes_deliveries() {
             return Box::pin(self.hold(delivery, work, incoming, head)).await;
@@ -194,17 +229,28 @@ impl Engine {
             permit = self.place(delivery.priority) => permit,
         };
         let Some(permit) = permit else {
-            return Box::pin(self.park(&delivery, lane.park("node", delivery.priority), head)).await;
+            return Box::pin(self.park(&delivery, lane.park("node", delivery.priority), head))
+                .await;
         };
         // Others may take this node for dead: first they must see that it lives.
-        if timeout(self.shared.deliver.lane_wait, self.shared.membership.current()).await.is_err() {
+        if timeout(
+            self.shared.deliver.lane_wait,
+            self.shared.membership.current(),
+        )
+        .await
+        .is_err()
+        {
             return Ok(Settle::GiveBackLater);
         }
         if let Err(park) = lane.still(&turn, delivery.priority) {
             return Box::pin(self.park(&delivery, park, head)).await;
         }
         // What lay here for that long was handed out elsewhere.
-        if !incoming.is_ours(self.shared.ack_wait.saturating_sub(self.shared.deliver.timeout)) {
+        if !incoming.is_ours(
+            self.shared
+                .ack_wait
+                .saturating_sub(self.shared.deliver.timeout),
+        ) {
             if let Some(head) = head {
                 head.forsake();
             }
@@ -220,50 +266,104 @@ impl Engine {
 
     /// A place among the requests of this node; half of them are for live traffic alone.
     async fn place(&self, priority: Priority) -> Option<OwnedSemaphorePermit> {
-        let (permits, most) = (Arc::clone(&self.shared.permits), self.shared.deliver.in_flight_max);
+        let permits = Arc::clone(&self.shared.permits);
+        let most = self.shared.deliver.in_flight_max;
         match priority {
             Priority::Low if permits.available_permits() <= most / 2 => None,
             Priority::Low => permits.try_acquire_owned().ok(),
-            Priority::Normal => timeout(self.shared.deliver.lane_wait, permits.acquire_owned()).await.ok()?.ok(),
+            Priority::Normal => timeout(self.shared.deliver.lane_wait, permits.acquire_owned())
+                .await
+                .ok()?
+                .ok(),
         }
     }
 
     /// Keeps the bytes of what nobody can read.
-    pub(super) async fn keep_undecodable(&self, work: Work, incoming: &Incoming) -> Result<(), Error> {
-        self.shared.bus.undecodable(work.stream(), incoming.sequence, incoming.subject(), incoming.payload()).await
+    pub(super) async fn keep_undecodable(
+        &self,
+        work: Work,
+        incoming: &Incoming,
+    ) -> Result<(), Error> {
+        self.shared
+            .bus
+            .undecodable(
+                work.stream(),
+                incoming.sequence,
+                incoming.subject(),
+                incoming.payload(),
+            )
+            .await
     }
 
-    async fn attempt(&self, delivery: Delivery, webhook: &Webhook, lane: &Lane, turn: Turn) -> (Attempt, Verdict) {
+    async fn attempt(
+        &self,
+        delivery: Delivery,
+        webhook: &Webhook,
+        lane: &Lane,
+        turn: Turn,
+    ) -> (Attempt, Verdict) {
         let started_at = now();
         let number = delivery.attempts.saturating_add(1);
-        let headers = wire::request_headers(webhook, delivery.event_id, number, started_at, &delivery.body);
+        let headers = wire::request_headers(
+            webhook,
+            delivery.event_id,
+            number,
+            started_at,
+            &delivery.body,
+        );
         let answer = {
             let _under_way = UnderWay::new();
             let egress = &self.shared.egress;
-            egress.post(lane.target(webhook, egress), &headers, delivery.body.clone()).await
+            egress
+                .post(
+                    lane.target(webhook, egress),
+                    &headers,
+                    delivery.body.clone(),
+                )
+                .await
         };
         let opened = lane.ended(turn, answer.latency, steps::ails(answer.outcome));
         telemetry::attempt(answer.outcome, answer.latency);
         let now = now();
-        let asked = answer.retry_after.as_deref().and_then(|text| policy::parse_retry_after(text, now));
+        let asked = answer
+            .retry_after
+            .as_deref()
+            .and_then(|text| policy::parse_retry_after(text, now));
         let tries = delivery.tries.saturating_add(1);
         let plan = match &webhook.retry_schedule[..] {
             [] => Plan::Doubling(webhook.max_retries, &self.schedule),
             listed => Plan::Listed(listed, &self.schedule),
         };
-        let verdict = policy::verdict(answer.outcome, tries, &plan, asked, now, rand::random::<f64>());
+        let verdict = policy::verdict(
+            answer.outcome,
+            tries,
+            &plan,
+            asked,
+            now,
+            rand::random::<f64>(),
+        );
         // What is replayed may be weeks old, which is no delay.
         if verdict == Verdict::Delivered && delivery.priority == Priority::Normal {
             telemetry::end_to_end(now.since(delivery.created_at));
         }
         let health = health::Sign::of(verdict, opened);
         self.shared.health(webhook, health, now).await;
-        (steps::attempt(delivery, answer, verdict, started_at), verdict)
+        (
+            steps::attempt(delivery, answer, verdict, started_at),
+            verdict,
+        )
     }
 
-    /// What the verdict asks for, durable before the attempt is. `again`: the message was handed out before, and that
-    /// time may have ended between parking the next try and the acknowledgement.
-    async fn follow(&self, attempt: &Attempt, verdict: Verdict, head: Option<Head>, again: bool) -> Result<(), Error> {
+    /// What the verdict asks for, durable before the attempt is. `again`: the message was handed
+    /// out before, and that time may have ended between parking the next try and the
+    /// acknowledgement.
+    async fn follow(
+        &self,
+        attempt: &Attempt,
+        verdict: Verdict,
+        head: Option<Head>,
+        again: bool,
+    ) -> Result<(), Error> {
         if again && !matches!(verdict, Verdict::Retry { .. }) {
             self.shared.bus.unpark(&attempt.delivery).await?;
         }
@@ -273,13 +373,24 @@ impl Engine {
         match verdict {
             Verdict::Delivered => {}
             Verdict::Retry { at } => {
-                self.shared.bus.park(&steps::next(&attempt.delivery), at).await?;
+                self.shared
+                    .bus
+                    .park(&steps::next(&attempt.delivery), at)
+                    .await?;
                 telemetry::parked("retry");
             }
             Verdict::Failed { .. } => {
-                let reason = attempt.error.clone().unwrap_or_else(|| attempt.outcome.as_str().to_owned());
+                let reason = attempt
+                    .error
+                    .clone()
+                    .unwrap_or_else(|| attempt.outcome.as_str().to_owned());
                 let delivery = steps::next(&attempt.delivery);
-                let letter = DeadLetter { delivery, reason, http_status: attempt.http_status, at: attempt.ended_at() };
+                let letter = DeadLetter {
+                    delivery,
+                    reason,
+                    http_status: attempt.http_status,
+                    at: attempt.ended_at(),
+                };
                 self.shared.bus.dead_letter(&letter).await?;
                 telemetry::dead_letter(attempt.outcome.as_str());
                 self.shared.notices.dead_letter(&attempt.delivery);
@@ -293,7 +404,12 @@ impl Engine {
         Ok(())
     }
 
-    async fn park(&self, delivery: &Delivery, park: Park, head: Option<Head>) -> Result<Settle, Error> {
+    async fn park(
+        &self,
+        delivery: &Delivery,
+        park: Park,
+        head: Option<Head>,
+    ) -> Result<Settle, Error> {
         if let Some(head) = &head {
             head.later(&self.shared.bus).await?;
         }
@@ -305,7 +421,10 @@ impl Engine {
 
     /// There is no room in the stream for those who wait behind others: it waits by itself.
     async fn put_off(&self, delivery: &Delivery) -> Result<Settle, Error> {
-        self.shared.bus.park(delivery, now().after(NO_ROOM_PAUSE)).await?;
+        self.shared
+            .bus
+            .park(delivery, now().after(NO_ROOM_PAUSE))
+            .await?;
         telemetry::parked("line_full");
         Ok(Settle::Ack)
     }
@@ -317,17 +436,31 @@ impl Engine {
         incoming: &Incoming,
         head: Option<Head>,
     ) -> Result<Settle, Error> {
-        self.shared.bus.hold(&delivery, work, incoming.sequence).await?;
+        self.shared
+            .bus
+            .hold(&delivery, work, incoming.sequence)
+            .await?;
         telemetry::held();
         // The next of its chat comes here, too, and is held behind it.
         if let Some(head) = head {
             head.done(&self.shared.bus, incoming.deliveries > 1).await?;
         }
-        // Its owner may have resumed it, and what was held released, between our look and the hold: look again.
-        let webhook = self.shared.bus.registry().fresh(delivery.client_id, &delivery.phone).await?;
-        let its = webhook.filter(|webhook| webhook.id == delivery.webhook_id && webhook.takes_deliveries());
+        // Its owner may have resumed it, and what was held released, between our look and the hold:
+        // look again.
+        let webhook = self
+            .shared
+            .bus
+            .registry()
+            .fresh(delivery.client_id, &delivery.phone)
+            .await?;
+        let its = webhook
+            .filter(|webhook| webhook.id == delivery.webhook_id && webhook.takes_deliveries());
         if let Some(webhook) = its {
-            self.shared.bus.registry().want_release(&webhook, now()).await?;
+            self.shared
+                .bus
+                .registry()
+                .want_release(&webhook, now())
+                .await?;
         }
         Ok(steps::held(delivery, now()).map_or(Settle::Ack, publish))
     }

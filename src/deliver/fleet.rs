@@ -1,8 +1,9 @@
 //! Which partitions this node runs.
 //!
-//! Every node that delivers sees the same others, and so computes the same owners. A partition that is another's now
-//! is let go of in order: nothing new begins, what is under way ends or has had its time, and only then does the pin
-//! go, for which the new owner waits already. One that was a dead node's is pulled as soon as its silence is noticed.
+//! Every node that delivers sees the same others, and so computes the same owners. A partition that
+//! is another's now is let go of in order: nothing new begins, what is under way ends or has had
+//! its time, and only then does the pin go, for which the new owner waits already. One that was a
+//! dead node's is pulled as soon as its silence is noticed.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -14,7 +15,9 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{engine::Engine, health::Noting, notices::Notices, pump::Pump, results::Settled, sweep::Sweep};
+use super::{
+    engine::Engine, health::Noting, notices::Notices, pump::Pump, results::Settled, sweep::Sweep,
+};
 use crate::{
     bus::{Bus, Membership, Work},
     config, egress, policy, telemetry,
@@ -22,7 +25,8 @@ use crate::{
 
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// How full WA_CHAT may be, in tenths of its limit: what is in hand when that is noticed still finds room.
+/// How full WA_CHAT may be, in tenths of its limit: what is in hand when that is noticed still
+/// finds room.
 const LINE_TENTHS: u64 = 9;
 
 /// What all partitions of a node share.
@@ -57,11 +61,16 @@ pub(super) async fn watch_room(shared: Arc<Shared>, cancel: CancellationToken) {
             _ = ticks.tick() => {}
         }
         // While it cannot be told, nothing changes.
-        let Ok(bytes) = shared.bus.retry_bytes().await else { continue };
+        let Ok(bytes) = shared.bus.retry_bytes().await else {
+            continue;
+        };
         telemetry::retry_bytes(bytes);
-        let Ok(in_line) = shared.bus.line_bytes().await else { continue };
+        let Ok(in_line) = shared.bus.line_bytes().await else {
+            continue;
+        };
         telemetry::line_bytes(in_line);
-        let room = bytes < shared.deliver.retry_bytes_max && in_line < shared.line_bytes_max / 10 * LINE_TENTHS;
+        let room = bytes < shared.deliver.retry_bytes_max
+            && in_line < shared.line_bytes_max / 10 * LINE_TENTHS;
         if shared.room.send_replace(room) != room {
             tracing::warn!(
                 bytes,
@@ -109,18 +118,39 @@ async fn reconcile(
     let partitions = shared.bus.partition_count();
     let owners = policy::owners(nodes, partitions);
     let name = shared.membership.name();
-    let mine = |partition: u16| owners.get(usize::from(partition)).is_some_and(|owner| nodes[*owner] == name);
-    let lost: Vec<u16> = running.keys().copied().filter(|partition| !mine(*partition)).collect();
-    let gained = (0..partitions).filter(|partition| mine(*partition) && !running.contains_key(partition));
+    let mine = |partition: u16| {
+        owners
+            .get(usize::from(partition))
+            .is_some_and(|owner| nodes[*owner] == name)
+    };
+    let lost: Vec<u16> = running
+        .keys()
+        .copied()
+        .filter(|partition| !mine(*partition))
+        .collect();
+    let gained =
+        (0..partitions).filter(|partition| mine(*partition) && !running.contains_key(partition));
     let gained: Vec<u16> = gained.collect();
     for partition in &gained {
-        running.insert(*partition, start(shared, *partition, fresh, cancel.child_token()));
+        running.insert(
+            *partition,
+            start(shared, *partition, fresh, cancel.child_token()),
+        );
     }
-    let stopping: Vec<Running> = lost.iter().filter_map(|partition| running.remove(partition)).collect();
+    let stopping: Vec<Running> = lost
+        .iter()
+        .filter_map(|partition| running.remove(partition))
+        .collect();
     shared.membership.runs(running.keys().copied().collect());
     telemetry::partitions_owned(running.len());
     if !gained.is_empty() || !lost.is_empty() {
-        tracing::info!(nodes = nodes.len(), owned = running.len(), ?gained, ?lost, "partitions");
+        tracing::info!(
+            nodes = nodes.len(),
+            owned = running.len(),
+            ?gained,
+            ?lost,
+            "partitions"
+        );
     }
     join_all(stopping.into_iter().map(Running::stop)).await;
 }
@@ -128,7 +158,12 @@ async fn reconcile(
 /// `fresh`: no other node ran it lately.
 fn start(shared: &Arc<Shared>, partition: u16, fresh: bool, cancel: CancellationToken) -> Running {
     let engine = Arc::new(Engine::new(Arc::clone(shared), cancel.clone()));
-    let sweep = Sweep::new(shared.bus.clone(), partition, engine.lines(), shared.ack_wait);
+    let sweep = Sweep::new(
+        shared.bus.clone(),
+        partition,
+        engine.lines(),
+        shared.ack_wait,
+    );
     shared.tasks.spawn(sweep.run(cancel.clone()));
     let loops = [Work::Message, Work::Retry].map(|work| {
         let pump = Pump {
@@ -142,7 +177,10 @@ fn start(shared: &Arc<Shared>, partition: u16, fresh: bool, cancel: Cancellation
         };
         shared.tasks.spawn(pump.run())
     });
-    Running { cancel, loops: loops.into() }
+    Running {
+        cancel,
+        loops: loops.into(),
+    }
 }
 
 impl Running {

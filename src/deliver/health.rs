@@ -47,7 +47,12 @@ impl Sign {
     }
 
     /// Only what is news is written: a webhook that is well costs nothing.
-    fn change(self, failing_since: Option<Timestamp>, now: Timestamp, disable_after: Duration) -> Option<Change> {
+    fn change(
+        self,
+        failing_since: Option<Timestamp>,
+        now: Timestamp,
+        disable_after: Duration,
+    ) -> Option<Change> {
         match (self, failing_since) {
             (Self::Gone, _) => Some(Change::Disable(DisabledReason::Gone)),
             (Self::Well, Some(_)) => Some(Change::Recovered),
@@ -70,20 +75,29 @@ impl Noting {
     /// `None`: another attempt is writing the same.
     fn begin(&self, webhook: WebhookId, sign: Sign) -> Option<Noted<'_>> {
         let key = (webhook, sign);
-        let is_first = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+        let is_first = self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key);
         is_first.then(|| Noted(self, key))
     }
 }
 
 impl Drop for Noted<'_> {
     fn drop(&mut self) {
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
+        self.0
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.1);
     }
 }
 
 impl Change {
-    /// Makes the change if the webhook is still the one that was attempted: another address, or one that its owner has
-    /// made active again, is not to blame for what the one before answered. Whether it did.
+    /// Makes the change if the webhook is still the one that was attempted: another address, or one
+    /// that its owner has made active again, is not to blame for what the one before answered.
+    /// Whether it did.
     fn apply(self, attempted: &Webhook, webhook: &mut Webhook, now: Timestamp) -> bool {
         if !is_same(attempted, webhook) {
             return false;
@@ -100,35 +114,57 @@ impl Change {
     }
 }
 
-/// Whether nothing that matters to its health was changed since. Whoever changes a webhook sets `updated_at`.
+/// Whether nothing that matters to its health was changed since. Whoever changes a webhook sets
+/// `updated_at`.
 fn is_same(attempted: &Webhook, webhook: &Webhook) -> bool {
     (webhook.updated_at, &webhook.url, webhook.failing_since)
-        == (attempted.updated_at, &attempted.url, attempted.failing_since)
+        == (
+            attempted.updated_at,
+            &attempted.url,
+            attempted.failing_since,
+        )
         && webhook.disabled.is_none()
 }
 
 impl Shared {
     /// Notes how a webhook fares.
     pub(super) async fn health(&self, attempted: &Webhook, sign: Sign, now: Timestamp) {
-        let Some(change) = sign.change(attempted.failing_since, now, self.deliver.disable_after) else { return };
+        let Some(change) = sign.change(attempted.failing_since, now, self.deliver.disable_after)
+        else {
+            return;
+        };
         // Of many attempts that end at once, the first tells what all have to say.
-        let Some(_noted) = self.noting.begin(attempted.id, sign) else { return };
-        let known = self.bus.registry().known(attempted.client_id, &attempted.phone);
+        let Some(_noted) = self.noting.begin(attempted.id, sign) else {
+            return;
+        };
+        let known = self
+            .bus
+            .registry()
+            .known(attempted.client_id, &attempted.phone);
         if known.is_some_and(|known| known.id != attempted.id || !is_same(attempted, &known)) {
             return;
         }
         for _ in 0..TRIES {
             let mut is_changed = false;
             let apply = |webhook: &mut Webhook| is_changed = change.apply(attempted, webhook, now);
-            match self.bus.registry().update(attempted.client_id, attempted.id, apply).await {
+            match self
+                .bus
+                .registry()
+                .update(attempted.client_id, attempted.id, apply)
+                .await
+            {
                 Ok(changed) => {
-                    if let (Some(webhook), Change::Disable(reason), true) = (changed, change, is_changed) {
+                    if let (Some(webhook), Change::Disable(reason), true) =
+                        (changed, change, is_changed)
+                    {
                         tracing::info!(webhook = %webhook.id.0, ?reason, "disabled");
                         self.notices.disabled(&webhook, reason).await;
                     }
                     return;
                 }
-                Err(error) => tracing::warn!(webhook = %attempted.id.0, %error, "noting how it fares failed"),
+                Err(error) => {
+                    tracing::warn!(webhook = %attempted.id.0, %error, "noting how it fares failed")
+                }
             }
         }
         telemetry::error("deliver", "health");
@@ -151,31 +187,62 @@ mod tests {
             (Sign::Failing, Some(at(101)), None),
             (Sign::Unsure, Some(at(101)), None),
             (Sign::Well, Some(at(1)), Some(Change::Recovered)),
-            (Sign::Failing, Some(at(100)), Some(Change::Disable(DisabledReason::Failing))),
-            (Sign::Unsure, Some(at(100)), Some(Change::Disable(DisabledReason::Failing))),
-            (Sign::Gone, None, Some(Change::Disable(DisabledReason::Gone))),
+            (
+                Sign::Failing,
+                Some(at(100)),
+                Some(Change::Disable(DisabledReason::Failing)),
+            ),
+            (
+                Sign::Unsure,
+                Some(at(100)),
+                Some(Change::Disable(DisabledReason::Failing)),
+            ),
+            (
+                Sign::Gone,
+                None,
+                Some(Change::Disable(DisabledReason::Gone)),
+            ),
         ];
         for (sign, since, expected) in table {
-            assert_eq!(sign.change(since, at(200), AFTER), expected, "{sign:?} {since:?}");
+            assert_eq!(
+                sign.change(since, at(200), AFTER),
+                expected,
+                "{sign:?} {since:?}"
+            );
         }
     }
 
     #[test]
     fn each_change_is_written_by_one_at_a_time() {
-        let (noting, webhook) = (Noting::default(), WebhookId(uuid::Uuid::from_u128(1)));
+        let noting = Noting::default();
+        let webhook = WebhookId(uuid::Uuid::from_u128(1));
         let first = noting.begin(webhook, Sign::Well);
         assert!(first.is_some() && noting.begin(webhook, Sign::Well).is_none());
-        assert!(noting.begin(webhook, Sign::Gone).is_some(), "another change");
+        assert!(
+            noting.begin(webhook, Sign::Gone).is_some(),
+            "another change"
+        );
         drop(first);
         assert!(noting.begin(webhook, Sign::Well).is_some());
     }
 
     #[test]
     fn each_verdict_is_a_sign() {
-        let retry = Verdict::Retry { at: Timestamp::EPOCH };
+        let retry = Verdict::Retry {
+            at: Timestamp::EPOCH,
+        };
         assert_eq!(Sign::of(Verdict::Delivered, false), Sign::Well);
-        assert_eq!((Sign::of(retry, false), Sign::of(retry, true)), (Sign::Unsure, Sign::Failing));
-        assert_eq!(Sign::of(Verdict::Failed { disable: false }, false), Sign::Failing);
-        assert_eq!(Sign::of(Verdict::Failed { disable: true }, false), Sign::Gone);
+        assert_eq!(
+            (Sign::of(retry, false), Sign::of(retry, true)),
+            (Sign::Unsure, Sign::Failing)
+        );
+        assert_eq!(
+            Sign::of(Verdict::Failed { disable: false }, false),
+            Sign::Failing
+        );
+        assert_eq!(
+            Sign::of(Verdict::Failed { disable: true }, false),
+            Sign::Gone
+        );
     }
 }

@@ -31,7 +31,8 @@ const CROWD: usize = SLOTS / 4;
 
 /// A burst is full again after so long; the API refuses larger ones.
 const REFILL_MAX: Duration = Duration::from_secs(BURST_SECONDS_MAX as u64);
-/// A turn that is used later than this takes a new token: else those that waited together would go together.
+/// A turn that is used later than this takes a new token: else those that waited together would go
+/// together.
 const FRESH: Duration = Duration::from_millis(50);
 /// Those of low priority that may wait for one lane at once.
 const LINE: usize = 32;
@@ -43,7 +44,8 @@ pub(super) struct Park {
     pub(super) at: Instant,
 }
 
-/// Leave for one attempt; the place is free again when this is dropped, and so is a probe that was not made.
+/// Leave for one attempt; the place is free again when this is dropped, and so is a probe that was
+/// not made.
 pub(super) struct Turn {
     lane: Arc<Lane>,
     probe: bool,
@@ -92,7 +94,8 @@ impl Lane {
     ) -> Self {
         let in_flight = webhook.in_flight.max(1);
         let breaker = Breaker::new(settings.breaker_failures, settings.breaker_open);
-        let (rate, burst) = (webhook.rate_per_second, webhook.burst());
+        let rate = webhook.rate_per_second;
+        let burst = webhook.burst();
         let limiter = match refilled_for {
             None => Limiter::new(rate, burst),
             Some(time) => Limiter::refilled(rate, burst, time),
@@ -123,12 +126,21 @@ impl Lane {
         }
     }
 
-    /// The same for other settings. Its places and, at the same address, its breaker go on, so that no change lets more
-    /// requests through; and no change brings a burst.
-    pub(super) fn changed(&self, webhook: &Webhook, settings: &config::Deliver, now: Instant) -> Self {
+    /// The same for other settings. Its places and, at the same address, its breaker go on, so that
+    /// no change lets more requests through; and no change brings a burst.
+    pub(super) fn changed(
+        &self,
+        webhook: &Webhook,
+        settings: &config::Deliver,
+        now: Instant,
+    ) -> Self {
         let mut changed = Self::new(webhook, settings, now, Some(Duration::ZERO));
         if webhook.url == self.url {
-            changed.state.get_mut().unwrap_or_else(PoisonError::into_inner).breaker = self.state().breaker.clone();
+            changed
+                .state
+                .get_mut()
+                .unwrap_or_else(PoisonError::into_inner)
+                .breaker = self.state().breaker.clone();
         }
         match changed.in_flight.max(1).checked_sub(self.in_flight.max(1)) {
             Some(more) => self.permits.add_permits(more as usize),
@@ -152,8 +164,9 @@ impl Lane {
         self.updated_at > webhook.updated_at
     }
 
-    /// A webhook's address as this client judges it. It is not the lane's own where that was made for newer settings: the
-    /// request is signed with the webhook's secrets, which may not be known there.
+    /// A webhook's address as this client judges it. It is not the lane's own where that was made
+    /// for newer settings: the request is signed with the webhook's secrets, which may not be known
+    /// there.
     pub(super) fn target(&self, webhook: &Webhook, egress: &egress::Client) -> Target {
         if webhook.url == self.url {
             self.target.get_or_init(|| egress.target(&self.url)).clone()
@@ -179,7 +192,8 @@ impl Lane {
     /// Whether nothing would be lost by forgetting it.
     pub(super) fn idle(&self, now: Instant) -> bool {
         let state = self.state();
-        now.saturating_duration_since(state.last_used) > self.keep && state.slot_clock.max(state.low_clock) <= now
+        now.saturating_duration_since(state.last_used) > self.keep
+            && state.slot_clock.max(state.low_clock) <= now
     }
 
     /// Waits for a turn, but no longer than is worth it.
@@ -190,8 +204,8 @@ impl Lane {
         }
     }
 
-    /// A turn that live traffic leaves. Some wait in a line of their own, of which one alone looks: they hold no place
-    /// while they wait, so nobody ever waits behind them.
+    /// A turn that live traffic leaves. Some wait in a line of their own, of which one alone looks:
+    /// they hold no place while they wait, so nobody ever waits behind them.
     async fn spare_turn(self: &Arc<Self>) -> Result<Turn, Park> {
         const LOW: Priority = Priority::Low;
         self.check_open(LOW)?;
@@ -209,12 +223,18 @@ impl Lane {
                 sleep(look_every).await;
             }
         };
-        timeout(self.patience, looking).await.unwrap_or_else(|_| Err(self.park("low", LOW)))
+        timeout(self.patience, looking)
+            .await
+            .unwrap_or_else(|_| Err(self.park("low", LOW)))
     }
 
     fn spare(&self) -> Option<OwnedSemaphorePermit> {
-        let tokens = self.state().tokens.left(self.rate, self.burst, Instant::now());
-        let (waiters, free) = (self.waiters.load(Ordering::Relaxed), self.permits.available_permits());
+        let tokens = self
+            .state()
+            .tokens
+            .left(self.rate, self.burst, Instant::now());
+        let waiters = self.waiters.load(Ordering::Relaxed);
+        let free = self.permits.available_permits();
         if !pace::is_spare(waiters, free, self.in_flight, tokens, self.burst) {
             return None;
         }
@@ -236,10 +256,12 @@ impl Lane {
             return Err(self.park(cause, NORMAL));
         }
         let deadline = tokio::time::Instant::now() + self.patience;
-        let Ok(Ok(permit)) = timeout_at(deadline, Arc::clone(&self.permits).acquire_owned()).await else {
+        let Ok(Ok(permit)) = timeout_at(deadline, Arc::clone(&self.permits).acquire_owned()).await
+        else {
             return Err(self.park("busy", NORMAL));
         };
-        // Those who wait for the rate hold places, too: after a quiet time that must not look like a hang.
+        // Those who wait for the rate hold places, too: after a quiet time that must not look like
+        // a hang.
         self.state().progress = Instant::now();
         while let Err(wait) = self.limiter.check() {
             if tokio::time::Instant::now() + wait > deadline {
@@ -250,7 +272,8 @@ impl Lane {
         self.start(permit, NORMAL)
     }
 
-    /// Whether a turn may still be used; one that had to wait for something else may not, at a limited rate.
+    /// Whether a turn may still be used; one that had to wait for something else may not, at a
+    /// limited rate.
     pub(super) fn still(&self, turn: &Turn, priority: Priority) -> Result<(), Park> {
         if turn.at.elapsed() <= FRESH || self.limiter.check().is_ok() {
             return Ok(());
@@ -287,16 +310,23 @@ impl Lane {
 
     fn check_open(&self, priority: Priority) -> Result<(), Park> {
         let closed_off = self.state().breaker.closed_off_for(Instant::now());
-        closed_off.map_or(Ok(()), |wait| Err(self.park_after("breaker", wait, priority)))
+        closed_off.map_or(Ok(()), |wait| {
+            Err(self.park_after("breaker", wait, priority))
+        })
     }
 
     fn park_after(&self, cause: &'static str, wait: Duration, priority: Priority) -> Park {
-        let (now, interval) = (Instant::now(), self.view(0).interval());
+        let now = Instant::now();
+        let interval = self.view(0).interval();
         let mut state = self.state();
         state.last_used = now;
         let at = match priority {
             Priority::Normal => pace::reserve(&mut state.slot_clock, now + wait, interval),
-            Priority::Low => pace::reserve(&mut state.low_clock, now + wait, pace::low_interval(interval)),
+            Priority::Low => pace::reserve(
+                &mut state.low_clock,
+                now + wait,
+                pace::low_interval(interval),
+            ),
         };
         Park { cause, at }
     }
@@ -304,12 +334,25 @@ impl Lane {
     fn view(&self, waiters: usize) -> View {
         let state = self.state();
         let all_busy = self.permits.available_permits() == 0;
-        let latency = pace::latency(state.average.unwrap_or_default(), all_busy, state.progress.elapsed());
-        View { waiters, latency, in_flight: self.in_flight, rate: self.rate }
+        let latency = pace::latency(
+            state.average.unwrap_or_default(),
+            all_busy,
+            state.progress.elapsed(),
+        );
+        View {
+            waiters,
+            latency,
+            in_flight: self.in_flight,
+            rate: self.rate,
+        }
     }
 
     /// The breaker has the last word: those before may have opened it meanwhile.
-    fn start(self: &Arc<Self>, permit: OwnedSemaphorePermit, priority: Priority) -> Result<Turn, Park> {
+    fn start(
+        self: &Arc<Self>,
+        permit: OwnedSemaphorePermit,
+        priority: Priority,
+    ) -> Result<Turn, Park> {
         let now = Instant::now();
         let admit = {
             let mut state = self.state();
@@ -322,7 +365,12 @@ impl Lane {
             Admit::Probe => true,
             Admit::Wait(wait) => return Err(self.park_after("breaker", wait, priority)),
         };
-        Ok(Turn { lane: Arc::clone(self), probe, at: now, _permit: permit })
+        Ok(Turn {
+            lane: Arc::clone(self),
+            probe,
+            at: now,
+            _permit: permit,
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -333,7 +381,9 @@ impl Lane {
 
 impl fmt::Debug for Turn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Turn").field("probe", &self.probe).finish_non_exhaustive()
+        f.debug_struct("Turn")
+            .field("probe", &self.probe)
+            .finish_non_exhaustive()
     }
 }
 
@@ -353,7 +403,10 @@ struct Waiting<'a> {
 
 impl<'a> Waiting<'a> {
     fn join(waiters: &'a AtomicUsize) -> Self {
-        Self { waiters, before: waiters.fetch_add(1, Ordering::Relaxed) }
+        Self {
+            waiters,
+            before: waiters.fetch_add(1, Ordering::Relaxed),
+        }
     }
 }
 

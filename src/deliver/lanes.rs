@@ -15,7 +15,8 @@ use crate::{
 /// Below so many lanes nobody looks for idle ones.
 const FEW: usize = 128;
 
-/// Lanes made as they are needed, forgotten when idle: memory follows the endpoints in use, not all there are.
+/// Lanes made as they are needed, forgotten when idle: memory follows the endpoints in use, not all
+/// there are.
 pub(super) struct Lanes {
     settings: config::Deliver,
     map: Mutex<Map>,
@@ -31,7 +32,14 @@ struct Map {
 
 impl Lanes {
     pub(super) fn new(settings: config::Deliver) -> Self {
-        Self { settings, map: Mutex::new(Map { lanes: HashMap::new(), since: None, sweep_at: FEW }) }
+        Self {
+            settings,
+            map: Mutex::new(Map {
+                lanes: HashMap::new(),
+                since: None,
+                sweep_at: FEW,
+            }),
+        }
     }
 
     /// Another node may have used up the endpoints' bursts until now.
@@ -41,7 +49,8 @@ impl Lanes {
         map.lanes.values().for_each(|lane| lane.drain(now));
     }
 
-    /// The lane of a webhook; a new one when its settings changed, which keeps what is under way of the old one.
+    /// The lane of a webhook; a new one when its settings changed, which keeps what is under way of
+    /// the old one.
     pub(super) fn of(&self, webhook: &Webhook) -> Arc<Lane> {
         let mut map = self.map();
         let now = Instant::now();
@@ -56,7 +65,8 @@ impl Lanes {
         }
         if map.lanes.len() >= map.sweep_at {
             // Users hold a clone, taken under this lock.
-            map.lanes.retain(|_, lane| Arc::strong_count(lane) > 1 || !lane.idle(now));
+            map.lanes
+                .retain(|_, lane| Arc::strong_count(lane) > 1 || !lane.idle(now));
             map.sweep_at = (map.lanes.len() * 2).max(FEW);
         }
         let refilled_for = map.since.map(|since| now - since);

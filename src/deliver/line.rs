@@ -1,16 +1,18 @@
 //! One message of a chat after the other.
 //!
-//! Where a webhook asks for it, a message is attempted only when the one before it in its chat is delivered or given up.
-//! While all goes well that costs a look at an empty line. A message that cannot be delivered now joins the chat's line in
-//! the stream as its first, and is parked as ever; those that come after it join behind. Whoever is done with the first
-//! takes it out and sends the next on its way (see [`Bus::leave_line`] for what holds when that is interrupted).
+//! Where a webhook asks for it, a message is attempted only when the one before it in its chat is
+//! delivered or given up. While all goes well that costs a look at an empty line. A message that
+//! cannot be delivered now joins the chat's line in the stream as its first, and is parked as ever;
+//! those that come after it join behind. Whoever is done with the first takes it out and sends the
+//! next on its way (see [`Bus::leave_line`] for what holds when that is interrupted).
 //!
-//! A loop takes a [`Ticket`] for each message in the order in which they come, before their tasks begin. A ticket waits
-//! for the one before it to have its place, and that one waits for no longer than [`PATIENCE`] for the message under way:
-//! then both join the line. So a chat never fills a loop, however slow its endpoint is.
+//! A loop takes a [`Ticket`] for each message in the order in which they come, before their tasks
+//! begin. A ticket waits for the one before it to have its place, and that one waits for no longer
+//! than [`PATIENCE`] for the message under way: then both join the line. So a chat never fills a
+//! loop, however slow its endpoint is.
 //!
-//! A message that is given back because the bus fails comes again in a while. Until then the chat remembers it: the next
-//! one puts it into the line first, so it is not overtaken.
+//! A message that is given back because the bus fails comes again in a while. Until then the chat
+//! remembers it: the next one puts it into the line first, so it is not overtaken.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -107,7 +109,10 @@ pub(super) struct Head(User);
 
 impl Came {
     pub(super) fn new(work: Work, incoming: &Incoming) -> Self {
-        Self { again: incoming.deliveries > 1, from_line: work == Work::Retry && incoming.is_from_line() }
+        Self {
+            again: incoming.deliveries > 1,
+            from_line: work == Work::Retry && incoming.is_from_line(),
+        }
     }
 }
 
@@ -116,7 +121,12 @@ impl Lines {
         let key = (webhook, chat.to_owned());
         let mut chats = self.chats();
         let chat = chats.entry(key.clone()).or_insert_with(|| {
-            Arc::new(Chat { lines: Arc::clone(self), key, gate: Gate::default(), now: Mutex::default() })
+            Arc::new(Chat {
+                lines: Arc::clone(self),
+                key,
+                gate: Gate::default(),
+                now: Mutex::default(),
+            })
         });
         let (placed, last) = oneshot::channel();
         let mut now = chat.now();
@@ -124,12 +134,19 @@ impl Lines {
         let before = now.last.replace(last);
         drop(now);
         let user = User(Arc::clone(chat));
-        Ticket { user, before, placed: Some(placed), deadline: Instant::now() + PATIENCE }
+        Ticket {
+            user,
+            before,
+            placed: Some(placed),
+            deadline: Instant::now() + PATIENCE,
+        }
     }
 
     /// Whether messages of a chat are under way here.
     pub(super) fn is_busy(&self, of: &Delivery) -> bool {
-        self.chats().get(&(of.webhook_id, of.chat.clone())).is_some_and(|chat| chat.now().users > 0)
+        self.chats()
+            .get(&(of.webhook_id, of.chat.clone()))
+            .is_some_and(|chat| chat.now().users > 0)
     }
 
     /// Forgets chats that nothing came back to.
@@ -152,7 +169,11 @@ impl Now {
     }
 
     fn leave_behind(&mut self, delivery: Delivery) {
-        if self.left.iter().all(|(_, left)| left.event_id != delivery.event_id) {
+        if self
+            .left
+            .iter()
+            .all(|(_, left)| left.event_id != delivery.event_id)
+        {
             self.left.push_back((Instant::now(), delivery));
         }
     }
@@ -214,7 +235,12 @@ impl Drop for User {
 
 impl Ticket {
     /// Waits for this message's turn, or joins the line.
-    pub(super) async fn place(mut self, bus: &Bus, delivery: &Delivery, came: Came) -> Result<Place, Error> {
+    pub(super) async fn place(
+        mut self,
+        bus: &Bus,
+        delivery: &Delivery,
+        came: Came,
+    ) -> Result<Place, Error> {
         if let Some(before) = self.before.take() {
             // An error, too, means that it is settled.
             let _ = before.await;
@@ -235,7 +261,11 @@ impl Ticket {
             }
         };
         let over = watch::Sender::new(false);
-        chat.now().head = Some(UnderWay { delivery: delivery.clone(), in_line, over });
+        chat.now().head = Some(UnderWay {
+            delivery: delivery.clone(),
+            in_line,
+            over,
+        });
         if let Some(placed) = self.placed.take() {
             let _ = placed.send(());
         }
@@ -248,7 +278,8 @@ enum Stand {
     Other(Place),
 }
 
-/// Where a message stands in its chat; it joins the line if it is not the first. To be called with the gate held.
+/// Where a message stands in its chat; it joins the line if it is not the first. To be called with
+/// the gate held.
 async fn stand(chat: &Chat, bus: &Bus, delivery: &Delivery, came: Came) -> Result<Stand, Error> {
     loop {
         let left = chat.now().left_before(delivery.event_id);
@@ -256,13 +287,19 @@ async fn stand(chat: &Chat, bus: &Bus, delivery: &Delivery, came: Came) -> Resul
         chat.joins(bus, &left).await?;
         chat.now().left.pop_front();
     }
-    // What a line sent was its first. If it is not, it is done with; handed out again, it may not be on record.
+    // What a line sent was its first. If it is not, it is done with; handed out again, it may not
+    // be on record.
     let is_surplus = came.from_line && !came.again;
     let head = chat.now().head.clone();
     if let Some(head) = &head {
         if head.delivery.event_id == delivery.event_id {
-            // Handed out again it may be the same message, which settling this one would settle, too.
-            return Ok(Stand::Other(if came.again { Place::UnderWay } else { Place::Surplus }));
+            // Handed out again it may be the same message, which settling this one would settle,
+            // too.
+            return Ok(Stand::Other(if came.again {
+                Place::UnderWay
+            } else {
+                Place::Surplus
+            }));
         }
         if !is_surplus {
             chat.joins(bus, delivery).await?;
@@ -270,31 +307,52 @@ async fn stand(chat: &Chat, bus: &Bus, delivery: &Delivery, came: Came) -> Resul
         }
     }
     let mut first = bus.first_in_line(delivery).await?;
-    if !is_surplus && first.as_ref().is_some_and(|first| first.delivery.event_id != delivery.event_id) {
+    if !is_surplus
+        && first
+            .as_ref()
+            .is_some_and(|first| first.delivery.event_id != delivery.event_id)
+    {
         bus.join_line(delivery).await?;
         // It may have left before this one joined, and seen nobody.
         first = bus.first_in_line(delivery).await?;
     }
     let Some(first) = first else {
-        return Ok(if is_surplus { Stand::Other(Place::Surplus) } else { Stand::First { in_line: false } });
+        return Ok(if is_surplus {
+            Stand::Other(Place::Surplus)
+        } else {
+            Stand::First { in_line: false }
+        });
     };
-    let is_parked = async || bus.parked(first.delivery.client_id, first.delivery.event_id).await;
+    let is_parked = async || {
+        bus.parked(first.delivery.client_id, first.delivery.event_id)
+            .await
+    };
     if first.delivery.event_id == delivery.event_id {
-        // A fired schedule is gone. One that is there was made after this copy, which has done its part.
+        // A fired schedule is gone. One that is there was made after this copy, which has done its
+        // part.
         if (came.again || came.from_line) && is_parked().await?.is_some() {
             return Ok(Stand::Other(Place::Surplus));
         }
-        return Ok(if head.is_some() { Stand::Other(Place::UnderWay) } else { Stand::First { in_line: true } });
+        return Ok(if head.is_some() {
+            Stand::Other(Place::UnderWay)
+        } else {
+            Stand::First { in_line: true }
+        });
     }
     // Whoever had this one may have died when it had left the line and had not sent the next.
     if came.again && is_parked().await?.is_none() {
         bus.send_first(&first).await?;
     }
-    Ok(Stand::Other(if is_surplus { Place::Surplus } else { Place::InLine }))
+    Ok(Stand::Other(if is_surplus {
+        Place::Surplus
+    } else {
+        Place::InLine
+    }))
 }
 
 impl Head {
-    /// It will be attempted later: nothing of its chat is before. Without room for that, its chat goes on.
+    /// It will be attempted later: nothing of its chat is before. Without room for that, its chat
+    /// goes on.
     pub(super) async fn later(&self, bus: &Bus) -> Result<(), Error> {
         let chat = &self.0.0;
         let _gate = chat.gate.lock().await;

@@ -1,26 +1,31 @@
 //! Takes messages from the bus to customers' endpoints.
 //!
-//! Nodes share the partitions: `fleet` knows which are this node's, so that one node alone serves an endpoint, and its
-//! lane is exact for all of them. For each partition two loops pull: new messages and due retries. Each message becomes a task that holds one of its
-//! loop's slots until it is settled, so what lies in memory is bounded, and a task that dies gives its slot back.
+//! Nodes share the partitions: `fleet` knows which are this node's, so that one node alone serves
+//! an endpoint, and its lane is exact for all of them. For each partition two loops pull: new
+//! messages and due retries. Each message becomes a task that holds one of its loop's slots until
+//! it is settled, so what lies in memory is bounded, and a task that dies gives its slot back.
 //!
-//! The way of one message: `route` finds its webhook; a `lane` per webhook decides whether it may go now, after a
-//! short wait, or later (parked on a schedule, which is no attempt); `engine` makes the attempt and does what the
-//! verdict asks for; `results` publishes attempts in groups and only then acks. The order is what keeps promises: a
-//! retry is parked, a failure is in the dead letters, and the attempt is durable, before the message is acked. A crash
-//! in between repeats an attempt and loses none.
+//! The way of one message: `route` finds its webhook; a `lane` per webhook decides whether it may
+//! go now, after a short wait, or later (parked on a schedule, which is no attempt); `engine` makes
+//! the attempt and does what the verdict asks for; `results` publishes attempts in groups and only
+//! then acks. The order is what keeps promises: a retry is parked, a failure is in the dead
+//! letters, and the attempt is durable, before the message is acked. A crash in between repeats an
+//! attempt and loses none.
 //!
-//! A lane is what one endpoint gets: its rate, its requests under way, its breaker. An endpoint that hangs
-//! is noticed by the age of its oldest progress, not only by answers, so that its messages get parked before they
-//! fill a loop.
+//! A lane is what one endpoint gets: its rate, its requests under way, its breaker. An endpoint
+//! that hangs is noticed by the age of its oldest progress, not only by answers, so that its
+//! messages get parked before they fill a loop.
 //!
-//! `notices` tells the client's operational webhook what it has to know: a webhook that was disabled, many dead letters.
+//! `notices` tells the client's operational webhook what it has to know: a webhook that was
+//! disabled, many dead letters.
 //!
-//! A message that is handed out again and again and never settled is given up by the server. `abandoned` hears of it,
-//! puts it into the dead letters and takes it out of its stream. `health` disables a webhook that is gone or has failed
-//! for days; `line` keeps the order of a chat where a webhook asks for it, and `sweep` finds lines that nobody works on.
+//! A message that is handed out again and again and never settled is given up by the server.
+//! `abandoned` hears of it, puts it into the dead letters and takes it out of its stream. `health`
+//! disables a webhook that is gone or has failed for days; `line` keeps the order of a chat where a
+//! webhook asks for it, and `sweep` finds lines that nobody works on.
 //!
-//! After cancellation nothing new is pulled, what waits for its turn is given back, and what is under way is settled.
+//! After cancellation nothing new is pulled, what waits for its turn is given back, and what is
+//! under way is settled.
 
 mod abandoned;
 mod engine;
@@ -51,9 +56,9 @@ use crate::{
 pub struct Deliver;
 
 impl Deliver {
-    /// Joins the nodes that deliver and starts this one's share of the partitions on `tasks`. All ends after `cancel`,
-    /// once what is under way is settled; `tasks` must be awaited for that, and whoever awaits has the deadline.
-    /// `node` is a name that no other node has.
+    /// Joins the nodes that deliver and starts this one's share of the partitions on `tasks`. All
+    /// ends after `cancel`, once what is under way is settled; `tasks` must be awaited for that,
+    /// and whoever awaits has the deadline. `node` is a name that no other node has.
     ///
     /// # Errors
     /// When the bus does not answer, or has another number of partitions than the settings say.
@@ -71,10 +76,16 @@ impl Deliver {
         bus.ensure_partitions().await?;
         let first = membership.is_first().await?;
         let notices = Arc::new(notices::Notices::new(bus.clone()));
-        let (telling, cancelled) = (Arc::clone(&notices), cancel.clone());
+        let telling = Arc::clone(&notices);
+        let cancelled = cancel.clone();
         tasks.spawn(async move { telling.run(cancelled).await });
-        tasks.spawn(abandoned::run(bus.pull(Work::Advisory, 0, cancel.clone()), bus.clone(), Arc::clone(&notices)));
-        let (results, ack_wait) = (results::start(bus.clone(), settings, tasks, cancel.clone()), settings.ack_wait);
+        tasks.spawn(abandoned::run(
+            bus.pull(Work::Advisory, 0, cancel.clone()),
+            bus.clone(),
+            Arc::clone(&notices),
+        ));
+        let results = results::start(bus.clone(), settings, tasks, cancel.clone());
+        let ack_wait = settings.ack_wait;
         let shared = fleet::Shared {
             bus,
             egress,

@@ -31,19 +31,30 @@ pub(super) struct Notices {
 
 impl Notices {
     pub(super) fn new(bus: Bus) -> Self {
-        Self { bus, noted: Mutex::default() }
+        Self {
+            bus,
+            noted: Mutex::default(),
+        }
     }
 
-    /// A webhook was stopped. What cannot be told within the publish's deadline is lost: the webhook's status still
-    /// shows it.
+    /// A webhook was stopped. What cannot be told within the publish's deadline is lost: the
+    /// webhook's status still shows it.
     pub(super) async fn disabled(&self, webhook: &Webhook, reason: DisabledReason) {
         // The operational webhook cannot tell that it is disabled itself.
         if webhook.operations.is_some() {
             return;
         }
-        let data = json!({"webhook_id": webhook.id, "phone_number": webhook.phone, "reason": reason});
+        let data =
+            json!({"webhook_id": webhook.id, "phone_number": webhook.phone, "reason": reason});
         let once = format!("{} {}", webhook.id, webhook.updated_at);
-        self.tell(webhook.client_id, Operation::EndpointDisabled, webhook.updated_at, data, &once).await;
+        self.tell(
+            webhook.client_id,
+            Operation::EndpointDisabled,
+            webhook.updated_at,
+            data,
+            &once,
+        )
+        .await;
     }
 
     /// A delivery was given up.
@@ -62,10 +73,12 @@ impl Notices {
                 _ = ticks.tick() => false,
                 () = cancel.cancelled() => true,
             };
-            let noted = std::mem::take(&mut *self.noted.lock().unwrap_or_else(PoisonError::into_inner));
+            let noted =
+                std::mem::take(&mut *self.noted.lock().unwrap_or_else(PoisonError::into_inner));
             for client in noted {
                 if let Err(error) = self.look(client).await {
-                    tracing::warn!(%error, client.id = %client, "dead letters are counted again with the next one");
+                    tracing::warn!(%error, client.id = %client, "dead letters are counted again \
+                        with the next one");
                 }
             }
             if is_last {
@@ -76,15 +89,27 @@ impl Notices {
 
     async fn look(&self, client: ClientId) -> Result<(), Error> {
         let now = Timestamp::from_system(SystemTime::now());
-        let since = Timestamp::from_millis(now.millis() - i64::try_from(WINDOW.as_millis()).unwrap_or(i64::MAX));
+        let since = Timestamp::from_millis(
+            now.millis() - i64::try_from(WINDOW.as_millis()).unwrap_or(i64::MAX),
+        );
         let is_due = |webhook: &Webhook| {
             webhook.operations.as_ref().is_some_and(|operations| {
                 operations.events.contains(&Operation::DeadLetters)
                     && operations.dead_letters_told_at.is_none_or(|at| at < since)
             })
         };
-        let Some(webhook) = self.bus.registry().find(client, &Phone::of_operations()).await? else { return Ok(()) };
-        let threshold = webhook.operations.as_ref().map_or(u32::MAX, |operations| operations.dead_letter_threshold);
+        let Some(webhook) = self
+            .bus
+            .registry()
+            .find(client, &Phone::of_operations())
+            .await?
+        else {
+            return Ok(());
+        };
+        let threshold = webhook
+            .operations
+            .as_ref()
+            .map_or(u32::MAX, |operations| operations.dead_letter_threshold);
         if !is_due(&webhook) {
             return Ok(());
         }
@@ -103,17 +128,29 @@ impl Notices {
         self.bus.registry().update(client, webhook.id, mark).await?;
         if is_first {
             let data = json!({"count": count, "threshold": threshold, "since": since.to_string()});
-            self.tell(client, Operation::DeadLetters, now, data, &now.to_string()).await;
+            self.tell(client, Operation::DeadLetters, now, data, &now.to_string())
+                .await;
         }
         Ok(())
     }
 
-    async fn tell(&self, client: ClientId, operation: Operation, at: Timestamp, data: Value, once: &str) {
+    async fn tell(
+        &self,
+        client: ClientId,
+        operation: Operation,
+        at: Timestamp,
+        data: Value,
+        once: &str,
+    ) {
         let Value::Object(data) = data else { return };
-        let told: Result<bool, Error> = self.bus.tell(client, operation, at, Map::from_iter(data), once).await;
+        let told: Result<bool, Error> = self
+            .bus
+            .tell(client, operation, at, Map::from_iter(data), once)
+            .await;
         if let Err(error) = told {
             telemetry::error("deliver", "notice");
-            tracing::warn!(%error, client.id = %client, operation = operation.as_str(), "a notice is lost");
+            tracing::warn!(%error, client.id = %client, operation = operation.as_str(), "a notice \
+                is lost");
         }
     }
 }

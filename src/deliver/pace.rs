@@ -20,7 +20,8 @@ pub(super) struct View {
 
 impl View {
     fn by_permits(self) -> Duration {
-        self.latency.mul_f64((self.waiters + 1) as f64 / f64::from(self.in_flight.max(1)))
+        self.latency
+            .mul_f64((self.waiters + 1) as f64 / f64::from(self.in_flight.max(1)))
     }
 
     fn by_rate(self) -> Duration {
@@ -28,10 +29,11 @@ impl View {
         Duration::from_secs_f64(self.waiters as f64 / f64::from(self.rate.max(1)))
     }
 
-    /// Why the message should be parked rather than wait for up to `patience`; `crowd` is how many may wait when
-    /// the lane hardly moves. `None`: let it wait.
+    /// Why the message should be parked rather than wait for up to `patience`; `crowd` is how many
+    /// may wait when the lane hardly moves. `None`: let it wait.
     pub(super) fn park(self, patience: Duration, crowd: usize) -> Option<&'static str> {
-        let (by_permits, by_rate) = (self.by_permits(), self.by_rate());
+        let by_permits = self.by_permits();
+        let by_rate = self.by_rate();
         let expected = by_permits.max(by_rate);
         let crowded = self.waiters >= crowd && expected >= MOVES || self.waiters >= crowd * 2;
         let cause = if by_rate > by_permits { "rate" } else { "busy" };
@@ -56,7 +58,9 @@ impl Tokens {
     /// Filled for so long; `None`: for long enough.
     pub(super) fn filled(rate: u32, burst: u32, time: Option<Duration>, now: Instant) -> Self {
         let burst = f64::from(burst.max(1));
-        let left = time.map_or(burst, |time| burst.min(time.as_secs_f64() * f64::from(rate.max(1))));
+        let left = time.map_or(burst, |time| {
+            burst.min(time.as_secs_f64() * f64::from(rate.max(1)))
+        });
         Self { left, at: now }
     }
 
@@ -67,13 +71,22 @@ impl Tokens {
     }
 
     pub(super) fn take(&mut self, rate: u32, burst: u32, now: Instant) {
-        *self = Self { left: (self.left(rate, burst, now) - 1.0).max(0.0), at: now };
+        *self = Self {
+            left: (self.left(rate, burst, now) - 1.0).max(0.0),
+            at: now,
+        };
     }
 }
 
-/// Whether a delivery of low priority may go: nobody waits, and half of the places and of the tokens stay free for
-/// live traffic, rounded down.
-pub(super) fn is_spare(waiters: usize, places_free: usize, in_flight: u32, tokens: f64, burst: u32) -> bool {
+/// Whether a delivery of low priority may go: nobody waits, and half of the places and of the
+/// tokens stay free for live traffic, rounded down.
+pub(super) fn is_spare(
+    waiters: usize,
+    places_free: usize,
+    in_flight: u32,
+    tokens: f64,
+    burst: u32,
+) -> bool {
     waiters == 0 && places_free > (in_flight / 2) as usize && tokens - 1.0 >= f64::from(burst / 2)
 }
 
@@ -82,15 +95,21 @@ pub(super) fn look_every(interval: Duration) -> Duration {
     interval.clamp(LOOK_MIN, MOVES)
 }
 
-/// The distance between those of low priority that are parked: half as dense as others, since the other half is for live
-/// traffic, and not so dense that more come at once than may wait, which would be parked again.
+/// The distance between those of low priority that are parked: half as dense as others, since the
+/// other half is for live traffic, and not so dense that more come at once than may wait, which
+/// would be parked again.
 pub(super) fn low_interval(interval: Duration) -> Duration {
     interval.max(LOOK_MIN) * 2
 }
 
-/// What an attempt takes, as far as can be told: the average, or more when nothing has come back for longer.
+/// What an attempt takes, as far as can be told: the average, or more when nothing has come back
+/// for longer.
 pub(super) fn latency(average: Duration, all_busy: bool, no_progress_for: Duration) -> Duration {
-    if all_busy { average.max(no_progress_for) } else { average }
+    if all_busy {
+        average.max(no_progress_for)
+    } else {
+        average
+    }
 }
 
 /// Moves the average an eighth of the way to the newest value.
@@ -129,23 +148,38 @@ mod tests {
             (3, 1, 0, 1, Some("rate")),
         ];
         for (waiters, latency, in_flight, rate, expected) in table {
-            let view = View { waiters, latency: Duration::from_millis(latency), in_flight, rate };
+            let view = View {
+                waiters,
+                latency: Duration::from_millis(latency),
+                in_flight,
+                rate,
+            };
             assert_eq!(view.park(PATIENCE, CROWD), expected, "{view:?}");
         }
     }
 
     #[test]
     fn a_hang_is_seen_before_the_first_answer() {
-        let (average, stalled) = (Duration::from_millis(1), Duration::from_millis(200));
+        let average = Duration::from_millis(1);
+        let stalled = Duration::from_millis(200);
         assert_eq!(latency(average, false, stalled), average);
-        let view = View { waiters: 100, latency: latency(average, true, stalled), in_flight: 8, rate: 10_000 };
+        let view = View {
+            waiters: 100,
+            latency: latency(average, true, stalled),
+            in_flight: 8,
+            rate: 10_000,
+        };
         assert_eq!(view.park(PATIENCE, CROWD), Some("busy"));
     }
 
     #[test]
     fn parked_ones_of_low_priority_do_not_meet() {
         let millis = Duration::from_millis;
-        let table = [(Duration::from_micros(100), millis(2)), (millis(20), millis(40)), (millis(1_000), millis(2_000))];
+        let table = [
+            (Duration::from_micros(100), millis(2)),
+            (millis(20), millis(40)),
+            (millis(1_000), millis(2_000)),
+        ];
         for (interval, expected) in table {
             assert_eq!(low_interval(interval), expected, "{interval:?}");
         }
@@ -186,7 +220,11 @@ mod tests {
         }
         assert_eq!(tokens.left(5, 10, now), 0.0, "never below nothing");
         let filled = Tokens::filled(5, 10, Some(Duration::from_secs(1)), now);
-        assert_eq!(filled.left(5, 10, now), 5.0, "as much as came since another used it");
+        assert_eq!(
+            filled.left(5, 10, now),
+            5.0,
+            "as much as came since another used it"
+        );
         assert_eq!(tokens.left(5, 10, now + Duration::from_secs(1)), 5.0);
         assert_eq!(tokens.left(5, 10, now + Duration::from_secs(60)), 10.0);
         assert_eq!(look_every(Duration::ZERO), Duration::from_millis(1));
@@ -196,7 +234,9 @@ mod tests {
     #[test]
     fn slots_follow_each_other_and_are_never_early() {
         let now = Instant::now();
-        let (mut clock, step, earliest) = (now, Duration::from_millis(20), now + PATIENCE);
+        let mut clock = now;
+        let step = Duration::from_millis(20);
+        let earliest = now + PATIENCE;
         let slots = [(); 3].map(|()| reserve(&mut clock, earliest, step));
         assert_eq!(slots, [earliest, earliest + step, earliest + step * 2]);
         let later = now + PATIENCE * 5;
@@ -205,15 +245,30 @@ mod tests {
 
     #[test]
     fn parked_messages_come_at_the_slower_of_rate_and_answers() {
-        let view = View { waiters: 0, latency: Duration::from_secs(8), in_flight: 8, rate: 50 };
+        let view = View {
+            waiters: 0,
+            latency: Duration::from_secs(8),
+            in_flight: 8,
+            rate: 50,
+        };
         assert_eq!(view.interval(), Duration::from_secs(1));
-        assert_eq!(View { latency: Duration::ZERO, ..view }.interval(), Duration::from_millis(20));
+        assert_eq!(
+            View {
+                latency: Duration::ZERO,
+                ..view
+            }
+            .interval(),
+            Duration::from_millis(20)
+        );
     }
 
     #[test]
     fn the_average_starts_at_the_first_value_and_follows() {
         let first = average(None, Duration::from_millis(80));
         assert_eq!(first, Duration::from_millis(80));
-        assert_eq!(average(Some(first), Duration::ZERO), Duration::from_millis(70));
+        assert_eq!(
+            average(Some(first), Duration::ZERO),
+            Duration::from_millis(70)
+        );
     }
 }

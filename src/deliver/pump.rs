@@ -26,7 +26,8 @@ use crate::{
 /// Messages of one loop in memory at once.
 pub(super) const SLOTS: usize = 512;
 
-/// How long another node waits at most for what is under way here. Requests that take longer overlap with its own.
+/// How long another node waits at most for what is under way here. Requests that take longer
+/// overlap with its own.
 const HANDOVER: Duration = Duration::from_secs(2);
 
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
@@ -54,7 +55,9 @@ impl Pump {
                 () = self.cancel.cancelled() => None,
                 slot = Arc::clone(&slots).acquire_owned() => slot.ok(),
             };
-            let Some(slot) = slot else { return self.let_go(&slots).await };
+            let Some(slot) = slot else {
+                return self.let_go(&slots).await;
+            };
             let incoming = tokio::select! {
                 biased;
                 () = self.cancel.cancelled() => None,
@@ -78,8 +81,13 @@ impl Pump {
             }
             if self.engine.term() != term {
                 term = self.engine.term();
-                // What was sent before this node fell silent may be done elsewhere after a long silence.
-                match self.engine.last_silence().filter(|(since, _)| self.pull.is_older_than(*since)) {
+                // What was sent before this node fell silent may be done elsewhere after a long
+                // silence.
+                match self
+                    .engine
+                    .last_silence()
+                    .filter(|(since, _)| self.pull.is_older_than(*since))
+                {
                     None => {}
                     Some((_, true)) => {
                         self.pull.forget();
@@ -97,20 +105,33 @@ impl Pump {
             }
             let read = self.engine.read(self.work, &incoming);
             let ticket = self.engine.ticket(&read);
-            self.tasks.spawn(handle(Arc::clone(&self.engine), self.work, read, incoming, ticket, slot));
+            self.tasks.spawn(handle(
+                Arc::clone(&self.engine),
+                self.work,
+                read,
+                incoming,
+                ticket,
+                slot,
+            ));
         }
     }
 
-    /// The next node begins when the pin goes: so what is under way here gets a little time to end first.
+    /// The next node begins when the pin goes: so what is under way here gets a little time to end
+    /// first.
     async fn let_go(mut self, slots: &Semaphore) {
         let _ = timeout(HANDOVER, slots.acquire_many(SLOTS as u32)).await;
         self.pull.release().await;
     }
 }
 
-/// The next message for which there is room. `looked`: when somebody last did; what has lain here unseen since long
-/// before is handed out anew, and would not show its age.
-async fn next(pull: &mut Pull, engine: &Engine, work: Work, looked: &mut Instant) -> Option<Incoming> {
+/// The next message for which there is room. `looked`: when somebody last did; what has lain here
+/// unseen since long before is handed out anew, and would not show its age.
+async fn next(
+    pull: &mut Pull,
+    engine: &Engine,
+    work: Work,
+    looked: &mut Instant,
+) -> Option<Incoming> {
     loop {
         engine.room(work, true).await;
         if engine.is_stale(*looked) {
@@ -156,8 +177,18 @@ async fn handle(
             }
         }
         Ok(Settle::Publish(attempt, permit)) => {
-            // The other end lives until the last sender is gone; should it have died, the message comes again.
-            if engine.results().send(Settled { attempt, incoming, _held: (slot, permit) }).await.is_err() {
+            // The other end lives until the last sender is gone; should it have died, the message
+            // comes again.
+            if engine
+                .results()
+                .send(Settled {
+                    attempt,
+                    incoming,
+                    _held: (slot, permit),
+                })
+                .await
+                .is_err()
+            {
                 telemetry::error("deliver", "results_gone");
             }
         }
@@ -173,7 +204,9 @@ async fn handle(
 /// Deliveries are counted and end: each one waits longer, so that an outage does not use them up.
 fn pause(deliveries: i64) -> Duration {
     let doublings = u32::try_from(deliveries.clamp(1, 16) - 1).unwrap_or(0);
-    FIRST_PAUSE.saturating_mul(1 << doublings).min(LONGEST_PAUSE)
+    FIRST_PAUSE
+        .saturating_mul(1 << doublings)
+        .min(LONGEST_PAUSE)
 }
 
 #[cfg(test)]
@@ -182,6 +215,9 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_their_limit() {
-        assert_eq!([0, 1, 2, 3, 4, 5, i64::MAX].map(|n| pause(n).as_secs()), [5, 5, 10, 20, 40, 60, 60]);
+        assert_eq!(
+            [0, 1, 2, 3, 4, 5, i64::MAX].map(|n| pause(n).as_secs()),
+            [5, 5, 10, 20, 40, 60, 60]
+        );
     }
 }

@@ -1,7 +1,8 @@
 //! Publishes attempts in groups; a message is acked once its group is durable.
 //!
-//! One loop does it for all partitions of the node, so that groups are large: most of what a delivery costs the server
-//! is the number of publishes. The groups go to the partitions in turn, since nodes that record share those.
+//! One loop does it for all partitions of the node, so that groups are large: most of what a
+//! delivery costs the server is the number of publishes. The groups go to the partitions in turn,
+//! since nodes that record share those.
 
 use std::{mem, time::Duration};
 
@@ -22,8 +23,8 @@ use crate::{
 const QUEUE: usize = 256;
 /// A group's size from which it goes out at once: half of what a server takes by default.
 const BYTES: usize = 512 * 1024;
-/// How long a partition has its turn: its groups are written together then, and the server, which writes what a consumer
-/// has acked every 100 ms, has few of them to write for.
+/// How long a partition has its turn: its groups are written together then, and the server, which
+/// writes what a consumer has acked every 100 ms, has few of them to write for.
 const TURN: Duration = Duration::from_millis(100);
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -56,8 +57,19 @@ pub(super) fn start(
     cancel: CancellationToken,
 ) -> mpsc::Sender<Settled> {
     let (sender, receiver) = mpsc::channel(QUEUE);
-    let (most, wait) = (settings.result_group_max.max(1), settings.result_group_wait);
-    tasks.spawn(Grouper { bus, partition: 0, since: Instant::now(), most, wait, cancel }.run(receiver));
+    let most = settings.result_group_max.max(1);
+    let wait = settings.result_group_wait;
+    tasks.spawn(
+        Grouper {
+            bus,
+            partition: 0,
+            since: Instant::now(),
+            most,
+            wait,
+            cancel,
+        }
+        .run(receiver),
+    );
     sender
 }
 
@@ -68,20 +80,31 @@ impl Grouper {
             let mut bytes = size(&first.attempt);
             let mut group = vec![first];
             while group.len() < self.most && bytes < BYTES {
-                let Ok(Some(next)) = timeout_at(deadline, receiver.recv()).await else { break };
+                let Ok(Some(next)) = timeout_at(deadline, receiver.recv()).await else {
+                    break;
+                };
                 bytes += size(&next.attempt);
                 group.push(next);
             }
             self.settle(group).await;
             if self.since.elapsed() >= TURN {
-                (self.partition, self.since) = ((self.partition + 1) % self.bus.partition_count(), Instant::now());
+                (self.partition, self.since) = (
+                    (self.partition + 1) % self.bus.partition_count(),
+                    Instant::now(),
+                );
             }
         }
     }
 
     async fn settle(&self, group: Vec<Settled>) {
-        let (mut attempts, mut messages) = (Vec::with_capacity(group.len()), Vec::with_capacity(group.len()));
-        for Settled { attempt, incoming, _held } in group {
+        let mut attempts = Vec::with_capacity(group.len());
+        let mut messages = Vec::with_capacity(group.len());
+        for Settled {
+            attempt,
+            incoming,
+            _held,
+        } in group
+        {
             attempts.push(*attempt);
             messages.push((incoming, _held));
         }
@@ -105,9 +128,13 @@ impl Grouper {
                 Err(Error::TooLarge) => match smaller(part) {
                     Some(smaller) => parts.extend(smaller),
                     None => {
-                        // Its effect is durable already; attempting it again would bring it no nearer to the audit.
+                        // Its effect is durable already; attempting it again would bring it no
+                        // nearer to the audit.
                         telemetry::error("deliver", "result_too_large");
-                        tracing::error!(partition = self.partition, "an attempt is too large for the audit");
+                        tracing::error!(
+                            partition = self.partition,
+                            "an attempt is too large for the audit"
+                        );
                     }
                 },
                 Err(error) => {
@@ -133,7 +160,8 @@ fn size(attempt: &Attempt) -> usize {
     attempt.delivery.body.len() + attempt.response.as_ref().map_or(0, String::len) + 512
 }
 
-/// The same in parts that are smaller; a single attempt goes without the response. `None`: it cannot be smaller.
+/// The same in parts that are smaller; a single attempt goes without the response. `None`: it
+/// cannot be smaller.
 fn smaller(mut attempts: Vec<Attempt>) -> Option<Vec<Vec<Attempt>>> {
     if let [only] = &mut attempts[..] {
         mem::take(&mut only.response)?;

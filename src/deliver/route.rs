@@ -35,7 +35,9 @@ pub(super) fn read(bus: &Bus, work: Work, payload: &[u8]) -> Read {
     if work != Work::Message {
         return wire::decode_delivery(payload).map_or(Read::Undecodable, Read::Delivery);
     }
-    let Ok(message) = wire::decode_message(payload) else { return Read::Undecodable };
+    let Ok(message) = wire::decode_message(payload) else {
+        return Read::Undecodable;
+    };
     let webhook = bus.registry().known(message.client_id, &message.phone);
     Read::Message(Box::new(message), webhook)
 }
@@ -58,13 +60,18 @@ pub(super) async fn route(bus: &Bus, read: Read, published_at: Timestamp) -> Res
         }
         Read::Delivery(delivery) => delivery,
     };
-    if let Some(webhook) = registry.get(delivery.client_id, delivery.webhook_id).await? {
+    if let Some(webhook) = registry
+        .get(delivery.client_id, delivery.webhook_id)
+        .await?
+    {
         return Ok(Route::To(delivery, webhook));
     }
     // The cache may lag behind; giving a delivery up takes the server's word.
     let webhook = registry.fresh(delivery.client_id, &delivery.phone).await?;
-    Ok(match webhook.filter(|webhook| webhook.id == delivery.webhook_id) {
-        Some(webhook) => Route::To(delivery, webhook),
-        None => Route::Gone(delivery),
-    })
+    Ok(
+        match webhook.filter(|webhook| webhook.id == delivery.webhook_id) {
+            Some(webhook) => Route::To(delivery, webhook),
+            None => Route::Gone(delivery),
+        },
+    )
 }

@@ -3,15 +3,21 @@
 use crate::{
     egress::Answer,
     model::{
-        Attempt, Delivery, ERROR_CHARS_MAX, EventId, EventStatus, Message, Ordering, Outcome, Priority, Timestamp,
-        Verdict, Webhook,
+        Attempt, Delivery, ERROR_CHARS_MAX, EventId, EventStatus, Message, Ordering, Outcome,
+        Priority, Timestamp, Verdict, Webhook,
     },
     wire,
 };
 
 /// The delivery of a message before its first attempt; its body stays the same from here on.
 pub(super) fn first(message: &Message, webhook: &Webhook, published_at: Timestamp) -> Delivery {
-    let Message { chat, from, message_id, kind, .. } = message;
+    let Message {
+        chat,
+        from,
+        message_id,
+        kind,
+        ..
+    } = message;
     let event_id = EventId::derive(published_at, webhook.id, chat, from, message_id, kind);
     Delivery {
         event_id,
@@ -42,11 +48,20 @@ pub(super) fn line(message: &Message, webhook: &Webhook) -> String {
 pub(super) fn next(delivery: &Delivery) -> Delivery {
     let attempts = delivery.attempts.saturating_add(1);
     let tries = delivery.tries.saturating_add(1);
-    Delivery { attempts, tries, ..delivery.clone() }
+    Delivery {
+        attempts,
+        tries,
+        ..delivery.clone()
+    }
 }
 
 /// What the audit keeps of an attempt.
-pub(super) fn attempt(delivery: Delivery, answer: Answer, verdict: Verdict, started_at: Timestamp) -> Attempt {
+pub(super) fn attempt(
+    delivery: Delivery,
+    answer: Answer,
+    verdict: Verdict,
+    started_at: Timestamp,
+) -> Attempt {
     let unanswered = answer.request_written && answer.http_status.is_none();
     let (status, next_retry_at) = match verdict {
         Verdict::Delivered => (EventStatus::Delivered, None),
@@ -68,31 +83,50 @@ pub(super) fn attempt(delivery: Delivery, answer: Answer, verdict: Verdict, star
     }
 }
 
-/// The audit's word that the webhook is gone. Its number follows the last attempt's, so that it hides none; no real
-/// attempt can ever have it, since a webhook's id does not come back.
+/// The audit's word that the webhook is gone. Its number follows the last attempt's, so that it
+/// hides none; no real attempt can ever have it, since a webhook's id does not come back.
 pub(super) fn gone(delivery: Delivery, now: Timestamp) -> Attempt {
     let number = delivery.attempts.saturating_add(1);
     let error = "the webhook was deleted before this could be delivered";
-    no_attempt(delivery, number, Outcome::WebhookGone, EventStatus::Failed, error, now)
+    no_attempt(
+        delivery,
+        number,
+        Outcome::WebhookGone,
+        EventStatus::Failed,
+        error,
+        now,
+    )
 }
 
 /// The audit's word that the delivery was handed out `deliveries` times and never settled.
 pub(super) fn abandoned(delivery: Delivery, deliveries: u64, now: Timestamp) -> Attempt {
     let number = delivery.attempts.saturating_add(1);
-    let error = format!("handed out {deliveries} times and never settled: a fault of wahook's, not of the endpoint");
-    no_attempt(delivery, number, Outcome::Abandoned, EventStatus::Failed, &error, now)
+    let error = format!(
+        "handed out {deliveries} times and never settled: a fault of wahook's, not of the endpoint"
+    );
+    no_attempt(
+        delivery,
+        number,
+        Outcome::Abandoned,
+        EventStatus::Failed,
+        &error,
+        now,
+    )
 }
 
-/// The audit's word that the delivery is held; only needed where there is no attempt yet that shows the event.
+/// The audit's word that the delivery is held; only needed where there is no attempt yet that shows
+/// the event.
 pub(super) fn held(delivery: Delivery, now: Timestamp) -> Option<Attempt> {
     let error = "the webhook is paused or disabled";
-    (delivery.attempts == 0).then(|| no_attempt(delivery, 0, Outcome::Held, EventStatus::Pending, error, now))
+    (delivery.attempts == 0)
+        .then(|| no_attempt(delivery, 0, Outcome::Held, EventStatus::Pending, error, now))
 }
 
 /// The audit's word that the delivery waits behind an earlier one of its chat; likewise.
 pub(super) fn in_line(delivery: Delivery, now: Timestamp) -> Option<Attempt> {
     let error = "an earlier message of its chat is not delivered yet";
-    (delivery.attempts == 0).then(|| no_attempt(delivery, 0, Outcome::Held, EventStatus::Pending, error, now))
+    (delivery.attempts == 0)
+        .then(|| no_attempt(delivery, 0, Outcome::Held, EventStatus::Pending, error, now))
 }
 
 fn no_attempt(
@@ -179,25 +213,76 @@ mod tests {
     #[test]
     fn the_next_delivery_counts_and_keeps_the_rest() {
         assert_eq!(next(&delivery(4, 1)), delivery(5, 2));
-        assert_eq!(next(&delivery(u16::MAX, u16::MAX)), delivery(u16::MAX, u16::MAX));
+        assert_eq!(
+            next(&delivery(u16::MAX, u16::MAX)),
+            delivery(u16::MAX, u16::MAX)
+        );
     }
 
     #[test]
     fn each_verdict_has_its_status() {
         let at = NOW.after(Duration::from_secs(5));
         let table = [
-            (Verdict::Delivered, true, Some(200), EventStatus::Delivered, None),
-            (Verdict::Retry { at }, true, None, EventStatus::Sent, Some(at)),
-            (Verdict::Retry { at }, true, Some(503), EventStatus::Pending, Some(at)),
-            (Verdict::Retry { at }, false, None, EventStatus::Pending, Some(at)),
-            (Verdict::Failed { disable: false }, true, None, EventStatus::Failed, None),
-            (Verdict::Failed { disable: true }, false, Some(410), EventStatus::Failed, None),
+            (
+                Verdict::Delivered,
+                true,
+                Some(200),
+                EventStatus::Delivered,
+                None,
+            ),
+            (
+                Verdict::Retry { at },
+                true,
+                None,
+                EventStatus::Sent,
+                Some(at),
+            ),
+            (
+                Verdict::Retry { at },
+                true,
+                Some(503),
+                EventStatus::Pending,
+                Some(at),
+            ),
+            (
+                Verdict::Retry { at },
+                false,
+                None,
+                EventStatus::Pending,
+                Some(at),
+            ),
+            (
+                Verdict::Failed { disable: false },
+                true,
+                None,
+                EventStatus::Failed,
+                None,
+            ),
+            (
+                Verdict::Failed { disable: true },
+                false,
+                Some(410),
+                EventStatus::Failed,
+                None,
+            ),
         ];
         for (verdict, written, http_status, status, next_retry_at) in table {
-            let attempt = attempt(delivery(2, 0), answer(Outcome::Timeout, written, http_status), verdict, NOW);
-            assert_eq!((attempt.status, attempt.next_retry_at), (status, next_retry_at), "{verdict:?}");
+            let attempt = attempt(
+                delivery(2, 0),
+                answer(Outcome::Timeout, written, http_status),
+                verdict,
+                NOW,
+            );
+            assert_eq!(
+                (attempt.status, attempt.next_retry_at),
+                (status, next_retry_at),
+                "{verdict:?}"
+            );
             assert_eq!((attempt.number, attempt.latency_ms), (3, 7));
-            assert_eq!(attempt.error.map(|error| error.len()), Some(ERROR_CHARS_MAX));
+            assert_eq!(
+                attempt.error.map(|error| error.len()),
+                Some(ERROR_CHARS_MAX)
+            );
         }
     }
 

@@ -1,10 +1,11 @@
 //! Finds lines that nobody works on.
 //!
-//! The first of a line is under way, or parked, or a message that brings it is on its way. No step in this room breaks
-//! that, wherever a node dies. But an operator may empty a stream, and a fault that nobody thought of may be among us: a
-//! chat that stands still for ever is too high a price. So now and then each partition's owner looks at its lines. A first
-//! that is neither under way nor parked, twice in a row, is sent on its way once more. Should it have been on its way all
-//! the same, the surplus copy is told by its mark and dropped.
+//! The first of a line is under way, or parked, or a message that brings it is on its way. No step
+//! in this room breaks that, wherever a node dies. But an operator may empty a stream, and a fault
+//! that nobody thought of may be among us: a chat that stands still for ever is too high a price.
+//! So now and then each partition's owner looks at its lines. A first that is neither under way nor
+//! parked, twice in a row, is sent on its way once more. Should it have been on its way all the
+//! same, the surplus copy is told by its mark and dropped.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -37,9 +38,18 @@ pub(super) struct Sweep {
 }
 
 impl Sweep {
-    /// Looks once in each `every`: no message is on its way for longer unless it is handed out again.
+    /// Looks once in each `every`: no message is on its way for longer unless it is handed out
+    /// again.
     pub(super) fn new(bus: Bus, partition: u16, lines: Arc<Lines>, every: Duration) -> Self {
-        Self { bus, partition, lines, every, after: 0, before: HashSet::new(), now: HashSet::new() }
+        Self {
+            bus,
+            partition,
+            lines,
+            every,
+            after: 0,
+            before: HashSet::new(),
+            now: HashSet::new(),
+        }
     }
 
     pub(super) async fn run(mut self, cancel: CancellationToken) {
@@ -58,13 +68,17 @@ impl Sweep {
                 looked = self.look() => looked,
             };
             if let Err(error) = looked {
-                tracing::warn!(partition = self.partition, %error, "looking at lines failed; the next time may do");
+                tracing::warn!(partition = self.partition, %error, "looking at lines failed; the \
+                    next time may do");
             }
         }
     }
 
     async fn look(&mut self) -> Result<(), Error> {
-        let places = self.bus.places_in_line(self.partition, self.after, PLACES).await?;
+        let places = self
+            .bus
+            .places_in_line(self.partition, self.after, PLACES)
+            .await?;
         let mut seen = HashSet::new();
         for (_, place) in &places {
             // The oldest of each chat stands for it.
@@ -72,7 +86,11 @@ impl Sweep {
                 self.judge(place).await?;
             }
         }
-        self.after = if places.len() < PLACES { 0 } else { places.last().map_or(0, |(sequence, _)| *sequence) };
+        self.after = if places.len() < PLACES {
+            0
+        } else {
+            places.last().map_or(0, |(sequence, _)| *sequence)
+        };
         if self.after == 0 {
             self.before = std::mem::take(&mut self.now);
         }
@@ -81,28 +99,50 @@ impl Sweep {
 
     async fn judge(&mut self, place: &ChatPlace) -> Result<(), Error> {
         // Most firsts are parked: that needs no look at what waits.
-        if self.bus.parked(place.client_id, place.event_id).await?.is_some() {
+        if self
+            .bus
+            .parked(place.client_id, place.event_id)
+            .await?
+            .is_some()
+        {
             return Ok(());
         }
-        let Some(first) = self.bus.first_before(place).await? else { return Ok(()) };
+        let Some(first) = self.bus.first_before(place).await? else {
+            return Ok(());
+        };
         let is_first = first.delivery.event_id == place.event_id;
-        let is_parked = !is_first && self.bus.parked(place.client_id, first.delivery.event_id).await?.is_some();
+        let is_parked = !is_first
+            && self
+                .bus
+                .parked(place.client_id, first.delivery.event_id)
+                .await?
+                .is_some();
         if is_parked || self.lines.is_busy(&first.delivery) {
             return Ok(());
         }
         self.now.insert(first.sequence);
-        if self.before.contains(&first.sequence) { self.send(first).await } else { Ok(()) }
+        if self.before.contains(&first.sequence) {
+            self.send(first).await
+        } else {
+            Ok(())
+        }
     }
 
     /// Its place tells of the attempts before it joined; the record may tell of more.
     async fn send(&self, mut first: InLine) -> Result<(), Error> {
         let known = first.delivery.attempts;
-        while first.delivery.attempts < known.saturating_add(ATTEMPTS) && self.bus.is_recorded(&first.delivery).await {
+        while first.delivery.attempts < known.saturating_add(ATTEMPTS)
+            && self.bus.is_recorded(&first.delivery).await
+        {
             first.delivery.attempts += 1;
             first.delivery.tries = first.delivery.tries.saturating_add(1);
         }
         telemetry::error("deliver", "line_found");
-        tracing::error!(partition = self.partition, sequence = first.sequence, "a line that nobody worked on goes on");
+        tracing::error!(
+            partition = self.partition,
+            sequence = first.sequence,
+            "a line that nobody worked on goes on"
+        );
         self.bus.send_first(&first).await
     }
 }

@@ -28,7 +28,8 @@ use crate::{
 };
 
 const IDLE_FOR: Duration = Duration::from_secs(60);
-/// As many as one webhook may have under way: several may share a host, and connecting anew costs more than a request.
+/// As many as one webhook may have under way: several may share a host, and connecting anew costs
+/// more than a request.
 const IDLE_PER_HOST: usize = 256;
 
 /// Why there is no client.
@@ -85,9 +86,16 @@ impl Client {
     ///
     /// # Errors
     /// When the root certificates cannot be read.
-    pub fn with_lookup(settings: &config::Egress, total: Duration, lookup: Arc<dyn Lookup>) -> Result<Self, Error> {
-        let guard =
-            Guard { lookup, allow: settings.allow_cidrs.clone().into(), patience: settings.dns_timeout.min(total / 2) };
+    pub fn with_lookup(
+        settings: &config::Egress,
+        total: Duration,
+        lookup: Arc<dyn Lookup>,
+    ) -> Result<Self, Error> {
+        let guard = Guard {
+            lookup,
+            allow: settings.allow_cidrs.clone().into(),
+            patience: settings.dns_timeout.min(total / 2),
+        };
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(tls(settings)?)
             .dns_resolver(guard)
@@ -96,7 +104,8 @@ impl Client {
             .referer(false)
             .retry(retry::never())
             .user_agent(concat!("wahook/", env!("CARGO_PKG_VERSION")))
-            // Shorter than the whole: a time-out later than this means that the request was written.
+            // Shorter than the whole: a time-out later than this means that the request was
+            // written.
             .connect_timeout(settings.connect_timeout.min(total / 2))
             .timeout(total)
             .pool_idle_timeout(IDLE_FOR)
@@ -104,15 +113,22 @@ impl Client {
             .tcp_nodelay(true)
             .build()
             .map_err(|error| Error::Setup(error.to_string()))?;
-        Ok(Self { http, settings: Arc::new(settings.clone()) })
+        Ok(Self {
+            http,
+            settings: Arc::new(settings.clone()),
+        })
     }
 
     /// Judges a URL for [`post`](Self::post).
     pub fn target(&self, url: &str) -> Target {
-        Target(check_url(url, self.settings.allow_http, &self.settings.allow_cidrs).map_err(|error| match error {
-            UrlError::Forbidden(rule) => rule,
-            _ => "url",
-        }))
+        Target(
+            check_url(url, self.settings.allow_http, &self.settings.allow_cidrs).map_err(|error| {
+                match error {
+                    UrlError::Forbidden(rule) => rule,
+                    _ => "url",
+                }
+            }),
+        )
     }
 
     /// Posts JSON, once.
@@ -122,7 +138,11 @@ impl Client {
             Ok(url) => url,
             Err(rule) => return failed(&blocked(rule), started),
         };
-        let mut request = self.http.post(url).header(header::CONTENT_TYPE, "application/json").body(body);
+        let mut request = self
+            .http
+            .post(url)
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(body);
         for (name, value) in headers {
             request = request.header(*name, value);
         }
@@ -132,11 +152,14 @@ impl Client {
         }
     }
 
-    /// The status decides; a body that breaks, drips or never ends only shortens what is kept of it.
+    /// The status decides; a body that breaks, drips or never ends only shortens what is kept of
+    /// it.
     async fn read(&self, mut response: Response, started: Instant) -> Answer {
         let status = response.status().as_u16();
         let retry_after = response.headers().get(header::RETRY_AFTER);
-        let retry_after = retry_after.and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let retry_after = retry_after
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned);
         let mut kept = Vec::new();
         while let Ok(Some(chunk)) = response.chunk().await {
             let room = self.settings.response_bytes_max - kept.len();
@@ -175,13 +198,18 @@ fn failed(failure: &Failure, started: Instant) -> Answer {
 }
 
 fn tls(settings: &config::Egress) -> Result<ClientConfig, Error> {
-    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let mut roots = RootCertStore {
+        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+    };
     if let Some(file) = &settings.root_ca_file {
         let unusable = |why: String| Error::RootCa(format!("{}: {why}", file.display()));
-        let certificates = CertificateDer::pem_file_iter(file).map_err(|error| unusable(error.to_string()))?;
+        let certificates =
+            CertificateDer::pem_file_iter(file).map_err(|error| unusable(error.to_string()))?;
         for certificate in certificates {
             let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
-            roots.add(certificate).map_err(|error| unusable(error.to_string()))?;
+            roots
+                .add(certificate)
+                .map_err(|error| unusable(error.to_string()))?;
         }
     }
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))

@@ -32,7 +32,9 @@ pub(super) struct System {
 
 impl System {
     pub(super) fn new() -> Self {
-        Self { permits: Semaphore::new(LOOKUPS_MAX) }
+        Self {
+            permits: Semaphore::new(LOOKUPS_MAX),
+        }
     }
 }
 
@@ -40,7 +42,10 @@ impl System {
 impl Lookup for System {
     async fn lookup(&self, host: &str) -> io::Result<Vec<IpAddr>> {
         let _permit = self.permits.acquire().await.map_err(io::Error::other)?;
-        Ok(tokio::net::lookup_host((host, 0)).await?.map(|address| address.ip()).collect())
+        Ok(tokio::net::lookup_host((host, 0))
+            .await?
+            .map(|address| address.ip())
+            .collect())
     }
 }
 
@@ -67,10 +72,17 @@ impl Guard {
             _ => return Err(Refused::Unknown),
         };
         // A mixed answer is an attack or an error: refuse all of it.
-        if let Some(rule) = addresses.iter().find_map(|address| forbidden(*address, &self.allow)) {
+        if let Some(rule) = addresses
+            .iter()
+            .find_map(|address| forbidden(*address, &self.allow))
+        {
             return Err(Refused::Blocked(rule));
         }
         // The URL's port replaces the zero.
-        Ok(Box::new(addresses.into_iter().map(|address| SocketAddr::new(address, 0))))
+        Ok(Box::new(
+            addresses
+                .into_iter()
+                .map(|address| SocketAddr::new(address, 0)),
+        ))
     }
 }

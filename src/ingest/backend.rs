@@ -1,13 +1,15 @@
 //! The sessions' files, fenced, and with the client's gap closed.
 //!
-//! **Fence.** Beside a session's database lies a file with the epoch of the lease under which it was last opened. Every
-//! write looks there first: a node whose lease went to another, and does not know it yet, can no longer write.
+//! **Fence.** Beside a session's database lies a file with the epoch of the lease under which it
+//! was last opened. Every write looks there first: a node whose lease went to another, and does not
+//! know it yet, can no longer write.
 //!
-//! **Gap.** The client decrypts a message, writes a row to replay it from, and calls our hook. Decrypting moves the
-//! sender's ratchet on, which is kept in memory and flushed 25 ms later, for all chats at once. Should that flush
-//! overtake the row of another chat's message, a crash between them loses that message: WhatsApp hands it out again,
-//! the client takes it for a duplicate, and acknowledges it unseen. So a flush waits here until no row is being
-//! written, and before that for long enough that a message just decrypted has begun to write its own.
+//! **Gap.** The client decrypts a message, writes a row to replay it from, and calls our hook.
+//! Decrypting moves the sender's ratchet on, which is kept in memory and flushed 25 ms later, for
+//! all chats at once. Should that flush overtake the row of another chat's message, a crash between
+//! them loses that message: WhatsApp hands it out again, the client takes it for a duplicate, and
+//! acknowledges it unseen. So a flush waits here until no row is being written, and before that for
+//! long enough that a message just decrypted has begun to write its own.
 
 use std::{
     path::{Path, PathBuf},
@@ -28,8 +30,9 @@ use whatsapp_rust::{
     store::{
         error::Result,
         traits::{
-            AppStateSyncKey, AppSyncStore, Backend, DeviceListRecord, DeviceStore, LidPnMappingEntry, MsgSecretEntry,
-            MsgSecretStore, PendingInboundKey, PendingInboundRow, ProtocolStore, SignalStore, TcTokenEntry,
+            AppStateSyncKey, AppSyncStore, Backend, DeviceListRecord, DeviceStore,
+            LidPnMappingEntry, MsgSecretEntry, MsgSecretStore, PendingInboundKey,
+            PendingInboundRow, ProtocolStore, SignalStore, TcTokenEntry,
         },
     },
     wacore::{
@@ -40,7 +43,8 @@ use whatsapp_rust::{
     },
 };
 
-/// Longer than the client takes from decrypting a message to writing its row, and than its flush waits (25 ms).
+/// Longer than the client takes from decrypting a message to writing its row, and than its flush
+/// waits (25 ms).
 const HEAD_START: Duration = Duration::from_millis(30);
 /// A flush that has to wait for longer fails; the client tries it again.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(20);
@@ -69,17 +73,27 @@ impl Fence {
     fn check(&self) -> Result<()> {
         // A small read from the page cache: some microseconds.
         let current = read_epoch(&self.file)?;
-        if current == self.epoch { Ok(()) } else { Err(lost().into()) }
+        if current == self.epoch {
+            Ok(())
+        } else {
+            Err(lost().into())
+        }
     }
 }
 
 fn lost() -> std::io::Error {
-    std::io::Error::new(std::io::ErrorKind::PermissionDenied, "another node has taken this session over")
+    std::io::Error::new(
+        std::io::ErrorKind::PermissionDenied,
+        "another node has taken this session over",
+    )
 }
 
 fn read_epoch(file: &Path) -> std::io::Result<u64> {
     match std::fs::read_to_string(file) {
-        Ok(text) => text.trim().parse().map_err(|_| std::io::Error::other("the epoch file is damaged")),
+        Ok(text) => text
+            .trim()
+            .parse()
+            .map_err(|_| std::io::Error::other("the epoch file is damaged")),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
         Err(error) => Err(error),
     }
@@ -105,7 +119,12 @@ impl Drop for Row<'_> {
 
 impl Fenced {
     pub(super) fn new(inner: Arc<dyn Backend>, fence: Fence) -> Self {
-        Self { inner, fence, rows: AtomicUsize::new(0), row_written: Notify::new() }
+        Self {
+            inner,
+            fence,
+            rows: AtomicUsize::new(0),
+            row_written: Notify::new(),
+        }
     }
 
     fn row(&self) -> Row<'_> {
@@ -128,7 +147,9 @@ impl Fenced {
             }
         };
         let waited = timeout(FLUSH_PATIENCE, settled).await;
-        waited.map_err(|_| std::io::Error::new(std::io::ErrorKind::TimedOut, "rows are still being written").into())
+        waited.map_err(|_| {
+            std::io::Error::new(std::io::ErrorKind::TimedOut, "rows are still being written").into()
+        })
     }
 }
 
@@ -178,7 +199,8 @@ impl Gate for Fenced {
     }
 }
 
-/// Hands each call of a trait on to the inner backend, `read` as it is and all else through the gate.
+/// Hands each call of a trait on to the inner backend, `read` as it is and all else through the
+/// gate.
 macro_rules! forward {
     ($type:ident, $trait:ident { $($kind:ident $name:ident($($arg:ident: $ty:ty),*) -> $ret:ty;)* } $($own:item)*) => {
         #[async_trait]

@@ -29,7 +29,12 @@ pub(super) struct Content {
 
 impl Content {
     fn new(kind: Kind, text: Option<&str>) -> Self {
-        Self { kind, text: cut(text.unwrap_or_default(), CONTENT_BYTES_MAX), metadata: Map::new(), media: None }
+        Self {
+            kind,
+            text: cut(text.unwrap_or_default(), CONTENT_BYTES_MAX),
+            metadata: Map::new(),
+            media: None,
+        }
     }
 
     /// Of a message that nobody can read.
@@ -51,7 +56,12 @@ fn cut(text: &str, bytes_max: usize) -> String {
 }
 
 fn short(text: Option<&String>) -> Value {
-    text.map_or(Value::Null, |text| text.chars().take(SHORT_CHARS_MAX).collect::<String>().into())
+    text.map_or(Value::Null, |text| {
+        text.chars()
+            .take(SHORT_CHARS_MAX)
+            .collect::<String>()
+            .into()
+    })
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -66,17 +76,20 @@ fn object(mut value: Value) -> Value {
     value
 }
 
-/// What a message says; `None` for those that only clients and phones exchange, keys among them: they are never
-/// published.
+/// What a message says; `None` for those that only clients and phones exchange, keys among them:
+/// they are never published.
 pub(super) fn read(message: &wa::Message) -> Option<Content> {
     let base = message.get_base_message();
     if let Some(protocol) = base.protocol_message.as_option() {
         return protocol_content(protocol);
     }
-    let mut content = media(base).or_else(|| plain(base)).or_else(|| reply(base)).unwrap_or_else(|| {
-        // A key for a group's messages comes along with one or alone; alone it says nothing.
-        Content::new(Kind::Unknown, None)
-    });
+    let mut content = media(base)
+        .or_else(|| plain(base))
+        .or_else(|| reply(base))
+        .unwrap_or_else(|| {
+            // A key for a group's messages comes along with one or alone; alone it says nothing.
+            Content::new(Kind::Unknown, None)
+        });
     if content.kind == Kind::Unknown && base.sender_key_distribution_message.is_set() {
         return None;
     }
@@ -92,7 +105,9 @@ pub(super) fn read(message: &wa::Message) -> Option<Content> {
 fn protocol_content(protocol: &wa::message::ProtocolMessage) -> Option<Content> {
     let id = protocol.key.as_option().and_then(|key| key.id.as_ref());
     match protocol.r#type? {
-        ProtocolType::REVOKE => Some(Content::new(Kind::Revoke, None).with("revoked_message_id", short(id))),
+        ProtocolType::REVOKE => {
+            Some(Content::new(Kind::Revoke, None).with("revoked_message_id", short(id)))
+        }
         ProtocolType::MESSAGE_EDIT => {
             let edited = protocol.edited_message.as_option()?;
             let text = edited.text_content().or_else(|| edited.get_caption());
@@ -134,25 +149,44 @@ fn described((content, mut description): (Content, Value), further: Value) -> Co
 fn media(base: &wa::Message) -> Option<Content> {
     if let Some(m) = base.image_message.as_option() {
         let both = media_of!(Kind::Image, MediaType::Image, m, m.caption.as_deref());
-        return Some(described(both, json!({"width": m.width, "height": m.height})));
+        return Some(described(
+            both,
+            json!({"width": m.width, "height": m.height}),
+        ));
     }
-    if let Some(m) = base.video_message.as_option().or(base.ptv_message.as_option()) {
+    if let Some(m) = base
+        .video_message
+        .as_option()
+        .or(base.ptv_message.as_option())
+    {
         let both = media_of!(Kind::Video, MediaType::Video, m, m.caption.as_deref());
         let gif = m.gif_playback.filter(|gif| *gif);
-        return Some(described(both, json!({"width": m.width, "height": m.height, "seconds": m.seconds, "gif": gif})));
+        return Some(described(
+            both,
+            json!({"width": m.width, "height": m.height, "seconds": m.seconds, "gif": gif}),
+        ));
     }
     if let Some(m) = base.audio_message.as_option() {
         let both = media_of!(Kind::Audio, MediaType::Audio, m, None);
-        return Some(described(both, json!({"seconds": m.seconds, "voice": m.ptt.unwrap_or(false)})));
+        return Some(described(
+            both,
+            json!({"seconds": m.seconds, "voice": m.ptt.unwrap_or(false)}),
+        ));
     }
     if let Some(m) = base.document_message.as_option() {
         let both = media_of!(Kind::Document, MediaType::Document, m, m.caption.as_deref());
         let name = m.file_name.as_ref().or(m.title.as_ref());
-        return Some(described(both, json!({"file_name": short(name), "pages": m.page_count})));
+        return Some(described(
+            both,
+            json!({"file_name": short(name), "pages": m.page_count}),
+        ));
     }
     let m = base.sticker_message.as_option()?;
     let both = media_of!(Kind::Sticker, MediaType::Sticker, m, None);
-    Some(described(both, json!({"width": m.width, "height": m.height, "animated": m.is_animated})))
+    Some(described(
+        both,
+        json!({"width": m.width, "height": m.height, "animated": m.is_animated}),
+    ))
 }
 
 fn plain(base: &wa::Message) -> Option<Content> {
@@ -163,13 +197,17 @@ fn plain(base: &wa::Message) -> Option<Content> {
         let name = m.name.as_deref().or(m.address.as_deref());
         let location = json!({
             "latitude": m.degrees_latitude, "longitude": m.degrees_longitude,
-            "name": short(m.name.as_ref()), "address": short(m.address.as_ref()), "url": short(m.url.as_ref()),
+            "name": short(m.name.as_ref()), "address": short(m.address.as_ref()),
+            "url": short(m.url.as_ref()),
         });
         return Some(Content::new(Kind::Location, name).with("location", object(location)));
     }
     if let Some(m) = base.live_location_message.as_option() {
-        let location = json!({"latitude": m.degrees_latitude, "longitude": m.degrees_longitude, "live": true});
-        return Some(Content::new(Kind::Location, m.caption.as_deref()).with("location", object(location)));
+        let location =
+            json!({"latitude": m.degrees_latitude, "longitude": m.degrees_longitude, "live": true});
+        return Some(
+            Content::new(Kind::Location, m.caption.as_deref()).with("location", object(location)),
+        );
     }
     if let Some(m) = base.contact_message.as_option() {
         let content = Content::new(Kind::Contact, m.display_name.as_deref());
@@ -177,7 +215,9 @@ fn plain(base: &wa::Message) -> Option<Content> {
     }
     if let Some(m) = base.contacts_array_message.as_option() {
         let all: Vec<_> = m.contacts.iter().take(LIST_MAX).map(contact).collect();
-        return Some(Content::new(Kind::Contact, m.display_name.as_deref()).with("contacts", json!(all)));
+        return Some(
+            Content::new(Kind::Contact, m.display_name.as_deref()).with("contacts", json!(all)),
+        );
     }
     if let Some(m) = base.reaction_message.as_option() {
         let id = m.key.as_option().and_then(|key| key.id.as_ref());
@@ -185,22 +225,37 @@ fn plain(base: &wa::Message) -> Option<Content> {
         let reaction = json!({"message_id": short(id), "removed": removed});
         return Some(Content::new(Kind::Reaction, m.text.as_deref()).with("reaction", reaction));
     }
-    let polls = [&base.poll_creation_message, &base.poll_creation_message_v2, &base.poll_creation_message_v3];
+    let polls = [
+        &base.poll_creation_message,
+        &base.poll_creation_message_v2,
+        &base.poll_creation_message_v3,
+    ];
     let poll = polls.into_iter().find_map(|poll| poll.as_option())?;
-    let options: Vec<_> = poll.options.iter().take(LIST_MAX).map(|option| short(option.option_name.as_ref())).collect();
+    let options: Vec<_> = poll
+        .options
+        .iter()
+        .take(LIST_MAX)
+        .map(|option| short(option.option_name.as_ref()))
+        .collect();
     let shown = json!({"options": options, "selectable": poll.selectable_options_count});
     Some(Content::new(Kind::Poll, poll.name.as_deref()).with("poll", object(shown)))
 }
 
 fn contact(contact: &wa::message::ContactMessage) -> Value {
-    let vcard = contact.vcard.as_deref().map(|card| cut(card, VCARD_BYTES_MAX));
+    let vcard = contact
+        .vcard
+        .as_deref()
+        .map(|card| cut(card, VCARD_BYTES_MAX));
     object(json!({"name": short(contact.display_name.as_ref()), "vcard": vcard}))
 }
 
 fn reply(base: &wa::Message) -> Option<Content> {
     use wa::message::buttons_response_message::Response;
     if let Some(m) = base.buttons_response_message.as_option() {
-        let text = m.response.as_ref().map(|Response::SelectedDisplayText(text)| text.as_str());
+        let text = m
+            .response
+            .as_ref()
+            .map(|Response::SelectedDisplayText(text)| text.as_str());
         let button = json!({"id": short(m.selected_button_id.as_ref())});
         return Some(Content::new(Kind::ButtonReply, text).with("button", object(button)));
     }
@@ -210,7 +265,10 @@ fn reply(base: &wa::Message) -> Option<Content> {
         return Some(content.with("button", object(button)));
     }
     let m = base.list_response_message.as_option()?;
-    let row = m.single_select_reply.as_option().and_then(|row| row.selected_row_id.as_ref());
+    let row = m
+        .single_select_reply
+        .as_option()
+        .and_then(|row| row.selected_row_id.as_ref());
     let list = json!({"row_id": short(row), "description": short(m.description.as_ref())});
     Some(Content::new(Kind::ListReply, m.title.as_deref()).with("list", object(list)))
 }
@@ -240,15 +298,34 @@ fn context(base: &wa::Message) -> Option<&wa::ContextInfo> {
 
 fn with_context(content: Content, info: &wa::ContextInfo) -> Content {
     let quoted = info.stanza_id.as_ref().map(|id| {
-        let from = info.participant.as_deref().map(|jid| jid.split(['@', ':']).next().unwrap_or_default());
+        let from = info
+            .participant
+            .as_deref()
+            .map(|jid| jid.split(['@', ':']).next().unwrap_or_default());
         object(json!({"message_id": short(Some(id)), "from": from}))
     });
-    let mentions: Vec<_> =
-        info.mentioned_jid.iter().take(LIST_MAX).filter_map(|jid| jid.split(['@', ':']).next()).collect();
+    let mentions: Vec<_> = info
+        .mentioned_jid
+        .iter()
+        .take(LIST_MAX)
+        .filter_map(|jid| jid.split(['@', ':']).next())
+        .collect();
     content
         .with("quoted", quoted.unwrap_or_default())
-        .with("mentions", if mentions.is_empty() { Value::Null } else { json!(mentions) })
-        .with("forwarded", info.is_forwarded.filter(|forwarded| *forwarded).map_or(Value::Null, Value::from))
+        .with(
+            "mentions",
+            if mentions.is_empty() {
+                Value::Null
+            } else {
+                json!(mentions)
+            },
+        )
+        .with(
+            "forwarded",
+            info.is_forwarded
+                .filter(|forwarded| *forwarded)
+                .map_or(Value::Null, Value::from),
+        )
 }
 
 #[cfg(test)]
@@ -259,7 +336,10 @@ mod tests {
 
     #[test]
     fn texts_are_read_whole_or_cut_between_characters() {
-        let message = wa::Message { conversation: Some("hello".into()), ..Default::default() };
+        let message = wa::Message {
+            conversation: Some("hello".into()),
+            ..Default::default()
+        };
         let content = read(&message).expect("a text");
         assert_eq!((content.kind, content.text.as_str()), (Kind::Text, "hello"));
         assert_eq!(cut("aé", 2), "a");
@@ -277,39 +357,68 @@ mod tests {
             file_length: Some(9),
             ..Default::default()
         };
-        let message = wa::Message { image_message: MessageField::some(image), ..Default::default() };
+        let message = wa::Message {
+            image_message: MessageField::some(image),
+            ..Default::default()
+        };
         let content = read(&message).expect("an image");
         assert_eq!((content.kind, content.text.as_str()), (Kind::Image, "cap"));
         assert!(content.media.is_some());
         let shown = Value::from(content.metadata).to_string();
-        assert!(shown.contains("\"mime_type\":\"image/jpeg\"") && !shown.contains("5e5e"), "{shown}");
+        assert!(
+            shown.contains("\"mime_type\":\"image/jpeg\"") && !shown.contains("5e5e"),
+            "{shown}"
+        );
     }
 
     #[test]
     fn keys_are_never_content() {
-        let share =
-            wa::message::ProtocolMessage { r#type: Some(ProtocolType::APP_STATE_SYNC_KEY_SHARE), ..Default::default() };
-        let message = wa::Message { protocol_message: MessageField::some(share), ..Default::default() };
+        let share = wa::message::ProtocolMessage {
+            r#type: Some(ProtocolType::APP_STATE_SYNC_KEY_SHARE),
+            ..Default::default()
+        };
+        let message = wa::Message {
+            protocol_message: MessageField::some(share),
+            ..Default::default()
+        };
         assert_eq!(read(&message), None);
-        let key = wa::message::SenderKeyDistributionMessage { group_id: Some("g".into()), ..Default::default() };
-        let message = wa::Message { sender_key_distribution_message: MessageField::some(key), ..Default::default() };
+        let key = wa::message::SenderKeyDistributionMessage {
+            group_id: Some("g".into()),
+            ..Default::default()
+        };
+        let message = wa::Message {
+            sender_key_distribution_message: MessageField::some(key),
+            ..Default::default()
+        };
         assert_eq!(read(&message), None);
     }
 
     #[test]
     fn a_removed_reaction_says_so() {
         let reaction = wa::message::ReactionMessage {
-            key: MessageField::some(wa::MessageKey { id: Some("M1".into()), ..Default::default() }),
+            key: MessageField::some(wa::MessageKey {
+                id: Some("M1".into()),
+                ..Default::default()
+            }),
             text: Some(String::new()),
             ..Default::default()
         };
-        let message = wa::Message { reaction_message: MessageField::some(reaction), ..Default::default() };
+        let message = wa::Message {
+            reaction_message: MessageField::some(reaction),
+            ..Default::default()
+        };
         let content = read(&message).expect("a reaction");
-        assert_eq!(content.metadata["reaction"], json!({"message_id": "M1", "removed": true}));
+        assert_eq!(
+            content.metadata["reaction"],
+            json!({"message_id": "M1", "removed": true})
+        );
     }
 
     #[test]
     fn what_nobody_knows_is_kept_as_unknown() {
-        assert_eq!(read(&wa::Message::default()).map(|content| content.kind), Some(Kind::Unknown));
+        assert_eq!(
+            read(&wa::Message::default()).map(|content| content.kind),
+            Some(Kind::Unknown)
+        );
     }
 }

@@ -84,42 +84,69 @@ pub(super) fn meaning(event: &Event) -> Meaning {
     use SessionState::{Banned, Connected, LoggedOut, Outdated, Pairing, Reconnecting, Replaced};
     let state = |state, reason: &str| Meaning::State(state, Some(reason.to_owned()));
     match event {
-        Event::PairingQrCode(qr) => {
-            Meaning::Pairing { method: PairingMethod::Qr, code: qr.code.clone(), valid_for: qr.timeout }
+        Event::PairingQrCode(qr) => Meaning::Pairing {
+            method: PairingMethod::Qr,
+            code: qr.code.clone(),
+            valid_for: qr.timeout,
+        },
+        Event::PairingCode(code) => Meaning::Pairing {
+            method: PairingMethod::Code,
+            code: code.code.clone(),
+            valid_for: code.timeout,
+        },
+        Event::PairingCodeError(_) => state(
+            Pairing,
+            "WhatsApp gave no pairing code: wait some minutes, then ask for one again",
+        ),
+        Event::PairingQrCodesExhausted(_) => {
+            state(Pairing, "no code was used in time: restart the session")
         }
-        Event::PairingCode(code) => {
-            Meaning::Pairing { method: PairingMethod::Code, code: code.code.clone(), valid_for: code.timeout }
-        }
-        Event::PairingCodeError(_) => {
-            state(Pairing, "WhatsApp gave no pairing code: wait some minutes, then ask for one again")
-        }
-        Event::PairingQrCodesExhausted(_) => state(Pairing, "no code was used in time: restart the session"),
         Event::PairSuccess(pair) => Meaning::Paired(pair.id.user.parse().ok()),
         Event::PairError(_) => state(Pairing, "pairing failed: restart the session"),
         Event::Connected(_) => Meaning::State(Connected, None),
         Event::Disconnected(_) => state(Reconnecting, "the connection to WhatsApp was lost"),
-        Event::StreamReplaced(_) => state(Replaced, "another process uses the keys of this session"),
+        Event::StreamReplaced(_) => {
+            state(Replaced, "another process uses the keys of this session")
+        }
         Event::LoggedOut(out) if out.reason == ConnectFailureReason::AccountLocked => {
             state(LoggedOut, "WhatsApp has locked the account")
         }
-        Event::LoggedOut(_) => state(LoggedOut, "the phone's owner or WhatsApp has unlinked this device"),
-        Event::TemporaryBan(ban) => {
-            state(Banned, &format!("WhatsApp has banned the account for {} s: {}", ban.expire.num_seconds(), ban.code))
-        }
-        Event::ClientOutdated(_) => state(Outdated, "WhatsApp does not accept this version of WhatsApp Web any more"),
+        Event::LoggedOut(_) => state(
+            LoggedOut,
+            "the phone's owner or WhatsApp has unlinked this device",
+        ),
+        Event::TemporaryBan(ban) => state(
+            Banned,
+            &format!(
+                "WhatsApp has banned the account for {} s: {}",
+                ban.expire.num_seconds(),
+                ban.code
+            ),
+        ),
+        Event::ClientOutdated(_) => state(
+            Outdated,
+            "WhatsApp does not accept this version of WhatsApp Web any more",
+        ),
         Event::ConnectFailure(failure) if failure.reason.should_reconnect() => {
             state(Reconnecting, "WhatsApp is not available")
         }
-        Event::ConnectFailure(failure) => {
-            state(LoggedOut, &format!("WhatsApp refused the session: {:?}", failure.reason))
+        Event::ConnectFailure(failure) => state(
+            LoggedOut,
+            &format!("WhatsApp refused the session: {:?}", failure.reason),
+        ),
+        Event::ServerAck(ack) if ack.class.as_deref() == Some("message") => {
+            Meaning::Receipt(Receipt {
+                message_ids: vec![ack.id.clone()],
+                status: if ack.error.is_some() {
+                    "failed"
+                } else {
+                    "server"
+                },
+                from: None,
+                chat: ack.from.clone(),
+                at_millis: ack.timestamp.map_or(0, |at| at.timestamp_millis()),
+            })
         }
-        Event::ServerAck(ack) if ack.class.as_deref() == Some("message") => Meaning::Receipt(Receipt {
-            message_ids: vec![ack.id.clone()],
-            status: if ack.error.is_some() { "failed" } else { "server" },
-            from: None,
-            chat: ack.from.clone(),
-            at_millis: ack.timestamp.map_or(0, |at| at.timestamp_millis()),
-        }),
         Event::Receipt(receipt) if !receipt.source.is_from_me => {
             let status = match receipt.r#type {
                 ReceiptType::Delivered => "delivered",
@@ -128,7 +155,11 @@ pub(super) fn meaning(event: &Event) -> Meaning {
                 _ => return Meaning::Nothing,
             };
             Meaning::Receipt(Receipt {
-                message_ids: receipt.message_ids.iter().map(ToString::to_string).collect(),
+                message_ids: receipt
+                    .message_ids
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect(),
                 status,
                 from: Some(receipt.source.sender.clone()),
                 chat: Some(receipt.source.chat.clone()),

@@ -107,8 +107,8 @@ pub struct Ingest {
 }
 
 impl Ingest {
-    /// Starts it; it ends when `cancel` is cancelled and every session has been given back. Files to send come through
-    /// `fetch`, the keys of sessions lie behind `open`.
+    /// Starts it; it ends when `cancel` is cancelled and every session has been given back. Files
+    /// to send come through `fetch`, the keys of sessions lie behind `open`.
     ///
     /// # Errors
     /// When the folder for sessions cannot be made, or the bus does not answer.
@@ -181,7 +181,10 @@ impl Ingest {
         match change {
             Ok(session) => {
                 self.paused.remove(&session.id);
-                let sender = self.wanted.entry(session.id).or_insert_with(|| watch::Sender::new(session.clone()));
+                let sender = self
+                    .wanted
+                    .entry(session.id)
+                    .or_insert_with(|| watch::Sender::new(session.clone()));
                 sender.send_if_modified(|known| {
                     let changed = *known != session;
                     *known = session;
@@ -215,16 +218,22 @@ impl Ingest {
             let lease = match &lock {
                 None if is_taken => continue,
                 Some(lock) if is_taken => {
-                    self.context.bus.seize_lease(&name, &node, |holder| self.name.outlives(holder, lock)).await?
+                    self.context
+                        .bus
+                        .seize_lease(&name, &node, |holder| self.name.outlives(holder, lock))
+                        .await?
                 }
                 _ => self.context.bus.acquire_lease(&name, &node).await?,
             };
             let Some(lease) = lease else {
-                // Another machine runs it, on files that once were here: not asked about at every scan.
+                // Another machine runs it, on files that once were here: not asked about at every
+                // scan.
                 self.paused.insert(id, now + FAILURE_PAUSE);
                 continue;
             };
-            let Some(wanted) = self.wanted.get(&id).map(watch::Sender::subscribe) else { continue };
+            let Some(wanted) = self.wanted.get(&id).map(watch::Sender::subscribe) else {
+                continue;
+            };
             let running = Running {
                 context: Arc::clone(&self.context),
                 wanted,
@@ -242,7 +251,10 @@ impl Ingest {
         let (task, how) = match &ended {
             Ok((task, Ok(()))) => (*task, "ok"),
             Ok((task, Err(error))) => {
-                tracing::error!(error = format!("{error:#}"), "a session failed and is tried again");
+                tracing::error!(
+                    error = format!("{error:#}"),
+                    "a session failed and is tried again"
+                );
                 (*task, "error")
             }
             Err(error) => {
@@ -252,7 +264,15 @@ impl Ingest {
         };
         telemetry::task_ended("session", how);
         if let Some(id) = self.running.remove(&task) {
-            self.paused.insert(id, Instant::now() + if how == "ok" { SCAN_EVERY } else { FAILURE_PAUSE });
+            self.paused.insert(
+                id,
+                Instant::now()
+                    + if how == "ok" {
+                        SCAN_EVERY
+                    } else {
+                        FAILURE_PAUSE
+                    },
+            );
         }
     }
 }
@@ -272,6 +292,9 @@ async fn next_change(
 
 fn make_private(folder: &std::path::Path) -> anyhow::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    let made = std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder);
     made.with_context(|| format!("creating whatsapp.sessions_dir {}", folder.display()))
 }

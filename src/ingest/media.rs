@@ -1,11 +1,12 @@
 //! Where a message's media lie, and getting them.
 //!
-//! A webhook shows a media id: the reference with its key, sealed for the client. Whoever may ask for media unseals it
-//! and downloads from WhatsApp's servers without any session. WhatsApp keeps media for some weeks.
+//! A webhook shows a media id: the reference with its key, sealed for the client. Whoever may ask
+//! for media unseals it and downloads from WhatsApp's servers without any session. WhatsApp keeps
+//! media for some weeks.
 //!
-//! Files are decrypted as they come and handed on in small pieces, never held whole. What authenticates a file stands at
-//! its end: its last bytes are handed on only when that fits, so a file that arrives whole is the one that was sent, and
-//! of any other the end is missing.
+//! Files are decrypted as they come and handed on in small pieces, never held whole. What
+//! authenticates a file stands at its end: its last bytes are handed on only when that fits, so a
+//! file that arrives whole is the one that was sent, and of any other the end is missing.
 
 use std::{
     io::{self, Write},
@@ -45,7 +46,8 @@ const PIECES: usize = 4;
 const STALL: Duration = Duration::from_secs(20);
 /// A file has to come at least so fast on the whole, for its thread is one of few.
 const BYTES_PER_SECOND_MIN: u64 = 256 * 1024;
-/// Everything else that is asked of WhatsApp's servers by HTTP: files to upload, the version of WhatsApp Web.
+/// Everything else that is asked of WhatsApp's servers by HTTP: files to upload, the version of
+/// WhatsApp Web.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(60);
 const RESPONSE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
@@ -60,13 +62,20 @@ pub struct Reference {
     length: u64,
 }
 
-const KINDS: [MediaType; 5] =
-    [MediaType::Image, MediaType::Video, MediaType::Audio, MediaType::Document, MediaType::Sticker];
+const KINDS: [MediaType; 5] = [
+    MediaType::Image,
+    MediaType::Video,
+    MediaType::Audio,
+    MediaType::Document,
+    MediaType::Sticker,
+];
 
 /// Hides the key.
 impl std::fmt::Debug for Reference {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reference").field("length", &self.length).finish_non_exhaustive()
+        f.debug_struct("Reference")
+            .field("length", &self.length)
+            .finish_non_exhaustive()
     }
 }
 
@@ -106,7 +115,9 @@ impl Reference {
 /// # Errors
 /// When `whatsapp.root_ca_file` cannot be read.
 pub(super) fn http_client(settings: &config::WhatsApp) -> anyhow::Result<UreqHttpClient> {
-    let agent = agent(settings)?.timeout_global(Some(REQUEST_DEADLINE)).build();
+    let agent = agent(settings)?
+        .timeout_global(Some(REQUEST_DEADLINE))
+        .build();
     Ok(UreqHttpClient::with_agent(agent.into()).with_max_body_bytes(RESPONSE_BYTES_MAX))
 }
 
@@ -116,20 +127,29 @@ fn agent(settings: &config::WhatsApp) -> anyhow::Result<AgentBuilder> {
     use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
     let mut tls = TlsConfig::builder();
     if let Some(file) = &settings.root_ca_file {
-        let pem = std::fs::read(file).with_context(|| format!("reading whatsapp.root_ca_file {}", file.display()))?;
+        let pem = std::fs::read(file)
+            .with_context(|| format!("reading whatsapp.root_ca_file {}", file.display()))?;
         let own: Vec<Certificate<'static>> = parse_pem(&pem)
             .filter_map(|item| match item {
                 Ok(PemItem::Certificate(certificate)) => Some(certificate),
                 _ => None,
             })
             .collect();
-        anyhow::ensure!(!own.is_empty(), "whatsapp.root_ca_file {} has no certificate", file.display());
+        anyhow::ensure!(
+            !own.is_empty(),
+            "whatsapp.root_ca_file {} has no certificate",
+            file.display()
+        );
         tls = tls.root_certs(RootCerts::Specific(Arc::new(own)));
     }
-    Ok(ureq::Agent::config_builder().https_only(true).tls_config(tls.build()).timeout_connect(Some(STALL)))
+    Ok(ureq::Agent::config_builder()
+        .https_only(true)
+        .tls_config(tls.build())
+        .timeout_connect(Some(STALL)))
 }
 
-/// A file on its way, in pieces; an error in place of a piece ends it, and what came is to be thrown away.
+/// A file on its way, in pieces; an error in place of a piece ends it, and what came is to be
+/// thrown away.
 pub type Pieces = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 
 /// Why a file cannot be had.
@@ -172,8 +192,14 @@ impl Media {
 
     fn with_stall(settings: &config::WhatsApp, stall: Duration) -> anyhow::Result<Self> {
         Ok(Self {
-            agent: agent(settings)?.timeout_recv_response(Some(stall)).http_status_as_error(false).build().into(),
-            route: Arc::new(MediaRoute::unauthenticated(vec![MediaHost::new(&settings.media_host)])),
+            agent: agent(settings)?
+                .timeout_recv_response(Some(stall))
+                .http_status_as_error(false)
+                .build()
+                .into(),
+            route: Arc::new(MediaRoute::unauthenticated(vec![MediaHost::new(
+                &settings.media_host,
+            )])),
             permits: Arc::new(Semaphore::new(DOWNLOADS_MAX)),
             stall,
         })
@@ -192,7 +218,12 @@ impl Media {
         let permit = permit.ok().and_then(Result::ok).ok_or(MediaError::Busy)?;
         let (began, beginning) = oneshot::channel();
         let (pieces, received) = mpsc::channel(PIECES);
-        let mut writer = Writer { runtime: Handle::current(), pieces, piece: BytesMut::new(), stall: self.stall };
+        let mut writer = Writer {
+            runtime: Handle::current(),
+            pieces,
+            piece: BytesMut::new(),
+            stall: self.stall,
+        };
         let agent = self.agent.clone();
         // A thread: WhatsApp's client decrypts from a reader into a writer.
         tokio::task::spawn_blocking(move || {
@@ -202,17 +233,27 @@ impl Media {
             };
             // Nobody waits any more, perhaps: the first piece will tell.
             let _ = began.send(Ok(()));
-            let decrypted = DownloadUtils::decrypt_stream_to_writer(body, &task.key, task.kind, &mut writer);
+            let decrypted =
+                DownloadUtils::decrypt_stream_to_writer(body, &task.key, task.kind, &mut writer);
             writer.end(decrypted.map(drop), permit);
         });
-        let began = timeout(self.stall, beginning).await.context("WhatsApp's media servers did not answer in time");
-        let began = began.and_then(|began| began.context("a download ended without a word")).and_then(|began| began);
+        let began = timeout(self.stall, beginning)
+            .await
+            .context("WhatsApp's media servers did not answer in time");
+        let began = began
+            .and_then(|began| began.context("a download ended without a word"))
+            .and_then(|began| began);
         began.map_err(MediaError::Gone)?;
-        Ok(Box::pin(stream::unfold(Some((received, self.stall)), next_piece)))
+        Ok(Box::pin(stream::unfold(
+            Some((received, self.stall)),
+            next_piece,
+        )))
     }
 
     fn task(&self, reference: &Reference) -> anyhow::Result<Task> {
-        let kind = *KINDS.get(usize::from(reference.kind)).context("an unknown kind of media")?;
+        let kind = *KINDS
+            .get(usize::from(reference.kind))
+            .context("an unknown kind of media")?;
         let key = reference.key.to_vec();
         let params = DownloadParams {
             direct_path: reference.path.clone(),
@@ -222,19 +263,37 @@ impl Media {
             file_length: reference.length,
             media_type: kind,
         };
-        let mut requests = DownloadUtils::prepare_download_requests(&params, &self.route)?.into_iter();
+        let mut requests =
+            DownloadUtils::prepare_download_requests(&params, &self.route)?.into_iter();
         let url = requests.next().context("no media host")?.url;
         let deadline = self.stall + Duration::from_secs(reference.length / BYTES_PER_SECOND_MIN);
-        Ok(Task { url, key, kind, deadline })
+        Ok(Task {
+            url,
+            key,
+            kind,
+            deadline,
+        })
     }
 }
 
 /// Asks for the file; its encrypted bytes.
 fn open(agent: &ureq::Agent, task: &Task) -> anyhow::Result<impl io::Read> {
-    let request = agent.get(&task.url).config().timeout_recv_body(Some(task.deadline)).build();
+    let request = agent
+        .get(&task.url)
+        .config()
+        .timeout_recv_body(Some(task.deadline))
+        .build();
     let answer = request.call().context("asking WhatsApp's media servers")?;
-    anyhow::ensure!(answer.status() == 200, "WhatsApp's media servers answered {}", answer.status().as_u16());
-    Ok(answer.into_body().into_with_config().limit(MEDIA_BYTES_MAX).reader())
+    anyhow::ensure!(
+        answer.status() == 200,
+        "WhatsApp's media servers answered {}",
+        answer.status().as_u16()
+    );
+    Ok(answer
+        .into_body()
+        .into_with_config()
+        .limit(MEDIA_BYTES_MAX)
+        .reader())
 }
 
 /// Takes what is decrypted, and hands it on in pieces, to whoever takes them in time.
@@ -247,17 +306,28 @@ struct Writer {
 
 impl Writer {
     fn hand_on(&self, piece: io::Result<Option<Bytes>>) -> io::Result<()> {
-        match self.runtime.block_on(timeout(self.stall, self.pieces.send(piece))) {
+        match self
+            .runtime
+            .block_on(timeout(self.stall, self.pieces.send(piece)))
+        {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(io::Error::new(io::ErrorKind::BrokenPipe, "nobody reads the file any more")),
-            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the file is read too slowly")),
+            Ok(Err(_)) => Err(io::Error::new(
+                io::ErrorKind::BrokenPipe,
+                "nobody reads the file any more",
+            )),
+            Err(_) => Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the file is read too slowly",
+            )),
         }
     }
 
     fn end(mut self, decrypted: anyhow::Result<()>, permit: OwnedSemaphorePermit) {
         let rest = self.piece.split().freeze();
         let ended = match decrypted {
-            Ok(()) => self.hand_on(Ok(Some(rest))).and_then(|()| self.hand_on(Ok(None))),
+            Ok(()) => self
+                .hand_on(Ok(Some(rest)))
+                .and_then(|()| self.hand_on(Ok(None))),
             Err(error) => self.hand_on(Err(io::Error::other(format!("{error:#}")))),
         };
         if let Err(error) = ended {
@@ -269,7 +339,8 @@ impl Writer {
 
 impl Write for Writer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // Kept back until there is more: the end of a file is handed on when it is known to be right.
+        // Kept back until there is more: the end of a file is handed on when it is known to be
+        // right.
         if self.piece.len() >= PIECE_BYTES {
             let piece = self.piece.split().freeze();
             self.hand_on(Ok(Some(piece)))?;

@@ -39,14 +39,19 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) fn new(per_minute: u32, now: Instant) -> Self {
-        Self { gap: Duration::from_secs(60) / per_minute.max(1), next: now }
+        Self {
+            gap: Duration::from_secs(60) / per_minute.max(1),
+            next: now,
+        }
     }
 
     /// When the message may go, or how long until there is room for it.
     pub(super) fn take(&mut self, now: Instant) -> Result<Instant, Duration> {
         let begin = self.next.max(now);
         // Up to a burst ahead of its time.
-        let at = begin.checked_sub(self.gap * (BURST - 1)).map_or(now, |early| early.max(now));
+        let at = begin
+            .checked_sub(self.gap * (BURST - 1))
+            .map_or(now, |early| early.max(now));
         if at > now + WAIT_MAX {
             return Err(at - now);
         }
@@ -56,11 +61,17 @@ impl Pace {
 }
 
 /// Hands a message to WhatsApp.
-pub(super) async fn send(client: &Arc<Client>, context: &Context, outgoing: &Outgoing) -> SendOutcome {
+pub(super) async fn send(
+    client: &Arc<Client>,
+    context: &Context,
+    outgoing: &Outgoing,
+) -> SendOutcome {
     if !client.is_logged_in() {
         return SendOutcome::NotConnected;
     }
-    let Ok(to) = address(&outgoing.to).parse::<Jid>() else { return SendOutcome::Refused };
+    let Ok(to) = address(&outgoing.to).parse::<Jid>() else {
+        return SendOutcome::Refused;
+    };
     let message = match &outgoing.media {
         None => text(outgoing),
         Some(media) => match with_file(client, context, outgoing, media).await {
@@ -80,30 +91,45 @@ pub(super) async fn send(client: &Arc<Client>, context: &Context, outgoing: &Out
 }
 
 fn address(to: &str) -> String {
-    if to.contains('@') { to.to_owned() } else { format!("{to}@s.whatsapp.net") }
+    if to.contains('@') {
+        to.to_owned()
+    } else {
+        format!("{to}@s.whatsapp.net")
+    }
 }
 
 fn quoted(outgoing: &Outgoing) -> MessageField<wa::ContextInfo> {
-    let Some(reply) = &outgoing.reply_to else { return MessageField::none() };
+    let Some(reply) = &outgoing.reply_to else {
+        return MessageField::none();
+    };
     MessageField::some(wa::ContextInfo {
         stanza_id: Some(reply.message_id.clone()),
         participant: Some(address(&reply.from)),
         // A quotation without a quoted message is not shown as one.
-        quoted_message: MessageField::some(wa::Message { conversation: Some(String::new()), ..Default::default() }),
+        quoted_message: MessageField::some(wa::Message {
+            conversation: Some(String::new()),
+            ..Default::default()
+        }),
         ..Default::default()
     })
 }
 
 fn text(outgoing: &Outgoing) -> wa::Message {
     if outgoing.reply_to.is_none() {
-        return wa::Message { conversation: Some(outgoing.text.clone()), ..Default::default() };
+        return wa::Message {
+            conversation: Some(outgoing.text.clone()),
+            ..Default::default()
+        };
     }
     let text = wa::message::ExtendedTextMessage {
         text: Some(outgoing.text.clone()),
         context_info: quoted(outgoing),
         ..Default::default()
     };
-    wa::Message { extended_text_message: MessageField::some(text), ..Default::default() }
+    wa::Message {
+        extended_text_message: MessageField::some(text),
+        ..Default::default()
+    }
 }
 
 /// Fetches the file, stores it at WhatsApp, and makes the message that refers to it.
@@ -113,11 +139,19 @@ async fn with_file(
     outgoing: &Outgoing,
     media: &OutgoingMedia,
 ) -> Result<wa::Message, SendOutcome> {
-    let failed = |reason: &str| SendOutcome::MediaFailed { reason: reason.to_owned() };
+    let failed = |reason: &str| SendOutcome::MediaFailed {
+        reason: reason.to_owned(),
+    };
     // Waits no longer than the whole may take.
-    let Ok(_permit) = context.files.acquire().await else { return Err(failed("the node stops")) };
-    let Fetched { bytes, content_type } =
-        (context.fetch)(media.url.clone()).await.map_err(|reason| SendOutcome::MediaFailed { reason })?;
+    let Ok(_permit) = context.files.acquire().await else {
+        return Err(failed("the node stops"));
+    };
+    let Fetched {
+        bytes,
+        content_type,
+    } = (context.fetch)(media.url.clone())
+        .await
+        .map_err(|reason| SendOutcome::MediaFailed { reason })?;
     let kind = match content_type.split('/').next() {
         Some("image") => MediaType::Image,
         Some("video") => MediaType::Video,
@@ -153,7 +187,13 @@ async fn with_file(
         MediaType::Image => stored!(image_message, ImageMessage { caption: caption }),
         MediaType::Video => stored!(video_message, VideoMessage { caption: caption }),
         MediaType::Audio => stored!(audio_message, AudioMessage {}),
-        _ => stored!(document_message, DocumentMessage { caption: caption, file_name: media.file_name.clone() }),
+        _ => stored!(
+            document_message,
+            DocumentMessage {
+                caption: caption,
+                file_name: media.file_name.clone()
+            }
+        ),
     })
 }
 
@@ -168,9 +208,20 @@ mod tests {
         let second = Duration::from_secs(1);
         let first: Vec<_> = (0..5).map(|_| pace.take(now)).collect();
         assert_eq!(first, [Ok(now); 5]);
-        assert_eq!([pace.take(now), pace.take(now), pace.take(now)], [1, 2, 3].map(|n| Ok(now + second * n)));
-        assert_eq!(pace.take(now), Err(second * 4), "refused, and it costs nothing");
+        assert_eq!(
+            [pace.take(now), pace.take(now), pace.take(now)],
+            [1, 2, 3].map(|n| Ok(now + second * n))
+        );
+        assert_eq!(
+            pace.take(now),
+            Err(second * 4),
+            "refused, and it costs nothing"
+        );
         assert_eq!(pace.take(now + second), Ok(now + second * 4));
-        assert_eq!(pace.take(now + second * 60), Ok(now + second * 60), "it fills up again");
+        assert_eq!(
+            pace.take(now + second * 60),
+            Ok(now + second * 60),
+            "it fills up again"
+        );
     }
 }

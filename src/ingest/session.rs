@@ -52,7 +52,8 @@ const FAREWELL_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Why the client stopped.
 enum Ended {
-    /// The node stops, or the lease is lost, or the stream takes nothing: another node, or this one later, goes on.
+    /// The node stops, or the lease is lost, or the stream takes nothing: another node, or this one
+    /// later, goes on.
     Leave,
     /// The owner wants it gone; whether WhatsApp has been told.
     Deleted { is_told: bool },
@@ -77,9 +78,12 @@ impl Running {
     pub(super) async fn run(mut self) -> anyhow::Result<()> {
         let session = self.wanted.borrow().clone();
         let lost = CancellationToken::new();
-        let renewal = AbortOnDropHandle::new(tokio::spawn(renew(Arc::clone(&self.lease), lost.clone())));
+        let renewal =
+            AbortOnDropHandle::new(tokio::spawn(renew(Arc::clone(&self.lease), lost.clone())));
         let registry = self.context.bus.registry().clone();
-        let earlier = registry.session_status(session.client_id, session.id).await?;
+        let earlier = registry
+            .session_status(session.client_id, session.id)
+            .await?;
         let mut board = Board::new(self.context.bus.clone(), session.clone(), earlier);
         let mut is_told = false;
         let result = loop {
@@ -101,7 +105,9 @@ impl Running {
                 match self.live(&session, &mut board, &lost).await {
                     Ok(ended) => ended,
                     Err(error) => {
-                        let reason = "the WhatsApp client could not be started; the node's log says why".to_owned();
+                        let reason =
+                            "the WhatsApp client could not be started; the node's log says why"
+                                .to_owned();
                         board.set(board.state(), Some(reason));
                         break Err(error);
                     }
@@ -131,7 +137,12 @@ impl Running {
     }
 
     /// Connects, and follows what happens until something ends it.
-    async fn live(&mut self, session: &Session, board: &mut Board, lost: &CancellationToken) -> anyhow::Result<Ended> {
+    async fn live(
+        &mut self,
+        session: &Session,
+        board: &mut Board,
+        lost: &CancellationToken,
+    ) -> anyhow::Result<Ended> {
         tokio::select! {
             () = self.context.turn() => {}
             () = self.cancel.cancelled() => return Ok(Ended::Leave),
@@ -139,10 +150,16 @@ impl Running {
         board.begin(session.generation);
         let (sender, mut events) = mpsc::channel(QUEUE);
         let publisher = self.publisher(session);
-        let bot = self.bot(session, board, publisher.clone(), Forward(sender)).await?;
+        let bot = self
+            .bot(session, board, publisher.clone(), Forward(sender))
+            .await?;
         let mut handle = bot.spawn();
         let mut is_over = false;
-        let mut sends = self.context.bus.serve_sends(session.client_id, session.id).await?;
+        let mut sends = self
+            .context
+            .bus
+            .serve_sends(session.client_id, session.id)
+            .await?;
         let mut pace = Pace::new(self.context.settings.sends_per_minute, Instant::now());
         // Aborted with the session.
         let mut sending = JoinSet::new();
@@ -165,7 +182,8 @@ impl Running {
                 }
                 Some((outgoing, reply)) = sends.next() => match pace.take(Instant::now()) {
                     Ok(at) => {
-                        let (client, context) = (handle.client(), Arc::clone(&self.context));
+                        let client = handle.client();
+                        let context = Arc::clone(&self.context);
                         sending.spawn(async move {
                             sleep_until(at).await;
                             let sent = timeout(SEND_PATIENCE, send(&client, &context, &outgoing)).await;
@@ -198,7 +216,8 @@ impl Running {
                     if let Some(ended) = told {
                         break ended;
                     }
-                    // Without a code that was used in time it waits for its owner; else it is started anew.
+                    // Without a code that was used in time it waits for its owner; else it is
+                    // started anew.
                     if board.state() != SessionState::Pairing {
                         break Ended::Leave;
                     }
@@ -208,7 +227,9 @@ impl Running {
         // Who asks to send from now on is told at once that nobody is there.
         drop(sends);
         let ended = match ended {
-            Ended::Deleted { .. } => Ended::Deleted { is_told: unlink(&handle.client()).await },
+            Ended::Deleted { .. } => Ended::Deleted {
+                is_told: unlink(&handle.client()).await,
+            },
             other => other,
         };
         let has_stopped = stop(handle, session).await;
@@ -218,7 +239,10 @@ impl Running {
             other => other,
         };
         if matches!(ended, Ended::Leave) && board.state() == SessionState::Connected {
-            board.set(SessionState::Reconnecting, Some("moving to another node".to_owned()));
+            board.set(
+                SessionState::Reconnecting,
+                Some("moving to another node".to_owned()),
+            );
         }
         Ok(ended)
     }
@@ -246,7 +270,9 @@ impl Running {
         let epoch = files::epoch(&folder, session.id);
         let fence = Fence::claim(epoch, self.lease.epoch()).context("claiming the files")?;
         let store = (self.context.open)(files::database(&folder, session.id)).await?;
-        let props = DevicePropsOverride::new().with_os(&settings.device_name).with_platform_type(PlatformType::CHROME);
+        let props = DevicePropsOverride::new()
+            .with_os(&settings.device_name)
+            .with_platform_type(PlatformType::CHROME);
         let mut builder = Bot::builder()
             .with_backend(Fenced::new(store, fence))
             .with_transport_factory(TokioWebSocketTransportFactory::new().with_url(&settings.url))
@@ -257,11 +283,19 @@ impl Running {
             .skip_history_sync()
             .with_inbound_durability_hook(publisher)
             .with_event_handler(forward);
-        if let (PairingMethod::Code, Some(phone), None) = (session.method, &session.phone, board.phone()) {
+        if let (PairingMethod::Code, Some(phone), None) =
+            (session.method, &session.phone, board.phone())
+        {
             let phone_number = phone.as_str().to_owned();
-            builder = builder.with_pair_code(PairCodeOptions { phone_number, ..Default::default() });
+            builder = builder.with_pair_code(PairCodeOptions {
+                phone_number,
+                ..Default::default()
+            });
         }
-        builder.build().await.context("setting up the WhatsApp client")
+        builder
+            .build()
+            .await
+            .context("setting up the WhatsApp client")
     }
 
     /// `Some` when the client is to stop.
@@ -275,16 +309,25 @@ impl Running {
     ) -> Option<Ended> {
         match meaning(event) {
             // A QR code is shown beside every pairing; it is not what was asked for.
-            Meaning::Pairing { method, code, valid_for } if method == session.method => {
+            Meaning::Pairing {
+                method,
+                code,
+                valid_for,
+            } if method == session.method => {
                 let expires_at = Timestamp::from_system(SystemTime::now()).after(valid_for);
                 board.set(SessionState::Pairing, None);
-                board.set_pairing(Pairing { method, code, expires_at });
+                board.set_pairing(Pairing {
+                    method,
+                    code,
+                    expires_at,
+                });
                 board.write().await;
             }
             Meaning::Paired(phone) => {
                 if session.phone.is_some() && session.phone != phone {
                     let _ = timeout(LOGOUT_PATIENCE, handle.client().logout()).await;
-                    let reason = "a phone with another number was linked, and unlinked again".to_owned();
+                    let reason =
+                        "a phone with another number was linked, and unlinked again".to_owned();
                     board.set(SessionState::LoggedOut, Some(reason));
                     return Some(Ended::Final);
                 }
@@ -308,14 +351,23 @@ impl Running {
             Meaning::Unhooked(batch) => {
                 // WhatsApp will not hand these out again: one attempt is all there is.
                 let client = handle.client();
-                let published = timeout(publisher.patience, publisher.publish_all(&client, &batch.messages)).await;
+                let published = timeout(
+                    publisher.patience,
+                    publisher.publish_all(&client, &batch.messages),
+                )
+                .await;
                 if !matches!(published, Ok(Ok(()))) {
-                    tracing::error!(session.id = %session.id, "messages outside the hook could not be published");
+                    tracing::error!(session.id = %session.id, "messages outside the hook could \
+                        not be published");
                 }
             }
             Meaning::Receipt(receipt) => {
                 let client = handle.client();
-                let published = timeout(publisher.patience, publisher.publish_receipt(&client, &receipt)).await;
+                let published = timeout(
+                    publisher.patience,
+                    publisher.publish_receipt(&client, &receipt),
+                )
+                .await;
                 if !matches!(published, Ok(Ok(()))) {
                     tracing::error!(session.id = %session.id, "a receipt could not be published");
                 }
@@ -342,17 +394,27 @@ impl Running {
     }
 
     /// Unlinks the device at WhatsApp, erases the keys, and lets the session disappear.
-    async fn delete(&self, session: &Session, board: &mut Board, is_told: bool) -> anyhow::Result<()> {
+    async fn delete(
+        &self,
+        session: &Session,
+        board: &mut Board,
+        is_told: bool,
+    ) -> anyhow::Result<()> {
         let folder = self.context.folder();
         let is_linked = board.phone().is_some() && board.state() != SessionState::LoggedOut;
         if is_linked && !is_told && files::database(&folder, session.id).exists() {
             let farewell = timeout(FAREWELL_PATIENCE, self.farewell(session, board)).await;
             if !matches!(farewell, Ok(Ok(true))) {
-                tracing::warn!(session.id = %session.id, "WhatsApp could not be told that a session is deleted");
+                tracing::warn!(session.id = %session.id, "WhatsApp could not be told that a \
+                    session is deleted");
             }
         }
         files::erase(&folder, session.id)?;
-        self.context.bus.registry().remove_session(session.client_id, session.id).await?;
+        self.context
+            .bus
+            .registry()
+            .remove_session(session.client_id, session.id)
+            .await?;
         tracing::info!(session.id = %session.id, client.id = %session.client_id, "session deleted");
         Ok(())
     }
@@ -360,7 +422,9 @@ impl Running {
     /// Connects a session that nobody ran, to unlink it; whether WhatsApp took that.
     async fn farewell(&self, session: &Session, board: &Board) -> anyhow::Result<bool> {
         let (sender, _events) = mpsc::channel(QUEUE);
-        let bot = self.bot(session, board, self.publisher(session), Forward(sender)).await?;
+        let bot = self
+            .bot(session, board, self.publisher(session), Forward(sender))
+            .await?;
         let mut handle = bot.spawn();
         let client = handle.client();
         let is_connected = tokio::select! {
@@ -378,19 +442,26 @@ impl Running {
 async fn unlink(client: &Arc<Client>) -> bool {
     // What follows is an end that WhatsApp was asked for.
     client.enable_auto_reconnect.store(false, Ordering::Relaxed);
-    let Some(device) = client.pn().filter(|_| client.is_logged_in()) else { return false };
+    let Some(device) = client.pn().filter(|_| client.is_logged_in()) else {
+        return false;
+    };
     let request = client.execute(RemoveCompanionDeviceSpec::new(&device));
     matches!(timeout(LOGOUT_PATIENCE, request).await, Ok(Ok(())))
 }
 
-/// Disconnects; whether it has stopped. A client that takes longer goes on with that by itself for a while: dropped halfway,
-/// it would leave its connection open, and WhatsApp would go on handing out messages to nobody.
+/// Disconnects; whether it has stopped. A client that takes longer goes on with that by itself for
+/// a while: dropped halfway, it would leave its connection open, and WhatsApp would go on handing
+/// out messages to nobody.
 async fn stop(handle: BotHandle, session: &Session) -> bool {
     let stopping = tokio::spawn(timeout(SHUTDOWN_MAX, handle.shutdown()));
     match timeout(SHUTDOWN_PATIENCE, stopping).await {
         Ok(Ok(Ok(()))) => return true,
-        Ok(Err(_)) => tracing::warn!(session.id = %session.id, "the client panicked while it stopped"),
-        Ok(Ok(Err(_))) | Err(_) => tracing::warn!(session.id = %session.id, "the client takes its time to stop"),
+        Ok(Err(_)) => {
+            tracing::warn!(session.id = %session.id, "the client panicked while it stopped")
+        }
+        Ok(Ok(Err(_))) | Err(_) => {
+            tracing::warn!(session.id = %session.id, "the client takes its time to stop")
+        }
     }
     false
 }

@@ -34,7 +34,14 @@ impl Board {
     pub(super) fn new(bus: Bus, session: Session, earlier: Option<SessionStatus>) -> Self {
         let told = earlier.as_ref().map(|status| status.state);
         let status = earlier.unwrap_or_else(|| SessionStatus::new(session.generation, now()));
-        let mut board = Self { bus, session, status, counted: None, told, dirty: true };
+        let mut board = Self {
+            bus,
+            session,
+            status,
+            counted: None,
+            told,
+            dirty: true,
+        };
         board.count(Some(board.status.state));
         board
     }
@@ -55,7 +62,11 @@ impl Board {
     pub(super) fn begin(&mut self, generation: u32) {
         self.status.generation = generation;
         self.status.pairing = None;
-        let state = if self.status.phone.is_some() { SessionState::Reconnecting } else { SessionState::Pairing };
+        let state = if self.status.phone.is_some() {
+            SessionState::Reconnecting
+        } else {
+            SessionState::Pairing
+        };
         self.set(state, None);
     }
 
@@ -110,30 +121,51 @@ impl Board {
             return;
         }
         let Session { client_id, id, .. } = self.session;
-        match self.bus.registry().put_session_status(client_id, id, &self.status).await {
+        match self
+            .bus
+            .registry()
+            .put_session_status(client_id, id, &self.status)
+            .await
+        {
             Ok(()) => self.dirty = false,
-            Err(error) => tracing::warn!(%error, session.id = %id, "the session's status is written later"),
+            Err(error) => {
+                tracing::warn!(%error, session.id = %id, "the session's status is written later")
+            }
         }
     }
 }
 
 impl Board {
-    /// Before it is written, so that a node that dies in between tells it twice rather than not at all.
+    /// Before it is written, so that a node that dies in between tells it twice rather than not at
+    /// all.
     async fn tell(&mut self) {
         let Session { client_id, id, .. } = self.session;
-        let SessionStatus { state, reason, phone, updated_at: at, .. } = &self.status;
+        let SessionStatus {
+            state,
+            reason,
+            phone,
+            updated_at: at,
+            ..
+        } = &self.status;
         let data = [
             ("session_id", json!(id)),
             ("phone_number", json!(phone)),
             ("state", json!(state)),
             ("reason", json!(reason)),
         ];
-        let data: Map<_, _> = data.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let data: Map<_, _> = data
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
         let once = format!("{id} {at} {state}");
-        let telling = self.bus.tell(client_id, Operation::SessionState, *at, data, &once);
+        let telling = self
+            .bus
+            .tell(client_id, Operation::SessionState, *at, data, &once);
         match timeout(TELL_PATIENCE, telling).await {
             Ok(Ok(_)) => self.told = Some(*state),
-            Ok(Err(error)) => tracing::warn!(%error, session.id = %id, "the session's state is told later"),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, session.id = %id, "the session's state is told later")
+            }
             Err(_) => tracing::warn!(session.id = %id, "the session's state is told later"),
         }
     }

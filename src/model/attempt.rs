@@ -45,7 +45,8 @@ pub enum Outcome {
     Held,
     /// Not an attempt: the webhook was deleted before the delivery could be made.
     WebhookGone,
-    /// Not an attempt: handed out again and again without ever being settled, so taken out of the stream.
+    /// Not an attempt: handed out again and again without ever being settled, so taken out of the
+    /// stream.
     Abandoned,
 }
 
@@ -113,7 +114,8 @@ pub enum Verdict {
     },
 }
 
-/// One attempt as the audit keeps it. The key is (event id, number): writing it again changes nothing.
+/// One attempt as the audit keeps it. The key is (event id, number): writing it again changes
+/// nothing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
     /// What was to be delivered, as it stood before this attempt.
@@ -141,6 +143,7 @@ pub struct Attempt {
 impl Attempt {
     /// When the attempt was over.
     pub fn ended_at(&self) -> Timestamp {
-        self.started_at.after(std::time::Duration::from_millis(self.latency_ms.into()))
+        self.started_at
+            .after(std::time::Duration::from_millis(self.latency_ms.into()))
     }
 }

@@ -45,9 +45,11 @@ pub struct Delivery {
     pub body: Bytes,
     /// Attempts made so far, over all rounds: the next one has this number plus one.
     pub attempts: u16,
-    /// Attempts made in this round: a retry by hand starts a new round, with the whole retry schedule before it.
+    /// Attempts made in this round: a retry by hand starts a new round, with the whole retry
+    /// schedule before it.
     pub tries: u16,
-    /// Whether it gives way to others. Absent in what an older wahook wrote, and where it is normal.
+    /// Whether it gives way to others. Absent in what an older wahook wrote, and where it is
+    /// normal.
     #[serde(default, skip_serializing_if = "Priority::is_normal")]
     pub priority: Priority,
     /// Stands for its chat where the order of a chat's messages matters; else empty, and absent.
@@ -58,13 +60,21 @@ pub struct Delivery {
 impl Delivery {
     /// The id the API shows.
     pub fn public_id(&self) -> PublicEventId {
-        PublicEventId { webhook: self.webhook_id, event: self.event_id }
+        PublicEventId {
+            webhook: self.webhook_id,
+            event: self.event_id,
+        }
     }
 
     /// The same for a new round: numbers go on after `attempts`, the retry schedule starts anew.
     #[must_use]
     pub fn again(&self, attempts: u16, priority: Priority) -> Self {
-        Self { attempts, tries: 0, priority, ..self.clone() }
+        Self {
+            attempts,
+            tries: 0,
+            priority,
+            ..self.clone()
+        }
     }
 }
 

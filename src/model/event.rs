@@ -52,22 +52,31 @@ pub struct Event {
 impl Event {
     /// The newest attempt.
     pub fn last(&self) -> &Attempt {
-        self.attempts.last().expect("an event has at least one attempt")
+        self.attempts
+            .last()
+            .expect("an event has at least one attempt")
     }
 
     /// How many real attempts there were: number 0 is none.
     pub fn attempt_count(&self) -> usize {
-        self.attempts.iter().filter(|attempt| attempt.number > 0).count()
+        self.attempts
+            .iter()
+            .filter(|attempt| attempt.number > 0)
+            .count()
     }
 
     /// When a 2xx came, if one did.
     pub fn delivered_at(&self) -> Option<Timestamp> {
-        let delivered = self.attempts.iter().rfind(|attempt| attempt.status == EventStatus::Delivered)?;
+        let delivered = self
+            .attempts
+            .iter()
+            .rfind(|attempt| attempt.status == EventStatus::Delivered)?;
         Some(delivered.ended_at())
     }
 }
 
-/// Which events a listing wants. `since` is inclusive, `until` exclusive; both by the time of the first publish.
+/// Which events a listing wants. `since` is inclusive, `until` exclusive; both by the time of the
+/// first publish.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct EventFilter {
     /// Only events that stand so.
@@ -81,7 +90,8 @@ pub struct EventFilter {
 /// Where a listing goes on: after (older than) this event, newest first.
 pub type Position = EventId;
 
-/// How a webhook has fared, folded from its attempts; the newest attempt wins, whatever the order of writing.
+/// How a webhook has fared, folded from its attempts; the newest attempt wins, whatever the order
+/// of writing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WebhookState {
     /// Attempts that failed since the last success.
@@ -118,7 +128,15 @@ pub struct HourStats {
 impl HourStats {
     /// An hour without any.
     pub fn new(hour: Timestamp) -> Self {
-        Self { hour, attempts: 0, delivered: 0, failed: 0, latency_sum_ms: 0, latency_max_ms: 0, body_bytes: 0 }
+        Self {
+            hour,
+            attempts: 0,
+            delivered: 0,
+            failed: 0,
+            latency_sum_ms: 0,
+            latency_max_ms: 0,
+            body_bytes: 0,
+        }
     }
 
     /// Both together; of the hour of `self`.

@@ -13,7 +13,8 @@ use super::{Kind, Timestamp};
 #[error("{0}")]
 pub struct InvalidId(pub &'static str);
 
-/// Owner of webhooks, sessions and tokens: an integer from 1 to 2^53−1, so that JSON readers keep it exact.
+/// Owner of webhooks, sessions and tokens: an integer from 1 to 2^53−1, so that JSON readers keep
+/// it exact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "u64", into = "u64")]
 pub struct ClientId(u64);
@@ -31,7 +32,9 @@ impl TryFrom<u64> for ClientId {
         if (1..=(1 << 53) - 1).contains(&value) {
             Ok(Self(value))
         } else {
-            Err(InvalidId("a client id is an integer from 1 to 9007199254740991"))
+            Err(InvalidId(
+                "a client id is an integer from 1 to 9007199254740991",
+            ))
         }
     }
 }
@@ -45,7 +48,8 @@ impl From<ClientId> for u64 {
 impl FromStr for ClientId {
     type Err = InvalidId;
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        // `parse` would take a leading `+` or zeros, and one client would have two names in subjects.
+        // `parse` would take a leading `+` or zeros, and one client would have two names in
+        // subjects.
         let value = text.parse::<u64>().ok().filter(|v| v.to_string() == text);
         Self::try_from(value.unwrap_or(0))
     }
@@ -57,7 +61,8 @@ impl fmt::Display for ClientId {
     }
 }
 
-/// A phone number in international form without `+`: `^[1-9][0-9]{4,14}$` (E.164). Its `Debug` hides all but two digits.
+/// A phone number in international form without `+`: `^[1-9][0-9]{4,14}$` (E.164). Its `Debug`
+/// hides all but two digits.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Phone(Box<str>);
@@ -68,8 +73,8 @@ impl Phone {
         &self.0
     }
 
-    /// Stands for a number where there is none: that of a client's operational webhook. Nobody can have it: country code 1
-    /// has numbers of eleven digits, and none of them has a 0 behind the 1.
+    /// Stands for a number where there is none: that of a client's operational webhook. Nobody can
+    /// have it: country code 1 has numbers of eleven digits, and none of them has a 0 behind the 1.
     pub fn of_operations() -> Self {
         Self("10000".into())
     }
@@ -87,7 +92,10 @@ impl FromStr for Phone {
         if digits && (5..=15).contains(&text.len()) && !text.starts_with('0') {
             Ok(Self(text.into()))
         } else {
-            Err(InvalidId("a phone number has 5 to 15 digits in international form, without +, spaces or a leading 0"))
+            Err(InvalidId(
+                "a phone number has 5 to 15 digits in international form, without +, spaces or a \
+                 leading 0",
+            ))
         }
     }
 }
@@ -129,7 +137,9 @@ impl FromStr for MessageId {
         if (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic()) {
             Ok(Self(text.into()))
         } else {
-            Err(InvalidId("a message id has 1 to 128 printable ASCII characters and no spaces"))
+            Err(InvalidId(
+                "a message id has 1 to 128 printable ASCII characters and no spaces",
+            ))
         }
     }
 }
@@ -157,7 +167,8 @@ pub struct WebhookId(pub Uuid);
 #[serde(transparent)]
 pub struct SessionId(pub Uuid);
 
-/// A job that sends deliveries again. A release of what a webhook holds goes by the webhook's own id.
+/// A job that sends deliveries again. A release of what a webhook holds goes by the webhook's own
+/// id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct JobId(pub Uuid);
@@ -168,8 +179,8 @@ pub struct JobId(pub Uuid);
 pub struct EventId(pub Uuid);
 
 impl EventId {
-    /// UUIDv8 of the stream's timestamp (48 bits of milliseconds) and 74 bits of a hash of what names the message,
-    /// so that every redelivery of one published message derives the same id.
+    /// UUIDv8 of the stream's timestamp (48 bits of milliseconds) and 74 bits of a hash of what
+    /// names the message, so that every redelivery of one published message derives the same id.
     pub fn derive(
         published: Timestamp,
         webhook: WebhookId,
@@ -192,7 +203,8 @@ impl EventId {
         Self(uuid::Builder::from_custom_bytes(bytes).into_uuid())
     }
 
-    /// Not above any id of a message that was published at this time or later, and above all earlier ones.
+    /// Not above any id of a message that was published at this time or later, and above all
+    /// earlier ones.
     pub fn first_at(time: Timestamp) -> Self {
         let millis = u64::try_from(time.millis()).unwrap_or_default();
         Self(Uuid::from_u128(u128::from(millis) << 80))
@@ -206,8 +218,8 @@ impl EventId {
     }
 }
 
-/// What the API calls an event: `evt_` and 44 base62 digits of webhook id and event id. It leads to the webhook's
-/// partition without a lookup table.
+/// What the API calls an event: `evt_` and 44 base62 digits of webhook id and event id. It leads to
+/// the webhook's partition without a lookup table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PublicEventId {
     /// The webhook the event belongs to.
@@ -251,7 +263,8 @@ impl fmt::Display for PublicEventId {
 impl FromStr for PublicEventId {
     type Err = InvalidId;
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        const INVALID: InvalidId = InvalidId("an event id is evt_ followed by 44 letters and digits");
+        const INVALID: InvalidId =
+            InvalidId("an event id is evt_ followed by 44 letters and digits");
         let digits = text.strip_prefix("evt_").ok_or(INVALID)?.as_bytes();
         if digits.len() != 2 * DIGITS {
             return Err(INVALID);
@@ -297,12 +310,23 @@ mod tests {
         for bad in ["0", "-1", "+1", "01", "1.0", "", " 1", "9007199254740992"] {
             assert!(bad.parse::<ClientId>().is_err(), "{bad:?}");
         }
-        assert_eq!("9007199254740991".parse::<ClientId>().map(ClientId::get), Ok((1 << 53) - 1));
+        assert_eq!(
+            "9007199254740991".parse::<ClientId>().map(ClientId::get),
+            Ok((1 << 53) - 1)
+        );
     }
 
     #[test]
     fn phones_are_digits_only_and_hidden_in_debug() {
-        for bad in ["", "1234", "0123456", "+4915123", "49 151", "1234567890123456", "１２３４５６"] {
+        for bad in [
+            "",
+            "1234",
+            "0123456",
+            "+4915123",
+            "49 151",
+            "1234567890123456",
+            "１２３４５６",
+        ] {
             assert!(bad.parse::<Phone>().is_err(), "{bad:?}");
         }
         let phone: Phone = "4915112345678".parse().expect("valid");

@@ -44,7 +44,8 @@ pub struct JobFilter {
     pub until: Timestamp,
 }
 
-/// How far a replay has come: webhook after webhook by id, in each from the newest event to the oldest.
+/// How far a replay has come: webhook after webhook by id, in each from the newest event to the
+/// oldest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobPlace {
     /// In this webhook's events.
@@ -68,7 +69,8 @@ pub enum JobWork {
         /// All before this is done.
         place: Option<JobPlace>,
     },
-    /// Sends what a webhook held meanwhile, in order. What is sent is no longer held, so it needs no place.
+    /// Sends what a webhook held meanwhile, in order. What is sent is no longer held, so it needs
+    /// no place.
     Release {
         /// Whose.
         webhook: WebhookId,
@@ -127,9 +129,14 @@ impl Job {
         }
     }
 
-    /// The release of what this webhook holds. There is one per webhook at most: it goes by the webhook's id.
+    /// The release of what this webhook holds. There is one per webhook at most: it goes by the
+    /// webhook's id.
     pub fn release(webhook: &Webhook, created_at: Timestamp) -> Self {
-        let work = JobWork::Release { webhook: webhook.id, phone: webhook.phone.clone(), asked: 1 };
+        let work = JobWork::Release {
+            webhook: webhook.id,
+            phone: webhook.phone.clone(),
+            asked: 1,
+        };
         Self::new(JobId(webhook.id.0), webhook.client_id, work, created_at)
     }
 

@@ -1,11 +1,13 @@
 //! Plain data with its invariants: no IO and no clock.
 //!
-//! A **client** owns phone numbers. A **webhook** is the endpoint registered for one phone number of one client. A
-//! **message** came in on such a number; a **delivery** is that message on its way to that webhook, and its public
-//! name is an **event**. Each try to hand it over is an **attempt**, judged by a **verdict**.
+//! A **client** owns phone numbers. A **webhook** is the endpoint registered for one phone number
+//! of one client. A **message** came in on such a number; a **delivery** is that message on its way
+//! to that webhook, and its public name is an **event**. Each try to hand it over is an
+//! **attempt**, judged by a **verdict**.
 //!
-//! Every id is a newtype that can only be made from valid text, so whatever holds one may put it into a subject, a
-//! key or a query without a second look. Times are [`Timestamp`]s: milliseconds since 1970, UTC.
+//! Every id is a newtype that can only be made from valid text, so whatever holds one may put it
+//! into a subject, a key or a query without a second look. Times are [`Timestamp`]s: milliseconds
+//! since 1970, UTC.
 
 mod attempt;
 mod delivery;
@@ -25,7 +27,9 @@ mod webhook;
 pub use attempt::{Attempt, ERROR_CHARS_MAX, Outcome, RESPONSE_BYTES_MAX, Verdict};
 pub use delivery::{Delivery, Priority};
 pub use event::{Event, EventFilter, EventStatus, HourStats, Position, WebhookState};
-pub use ids::{ClientId, EventId, InvalidId, JobId, MessageId, Phone, PublicEventId, SessionId, WebhookId};
+pub use ids::{
+    ClientId, EventId, InvalidId, JobId, MessageId, Phone, PublicEventId, SessionId, WebhookId,
+};
 pub use job::{Job, JobFilter, JobPlace, JobState, JobWork};
 pub use message::{CONTENT_BYTES_MAX, Kind, Message};
 pub use operation::{Operation, Operations};

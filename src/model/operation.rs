@@ -25,7 +25,12 @@ pub enum Operation {
 
 impl Operation {
     /// Every one there is.
-    pub const ALL: [Self; 4] = [Self::EndpointDisabled, Self::EndpointEnabled, Self::SessionState, Self::DeadLetters];
+    pub const ALL: [Self; 4] = [
+        Self::EndpointDisabled,
+        Self::EndpointEnabled,
+        Self::SessionState,
+        Self::DeadLetters,
+    ];
 
     /// The text that the API and bodies use.
     pub fn as_str(self) -> &'static str {
@@ -41,8 +46,12 @@ impl Operation {
 impl FromStr for Operation {
     type Err = InvalidId;
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let found = Self::ALL.into_iter().find(|operation| operation.as_str() == text);
-        found.ok_or(InvalidId("an event is endpoint.disabled, endpoint.enabled, session.state or dead_letters"))
+        let found = Self::ALL
+            .into_iter()
+            .find(|operation| operation.as_str() == text);
+        found.ok_or(InvalidId(
+            "an event is endpoint.disabled, endpoint.enabled, session.state or dead_letters",
+        ))
     }
 }
 
@@ -64,7 +73,10 @@ mod tests {
     #[test]
     fn operations_are_written_as_they_are_named() {
         for operation in Operation::ALL {
-            assert_eq!(serde_json::to_value(operation).expect("plain"), operation.as_str());
+            assert_eq!(
+                serde_json::to_value(operation).expect("plain"),
+                operation.as_str()
+            );
             assert_eq!(operation.as_str().parse(), Ok(operation));
         }
     }

@@ -44,8 +44,14 @@ impl SigningSecret {
     /// # Panics
     /// When `key` has not 24 to 64 bytes.
     pub fn from_key(key: &[u8]) -> Self {
-        assert!((24..=64).contains(&key.len()), "a signing key has 24 to 64 bytes");
-        Self { text: Secret::new(format!("whsec_{}", BASE64_STANDARD.encode(key))), expires_at: None }
+        assert!(
+            (24..=64).contains(&key.len()),
+            "a signing key has 24 to 64 bytes"
+        );
+        Self {
+            text: Secret::new(format!("whsec_{}", BASE64_STANDARD.encode(key))),
+            expires_at: None,
+        }
     }
 
     /// From its text.
@@ -53,9 +59,16 @@ impl SigningSecret {
     /// # Errors
     /// When it is not `whsec_` and base64 of 24 to 64 bytes.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
-        const INVALID: InvalidId = InvalidId("a signing secret is whsec_ followed by base64 of 24 to 64 bytes");
-        let key = BASE64_STANDARD.decode(text.strip_prefix("whsec_").ok_or(INVALID)?).map_err(|_| INVALID)?;
-        if (24..=64).contains(&key.len()) { Ok(Self::from_key(&key)) } else { Err(INVALID) }
+        const INVALID: InvalidId =
+            InvalidId("a signing secret is whsec_ followed by base64 of 24 to 64 bytes");
+        let key = BASE64_STANDARD
+            .decode(text.strip_prefix("whsec_").ok_or(INVALID)?)
+            .map_err(|_| INVALID)?;
+        if (24..=64).contains(&key.len()) {
+            Ok(Self::from_key(&key))
+        } else {
+            Err(INVALID)
+        }
     }
 
     /// `whsec_…`: shown to the customer once, when it is made.
@@ -72,11 +85,15 @@ impl SigningSecret {
     /// Enough to recognise it by: `whsec_…` and the last four characters.
     pub fn hint(&self) -> String {
         let text = self.expose();
-        format!("whsec_…{}", text.get(text.len().saturating_sub(4)..).unwrap_or_default())
+        format!(
+            "whsec_…{}",
+            text.get(text.len().saturating_sub(4)..).unwrap_or_default()
+        )
     }
 }
 
-/// A Standard Webhooks key pair for ed25519: `whsk_` and base64 of 32 bytes of seed and 32 of the public key.
+/// A Standard Webhooks key pair for ed25519: `whsk_` and base64 of 32 bytes of seed and 32 of the
+/// public key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SigningKey {
     text: Secret,
@@ -88,7 +105,10 @@ impl SigningKey {
     /// From its halves, which belong together.
     pub fn from_parts(seed: &[u8; 32], public: &[u8; 32]) -> Self {
         let both = [&seed[..], &public[..]].concat();
-        Self { text: Secret::new(format!("whsk_{}", BASE64_STANDARD.encode(both))), expires_at: None }
+        Self {
+            text: Secret::new(format!("whsk_{}", BASE64_STANDARD.encode(both))),
+            expires_at: None,
+        }
     }
 
     /// `whsk_…`: it never leaves wahook.
@@ -98,7 +118,9 @@ impl SigningKey {
 
     /// Seed and public key; `None` when the text is damaged.
     pub fn parts(&self) -> Option<([u8; 32], [u8; 32])> {
-        let both = BASE64_STANDARD.decode(self.expose().strip_prefix("whsk_")?).ok()?;
+        let both = BASE64_STANDARD
+            .decode(self.expose().strip_prefix("whsk_")?)
+            .ok()?;
         let (seed, public) = both.split_at_checked(32)?;
         Some((seed.try_into().ok()?, public.try_into().ok()?))
     }

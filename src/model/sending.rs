@@ -1,4 +1,5 @@
-//! How a webhook's deliveries are sent: in which format, signed how, with which headers of their own.
+//! How a webhook's deliveries are sent: in which format, signed how, with which headers of their
+//! own.
 
 use std::{collections::BTreeMap, str::FromStr};
 
@@ -96,7 +97,8 @@ pub struct Sending {
     pub format: Format,
     /// What signs.
     pub signature: SignatureScheme,
-    /// The current key first, then older ones that still sign. Empty until a key is first asked for.
+    /// The current key first, then older ones that still sign. Empty until a key is first asked
+    /// for.
     pub keys: Vec<SigningKey>,
     /// Sent along, by lower-case name. The values may be credentials.
     pub headers: BTreeMap<String, Secret>,

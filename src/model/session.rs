@@ -40,7 +40,10 @@ pub struct Session {
 /// What a session does now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "docs/whatsapp.md tells what each means and what to do")]
+#[expect(
+    missing_docs,
+    reason = "docs/whatsapp.md tells what each means and what to do"
+)]
 pub enum SessionState {
     Pairing,
     Connected,
@@ -78,7 +81,10 @@ impl SessionState {
 
     /// Whether only its owner can bring it back.
     pub fn is_final(self) -> bool {
-        matches!(self, Self::Replaced | Self::LoggedOut | Self::Banned | Self::Outdated)
+        matches!(
+            self,
+            Self::Replaced | Self::LoggedOut | Self::Banned | Self::Outdated
+        )
     }
 }
 
@@ -88,7 +94,8 @@ impl fmt::Display for SessionState {
     }
 }
 
-/// What links the session to a phone, as long as it is valid. Whoever has it can link it: treat it as a secret.
+/// What links the session to a phone, as long as it is valid. Whoever has it can link it: treat it
+/// as a secret.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pairing {
     /// What `code` is.

@@ -7,7 +7,8 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::InvalidId;
 
-/// Milliseconds since 1970-01-01T00:00:00Z. Between the years 0 and 9999, so it always has an RFC 3339 form.
+/// Milliseconds since 1970-01-01T00:00:00Z. Between the years 0 and 9999, so it always has an RFC
+/// 3339 form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(i64);
@@ -26,7 +27,9 @@ impl Timestamp {
 
     /// From the clock's own type.
     pub fn from_system(time: std::time::SystemTime) -> Self {
-        let since = time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let since = time
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
         Self::from_millis(i64::try_from(since.as_millis()).unwrap_or(MAX))
     }
 
@@ -48,7 +51,10 @@ impl Timestamp {
     /// This time and `span` later.
     #[must_use]
     pub fn after(self, span: Duration) -> Self {
-        Self::from_millis(self.0.saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
+        Self::from_millis(
+            self.0
+                .saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)),
+        )
     }
 
     /// How long after `earlier` this is; zero when it is not.
@@ -62,14 +68,20 @@ impl Timestamp {
     }
 
     fn date_time(self) -> OffsetDateTime {
-        OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000).expect("clamped when made")
+        OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000)
+            .expect("clamped when made")
     }
 }
 
 /// RFC 3339 in UTC; milliseconds where there are any.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.date_time().format(&Rfc3339).expect("the years 0 to 9999 have an RFC 3339 form"))
+        f.write_str(
+            &self
+                .date_time()
+                .format(&Rfc3339)
+                .expect("the years 0 to 9999 have an RFC 3339 form"),
+        )
     }
 }
 
@@ -78,7 +90,9 @@ impl FromStr for Timestamp {
     fn from_str(text: &str) -> Result<Self, InvalidId> {
         let invalid = |_| InvalidId("a time is RFC 3339, like 2026-11-24T08:30:00Z");
         let time = OffsetDateTime::parse(text, &Rfc3339).map_err(invalid)?;
-        Ok(Self::from_millis(i64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap_or(MAX)))
+        Ok(Self::from_millis(
+            i64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap_or(MAX),
+        ))
     }
 }
 
@@ -90,9 +104,20 @@ mod tests {
 
     #[test]
     fn has_the_usual_text() {
-        assert_eq!(Timestamp::from_millis(0).to_string(), "1970-01-01T00:00:00Z");
-        assert_eq!(Timestamp::from_millis(1_500).rfc3339_seconds(), "1970-01-01T00:00:01Z");
-        assert_eq!("1970-01-01T01:00:00+01:00".parse::<Timestamp>().map(Timestamp::millis), Ok(0));
+        assert_eq!(
+            Timestamp::from_millis(0).to_string(),
+            "1970-01-01T00:00:00Z"
+        );
+        assert_eq!(
+            Timestamp::from_millis(1_500).rfc3339_seconds(),
+            "1970-01-01T00:00:01Z"
+        );
+        assert_eq!(
+            "1970-01-01T01:00:00+01:00"
+                .parse::<Timestamp>()
+                .map(Timestamp::millis),
+            Ok(0)
+        );
     }
 
     proptest! {

@@ -74,13 +74,15 @@ impl FromStr for Scope {
     type Err = InvalidId;
     fn from_str(text: &str) -> Result<Self, InvalidId> {
         Self::ALL.into_iter().find(|scope| scope.as_str() == text).ok_or(InvalidId(
-            "a scope is webhooks:read, webhooks:write, events:read, events:write, messages:write, messages:send, \
+            "a scope is webhooks:read, webhooks:write, events:read, events:write, messages:write, \
+             messages:send, \
                  sessions:read or sessions:write",
         ))
     }
 }
 
-/// SHA-256 of a token's text, in lower-case hex: all that is stored of it. Tokens are random, so no slow hash is needed.
+/// SHA-256 of a token's text, in lower-case hex: all that is stored of it. Tokens are random, so no
+/// slow hash is needed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TokenHash(String);
@@ -88,7 +90,12 @@ pub struct TokenHash(String);
 impl TokenHash {
     /// Hash of a token as the caller sent it.
     pub fn of(token: &str) -> Self {
-        Self(Sha256::digest(token).iter().map(|byte| format!("{byte:02x}")).collect())
+        Self(
+            Sha256::digest(token)
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect(),
+        )
     }
 
     /// 64 hex digits.

@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{ClientId, Format, Kind, Operations, Phone, Sending, SigningKey, SigningSecret, Timestamp, WebhookId};
+use super::{
+    ClientId, Format, Kind, Operations, Phone, Sending, SigningKey, SigningSecret, Timestamp,
+    WebhookId,
+};
 
 /// Largest burst, as seconds of the rate: what a limiter must remember to be exact.
 pub const BURST_SECONDS_MAX: u32 = 60;
@@ -77,8 +80,8 @@ pub struct Webhook {
     pub burst: Option<u32>,
     /// Requests under way at once.
     pub in_flight: u32,
-    /// Waits before each retry, in seconds, in place of doubling ones; empty: doubling ones. When set, there are as
-    /// many retries as it has waits.
+    /// Waits before each retry, in seconds, in place of doubling ones; empty: doubling ones. When
+    /// set, there are as many retries as it has waits.
     #[serde(default)]
     pub retry_schedule: Vec<u32>,
     /// Whether the order of messages matters more than each one's speed.
@@ -112,8 +115,15 @@ fn messages_only() -> Vec<EventType> {
 }
 
 impl Webhook {
-    /// One that takes messages at a modest pace, without secrets; callers change what they want otherwise.
-    pub fn new(id: WebhookId, client_id: ClientId, phone: Phone, url: String, created_at: Timestamp) -> Self {
+    /// One that takes messages at a modest pace, without secrets; callers change what they want
+    /// otherwise.
+    pub fn new(
+        id: WebhookId,
+        client_id: ClientId,
+        phone: Phone,
+        url: String,
+        created_at: Timestamp,
+    ) -> Self {
         Self {
             id,
             client_id,
@@ -181,30 +191,44 @@ impl Webhook {
 
     /// The secrets that sign at `now`: current first, at most two.
     pub fn signing_secrets(&self, now: Timestamp) -> impl Iterator<Item = &SigningSecret> {
-        self.secrets.iter().filter(move |secret| secret.expires_at.is_none_or(|end| now < end)).take(2)
+        self.secrets
+            .iter()
+            .filter(move |secret| secret.expires_at.is_none_or(|end| now < end))
+            .take(2)
     }
 
     /// The keys that sign at `now`, likewise.
     pub fn signing_keys(&self, now: Timestamp) -> impl Iterator<Item = &SigningKey> {
-        self.sending.keys.iter().filter(move |key| key.expires_at.is_none_or(|end| now < end)).take(2)
+        self.sending
+            .keys
+            .iter()
+            .filter(move |key| key.expires_at.is_none_or(|end| now < end))
+            .take(2)
     }
 
     /// Whether the signing secret signs anything: two formats bring signatures of their own.
     pub fn uses_secret(&self) -> bool {
-        self.sending.signature.has_hmac() || matches!(self.sending.format, Format::Waha | Format::Cloud)
+        self.sending.signature.has_hmac()
+            || matches!(self.sending.format, Format::Waha | Format::Cloud)
     }
 
-    /// Puts a new secret before the present one, which goes on signing until `end`; what is older ends now.
+    /// Puts a new secret before the present one, which goes on signing until `end`; what is older
+    /// ends now.
     pub fn rotate_secret(&mut self, new: SigningSecret, end: Timestamp) {
         self.secrets.truncate(1);
-        self.secrets.iter_mut().for_each(|old| old.expires_at = Some(end));
+        self.secrets
+            .iter_mut()
+            .for_each(|old| old.expires_at = Some(end));
         self.secrets.insert(0, new);
     }
 
     /// The same for the key pair.
     pub fn rotate_key(&mut self, new: SigningKey, end: Timestamp) {
         self.sending.keys.truncate(1);
-        self.sending.keys.iter_mut().for_each(|old| old.expires_at = Some(end));
+        self.sending
+            .keys
+            .iter_mut()
+            .for_each(|old| old.expires_at = Some(end));
         self.sending.keys.insert(0, new);
     }
 }

@@ -32,7 +32,8 @@ pub struct Settings {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run some roles against a NATS server that runs already and on which `wahook bus apply` was called.
+    /// Run some roles against a NATS server that runs already and on which `wahook bus apply` was
+    /// called.
     Serve {
         /// Roles of this process, separated by commas.
         #[arg(long, value_enum, value_delimiter = ',', required = true)]
@@ -43,18 +44,19 @@ pub enum Command {
     /// Create, update or check the streams, consumers and buckets.
     #[command(subcommand)]
     Bus(BusCommand),
-    /// Bring the schema of the CQL store up to date: once after each update of wahook, before its roles start. NATS must
-    /// run: it lets one do this at a time.
+    /// Bring the schema of the CQL store up to date: once after each update of wahook, before its
+    /// roles start. NATS must run: it lets one do this at a time.
     Migrate {
         /// Only print what would be done; exit 1 when that is something.
         #[arg(long)]
         dry_run: bool,
-        /// Make the keyspace, too, if it is missing, with so many copies of everything: for trying out. In production
-        /// create it yourself, per datacenter.
+        /// Make the keyspace, too, if it is missing, with so many copies of everything: for trying
+        /// out. In production create it yourself, per datacenter.
         #[arg(long, value_name = "COPIES", value_parser = clap::value_parser!(u8).range(1..=9))]
         create_keyspace: Option<u8>,
     },
-    /// Take over webhooks and events from the tables of a service that came before; see docs/store.md.
+    /// Take over webhooks and events from the tables of a service that came before; see
+    /// docs/store.md.
     #[command(subcommand)]
     Import(ImportCommand),
     /// Show which node runs each partition, and how far behind it is.
@@ -103,7 +105,8 @@ pub enum BusCommand {
 /// `wahook import …`
 #[derive(Debug, Subcommand)]
 pub enum ImportCommand {
-    /// Register webhooks; prints the signing secret that each gets. Numbers that have one already are passed over.
+    /// Register webhooks; prints the signing secret that each gets. Numbers that have one already
+    /// are passed over.
     Webhooks {
         /// CSV with a header, or JSON objects: `.csv`, `.json`, `.jsonl`.
         file: PathBuf,
@@ -157,7 +160,8 @@ pub enum SecretsCommand {
         #[arg(long)]
         id: Option<String>,
     },
-    /// Seal every stored secret with the first key of `secrets.keys_file`. Every node must have it by then.
+    /// Seal every stored secret with the first key of `secrets.keys_file`. Every node must have it
+    /// by then.
     Rotate,
 }
 
@@ -188,7 +192,9 @@ pub enum SessionCommand {
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE, like deliver.timeout=5s")?;
+    let (key, value) = text
+        .split_once('=')
+        .ok_or("write KEY=VALUE, like deliver.timeout=5s")?;
     Ok((key.trim().to_owned(), value.trim().to_owned()))
 }
 
@@ -205,10 +211,22 @@ mod tests {
 
     #[test]
     fn roles_and_settings_are_read() {
-        let cli = Cli::try_parse_from(["wahook", "serve", "--roles", "api,record", "--set", "api.listen=127.0.0.1:0"]);
+        let cli = Cli::try_parse_from([
+            "wahook",
+            "serve",
+            "--roles",
+            "api,record",
+            "--set",
+            "api.listen=127.0.0.1:0",
+        ]);
         let cli = cli.expect("valid");
-        assert_eq!(cli.settings.set, [("api.listen".to_owned(), "127.0.0.1:0".to_owned())]);
-        assert!(matches!(cli.command, Command::Serve { roles } if roles == [Role::Api, Role::Record]));
+        assert_eq!(
+            cli.settings.set,
+            [("api.listen".to_owned(), "127.0.0.1:0".to_owned())]
+        );
+        assert!(
+            matches!(cli.command, Command::Serve { roles } if roles == [Role::Api, Role::Record])
+        );
         assert!(Cli::try_parse_from(["wahook", "serve", "--roles", "cook"]).is_err());
     }
 }

@@ -25,8 +25,12 @@ use crate::{
 /// Whatever stopped it, told for an operator.
 pub fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
     std::panic::set_hook(Box::new(|panic| {
-        // A reader that has seen enough (`| head`) is no fault; printing knows no other way to tell.
-        if panic.payload_as_str().is_some_and(|text| text.starts_with("failed printing to stdout: Broken pipe")) {
+        // A reader that has seen enough (`| head`) is no fault; printing knows no other way to
+        // tell.
+        if panic
+            .payload_as_str()
+            .is_some_and(|text| text.starts_with("failed printing to stdout: Broken pipe"))
+        {
             std::process::exit(0);
         }
         telemetry::error("node", "panic");
@@ -34,22 +38,39 @@ pub fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         let place = panic.location().map(ToString::to_string);
         tracing::error!(place, "panic");
     }));
-    // Whoever names no cryptography gets ring, also in a build whose `cql-tls` compiles a second one. Nobody was before.
+    // Whoever names no cryptography gets ring, also in a build whose `cql-tls` compiles a second
+    // one. Nobody was before.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
     let code = runtime.block_on(async {
         match command {
             Command::Serve { roles } => serve(&config, &roles).await,
             Command::Dev => dev(&config).await,
             Command::Bus(command) => bus(&config, &command).await,
-            Command::Migrate { dry_run, create_keyspace } => {
-                migrate::run(&config, &connect(&config, "wahook-migrate").await?, dry_run, create_keyspace).await
+            Command::Migrate {
+                dry_run,
+                create_keyspace,
+            } => {
+                migrate::run(
+                    &config,
+                    &connect(&config, "wahook-migrate").await?,
+                    dry_run,
+                    create_keyspace,
+                )
+                .await
             }
-            Command::Import(command) => import::run(&config, &connect(&config, "wahook-import").await?, command).await,
+            Command::Import(command) => {
+                import::run(&config, &connect(&config, "wahook-import").await?, command).await
+            }
             Command::Partitions { json } => partitions(&config, json).await,
             Command::Token(command) => token(&config, command).await,
             Command::Secrets(command) => secrets::run(&config, command).await,
-            Command::Session(command) => session::run(connect(&config, "wahook-session").await?, command).await,
+            Command::Session(command) => {
+                session::run(connect(&config, "wahook-session").await?, command).await
+            }
             Command::CheckConfig | Command::DumpConfig => Ok(ExitCode::SUCCESS),
         }
     });
@@ -59,9 +80,14 @@ pub fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
 }
 
 pub(super) async fn connect(config: &Config, name: &str) -> anyhow::Result<Bus> {
-    Bus::connect(&config.nats, &config.bus, name).await.with_context(|| {
-        format!("connecting to NATS at {} (set nats.url, or start it with `wahook dev`)", config.nats.url)
-    })
+    Bus::connect(&config.nats, &config.bus, name)
+        .await
+        .with_context(|| {
+            format!(
+                "connecting to NATS at {} (set nats.url, or start it with `wahook dev`)",
+                config.nats.url
+            )
+        })
 }
 
 async fn serve(config: &Config, roles: &[Role]) -> anyhow::Result<ExitCode> {
@@ -84,7 +110,12 @@ async fn dev(config: &Config) -> anyhow::Result<ExitCode> {
     let result = async {
         let bus = connect(config, "wahook-dev").await?;
         bus.apply().await.context("declaring the streams")?;
-        let node = roles::start(config, bus, &[Role::Api, Role::Ingest, Role::Deliver, Role::Record]).await?;
+        let node = roles::start(
+            config,
+            bus,
+            &[Role::Api, Role::Ingest, Role::Deliver, Role::Record],
+        )
+        .await?;
         drain::run(node, signals, config).await
     }
     .await;
@@ -112,27 +143,46 @@ async fn bus(config: &Config, command: &BusCommand) -> anyhow::Result<ExitCode> 
                 println!("the streams are as declared");
                 return Ok(ExitCode::SUCCESS);
             }
-            println!("{} differences; `wahook bus apply` mends them", differences.len());
+            println!(
+                "{} differences; `wahook bus apply` mends them",
+                differences.len()
+            );
             Ok(ExitCode::FAILURE)
         }
     }
 }
 
 async fn partitions(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
-    let all = connect(config, "wahook-partitions").await?.partitions().await?;
+    let all = connect(config, "wahook-partitions")
+        .await?
+        .partitions()
+        .await?;
     if json {
         println!("{}", serde_json::to_string_pretty(&all)?);
         return Ok(ExitCode::SUCCESS);
     }
-    let age = |ms: Option<u64>| ms.map_or("-".to_owned(), |ms| format!("{:.1} s", ms as f64 / 1000.0));
-    println!("{:>9}  {:<24} {:^28}  {:^28}", "", "", "new messages", "due retries");
+    let age =
+        |ms: Option<u64>| ms.map_or("-".to_owned(), |ms| format!("{:.1} s", ms as f64 / 1000.0));
+    println!(
+        "{:>9}  {:<24} {:^28}  {:^28}",
+        "", "", "new messages", "due retries"
+    );
     println!(
         "{:>9}  {:<24} {:>8} {:>8} {:>10}  {:>8} {:>8} {:>10}",
         "partition", "node", "waiting", "in hand", "oldest", "waiting", "in hand", "oldest"
     );
     for one in &all {
-        let node = if one.nodes.is_empty() { "nobody".to_owned() } else { one.nodes.join(", ") };
-        let Partition { number, messages, retries, .. } = one;
+        let node = if one.nodes.is_empty() {
+            "nobody".to_owned()
+        } else {
+            one.nodes.join(", ")
+        };
+        let Partition {
+            number,
+            messages,
+            retries,
+            ..
+        } = one;
         println!(
             "{number:>9}  {node:<24} {:>8} {:>8} {:>10}  {:>8} {:>8} {:>10}",
             messages.waiting,
@@ -150,25 +200,40 @@ async fn token(config: &Config, command: TokenCommand) -> anyhow::Result<ExitCod
     let bus = connect(config, "wahook-token").await?;
     let registry = bus.registry();
     match command {
-        TokenCommand::Create { client, scopes, name, expires_days } => {
+        TokenCommand::Create {
+            client,
+            scopes,
+            name,
+            expires_days,
+        } => {
             let now = Timestamp::from_system(SystemTime::now());
             let (text, id) = api::token::generate();
             let token = Token {
                 id,
                 client_id: client,
-                scopes: if scopes.is_empty() { Scope::ALL.to_vec() } else { scopes },
+                scopes: if scopes.is_empty() {
+                    Scope::ALL.to_vec()
+                } else {
+                    scopes
+                },
                 name,
                 created_at: now,
-                expires_at: expires_days.map(|days| now.after(Duration::from_secs(u64::from(days) * 86_400))),
+                expires_at: expires_days
+                    .map(|days| now.after(Duration::from_secs(u64::from(days) * 86_400))),
             };
             registry.put_token(&TokenHash::of(&text), &token).await?;
-            eprintln!("token {} for client {client}; it is shown this once:", token.id);
+            eprintln!(
+                "token {} for client {client}; it is shown this once:",
+                token.id
+            );
             println!("{text}");
         }
         TokenCommand::List => {
             for token in registry.tokens().await? {
                 let scopes: Vec<_> = token.scopes.iter().map(|scope| scope.as_str()).collect();
-                let expires = token.expires_at.map_or("never".to_owned(), |at| at.to_string());
+                let expires = token
+                    .expires_at
+                    .map_or("never".to_owned(), |at| at.to_string());
                 println!(
                     "{}\tclient {}\t{}\texpires {expires}\t{}",
                     token.id,

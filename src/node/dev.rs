@@ -43,7 +43,9 @@ impl NatsServer {
     pub(super) async fn start(config: &Config) -> anyhow::Result<Self> {
         let url = Url::parse(&config.nats.url).context("reading nats.url")?;
         let folder = config.node.data_dir.join("nats");
-        fs::create_dir_all(&folder).await.with_context(|| format!("creating {}", folder.display()))?;
+        fs::create_dir_all(&folder)
+            .await
+            .with_context(|| format!("creating {}", folder.display()))?;
         let launch = Launch {
             binary: find_binary()?,
             folder,
@@ -53,12 +55,15 @@ impl NatsServer {
         launch.stop_left_over().await;
         if launch.answers().await {
             bail!(
-                "something answers at {}:{} already; stop it, set nats.url to a free port, or run `wahook serve` against it",
+                "something answers at {}:{} already; stop it, set nats.url to a free port, or run \
+                 `wahook serve` against it",
                 launch.host,
                 launch.port
             );
         }
-        fs::write(launch.config_file(), CONFIG).await.context("writing the server's settings")?;
+        fs::write(launch.config_file(), CONFIG)
+            .await
+            .context("writing the server's settings")?;
         let mut child = launch.spawn()?;
         launch.wait_until_up(&mut child).await?;
         tracing::info!(port = launch.port, binary = %launch.binary.display(), "nats-server is up");
@@ -81,7 +86,8 @@ async fn supervise(launch: Launch, mut child: Child, cancel: CancellationToken) 
     loop {
         tokio::select! {
             () = cancel.cancelled() => return launch.stop(child).await,
-            status = child.wait() => tracing::error!(?status, "nats-server ended; starting it again"),
+            status = child.wait() => tracing::error!(?status, "nats-server ended; starting it \
+                again"),
         }
         loop {
             sleep(RESTART_PAUSE).await;
@@ -106,7 +112,8 @@ impl Launch {
     }
 
     fn spawn(&self) -> anyhow::Result<Child> {
-        let log = std::fs::File::create(self.folder.join("nats-server.log")).context("creating the server's log")?;
+        let log = std::fs::File::create(self.folder.join("nats-server.log"))
+            .context("creating the server's log")?;
         Command::new(&self.binary)
             .arg("--config")
             .arg(self.config_file())
@@ -119,7 +126,8 @@ impl Launch {
             .stdout(Stdio::null())
             .stderr(log)
             .kill_on_drop(true)
-            // Its own group: Ctrl-C in the terminal must reach wahook alone, which drains first and then stops it.
+            // Its own group: Ctrl-C in the terminal must reach wahook alone, which drains first and
+            // then stops it.
             .process_group(0)
             .spawn()
             .with_context(|| format!("starting {}", self.binary.display()))
@@ -134,7 +142,10 @@ impl Launch {
         let poll = async {
             loop {
                 if let Some(status) = child.try_wait()? {
-                    bail!("nats-server ended with {status}: see {}", self.folder.join("nats-server.log").display());
+                    bail!(
+                        "nats-server ended with {status}: see {}",
+                        self.folder.join("nats-server.log").display()
+                    );
                 }
                 if self.answers().await {
                     return Ok(());
@@ -142,10 +153,13 @@ impl Launch {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        timeout(PATIENCE, poll).await.context("nats-server did not answer in time")?
+        timeout(PATIENCE, poll)
+            .await
+            .context("nats-server did not answer in time")?
     }
 
-    /// Ends the child by its id with SIGQUIT's gentle sister: the server writes its state and leaves.
+    /// Ends the child by its id with SIGQUIT's gentle sister: the server writes its state and
+    /// leaves.
     async fn stop(&self, mut child: Child) {
         if let Some(pid) = child.id() {
             self.signal(pid).await;
@@ -159,18 +173,30 @@ impl Launch {
 
     async fn signal(&self, pid: u32) {
         let mut command = Command::new(&self.binary);
-        command.arg("--signal").arg(format!("stop={pid}")).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .arg("--signal")
+            .arg(format!("stop={pid}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         let _ = timeout(PATIENCE, command.status()).await;
     }
 
-    /// A node that was killed leaves its server running. It is ours when its command line names our settings file.
+    /// A node that was killed leaves its server running. It is ours when its command line names our
+    /// settings file.
     async fn stop_left_over(&self) {
-        let Ok(text) = fs::read_to_string(self.pid_file()).await else { return };
-        let Ok(pid) = text.trim().parse::<u32>() else { return };
+        let Ok(text) = fs::read_to_string(self.pid_file()).await else {
+            return;
+        };
+        let Ok(pid) = text.trim().parse::<u32>() else {
+            return;
+        };
         if !is_ours(pid, &self.config_file()).await {
             return;
         }
-        tracing::warn!(pid, "stopping the nats-server that an earlier run left behind");
+        tracing::warn!(
+            pid,
+            "stopping the nats-server that an earlier run left behind"
+        );
         self.signal(pid).await;
         let gone = async {
             // A process that ends has no command line any more while its port is still open.
@@ -183,8 +209,12 @@ impl Launch {
 }
 
 async fn is_ours(pid: u32, config_file: &Path) -> bool {
-    let line = fs::read(format!("/proc/{pid}/cmdline")).await.unwrap_or_default();
-    String::from_utf8_lossy(&line).split('\0').any(|word| Path::new(word) == config_file)
+    let line = fs::read(format!("/proc/{pid}/cmdline"))
+        .await
+        .unwrap_or_default();
+    String::from_utf8_lossy(&line)
+        .split('\0')
+        .any(|word| Path::new(word) == config_file)
 }
 
 /// `NATS_SERVER_BIN`, then what `make` installed, then the PATH.
@@ -197,5 +227,8 @@ fn find_binary() -> anyhow::Result<PathBuf> {
     folders
         .map(|folder| folder.join("nats-server"))
         .find(|file| file.is_file())
-        .context("no nats-server found: run `make nats`, put version 2.12 or later on the PATH, or set NATS_SERVER_BIN")
+        .context(
+            "no nats-server found: run `make nats`, put version 2.12 or later on the PATH, \
+            or set NATS_SERVER_BIN",
+        )
 }

@@ -34,7 +34,11 @@ impl Signals {
 }
 
 /// Runs until a signal, or until a listener ends by itself; then drains.
-pub(super) async fn run(mut node: Node, mut signals: Signals, config: &Config) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(
+    mut node: Node,
+    mut signals: Signals,
+    config: &Config,
+) -> anyhow::Result<ExitCode> {
     let failed = tokio::select! {
         () = signals.next() => false,
         Some(ended) = node.servers.join_next() => {
@@ -51,7 +55,11 @@ pub(super) async fn run(mut node: Node, mut signals: Signals, config: &Config) -
             false
         }
     };
-    Ok(if drained && !failed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if drained && !failed {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// Whether all ended in time.
@@ -62,7 +70,10 @@ async fn drain(mut node: Node, config: &Config, deadline: Instant) -> bool {
     node.tasks.close();
     let tasks = timeout_at(deadline, node.tasks.wait()).await.is_ok();
     if !tasks {
-        tracing::error!(left = node.tasks.len(), "drain deadline passed: unsettled deliveries will be made again");
+        tracing::error!(
+            left = node.tasks.len(),
+            "drain deadline passed: unsettled deliveries will be made again"
+        );
     }
     // What was given back must reach the server, or it comes again only after `bus.ack_wait`.
     let flushed = timeout_at(deadline, node.bus.flush()).await;
@@ -70,7 +81,11 @@ async fn drain(mut node: Node, config: &Config, deadline: Instant) -> bool {
         tracing::warn!("the last acknowledgements may not have reached NATS");
     }
     node.admin_cancel.cancel();
-    let servers = timeout_at(deadline, async { while node.servers.join_next().await.is_some() {} }).await.is_ok();
+    let servers = timeout_at(deadline, async {
+        while node.servers.join_next().await.is_some() {}
+    })
+    .await
+    .is_ok();
     if !servers {
         tracing::error!("drain deadline passed: requests to the API were cut");
     }

@@ -24,7 +24,10 @@ pub(super) async fn run(
     create_keyspace: Option<u8>,
 ) -> anyhow::Result<ExitCode> {
     if config.store.kind != StoreKind::Cql {
-        bail!("there is nothing to migrate: store.kind is not \"cql\", and SQLite's file is raised when it is opened");
+        bail!(
+            "there is nothing to migrate: store.kind is not \"cql\", and SQLite's file is raised \
+             when it is opened"
+        );
     }
     if dry_run {
         let migrator = Migrator::connect(&config.cql, config.store.retention).await?;
@@ -33,7 +36,11 @@ pub(super) async fn run(
             println!("would apply {step}");
         }
         println!("{}: {} steps to do", migrator.server(), steps.len());
-        return Ok(if steps.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        return Ok(if steps.is_empty() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        });
     }
     let lease = acquire(bus).await?;
     let applied = tokio::select! {
@@ -49,10 +56,17 @@ async fn apply(config: &Config, create_keyspace: Option<u8>) -> anyhow::Result<(
     // Only now: another runner may just have done it all.
     let steps = migrator.plan(create_keyspace).await?;
     for step in &steps {
-        migrator.apply(step).await.with_context(|| format!("applying {step}"))?;
+        migrator
+            .apply(step)
+            .await
+            .with_context(|| format!("applying {step}"))?;
         println!("applied {step}");
     }
-    println!("{}: {} steps done; the schema is up to date", migrator.server(), steps.len());
+    println!(
+        "{}: {} steps done; the schema is up to date",
+        migrator.server(),
+        steps.len()
+    );
     Ok(())
 }
 
@@ -60,11 +74,18 @@ async fn acquire(bus: &Bus) -> anyhow::Result<Lease> {
     let end = Instant::now() + PATIENCE;
     let node = format!("migrate-{}", std::process::id());
     loop {
-        if let Some(lease) = bus.acquire_lease(LEASE, &node).await.context("asking to be the only one who migrates")? {
+        if let Some(lease) = bus
+            .acquire_lease(LEASE, &node)
+            .await
+            .context("asking to be the only one who migrates")?
+        {
             return Ok(lease);
         }
         if Instant::now() > end {
-            bail!("another `wahook migrate` has been running for {} s; look at it first", PATIENCE.as_secs());
+            bail!(
+                "another `wahook migrate` has been running for {} s; look at it first",
+                PATIENCE.as_secs()
+            );
         }
         sleep(ASK_EVERY).await;
     }
@@ -76,7 +97,9 @@ async fn keep(lease: &Lease) -> anyhow::Error {
     loop {
         ticks.tick().await;
         if !lease.renew().await.unwrap_or_else(|_| lease.is_valid()) {
-            return anyhow::anyhow!("NATS no longer says that this is the only migration; run it again");
+            return anyhow::anyhow!(
+                "NATS no longer says that this is the only migration; run it again"
+            );
         }
     }
 }

@@ -19,7 +19,8 @@ const STORE_EVERY: Duration = Duration::from_secs(1);
 /// One line per condition: its name, and why it is not met.
 pub(super) type Conditions = Vec<(String, Result<(), String>)>;
 
-/// The conditions of this node. Reading them does no IO: the store is asked once a second by a task.
+/// The conditions of this node. Reading them does no IO: the store is asked once a second by a
+/// task.
 #[derive(Clone)]
 pub(super) struct Readiness {
     bus: Bus,
@@ -40,7 +41,11 @@ impl Readiness {
             tasks.spawn(watch(store, Arc::clone(&state), cancel.clone()));
             state
         });
-        Self { bus, draining: Arc::default(), store }
+        Self {
+            bus,
+            draining: Arc::default(),
+            store,
+        }
     }
 
     pub(super) fn drain(&self) {
@@ -50,17 +55,30 @@ impl Readiness {
     pub(super) fn conditions(&self) -> Conditions {
         let not = |bad: bool, why: &str| if bad { Err(why.to_owned()) } else { Ok(()) };
         let mut all = vec![
-            ("node".to_owned(), not(self.draining.load(Ordering::Relaxed), "draining")),
-            ("bus".to_owned(), not(!self.bus.is_connected(), "not connected to NATS")),
+            (
+                "node".to_owned(),
+                not(self.draining.load(Ordering::Relaxed), "draining"),
+            ),
+            (
+                "bus".to_owned(),
+                not(!self.bus.is_connected(), "not connected to NATS"),
+            ),
         ];
         if let Some(state) = &self.store {
-            all.push(("store".to_owned(), state.lock().unwrap_or_else(PoisonError::into_inner).clone()));
+            all.push((
+                "store".to_owned(),
+                state.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            ));
         }
         all
     }
 }
 
-async fn watch(store: Arc<dyn Store>, state: Arc<Mutex<Result<(), String>>>, cancel: CancellationToken) {
+async fn watch(
+    store: Arc<dyn Store>,
+    state: Arc<Mutex<Result<(), String>>>,
+    cancel: CancellationToken,
+) {
     let mut ticks = interval(STORE_EVERY);
     loop {
         tokio::select! {

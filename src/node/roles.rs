@@ -42,16 +42,29 @@ pub(super) struct Node {
 pub(super) async fn start(config: &Config, bus: Bus, roles: &[Role]) -> anyhow::Result<Node> {
     let metrics = Metrics::install();
     let keys = secrets::keyring(config, &bus).await?;
-    bus.start_registry(keys).await.context("reading the registry of webhooks")?;
-    let (cancel, admin_cancel, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
+    bus.start_registry(keys)
+        .await
+        .context("reading the registry of webhooks")?;
+    let cancel = CancellationToken::new();
+    let admin_cancel = CancellationToken::new();
+    let tasks = TaskTracker::new();
     let plays = |role| roles.contains(&role);
 
     let store: Option<Arc<dyn Store>> = if plays(Role::Api) || plays(Role::Record) {
-        Some(store::open(&config.store, &config.cql).await.context("opening the store")?)
+        Some(
+            store::open(&config.store, &config.cql)
+                .await
+                .context("opening the store")?,
+        )
     } else {
         None
     };
-    let readiness = Readiness::new(bus.clone(), store.clone().filter(|_| plays(Role::Record)), &tasks, &cancel);
+    let readiness = Readiness::new(
+        bus.clone(),
+        store.clone().filter(|_| plays(Role::Record)),
+        &tasks,
+        &cancel,
+    );
 
     let mut servers = JoinSet::new();
     let admin = TcpListener::bind(config.admin.listen)
@@ -60,8 +73,14 @@ pub(super) async fn start(config: &Config, bus: Bus, roles: &[Role]) -> anyhow::
     tracing::info!(address = %admin.local_addr()?, "probes and metrics");
     let conditions = readiness.clone();
     let admin_router = api::admin::router(Arc::new(move || conditions.conditions()), metrics);
-    let (settings, stop) = (config.api.clone(), admin_cancel.clone());
-    servers.spawn(async move { ("admin", api::serve(admin, admin_router, &settings, stop).await) });
+    let settings = config.api.clone();
+    let stop = admin_cancel.clone();
+    servers.spawn(async move {
+        (
+            "admin",
+            api::serve(admin, admin_router, &settings, stop).await,
+        )
+    });
 
     if plays(Role::Api) {
         let listener = TcpListener::bind(config.api.listen)
@@ -69,66 +88,122 @@ pub(super) async fn start(config: &Config, bus: Bus, roles: &[Role]) -> anyhow::
             .with_context(|| format!("binding api.listen {}", config.api.listen))?;
         tracing::info!(address = %listener.local_addr()?, "admin API");
         let store = store.clone().context("the api role has a store")?;
-        Replay::start(bus.clone(), Arc::clone(&store), &config.replay, &tasks, cancel.clone());
+        Replay::start(
+            bus.clone(),
+            Arc::clone(&store),
+            &config.replay,
+            &tasks,
+            cancel.clone(),
+        );
         let media = media_source(&bus, config).await?;
         let router = api::router(api::State::new(bus.clone(), store, media, config).await?);
-        let (settings, stop) = (config.api.clone(), cancel.clone());
+        let settings = config.api.clone();
+        let stop = cancel.clone();
         servers.spawn(async move { ("api", api::serve(listener, router, &settings, stop).await) });
     }
     if plays(Role::Ingest) {
         let open = Arc::new(ingest::sqlite);
-        Ingest::start(bus.clone(), &config.whatsapp, fetch(config)?, open, &tasks, cancel.clone())
-            .await
-            .context("starting ingest")?;
+        Ingest::start(
+            bus.clone(),
+            &config.whatsapp,
+            fetch(config)?,
+            open,
+            &tasks,
+            cancel.clone(),
+        )
+        .await
+        .context("starting ingest")?;
     }
     if plays(Role::Deliver) {
-        let client = egress::Client::new(&config.egress, config.deliver.timeout).context("setting up egress")?;
+        let client = egress::Client::new(&config.egress, config.deliver.timeout)
+            .context("setting up egress")?;
         let node = node_name();
-        Deliver::start(bus.clone(), &node, client, &config.deliver, &config.bus, &tasks, cancel.clone())
-            .await
-            .context("joining the nodes that deliver")?;
+        Deliver::start(
+            bus.clone(),
+            &node,
+            client,
+            &config.deliver,
+            &config.bus,
+            &tasks,
+            cancel.clone(),
+        )
+        .await
+        .context("joining the nodes that deliver")?;
     }
     if plays(Role::Record) {
         let store = store.context("the record role has a store")?;
-        Record::start(bus.clone(), store, config.store.retention, &tasks, cancel.clone());
+        Record::start(
+            bus.clone(),
+            store,
+            config.store.retention,
+            &tasks,
+            cancel.clone(),
+        );
     }
     tracing::info!(?roles, "started");
-    Ok(Node { bus, readiness, cancel, admin_cancel, tasks, servers })
+    Ok(Node {
+        bus,
+        readiness,
+        cancel,
+        admin_cancel,
+        tasks,
+        servers,
+    })
 }
 
 /// Tells operators the machine, and is no other process's, not even of one that ran here before.
 fn node_name() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host: String = host.trim().chars().filter(|letter| letter.is_ascii_alphanumeric() || *letter == '-').collect();
+    let host: String = host
+        .trim()
+        .chars()
+        .filter(|letter| letter.is_ascii_alphanumeric() || *letter == '-')
+        .collect();
     let host = if host.is_empty() { "node" } else { &host };
-    format!("{host}-{}-{:04x}", std::process::id(), rand::random::<u16>())
+    format!(
+        "{host}-{}-{:04x}",
+        std::process::id(),
+        rand::random::<u16>()
+    )
 }
 
 /// How sessions get files to send: out through the one guarded way.
 fn fetch(config: &Config) -> anyhow::Result<Fetch> {
-    let client = egress::Client::new(&config.egress, FETCH_DEADLINE).context("setting up egress")?;
+    let client =
+        egress::Client::new(&config.egress, FETCH_DEADLINE).context("setting up egress")?;
     Ok(Arc::new(move |url| {
         let client = client.clone();
         Box::pin(async move {
             let file = client.get(&url, FETCH_BYTES_MAX).await?;
-            Ok(Fetched { bytes: file.bytes, content_type: file.content_type })
+            Ok(Fetched {
+                bytes: file.bytes,
+                content_type: file.content_type,
+            })
         })
     }))
 }
 
 /// How the API gets media: unsealed with the key that all nodes share, fetched without any session.
 async fn media_source(bus: &Bus, config: &Config) -> anyhow::Result<api::MediaSource> {
-    let secret = bus.registry().media_key().await.context("reading the key of media ids")?;
+    let secret = bus
+        .registry()
+        .media_key()
+        .await
+        .context("reading the key of media ids")?;
     let media = Media::new(&config.whatsapp)?;
     Ok(Arc::new(move |client, id| {
-        let (reference, media) = (Reference::unseal(&secret, client, id), media.clone());
+        let reference = Reference::unseal(&secret, client, id);
+        let media = media.clone();
         Box::pin(async move {
             let reference = reference.ok_or(api::MediaError::Unknown)?;
-            media.download(&reference).await.map_err(|error| match error {
-                MediaError::Busy => api::MediaError::Busy,
-                MediaError::TooLarge => api::MediaError::TooLarge,
-                MediaError::Gone(error) => api::MediaError::Gone(format!("{error:#}")),
-            })
+            media
+                .download(&reference)
+                .await
+                .map_err(|error| match error {
+                    MediaError::Busy => api::MediaError::Busy,
+                    MediaError::TooLarge => api::MediaError::TooLarge,
+                    MediaError::Gone(error) => api::MediaError::Gone(format!("{error:#}")),
+                })
         })
     }))
 }

@@ -12,7 +12,8 @@ use anyhow::{Context, bail};
 use super::{cli::SecretsCommand, commands::connect};
 use crate::{bus::Bus, config::Config, wire::Keyring};
 
-const MADE: &str = "# Keys that stored secrets are sealed with: the first one seals, all of them open. Without this file they are lost.";
+const MADE: &str = "# Keys that stored secrets are sealed with: the first one seals, all of them \
+    open. Without this file they are lost.";
 
 /// The keys of this node. Where no file is set, the first node on a bus makes one.
 pub(super) async fn keyring(config: &Config, bus: &Bus) -> anyhow::Result<Keyring> {
@@ -25,11 +26,15 @@ pub(super) async fn keyring(config: &Config, bus: &Bus) -> anyhow::Result<Keyrin
         return Ok(keys);
     }
     if config.secrets.keys_file.is_some() {
-        bail!("secrets.keys_file: {} does not exist; `wahook secrets new-key` prints a key for it", file.display());
+        bail!(
+            "secrets.keys_file: {} does not exist; `wahook secrets new-key` prints a key for it",
+            file.display()
+        );
     }
     if bus.registry().is_sealed().await? {
         bail!(
-            "the secrets on this bus are sealed, and {} does not exist: set secrets.keys_file to the keys file of the \
+            "the secrets on this bus are sealed, and {} does not exist: set secrets.keys_file to \
+             the keys file of the \
              nodes that run already",
             file.display()
         );
@@ -39,19 +44,28 @@ pub(super) async fn keyring(config: &Config, bus: &Bus) -> anyhow::Result<Keyrin
     if let Err(error) = bus.registry().check_keys(&keys).await {
         // Another node was faster and has a file of its own: this one never sealed anything.
         let _ = std::fs::remove_file(&file);
-        return Err(error).context("another node made its keys first: set secrets.keys_file to that node's file");
+        return Err(error).context(
+            "another node made its keys first: set secrets.keys_file to that node's file",
+        );
     }
-    tracing::info!(file = %file.display(), "made a file with the key that secrets are sealed with; keep a copy");
+    tracing::info!(file = %file.display(), "made a file with the key that secrets are sealed \
+        with; keep a copy");
     Ok(keys)
 }
 
 fn file(config: &Config) -> PathBuf {
-    config.secrets.keys_file.clone().unwrap_or_else(|| config.node.data_dir.join("secrets.keys"))
+    config
+        .secrets
+        .keys_file
+        .clone()
+        .unwrap_or_else(|| config.node.data_dir.join("secrets.keys"))
 }
 
 fn read(file: &Path) -> anyhow::Result<Option<Keyring>> {
     match std::fs::read_to_string(file) {
-        Ok(text) => Ok(Some(Keyring::parse(&text).with_context(|| format!("reading {}", file.display()))?)),
+        Ok(text) => Ok(Some(
+            Keyring::parse(&text).with_context(|| format!("reading {}", file.display()))?,
+        )),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("reading {}", file.display())),
     }
@@ -64,7 +78,11 @@ fn make(file: &Path) -> anyhow::Result<()> {
         std::fs::create_dir_all(folder)?;
         let part = file.with_extension(format!("keys.{}", std::process::id()));
         let line = Keyring::new_line(&random_id()).map_err(std::io::Error::other)?;
-        let mut open = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part)?;
+        let mut open = std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&part)?;
         open.write_all(format!("{MADE}\n{line}\n").as_bytes())?;
         open.sync_all()?;
         let linked = std::fs::hard_link(&part, file);
@@ -84,7 +102,10 @@ fn random_id() -> String {
 pub(super) async fn run(config: &Config, command: SecretsCommand) -> anyhow::Result<ExitCode> {
     match command {
         SecretsCommand::NewKey { id } => {
-            println!("{}", Keyring::new_line(&id.unwrap_or_else(random_id)).context("--id")?);
+            println!(
+                "{}",
+                Keyring::new_line(&id.unwrap_or_else(random_id)).context("--id")?
+            );
             Ok(ExitCode::SUCCESS)
         }
         SecretsCommand::Rotate => rotate(config).await,
@@ -93,14 +114,16 @@ pub(super) async fn run(config: &Config, command: SecretsCommand) -> anyhow::Res
 
 async fn rotate(config: &Config) -> anyhow::Result<ExitCode> {
     let file = file(config);
-    let keys = read(&file)?.with_context(|| format!("{} does not exist: set secrets.keys_file", file.display()))?;
+    let keys = read(&file)?
+        .with_context(|| format!("{} does not exist: set secrets.keys_file", file.display()))?;
     let bus = connect(config, "wahook-secrets").await?;
     let done = bus.registry().reseal(&keys).await?;
     for (what, why) in &done.closed {
         eprintln!("{what}: {why}");
     }
     println!(
-        "{} webhooks: {} sealed anew with key {} ({} of them were in clear), {} were sealed with it already, {} could not be opened",
+        "{} webhooks: {} sealed anew with key {} ({} of them were in clear), {} were sealed with \
+         it already, {} could not be opened",
         done.webhooks,
         done.anew,
         keys.newest(),
@@ -112,6 +135,9 @@ async fn rotate(config: &Config) -> anyhow::Result<ExitCode> {
         println!("no other key is needed any more");
         return Ok(ExitCode::SUCCESS);
     }
-    println!("put the missing keys back into {}, behind the first one, and run this again", file.display());
+    println!(
+        "put the missing keys back into {}, behind the first one, and run this again",
+        file.display()
+    );
     Ok(ExitCode::FAILURE)
 }

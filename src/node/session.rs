@@ -13,7 +13,10 @@ use super::cli::SessionCommand;
 use crate::{
     api::qr::Qr,
     bus::Bus,
-    model::{ClientId, Pairing, PairingMethod, Phone, Session, SessionId, SessionState, SessionStatus, Timestamp},
+    model::{
+        ClientId, Pairing, PairingMethod, Phone, Session, SessionId, SessionState, SessionStatus,
+        Timestamp,
+    },
 };
 
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -22,8 +25,17 @@ const NODE_PATIENCE: Duration = Duration::from_secs(20);
 
 pub(super) async fn run(bus: Bus, command: SessionCommand) -> anyhow::Result<ExitCode> {
     match command {
-        SessionCommand::Pair { client, phone, code, own_messages } => {
-            let method = if code { PairingMethod::Code } else { PairingMethod::Qr };
+        SessionCommand::Pair {
+            client,
+            phone,
+            code,
+            own_messages,
+        } => {
+            let method = if code {
+                PairingMethod::Code
+            } else {
+                PairingMethod::Qr
+            };
             pair(&bus, client, phone, method, own_messages).await
         }
         SessionCommand::List { client } => {
@@ -57,12 +69,20 @@ async fn pair(
         created_at: Timestamp::from_system(SystemTime::now()),
     };
     bus.registry().create_session(&session).await?;
-    eprintln!("session {} of client {client}; Ctrl-C leaves it waiting", session.id);
-    let (begun, mut shown, mut told) = (Instant::now(), None, None);
+    eprintln!(
+        "session {} of client {client}; Ctrl-C leaves it waiting",
+        session.id
+    );
+    let begun = Instant::now();
+    let mut shown = None;
+    let mut told = None;
     loop {
         match bus.registry().session_status(client, session.id).await? {
             None if begun.elapsed() > NODE_PATIENCE => {
-                bail!("no node has taken the session up: run `wahook serve --roles ingest`, or `wahook dev`")
+                bail!(
+                    "no node has taken the session up: run `wahook serve --roles ingest`, or \
+                     `wahook dev`"
+                )
             }
             None => {}
             Some(status) => {
@@ -74,7 +94,13 @@ async fn pair(
                 }
                 let news = (status.state, status.reason.clone());
                 if told.as_ref() != Some(&news) {
-                    eprintln!("{}{}", news.0, news.1.as_ref().map_or(String::new(), |why| format!(": {why}")));
+                    eprintln!(
+                        "{}{}",
+                        news.0,
+                        news.1
+                            .as_ref()
+                            .map_or(String::new(), |why| format!(": {why}"))
+                    );
                     told = Some(news);
                 }
                 if status.state == SessionState::Connected {
@@ -95,10 +121,16 @@ fn show(pairing: &Pairing) -> anyhow::Result<()> {
     match pairing.method {
         PairingMethod::Qr => {
             let qr = Qr::new(&pairing.code).context("the code does not fit a QR code")?;
-            println!("{}scan it with WhatsApp: Linked devices, Link a device", qr.text());
+            println!(
+                "{}scan it with WhatsApp: Linked devices, Link a device",
+                qr.text()
+            );
         }
         PairingMethod::Code => {
-            println!("{}\ntype it in: Linked devices, Link a device, Link with phone number instead", pairing.code);
+            println!(
+                "{}\ntype it in: Linked devices, Link a device, Link with phone number instead",
+                pairing.code
+            );
         }
     }
     Ok(())

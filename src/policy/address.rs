@@ -1,8 +1,8 @@
-//! Which URLs and addresses wahook calls: the one judge at registration, before a webhook's first request, and in the
-//! resolver.
+//! Which URLs and addresses wahook calls: the one judge at registration, before a webhook's first
+//! request, and in the resolver.
 //!
-//! IPv4 by a list of what is not public; IPv6 the other way round, only what is known to be public, so that forms
-//! nobody thought of are refused. Sources: the IANA special-purpose registries.
+//! IPv4 by a list of what is not public; IPv6 the other way round, only what is known to be public,
+//! so that forms nobody thought of are refused. Sources: the IANA special-purpose registries.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -34,13 +34,26 @@ const FORBIDDEN_V4: [([u8; 4], u8, &str); 17] = [
 ];
 /// Parts of 2000::/3 that are not public.
 const FORBIDDEN_V6: [(Ipv6Addr, u8, &str); 4] = [
-    (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23, "protocol assignments"),
-    (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32, "documentation"),
+    (
+        Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0),
+        23,
+        "protocol assignments",
+    ),
+    (
+        Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0),
+        32,
+        "documentation",
+    ),
     (Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0), 16, "6to4"),
-    (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20, "documentation"),
+    (
+        Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0),
+        20,
+        "documentation",
+    ),
 ];
 
-/// Why an address is not called; `None` when it is. What `allow` holds is called whatever the lists say.
+/// Why an address is not called; `None` when it is. What `allow` holds is called whatever the lists
+/// say.
 pub fn forbidden(address: IpAddr, allow: &[IpNet]) -> Option<&'static str> {
     let address = address.to_canonical();
     if allow.iter().any(|net| net.contains(&address)) {
@@ -50,7 +63,12 @@ pub fn forbidden(address: IpAddr, allow: &[IpNet]) -> Option<&'static str> {
         IpAddr::V4(address) => FORBIDDEN_V4
             .iter()
             .find(|(first, length, _)| {
-                prefix(address.to_bits().into(), Ipv4Addr::from(*first).to_bits().into(), *length, 32)
+                prefix(
+                    address.to_bits().into(),
+                    Ipv4Addr::from(*first).to_bits().into(),
+                    *length,
+                    32,
+                )
             })
             .map(|(_, _, rule)| *rule),
         IpAddr::V6(address) if address.to_bits() >> 125 != 1 => Some("not global unicast"),
@@ -114,7 +132,10 @@ pub fn check_url(text: &str, allow_http: bool, allow: &[IpNet]) -> Result<Url, U
         Host::Ipv4(address) => forbidden(address.into(), allow),
         Host::Ipv6(address) => forbidden(address.into(), allow),
         Host::Domain(name)
-            if is_local(name) && !allow.iter().any(|net| net.contains(&IpAddr::from(Ipv4Addr::LOCALHOST))) =>
+            if is_local(name)
+                && !allow
+                    .iter()
+                    .any(|net| net.contains(&IpAddr::from(Ipv4Addr::LOCALHOST))) =>
         {
             Some("loopback")
         }
@@ -169,15 +190,27 @@ mod tests {
             "localhost.",
         ] {
             let refused = check_url(&format!("https://{host}/hook"), false, &[]);
-            assert!(matches!(refused, Err(UrlError::Forbidden(_))), "{host}: {refused:?}");
+            assert!(
+                matches!(refused, Err(UrlError::Forbidden(_))),
+                "{host}: {refused:?}"
+            );
         }
     }
 
     #[test]
     fn public_addresses_and_names_pass() {
-        for host in ["example.com", "8.8.8.8", "[2606:4700::1111]", "example.com:8443", "172.32.0.1", "bücher.example"]
-        {
-            assert!(check_url(&format!("https://{host}/hook?key=1"), false, &[]).is_ok(), "{host}");
+        for host in [
+            "example.com",
+            "8.8.8.8",
+            "[2606:4700::1111]",
+            "example.com:8443",
+            "172.32.0.1",
+            "bücher.example",
+        ] {
+            assert!(
+                check_url(&format!("https://{host}/hook?key=1"), false, &[]).is_ok(),
+                "{host}"
+            );
         }
     }
 
@@ -189,7 +222,10 @@ mod tests {
         assert_eq!(fault("https://user:pw@example.com/"), UrlError::Credentials);
         assert_eq!(fault("https://example.com/#top"), UrlError::Fragment);
         assert_eq!(fault("example.com/hook"), UrlError::Malformed);
-        assert_eq!(fault(&format!("https://example.com/{}", "x".repeat(2048))), UrlError::TooLong);
+        assert_eq!(
+            fault(&format!("https://example.com/{}", "x".repeat(2048))),
+            UrlError::TooLong
+        );
         assert!(check_url("http://example.com/", true, &[]).is_ok());
     }
 
@@ -198,7 +234,10 @@ mod tests {
         let allow = ["127.0.0.0/8".parse().expect("a range")];
         assert!(check_url("http://127.0.0.1:80/", true, &allow).is_ok());
         assert!(check_url("https://10.0.0.1/", true, &allow).is_err());
-        assert_eq!(forbidden("::ffff:127.0.0.1".parse().expect("an address"), &allow), None);
+        assert_eq!(
+            forbidden("::ffff:127.0.0.1".parse().expect("an address"), &allow),
+            None
+        );
     }
 
     proptest! {

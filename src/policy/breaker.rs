@@ -1,7 +1,8 @@
 //! A circuit breaker for one endpoint.
 //!
-//! Closed until `failures` attempts in a row fail; then open for `open_for`, in which nothing is sent and nothing
-//! counts as an attempt; then half open: one probe goes, and its outcome closes or opens it again.
+//! Closed until `failures` attempts in a row fail; then open for `open_for`, in which nothing is
+//! sent and nothing counts as an attempt; then half open: one probe goes, and its outcome closes or
+//! opens it again.
 
 use std::time::{Duration, Instant};
 
@@ -41,16 +42,24 @@ pub struct Breaker {
 impl Breaker {
     /// Opens after so many failures in a row, for so long.
     pub fn new(failures_max: u32, open_for: Duration) -> Self {
-        Self { failures_max: failures_max.max(1), open_for, state: State::Closed { failures: 0 } }
+        Self {
+            failures_max: failures_max.max(1),
+            open_for,
+            state: State::Closed { failures: 0 },
+        }
     }
 
     /// Whether an attempt may be made now.
     pub fn admit(&mut self, now: Instant) -> Admit {
         match self.state {
             State::Closed { .. } => Admit::Go,
-            State::Open { until } | State::HalfOpen { until } if now < until => Admit::Wait(until - now),
+            State::Open { until } | State::HalfOpen { until } if now < until => {
+                Admit::Wait(until - now)
+            }
             State::Open { .. } | State::HalfOpen { .. } => {
-                self.state = State::HalfOpen { until: now + self.open_for };
+                self.state = State::HalfOpen {
+                    until: now + self.open_for,
+                };
                 Admit::Probe
             }
         }
@@ -80,13 +89,17 @@ impl Breaker {
     pub fn failure(&mut self, now: Instant) -> bool {
         match self.state {
             State::Closed { failures } if failures + 1 < self.failures_max => {
-                self.state = State::Closed { failures: failures + 1 };
+                self.state = State::Closed {
+                    failures: failures + 1,
+                };
                 false
             }
             // What was sent before it opened fails late; that is no news.
             State::Open { .. } => false,
             State::Closed { .. } | State::HalfOpen { .. } => {
-                self.state = State::Open { until: now + self.open_for };
+                self.state = State::Open {
+                    until: now + self.open_for,
+                };
                 true
             }
         }
@@ -124,7 +137,10 @@ mod tests {
         assert_eq!(breaker.admit(now), Admit::Wait(OPEN_FOR));
         let later = now + OPEN_FOR;
         assert_eq!(breaker.admit(later), Admit::Probe);
-        assert!(matches!(breaker.admit(later), Admit::Wait(_)), "one probe only");
+        assert!(
+            matches!(breaker.admit(later), Admit::Wait(_)),
+            "one probe only"
+        );
         breaker.success();
         assert_eq!(breaker.admit(later), Admit::Go);
     }
@@ -139,7 +155,11 @@ mod tests {
         assert_eq!(breaker.admit(later), Admit::Probe);
         breaker.success();
         breaker.not_probed(later);
-        assert_eq!(breaker.admit(later), Admit::Go, "what was noted meanwhile stays");
+        assert_eq!(
+            breaker.admit(later),
+            Admit::Go,
+            "what was noted meanwhile stays"
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Which headers a webhook may ask for.
 //!
-//! Refused is what steers the connection, what wahook itself says or signs, what proxies believe, and what cloud metadata
-//! services ask for as a proof that no forged request is talking to them.
+//! Refused is what steers the connection, what wahook itself says or signs, what proxies believe,
+//! and what cloud metadata services ask for as a proof that no forged request is talking to them.
 
 /// Most headers of one webhook.
 pub const HEADERS_MAX: usize = 16;
@@ -34,8 +34,15 @@ const REFUSED: [&str; 22] = [
     "x-real-ip",
     "x-hub-signature",
 ];
-const REFUSED_BEGINNINGS: [&str; 7] =
-    ["proxy-", "webhook-", "x-webhook-", "x-forwarded-", "x-hub-signature-", "x-aws-ec2-metadata-", "sec-"];
+const REFUSED_BEGINNINGS: [&str; 7] = [
+    "proxy-",
+    "webhook-",
+    "x-webhook-",
+    "x-forwarded-",
+    "x-hub-signature-",
+    "x-aws-ec2-metadata-",
+    "sec-",
+];
 
 /// Why a header is refused. The value is never repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -47,7 +54,10 @@ pub enum HeaderError {
     #[error("this header is set by wahook, or steers the connection; choose another name")]
     Reserved,
     /// No value of a header.
-    #[error("a value has 1 to 1024 printable ASCII characters, no line breaks, and no space at either end")]
+    #[error(
+        "a value has 1 to 1024 printable ASCII characters, no line breaks, and no space at either \
+         end"
+    )]
     Value,
 }
 
@@ -60,7 +70,11 @@ pub fn check_header_name(name: &str) -> Result<(), HeaderError> {
     if !(1..=NAME_BYTES_MAX).contains(&name.len()) || !name.bytes().all(is_token) {
         return Err(HeaderError::Name);
     }
-    if REFUSED.contains(&name) || REFUSED_BEGINNINGS.iter().any(|beginning| name.starts_with(beginning)) {
+    if REFUSED.contains(&name)
+        || REFUSED_BEGINNINGS
+            .iter()
+            .any(|beginning| name.starts_with(beginning))
+    {
         return Err(HeaderError::Reserved);
     }
     Ok(())
@@ -71,9 +85,15 @@ pub fn check_header_name(name: &str) -> Result<(), HeaderError> {
 /// # Errors
 /// Why not.
 pub fn check_header_value(value: &str) -> Result<(), HeaderError> {
-    let printable = value.bytes().all(|b| b.is_ascii_graphic() || b == b' ' || b == b'\t');
+    let printable = value
+        .bytes()
+        .all(|b| b.is_ascii_graphic() || b == b' ' || b == b'\t');
     let fits = (1..=VALUE_BYTES_MAX).contains(&value.len()) && value.trim() == value;
-    if printable && fits { Ok(()) } else { Err(HeaderError::Value) }
+    if printable && fits {
+        Ok(())
+    } else {
+        Err(HeaderError::Value)
+    }
 }
 
 #[cfg(test)]
@@ -82,11 +102,22 @@ mod tests {
 
     #[test]
     fn names_are_judged() {
-        for name in ["authorization", "x-api-key", "x-tenant_1", "traceparent", "a", "x-hub"] {
+        for name in [
+            "authorization",
+            "x-api-key",
+            "x-tenant_1",
+            "traceparent",
+            "a",
+            "x-hub",
+        ] {
             assert_eq!(check_header_name(name), Ok(()), "{name}");
         }
         for name in REFUSED {
-            assert_eq!(check_header_name(name), Err(HeaderError::Reserved), "{name}");
+            assert_eq!(
+                check_header_name(name),
+                Err(HeaderError::Reserved),
+                "{name}"
+            );
         }
         for name in [
             "webhook-id",
@@ -97,7 +128,11 @@ mod tests {
             "x-hub-signature-256",
             "x-aws-ec2-metadata-token",
         ] {
-            assert_eq!(check_header_name(name), Err(HeaderError::Reserved), "{name}");
+            assert_eq!(
+                check_header_name(name),
+                Err(HeaderError::Reserved),
+                "{name}"
+            );
         }
         let long = "x".repeat(65);
         for name in ["", " x", "x:y", "x\r\ny", "ü", ":path", "a b", &long] {
@@ -110,8 +145,22 @@ mod tests {
         for value in ["Bearer abc.def", "a\tb", "\"quoted\"", &"x".repeat(1024)] {
             assert_eq!(check_header_value(value), Ok(()), "{value:?}");
         }
-        for value in ["", " x", "x ", "x\r\nevil: 1", "x\ny", "x\0", "grüße", "\u{7f}", &"x".repeat(1025)] {
-            assert_eq!(check_header_value(value), Err(HeaderError::Value), "{value:?}");
+        for value in [
+            "",
+            " x",
+            "x ",
+            "x\r\nevil: 1",
+            "x\ny",
+            "x\0",
+            "grüße",
+            "\u{7f}",
+            &"x".repeat(1025),
+        ] {
+            assert_eq!(
+                check_header_value(value),
+                Err(HeaderError::Value),
+                "{value:?}"
+            );
         }
     }
 }

@@ -12,7 +12,8 @@ use crate::model::ClientId;
 /// Clients remembered before idle ones are forgotten.
 const CLIENTS_MAX: usize = 10_000;
 
-/// Each new clock asks the processor what it is, which takes tens of microseconds on a virtual machine.
+/// Each new clock asks the processor what it is, which takes tens of microseconds on a virtual
+/// machine.
 static CLOCK: LazyLock<DefaultClock> = LazyLock::new(DefaultClock::default);
 
 fn at_least_one(number: u32) -> NonZeroU32 {
@@ -23,13 +24,16 @@ fn at_least_one(number: u32) -> NonZeroU32 {
 pub struct Limiter(DefaultDirectRateLimiter);
 
 impl Limiter {
-    /// A limiter of `rate_per_second` with a burst of this size, full from the start; 0 counts as 1.
+    /// A limiter of `rate_per_second` with a burst of this size, full from the start; 0 counts as
+    /// 1.
     pub fn new(rate_per_second: u32, burst: u32) -> Self {
-        let quota = Quota::per_second(at_least_one(rate_per_second)).allow_burst(at_least_one(burst));
+        let quota =
+            Quota::per_second(at_least_one(rate_per_second)).allow_burst(at_least_one(burst));
         Self(RateLimiter::direct_with_clock(quota, CLOCK.clone()))
     }
 
-    /// The same, but with only as much of the burst as `since` refills: what came before may be used up elsewhere.
+    /// The same, but with only as much of the burst as `since` refills: what came before may be
+    /// used up elsewhere.
     pub fn refilled(rate_per_second: u32, burst: u32, since: Duration) -> Self {
         let limiter = Self::new(rate_per_second, burst);
         let refilled = since.as_secs_f64() * f64::from(rate_per_second.max(1));
@@ -47,7 +51,9 @@ impl Limiter {
     /// # Errors
     /// The time until the next turn is free; no turn is taken.
     pub fn check(&self) -> Result<(), Duration> {
-        self.0.check().map_err(|not_yet| not_yet.wait_time_from(self.0.clock().now()))
+        self.0
+            .check()
+            .map_err(|not_yet| not_yet.wait_time_from(self.0.clock().now()))
     }
 }
 
@@ -57,7 +63,9 @@ pub struct KeyedLimiter(DefaultKeyedRateLimiter<ClientId>);
 impl KeyedLimiter {
     /// A limiter of `per_minute` with a burst of the same size; 0 counts as 1.
     pub fn new(per_minute: u32) -> Self {
-        Self(RateLimiter::keyed(Quota::per_minute(at_least_one(per_minute))))
+        Self(RateLimiter::keyed(Quota::per_minute(at_least_one(
+            per_minute,
+        ))))
     }
 
     /// Takes a turn of this client.
@@ -68,7 +76,9 @@ impl KeyedLimiter {
         if self.0.len() > CLIENTS_MAX {
             self.0.retain_recent();
         }
-        self.0.check_key(&client).map_err(|not_yet| not_yet.wait_time_from(self.0.clock().now()))
+        self.0
+            .check_key(&client)
+            .map_err(|not_yet| not_yet.wait_time_from(self.0.clock().now()))
     }
 }
 
@@ -92,7 +102,10 @@ mod tests {
             let limiter = Limiter::refilled(2, 4, Duration::from_millis(since));
             (0..9).take_while(|_| limiter.check().is_ok()).count()
         };
-        assert_eq!([0, 499, 1000, 1600, 2000, u64::from(u32::MAX)].map(free), [0, 0, 2, 3, 4, 4]);
+        assert_eq!(
+            [0, 499, 1000, 1600, 2000, u64::from(u32::MAX)].map(free),
+            [0, 0, 2, 3, 4, 4]
+        );
     }
 
     #[test]

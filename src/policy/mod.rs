@@ -1,4 +1,5 @@
-//! Pure decisions. Time and chance come in as arguments, so every rule is a table that a test can read.
+//! Pure decisions. Time and chance come in as arguments, so every rule is a table that a test can
+//! read.
 //!
 //! - [`verdict()`] with [`outcome_of_status`] and [`parse_retry_after`]: what follows an attempt.
 //! - [`Limiter`] and [`KeyedLimiter`]: how often, by the generic cell rate algorithm of `governor`.

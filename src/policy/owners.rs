@@ -2,9 +2,10 @@
 
 use sha2::{Digest, Sha256};
 
-/// The owner of each partition, as an index into `nodes`; the same on every node that sees the same nodes, whatever
-/// their order. No node gets more than its even share, rounded up, and a node that comes or goes moves few partitions beyond its own,
-/// mostly: rendezvous hashing with bounded loads. Empty without nodes.
+/// The owner of each partition, as an index into `nodes`; the same on every node that sees the same
+/// nodes, whatever their order. No node gets more than its even share, rounded up, and a node that
+/// comes or goes moves few partitions beyond its own, mostly: rendezvous hashing with bounded
+/// loads. Empty without nodes.
 pub fn owners(nodes: &[String], partitions: u16) -> Vec<usize> {
     let share = usize::from(partitions).div_ceil(nodes.len().max(1));
     let mut load = vec![0; nodes.len()];
@@ -19,7 +20,11 @@ pub fn owners(nodes: &[String], partitions: u16) -> Vec<usize> {
 
 /// Versions of wahook that run side by side must agree on it.
 fn score(node: &str, partition: u16) -> [u8; 32] {
-    Sha256::new().chain_update(partition.to_be_bytes()).chain_update(node).finalize().into()
+    Sha256::new()
+        .chain_update(partition.to_be_bytes())
+        .chain_update(node)
+        .finalize()
+        .into()
 }
 
 #[cfg(test)]
@@ -30,7 +35,10 @@ mod tests {
 
     fn named(names: &[&str], partitions: u16) -> Vec<String> {
         let nodes: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        owners(&nodes, partitions).into_iter().map(|owner| nodes[owner].clone()).collect()
+        owners(&nodes, partitions)
+            .into_iter()
+            .map(|owner| nodes[owner].clone())
+            .collect()
     }
 
     #[test]
@@ -59,9 +67,11 @@ mod tests {
         #[test]
         fn a_node_that_comes_leaves_some_where_they_are(seed: u64, count in 1_usize..9) {
             let nodes: Vec<String> = (0..=count).map(|number| format!("{seed}-{number}")).collect();
-            let (before, after) = (owners(&nodes[..count], 16), owners(&nodes, 16));
+            let before = owners(&nodes[..count], 16);
+            let after = owners(&nodes, 16);
             let moved = before.iter().zip(&after).filter(|(before, after)| before != after).count();
-            // Its own share, and what the smaller shares of the others push on; seldom more than half.
+            // Its own share, and what the smaller shares of the others push on; seldom more than
+            // half.
             prop_assert!(moved <= 12, "{} moved", moved);
         }
     }

@@ -22,7 +22,10 @@ impl Schedule {
     /// The wait after so many tries; `chance` from 0 to 1 picks the place within the jitter.
     fn wait(&self, tries: u16, chance: f64) -> Duration {
         let doublings = u32::from(tries.saturating_sub(1)).min(31);
-        self.jittered(self.base.saturating_mul(1 << doublings).min(self.max), chance)
+        self.jittered(
+            self.base.saturating_mul(1 << doublings).min(self.max),
+            chance,
+        )
     }
 
     fn jittered(&self, wait: Duration, chance: f64) -> Duration {
@@ -50,7 +53,9 @@ impl Plan<'_> {
     /// The wait after so many tries; `None` when they are used up.
     fn wait(&self, tries: u16, chance: f64) -> Option<Duration> {
         match self {
-            Self::Doubling(max_retries, schedule) => (tries <= *max_retries).then(|| schedule.wait(tries, chance)),
+            Self::Doubling(max_retries, schedule) => {
+                (tries <= *max_retries).then(|| schedule.wait(tries, chance))
+            }
             Self::Listed(waits, schedule) => {
                 let seconds = waits.get(usize::from(tries.checked_sub(1)?))?;
                 Some(schedule.jittered(Duration::from_secs(u64::from(*seconds)), chance))
@@ -100,9 +105,16 @@ pub fn verdict(
         | Outcome::Tls
         | Outcome::Reset
         | Outcome::Protocol => {
-            let Some(wait) = plan.wait(tries, chance) else { return Verdict::Failed { disable: false } };
-            let asked = retry_after.unwrap_or_default().min(RETRY_AFTER_MAX).min(plan.longest());
-            Verdict::Retry { at: now.after(wait.max(asked)) }
+            let Some(wait) = plan.wait(tries, chance) else {
+                return Verdict::Failed { disable: false };
+            };
+            let asked = retry_after
+                .unwrap_or_default()
+                .min(RETRY_AFTER_MAX)
+                .min(plan.longest());
+            Verdict::Retry {
+                at: now.after(wait.max(asked)),
+            }
         }
     }
 }
@@ -125,14 +137,27 @@ mod tests {
     use super::*;
 
     const NOW: Timestamp = Timestamp::EPOCH;
-    const SCHEDULE: Schedule = Schedule { base: Duration::from_secs(5), jitter: 0.1, max: Duration::from_secs(86_400) };
+    const SCHEDULE: Schedule = Schedule {
+        base: Duration::from_secs(5),
+        jitter: 0.1,
+        max: Duration::from_secs(86_400),
+    };
 
     fn after(status: u16, tries: u16) -> Verdict {
-        verdict(outcome_of_status(status), tries, &Plan::Doubling(3, &SCHEDULE), None, NOW, 0.5)
+        verdict(
+            outcome_of_status(status),
+            tries,
+            &Plan::Doubling(3, &SCHEDULE),
+            None,
+            NOW,
+            0.5,
+        )
     }
 
     fn in_seconds(seconds: u64) -> Verdict {
-        Verdict::Retry { at: NOW.after(Duration::from_secs(seconds)) }
+        Verdict::Retry {
+            at: NOW.after(Duration::from_secs(seconds)),
+        }
     }
 
     #[test]
@@ -141,7 +166,11 @@ mod tests {
             assert_eq!(after(status, 1), Verdict::Delivered, "{status}");
         }
         for status in [301, 307, 400, 401, 404, 413, 422] {
-            assert_eq!(after(status, 1), Verdict::Failed { disable: false }, "{status}");
+            assert_eq!(
+                after(status, 1),
+                Verdict::Failed { disable: false },
+                "{status}"
+            );
         }
         for status in [408, 425, 429, 500, 502, 503, 504, 599, 600, 999] {
             assert_eq!(after(status, 1), in_seconds(5), "{status}");
@@ -151,7 +180,10 @@ mod tests {
 
     #[test]
     fn waits_double_and_end() {
-        assert_eq!([1, 2, 3].map(|tries| after(500, tries)), [5, 10, 20].map(in_seconds));
+        assert_eq!(
+            [1, 2, 3].map(|tries| after(500, tries)),
+            [5, 10, 20].map(in_seconds)
+        );
         assert_eq!(after(500, 4), Verdict::Failed { disable: false });
     }
 
@@ -167,9 +199,19 @@ mod tests {
     fn retry_after_raises_but_never_lowers_the_wait() {
         let with = |seconds| {
             let asked = Some(Duration::from_secs(seconds));
-            verdict(Outcome::RateLimited, 1, &Plan::Doubling(3, &SCHEDULE), asked, NOW, 0.5)
+            verdict(
+                Outcome::RateLimited,
+                1,
+                &Plan::Doubling(3, &SCHEDULE),
+                asked,
+                NOW,
+                0.5,
+            )
         };
-        assert_eq!((with(1), with(60), with(u64::MAX)), (in_seconds(5), in_seconds(60), in_seconds(86_400)));
+        assert_eq!(
+            (with(1), with(60), with(u64::MAX)),
+            (in_seconds(5), in_seconds(60), in_seconds(86_400))
+        );
     }
 
     #[test]

@@ -20,7 +20,8 @@ pub(super) async fn run(bus: Bus, store: Arc<dyn Store>, cancel: CancellationTok
         Ok(questions) => questions,
         Err(error) => {
             telemetry::error("record", "questions");
-            tracing::error!(%error, "redelivered messages will be attempted again, whatever is on record");
+            tracing::error!(%error, "redelivered messages will be attempted again, whatever is on \
+                record");
             return;
         }
     };
@@ -31,8 +32,12 @@ pub(super) async fn run(bus: Bus, store: Arc<dyn Store>, cancel: CancellationTok
             () = cancel.cancelled() => return,
             next = questions.next() => next,
         };
-        let Some((question, answer)) = next else { return };
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let Some((question, answer)) = next else {
+            return;
+        };
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return;
+        };
         let store = Arc::clone(&store);
         tokio::spawn(async move {
             let _place = place;
@@ -42,9 +47,17 @@ pub(super) async fn run(bus: Bus, store: Arc<dyn Store>, cancel: CancellationTok
 }
 
 async fn is_recorded(store: &dyn Store, question: Question) -> bool {
-    let Question { client_id, webhook_id, event_id, number } = question;
+    let Question {
+        client_id,
+        webhook_id,
+        event_id,
+        number,
+    } = question;
     match timeout(PATIENCE, store.event(client_id, webhook_id, event_id)).await {
-        Ok(Ok(Some(event))) => event.attempts.iter().any(|attempt| attempt.number >= number),
+        Ok(Ok(Some(event))) => event
+            .attempts
+            .iter()
+            .any(|attempt| attempt.number >= number),
         _ => false,
     }
 }

@@ -1,12 +1,13 @@
 //! Takes results from the bus to the store.
 //!
-//! One loop per partition pulls groups of attempts, joins what lies ready, and writes it in one go. A group is acked
-//! once the store has it. While the store does not answer, the loop tries again and pulls nothing: results wait in
-//! the stream, deliveries go on. The store takes the same attempt twice without harm, so whatever is handed out again
-//! after a crash is simply written again; that may happen as often as it takes, so consumers of results set no limit.
+//! One loop per partition pulls groups of attempts, joins what lies ready, and writes it in one go.
+//! A group is acked once the store has it. While the store does not answer, the loop tries again
+//! and pulls nothing: results wait in the stream, deliveries go on. The store takes the same
+//! attempt twice without harm, so whatever is handed out again after a crash is simply written
+//! again; that may happen as often as it takes, so consumers of results set no limit.
 //!
-//! What can never be written, because nobody can read it or the store refuses it, is kept in WA_DLQ under
-//! `wa.undecodable.WA_RESULT`: it must not hold up what comes after it.
+//! What can never be written, because nobody can read it or the store refuses it, is kept in WA_DLQ
+//! under `wa.undecodable.WA_RESULT`: it must not hold up what comes after it.
 
 mod ask;
 mod retention;
@@ -38,14 +39,24 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 pub struct Record;
 
 impl Record {
-    /// Starts the loops of all partitions on `tasks`, and the one that drops what is older than `retention`. They end
-    /// after `cancel`; then the store writes out what it kept in memory.
-    pub fn start(bus: Bus, store: Arc<dyn Store>, retention: Duration, tasks: &TaskTracker, cancel: CancellationToken) {
+    /// Starts the loops of all partitions on `tasks`, and the one that drops what is older than
+    /// `retention`. They end after `cancel`; then the store writes out what it kept in memory.
+    pub fn start(
+        bus: Bus,
+        store: Arc<dyn Store>,
+        retention: Duration,
+        tasks: &TaskTracker,
+        cancel: CancellationToken,
+    ) {
         let loops = TaskTracker::new();
         loops.spawn(ask::run(bus.clone(), Arc::clone(&store), cancel.clone()));
         for partition in 0..bus.partition_count() {
             let pull = bus.pull(Work::Result, partition, cancel.clone());
-            let recorder = Recorder { bus: bus.clone(), store: Arc::clone(&store), cancel: cancel.clone() };
+            let recorder = Recorder {
+                bus: bus.clone(),
+                store: Arc::clone(&store),
+                cancel: cancel.clone(),
+            };
             loops.spawn(recorder.run(pull));
         }
         loops.spawn(retention::keep(Arc::clone(&store), retention, cancel));
@@ -121,9 +132,19 @@ impl Recorder {
             }
             Err(error) => {
                 telemetry::error("record", "undecodable");
-                tracing::error!(%error, "a group of results that nobody can read; its bytes are kept in WA_DLQ");
+                tracing::error!(%error, "a group of results that nobody can read; its bytes are \
+                    kept in WA_DLQ");
                 let stream = Work::Result.stream();
-                match self.bus.undecodable(stream, incoming.sequence, incoming.subject(), incoming.payload()).await {
+                match self
+                    .bus
+                    .undecodable(
+                        stream,
+                        incoming.sequence,
+                        incoming.subject(),
+                        incoming.payload(),
+                    )
+                    .await
+                {
                     Ok(()) => incoming.term("undecodable").await,
                     Err(_) => incoming.nak(Some(LONGEST_PAUSE)).await,
                 }
@@ -147,7 +168,10 @@ impl Recorder {
     /// Whether it is kept elsewhere.
     async fn bury(&self, refused: &[Attempt]) -> bool {
         telemetry::error("record", "refused");
-        let kept = self.bus.refused_results(&wire::encode_attempts(refused)).await;
+        let kept = self
+            .bus
+            .refused_results(&wire::encode_attempts(refused))
+            .await;
         if let Err(error) = &kept {
             tracing::warn!(%error, "results that cannot be stored could not be kept elsewhere yet");
         }
@@ -159,7 +183,8 @@ impl Recorder {
         if attempts.is_empty() {
             return Written::All;
         }
-        let (mut pause, mut tries) = (FIRST_PAUSE, 0_u32);
+        let mut pause = FIRST_PAUSE;
+        let mut tries = 0_u32;
         loop {
             tries = tries.saturating_add(1);
             let last = self.cancel.is_cancelled();
@@ -172,11 +197,18 @@ impl Recorder {
                     return Written::All;
                 }
                 Ok(Err(store::Error::Refused(error))) => {
-                    tracing::error!(error, count = attempts.len(), "the store refuses something among these results");
+                    tracing::error!(
+                        error,
+                        count = attempts.len(),
+                        "the store refuses something among these results"
+                    );
                     return Written::Refused;
                 }
-                // Of a store that is away for long one line is enough, then fewer and fewer: the metric counts them all.
-                Ok(Err(error)) if tries.is_power_of_two() => tracing::warn!(tries, %error, "writing results failed"),
+                // Of a store that is away for long one line is enough, then fewer and fewer: the
+                // metric counts them all.
+                Ok(Err(error)) if tries.is_power_of_two() => {
+                    tracing::warn!(tries, %error, "writing results failed")
+                }
                 Ok(Err(_)) => {}
                 Err(_) => tracing::warn!(tries, "writing results took too long"),
             }

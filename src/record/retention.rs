@@ -24,7 +24,9 @@ pub(super) async fn keep(store: Arc<dyn Store>, retention: Duration, cancel: Can
             ticks.tick().await;
             match forget(&*store, retention).await {
                 Ok(0) => {}
-                Ok(count) => tracing::info!(count, "attempts older than store.retention are dropped"),
+                Ok(count) => {
+                    tracing::info!(count, "attempts older than store.retention are dropped")
+                }
                 Err(error) => {
                     telemetry::error("record", "expire");
                     tracing::warn!(%error, "old attempts could not be dropped; trying again later");

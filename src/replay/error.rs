@@ -21,7 +21,9 @@ impl Error {
     pub(super) fn told(&self) -> &'static str {
         match self {
             Self::Bus(_) => "the message bus does not answer; the job goes on when it does",
-            Self::Store(_) | Self::Slow => "the store does not answer; the job goes on when it does",
+            Self::Store(_) | Self::Slow => {
+                "the store does not answer; the job goes on when it does"
+            }
         }
     }
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-/// Chunks per second that are not exceeded: small ones, since what comes at once finds no free place.
+/// Chunks per second that are not exceeded: small ones, since what comes at once finds no free
+/// place.
 const CHUNKS: u32 = 50;
 
 /// How many go out at once.
@@ -48,7 +49,8 @@ impl Pacer {
     }
 }
 
-/// A replay's rate for one webhook: at most half of what that takes, the other half is for live traffic.
+/// A replay's rate for one webhook: at most half of what that takes, the other half is for live
+/// traffic.
 pub(super) fn replay_rate(asked: u32, webhook: u32) -> u32 {
     asked.min(webhook / 2).max(1)
 }
@@ -65,16 +67,32 @@ mod tests {
     #[test]
     fn chunks_and_gaps_give_the_rate() {
         // rate, chunk, gap in ms
-        for (rate, expected, ms) in [(0, 1, 1000), (1, 1, 1000), (20, 1, 50), (99, 1, 10), (100, 2, 20), (1000, 20, 20)]
-        {
-            assert_eq!((chunk(rate), gap(rate).as_millis()), (expected, ms), "{rate}");
+        for (rate, expected, ms) in [
+            (0, 1, 1000),
+            (1, 1, 1000),
+            (20, 1, 50),
+            (99, 1, 10),
+            (100, 2, 20),
+            (1000, 20, 20),
+        ] {
+            assert_eq!(
+                (chunk(rate), gap(rate).as_millis()),
+                (expected, ms),
+                "{rate}"
+            );
         }
     }
 
     #[test]
     fn a_webhook_keeps_half_of_its_rate() {
         // asked, the webhook's, what comes of it
-        for (asked, webhook, expected) in [(20, 50, 20), (100, 50, 25), (1000, 10_000, 1000), (5, 1, 1), (1, 1, 1)] {
+        for (asked, webhook, expected) in [
+            (20, 50, 20),
+            (100, 50, 25),
+            (1000, 10_000, 1000),
+            (5, 1, 1),
+            (1, 1, 1),
+        ] {
             assert_eq!(replay_rate(asked, webhook), expected, "{asked} {webhook}");
         }
         assert_eq!([1, 20, 1000].map(page), [10, 20, 256]);
@@ -89,6 +107,10 @@ mod tests {
         for _ in 0..51 {
             pacer.next().await;
         }
-        assert!(before.elapsed() >= Duration::from_millis(980), "{:?}", before.elapsed());
+        assert!(
+            before.elapsed() >= Duration::from_millis(980),
+            "{:?}",
+            before.elapsed()
+        );
     }
 }

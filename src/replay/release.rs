@@ -8,17 +8,28 @@ use crate::{
     telemetry,
 };
 
-/// How often its progress is written down; what is sent is no longer held, so nothing depends on it.
+/// How often its progress is written down; what is sent is no longer held, so nothing depends on
+/// it.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
 const STOPPED: &str = "the webhook takes no deliveries any more; the rest stays held";
 
-/// Does the job as far as it goes. It is over, or this node stops, or the error says why it did not go on.
-pub(super) async fn run(context: &Context, job: Job, webhook: WebhookId, phone: &Phone) -> Result<(), Error> {
+/// Does the job as far as it goes. It is over, or this node stops, or the error says why it did not
+/// go on.
+pub(super) async fn run(
+    context: &Context,
+    job: Job,
+    webhook: WebhookId,
+    phone: &Phone,
+) -> Result<(), Error> {
     let registry = context.bus.registry();
     let held = context.bus.held_counts(job.client_id, Some(phone)).await?;
-    let matched = job.matched.unwrap_or_else(|| held.get(phone.as_str()).copied().unwrap_or_default());
+    let matched = job
+        .matched
+        .unwrap_or_else(|| held.get(phone.as_str()).copied().unwrap_or_default());
     let begin = |job: &mut Job| (job.matched, job.state) = (Some(matched), JobState::Running);
-    let Some(mut job) = registry.change_job(&job, begin).await? else { return Ok(()) };
+    let Some(mut job) = registry.change_job(&job, begin).await? else {
+        return Ok(());
+    };
     loop {
         let seen = asked(&job);
         match pass(context, &job, webhook, phone).await? {
@@ -26,7 +37,9 @@ pub(super) async fn run(context: &Context, job: Job, webhook: WebhookId, phone: 
                 if registry.end_release(&job, seen, context.now()).await? {
                     return Ok(());
                 }
-                let Some(changed) = registry.change_job(&job, |_| {}).await? else { return Ok(()) };
+                let Some(changed) = registry.change_job(&job, |_| {}).await? else {
+                    return Ok(());
+                };
                 job = changed;
             }
             Pass::Stopped => return Ok(()),
@@ -63,12 +76,19 @@ async fn pass(context: &Context, job: &Job, id: WebhookId, phone: &Phone) -> Res
     let registry = context.bus.registry();
     let mut reader = context.bus.read_held(job.client_id, phone).await?;
     let mut pacer: Option<Pacer> = None;
-    let (mut sent, mut dropped, mut noted) = (0, 0, Instant::now());
+    let mut sent = 0;
+    let mut dropped = 0;
+    let mut noted = Instant::now();
     loop {
-        let mut held = reader.next(read(pacer.as_ref().map_or(1, Pacer::rate))).await?;
+        let mut held = reader
+            .next(read(pacer.as_ref().map_or(1, Pacer::rate)))
+            .await?;
         let is_end = held.is_empty();
         while !held.is_empty() {
-            let webhook = registry.get(job.client_id, id).await?.filter(|webhook| webhook.takes_deliveries());
+            let webhook = registry
+                .get(job.client_id, id)
+                .await?
+                .filter(|webhook| webhook.takes_deliveries());
             let Some(webhook) = webhook else {
                 note(context, job, &mut sent, &mut dropped).await?;
                 return Ok(Pass::Webhook);
@@ -96,15 +116,22 @@ async fn pass(context: &Context, job: &Job, id: WebhookId, phone: &Phone) -> Res
     }
 }
 
-/// Deliveries that are read at once: ten seconds' work, since the server forgets a reader that is long away.
+/// Deliveries that are read at once: ten seconds' work, since the server forgets a reader that is
+/// long away.
 fn read(rate: u32) -> usize {
     rate.saturating_mul(10).clamp(10, 256) as usize
 }
 
-async fn note(context: &Context, job: &Job, sent: &mut u64, dropped: &mut u64) -> Result<(), Error> {
+async fn note(
+    context: &Context,
+    job: &Job,
+    sent: &mut u64,
+    dropped: &mut u64,
+) -> Result<(), Error> {
     telemetry::job_events("release", "sent", *sent);
     telemetry::job_events("release", "skipped", *dropped);
-    let (more, skipped) = (std::mem::take(sent), std::mem::take(dropped));
+    let more = std::mem::take(sent);
+    let skipped = std::mem::take(dropped);
     let change = |job: &mut Job| {
         job.sent += more;
         job.skipped += skipped;

@@ -17,9 +17,17 @@ use crate::{
 
 const FIRST_RATE: u32 = 10;
 
-/// Does the job as far as it goes. It is over, or this node stops, or the error says why it did not go on.
-pub(super) async fn run(context: &Context, job: Job, filter: &JobFilter, rate: u32) -> Result<(), Error> {
-    let Some(mut job) = counted(context, job, filter).await? else { return Ok(()) };
+/// Does the job as far as it goes. It is over, or this node stops, or the error says why it did not
+/// go on.
+pub(super) async fn run(
+    context: &Context,
+    job: Job,
+    filter: &JobFilter,
+    rate: u32,
+) -> Result<(), Error> {
+    let Some(mut job) = counted(context, job, filter).await? else {
+        return Ok(());
+    };
     // Small pages until a webhook's own rate is known.
     let mut pacer = Pacer::new(rate.min(FIRST_RATE));
     let mut scan = scan(context, &job, filter, place_of(&job)).await?;
@@ -30,13 +38,23 @@ pub(super) async fn run(context: &Context, job: Job, filter: &JobFilter, rate: u
         }
         let Some(mut page) = scan.next(page(pacer.rate())).await? else {
             let registry = context.bus.registry();
-            registry.change_job(&job, |job| job.end(JobState::Done, context.now())).await?;
+            registry
+                .change_job(&job, |job| job.end(JobState::Done, context.now()))
+                .await?;
             return Ok(());
         };
-        let webhook = context.bus.registry().get(job.client_id, page.webhook).await?;
+        let webhook = context
+            .bus
+            .registry()
+            .get(job.client_id, page.webhook)
+            .await?;
         let webhook = webhook.filter(|webhook| webhook.takes_deliveries());
         let found = page.events.len();
-        page.events.retain(|event| webhook.as_ref().is_some_and(|webhook| webhook.wants(&event.last().delivery.kind)));
+        page.events.retain(|event| {
+            webhook
+                .as_ref()
+                .is_some_and(|webhook| webhook.wants(&event.last().delivery.kind))
+        });
         let skipped = found - page.events.len();
         if let Some(webhook) = webhook {
             pacer.set(replay_rate(rate, webhook.rate_per_second));
@@ -74,8 +92,20 @@ async fn cancelled(context: &Context, job: &Job) -> Result<(), Error> {
     Ok(())
 }
 
-async fn scan(context: &Context, job: &Job, filter: &JobFilter, place: Option<JobPlace>) -> Result<Scan, Error> {
-    Scan::new(&context.bus, Arc::clone(&context.store), job.client_id, filter.clone(), place).await
+async fn scan(
+    context: &Context,
+    job: &Job,
+    filter: &JobFilter,
+    place: Option<JobPlace>,
+) -> Result<Scan, Error> {
+    Scan::new(
+        &context.bus,
+        Arc::clone(&context.store),
+        job.client_id,
+        filter.clone(),
+        place,
+    )
+    .await
 }
 
 /// The job with the number of events that match; `None` when it is over already.
@@ -84,7 +114,9 @@ async fn counted(context: &Context, job: Job, filter: &JobFilter) -> Result<Opti
     let counted = match job.matched {
         Some(matched) => Some(matched),
         None => {
-            registry.change_job(&job, |job| job.state = JobState::Counting).await?;
+            registry
+                .change_job(&job, |job| job.state = JobState::Counting)
+                .await?;
             let count = count(scan(context, &job, filter, None).await?, EVENTS_MAX, None).await?;
             count.is_complete.then_some(count.matched)
         }
@@ -95,7 +127,9 @@ async fn counted(context: &Context, job: Job, filter: &JobFilter) -> Result<Opti
             _ if job.is_cancelled => job.end(JobState::Cancelled, context.now()),
             Some(matched) => (job.matched, job.state) = (Some(matched), JobState::Running),
             None => {
-                job.error = Some(format!("more than {EVENTS_MAX} events match: ask for fewer, by time or webhook"));
+                job.error = Some(format!(
+                    "more than {EVENTS_MAX} events match: ask for fewer, by time or webhook"
+                ));
                 job.end(JobState::Failed, context.now());
             }
         }
@@ -104,8 +138,18 @@ async fn counted(context: &Context, job: Job, filter: &JobFilter) -> Result<Opti
 }
 
 /// How many of the page went out; fewer than all when this node stops.
-async fn send(context: &Context, job: &Job, page: &Page, pacer: &mut Pacer) -> Result<usize, Error> {
-    let again = |event: &Event| event.last().delivery.again(event.last().number, Priority::Low);
+async fn send(
+    context: &Context,
+    job: &Job,
+    page: &Page,
+    pacer: &mut Pacer,
+) -> Result<usize, Error> {
+    let again = |event: &Event| {
+        event
+            .last()
+            .delivery
+            .again(event.last().number, Priority::Low)
+    };
     let mut left: Vec<Delivery> = page.events.iter().map(again).collect();
     let all = left.len();
     while !left.is_empty() && !context.cancel.is_cancelled() {
@@ -124,9 +168,16 @@ fn place_after(page: &Page, done: usize) -> JobPlace {
     }
     let last = done.checked_sub(1).and_then(|last| page.events.get(last));
     // None of them: again with this page. Those before it are newer than its first event.
-    let first = page.events.first().map(|event| just_before(event.last().delivery.event_id));
+    let first = page
+        .events
+        .first()
+        .map(|event| just_before(event.last().delivery.event_id));
     let after = last.map(|event| event.last().delivery.event_id).or(first);
-    JobPlace { webhook: page.webhook, after, is_done: false }
+    JobPlace {
+        webhook: page.webhook,
+        after,
+        is_done: false,
+    }
 }
 
 /// The place from which this event comes next.

@@ -26,8 +26,9 @@ pub struct Page {
     pub place: JobPlace,
 }
 
-/// Goes through a client's webhooks in the order of their ids, and through the events of each from the newest to the
-/// oldest. Webhooks that were deleted have no deliveries any more, so they are left out.
+/// Goes through a client's webhooks in the order of their ids, and through the events of each from
+/// the newest to the oldest. Webhooks that were deleted have no deliveries any more, so they are
+/// left out.
 pub struct Scan {
     store: Arc<dyn Store>,
     client: ClientId,
@@ -50,9 +51,19 @@ impl Scan {
     ) -> Result<Self, Error> {
         let all = bus.registry().list(client).await?;
         let wanted = |id: &WebhookId| filter.webhook.is_none_or(|only| only == *id);
-        let mut webhooks: Vec<_> = all.iter().map(|webhook| webhook.id).filter(wanted).collect();
+        let mut webhooks: Vec<_> = all
+            .iter()
+            .map(|webhook| webhook.id)
+            .filter(wanted)
+            .collect();
         webhooks.sort_unstable();
-        Ok(Self { store, client, filter, webhooks, place })
+        Ok(Self {
+            store,
+            client,
+            filter,
+            webhooks,
+            place,
+        })
     }
 
     /// The next page, after looking at up to `limit` events of one webhook; `None` at the end.
@@ -60,24 +71,44 @@ impl Scan {
     /// # Errors
     /// When the store does not answer in time; asking again goes on at the same place.
     pub async fn next(&mut self, limit: usize) -> Result<Option<Page>, Error> {
-        let Some((webhook, after)) = next_of(&self.webhooks, self.place) else { return Ok(None) };
-        let filter =
-            EventFilter { status: Some(self.filter.status), since: self.filter.since, until: Some(self.filter.until) };
-        let asked = self.store.events(self.client, webhook, filter, after, limit);
+        let Some((webhook, after)) = next_of(&self.webhooks, self.place) else {
+            return Ok(None);
+        };
+        let filter = EventFilter {
+            status: Some(self.filter.status),
+            since: self.filter.since,
+            until: Some(self.filter.until),
+        };
+        let asked = self
+            .store
+            .events(self.client, webhook, filter, after, limit);
         let mut events = timeout(PATIENCE, asked).await.map_err(|_| Error::Slow)??;
         let last = events.last().map(|event| event.last().delivery.event_id);
-        let place = JobPlace { webhook, after: last.or(after), is_done: events.len() < limit };
+        let place = JobPlace {
+            webhook,
+            after: last.or(after),
+            is_done: events.len() < limit,
+        };
         self.place = Some(place);
         if let Some(kind) = &self.filter.kind {
             events.retain(|event| event.last().delivery.kind == *kind);
         }
-        Ok(Some(Page { webhook, events, place }))
+        Ok(Some(Page {
+            webhook,
+            events,
+            place,
+        }))
     }
 }
 
 /// The webhook that comes at or after a place, and the event to go on after. `webhooks` are sorted.
-fn next_of(webhooks: &[WebhookId], place: Option<JobPlace>) -> Option<(WebhookId, Option<crate::model::EventId>)> {
-    let Some(place) = place else { return webhooks.first().map(|first| (*first, None)) };
+fn next_of(
+    webhooks: &[WebhookId],
+    place: Option<JobPlace>,
+) -> Option<(WebhookId, Option<crate::model::EventId>)> {
+    let Some(place) = place else {
+        return webhooks.first().map(|first| (*first, None));
+    };
     let comes = |id: &&WebhookId| **id > place.webhook || **id == place.webhook && !place.is_done;
     let webhook = *webhooks.iter().find(comes)?;
     Some((webhook, place.after.filter(|_| webhook == place.webhook)))
@@ -101,10 +132,16 @@ pub async fn count(mut scan: Scan, max: u64, deadline: Option<Instant>) -> Resul
     while let Some(page) = scan.next(COUNT_PAGE).await? {
         matched += page.events.len() as u64;
         if matched > max || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            return Ok(Count { matched, is_complete: false });
+            return Ok(Count {
+                matched,
+                is_complete: false,
+            });
         }
     }
-    Ok(Count { matched, is_complete: true })
+    Ok(Count {
+        matched,
+        is_complete: true,
+    })
 }
 
 #[cfg(test)]
@@ -119,7 +156,13 @@ mod tests {
         let id = |number| WebhookId(Uuid::from_u128(number));
         let event = Some(EventId(Uuid::from_u128(77)));
         let webhooks = [id(2), id(4), id(6)];
-        let at = |webhook, is_done| Some(JobPlace { webhook: id(webhook), after: event, is_done });
+        let at = |webhook, is_done| {
+            Some(JobPlace {
+                webhook: id(webhook),
+                after: event,
+                is_done,
+            })
+        };
         let table = [
             (None, Some((id(2), None))),
             (at(2, false), Some((id(2), event))),

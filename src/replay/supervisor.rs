@@ -52,10 +52,27 @@ pub(super) struct Supervisor {
 }
 
 impl Supervisor {
-    pub(super) fn new(bus: Bus, store: Arc<dyn Store>, jobs_max: usize, cancel: CancellationToken) -> Self {
-        let context = Context { bus, store, cancel, node: Uuid::now_v7().to_string() };
-        let (active, keys) = (HashMap::new(), HashMap::new());
-        Self { context: Arc::new(context), jobs_max, active, running: JoinSet::new(), keys }
+    pub(super) fn new(
+        bus: Bus,
+        store: Arc<dyn Store>,
+        jobs_max: usize,
+        cancel: CancellationToken,
+    ) -> Self {
+        let context = Context {
+            bus,
+            store,
+            cancel,
+            node: Uuid::now_v7().to_string(),
+        };
+        let active = HashMap::new();
+        let keys = HashMap::new();
+        Self {
+            context: Arc::new(context),
+            jobs_max,
+            active,
+            running: JoinSet::new(),
+            keys,
+        }
     }
 
     pub(super) async fn run(mut self) {
@@ -119,23 +136,40 @@ impl Supervisor {
     /// Starts what is due and fits.
     fn start(&mut self, now: Instant) {
         let busy: HashSet<Key> = self.keys.values().copied().collect();
-        for key in due(&self.active, &busy, now, self.jobs_max.saturating_sub(busy.len())) {
-            let Some((job, tried)) = self.active.get_mut(&key) else { continue };
+        for key in due(
+            &self.active,
+            &busy,
+            now,
+            self.jobs_max.saturating_sub(busy.len()),
+        ) {
+            let Some((job, tried)) = self.active.get_mut(&key) else {
+                continue;
+            };
             *tried = Some(now);
-            let handle = self.running.spawn(Arc::clone(&self.context).take(job.clone()));
+            let handle = self
+                .running
+                .spawn(Arc::clone(&self.context).take(job.clone()));
             self.keys.insert(handle.id(), key);
         }
     }
 }
 
 /// The jobs to try now, at most `room` of them: of a client's replays only the oldest.
-fn due(active: &HashMap<Key, (Job, Option<Instant>)>, busy: &HashSet<Key>, now: Instant, room: usize) -> Vec<Key> {
+fn due(
+    active: &HashMap<Key, (Job, Option<Instant>)>,
+    busy: &HashSet<Key>,
+    now: Instant,
+    room: usize,
+) -> Vec<Key> {
     let mut all: Vec<_> = active.iter().collect();
     all.sort_by_key(|(key, (job, _))| (job.created_at, **key));
     let mut served = HashSet::new();
     all.retain(|(_, (job, _))| job.is_release() || served.insert(job.client_id));
-    let is_due = |tried: Option<Instant>| tried.is_none_or(|tried| now.duration_since(tried) >= TRY_EVERY);
-    let due = all.into_iter().filter(|(key, (_, tried))| !busy.contains(key) && is_due(*tried));
+    let is_due =
+        |tried: Option<Instant>| tried.is_none_or(|tried| now.duration_since(tried) >= TRY_EVERY);
+    let due = all
+        .into_iter()
+        .filter(|(key, (_, tried))| !busy.contains(key) && is_due(*tried));
     due.map(|(key, _)| *key).take(room).collect()
 }
 
@@ -146,7 +180,11 @@ impl Context {
 
     /// Does a job, unless another node does.
     async fn take(self: Arc<Self>, job: Job) {
-        let kind = if job.is_release() { "release" } else { "replay" };
+        let kind = if job.is_release() {
+            "release"
+        } else {
+            "replay"
+        };
         let name = format!("{kind}.{}.{}", job.client_id, job.id);
         let lease = match self.bus.acquire_lease(&name, &self.node).await {
             Ok(Some(lease)) => lease,
@@ -173,7 +211,11 @@ impl Context {
                     tracing::warn!(job = %job.id, %error, "a job waits");
                     let told = error.told();
                     // Should the bus not take it: it is no more than a word to its owner.
-                    let _ = self.bus.registry().change_job(job, |job| job.error = Some(told.to_owned())).await;
+                    let _ = self
+                        .bus
+                        .registry()
+                        .change_job(job, |job| job.error = Some(told.to_owned()))
+                        .await;
                 }
             }
             tokio::select! {
@@ -192,10 +234,18 @@ impl Context {
                 job.started_at.get_or_insert(now);
             }
         });
-        let Some(job) = begun.await?.filter(|job| job.state.is_active()) else { return Ok(()) };
+        let Some(job) = begun.await?.filter(|job| job.state.is_active()) else {
+            return Ok(());
+        };
         match job.work.clone() {
-            JobWork::Replay { filter, rate_per_second, .. } => resend::run(self, job, &filter, rate_per_second).await,
-            JobWork::Release { webhook, phone, .. } => release::run(self, job, webhook, &phone).await,
+            JobWork::Replay {
+                filter,
+                rate_per_second,
+                ..
+            } => resend::run(self, job, &filter, rate_per_second).await,
+            JobWork::Release { webhook, phone, .. } => {
+                release::run(self, job, webhook, &phone).await
+            }
         }
     }
 }

@@ -1,9 +1,10 @@
 //! What a replay may have under way.
 //!
-//! What a webhook does not take in time lies parked in the retry stream, which has no limit of its own. So a replay that is
-//! some pages ahead waits until the audit shows that one of them was attempted: it goes as fast as the webhook takes it,
-//! and never faster than attempts are recorded. It waits for any, not for the oldest: what a node had in hand that died
-//! comes again only after `bus.ack_wait`.
+//! What a webhook does not take in time lies parked in the retry stream, which has no limit of its
+//! own. So a replay that is some pages ahead waits until the audit shows that one of them was
+//! attempted: it goes as fast as the webhook takes it, and never faster than attempts are recorded.
+//! It waits for any, not for the oldest: what a node had in hand that died comes again only after
+//! `bus.ack_wait`.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -16,8 +17,8 @@ use crate::model::{EventId, Job, WebhookId};
 const PAGES: usize = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// Some are never attempted, like those of a type that their webhook does not want any more: they hold nothing up for
-/// longer than this.
+/// Some are never attempted, like those of a type that their webhook does not want any more: they
+/// hold nothing up for longer than this.
 const WAIT_MAX: Duration = Duration::from_secs(300);
 /// From when on the job's owner is told what it waits for.
 const TOLD_AFTER: Duration = Duration::from_secs(5);
@@ -33,11 +34,13 @@ impl Window {
     pub(super) fn add(&mut self, page: &Page, sent: usize) {
         if let Some(event) = sent.checked_sub(1).and_then(|last| page.events.get(last)) {
             let last = event.last();
-            self.0.push_back((page.webhook, last.delivery.event_id, last.number));
+            self.0
+                .push_back((page.webhook, last.delivery.event_id, last.number));
         }
     }
 
-    /// Waits until there is room for one more page; `false` when the job is cancelled or this node stops.
+    /// Waits until there is room for one more page; `false` when the job is cancelled or this node
+    /// stops.
     pub(super) async fn room(&mut self, context: &Context, job: &Job) -> Result<bool, Error> {
         tokio::select! {
             () = context.cancel.cancelled() => Ok(false),
@@ -46,7 +49,9 @@ impl Window {
     }
 
     async fn wait(&mut self, context: &Context, job: &Job) -> Result<bool, Error> {
-        let (began, mut pause, mut told) = (Instant::now(), FIRST_PAUSE, false);
+        let began = Instant::now();
+        let mut pause = FIRST_PAUSE;
+        let mut told = false;
         while self.0.len() >= PAGES {
             self.forget_attempted(context, job).await?;
             if began.elapsed() >= WAIT_MAX {

@@ -1,15 +1,17 @@
 //! The audit: every attempt, and what follows from the attempts.
 //!
-//! [`Store`] is what the other rooms know. Its writes are idempotent by (event, attempt number, start) and may come in
-//! any order, late or twice: the result is the same. Every read starts from the client that asks, so another client's
-//! rows cannot be named. Two homes keep the same contract, which `tests/it/store` holds:
+//! [`Store`] is what the other rooms know. Its writes are idempotent by (event, attempt number,
+//! start) and may come in any order, late or twice: the result is the same. Every read starts from
+//! the client that asks, so another client's rows cannot be named. Two homes keep the same
+//! contract, which `tests/it/store` holds:
 //!
-//! - [`Sqlite`], the embedded one: one file, one writing thread that commits groups, some reading connections.
-//! - [`Cql`], for ScyllaDB and Cassandra: one INSERT per delivery that goes through at the first attempt. [`Migrator`]
-//!   brings its schema up to date; a role that serves never does.
+//! - [`Sqlite`], the embedded one: one file, one writing thread that commits groups, some reading
+//!   connections.
+//! - [`Cql`], for ScyllaDB and Cassandra: one INSERT per delivery that goes through at the first
+//!   attempt. [`Migrator`] brings its schema up to date; a role that serves never does.
 //!
-//! Nothing here is on the way of a delivery: the store may be down for hours while deliveries go on, and what
-//! happened meanwhile waits in the results stream.
+//! Nothing here is on the way of a delivery: the store may be down for hours while deliveries go
+//! on, and what happened meanwhile waits in the results stream.
 
 mod cql;
 mod sqlite;
@@ -20,7 +22,10 @@ use async_trait::async_trait;
 
 use crate::{
     config::{self, StoreKind},
-    model::{Attempt, ClientId, Event, EventFilter, EventId, HourStats, Position, Timestamp, WebhookId, WebhookState},
+    model::{
+        Attempt, ClientId, Event, EventFilter, EventId, HourStats, Position, Timestamp, WebhookId,
+        WebhookState,
+    },
 };
 
 pub use cql::{Cql, Migrator, Step};
@@ -57,9 +62,15 @@ pub trait Store: Send + Sync + 'static {
     async fn record(&self, attempts: Vec<Attempt>) -> Result<(), Error>;
 
     /// One event with all its attempts.
-    async fn event(&self, client: ClientId, webhook: WebhookId, event: EventId) -> Result<Option<Event>, Error>;
+    async fn event(
+        &self,
+        client: ClientId,
+        webhook: WebhookId,
+        event: EventId,
+    ) -> Result<Option<Event>, Error>;
 
-    /// Events of a webhook, newest first, each with its newest attempt only; after (older than) `after`.
+    /// Events of a webhook, newest first, each with its newest attempt only; after (older than)
+    /// `after`.
     async fn events(
         &self,
         client: ClientId,
@@ -69,15 +80,24 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<Event>, Error>;
 
-    /// Events of all webhooks of a client that were given up, newest first, each with its newest attempt only.
-    async fn dead_letters(&self, client: ClientId, after: Option<Position>, limit: usize) -> Result<Vec<Event>, Error>;
+    /// Events of all webhooks of a client that were given up, newest first, each with its newest
+    /// attempt only.
+    async fn dead_letters(
+        &self,
+        client: ClientId,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<Vec<Event>, Error>;
 
     /// How webhooks fared; those without any attempt are left out.
-    async fn states(&self, client: ClientId, webhooks: &[WebhookId])
-    -> Result<HashMap<WebhookId, WebhookState>, Error>;
+    async fn states(
+        &self,
+        client: ClientId,
+        webhooks: &[WebhookId],
+    ) -> Result<HashMap<WebhookId, WebhookState>, Error>;
 
-    /// How a webhook fared by the hour, newest first, from `since` until before `until`; hours without attempts are left
-    /// out. Rounded down to whole hours.
+    /// How a webhook fared by the hour, newest first, from `since` until before `until`; hours
+    /// without attempts are left out. Rounded down to whole hours.
     async fn stats(
         &self,
         client: ClientId,
@@ -86,8 +106,8 @@ pub trait Store: Send + Sync + 'static {
         until: Timestamp,
     ) -> Result<Vec<HourStats>, Error>;
 
-    /// Drops some of what was written before this time, as far as the home does not do so by itself; how many attempts
-    /// that were. More may be left while the answer is not zero.
+    /// Drops some of what was written before this time, as far as the home does not do so by
+    /// itself; how many attempts that were. More may be left while the answer is not zero.
     async fn expire(&self, before: Timestamp) -> Result<usize, Error>;
 
     /// Writes out what is only kept in memory: sums and times, never attempts.
@@ -100,8 +120,8 @@ pub trait Store: Send + Sync + 'static {
 /// Opens the home that the settings name.
 ///
 /// # Errors
-/// [`Error::Open`] when it cannot work as it is: says what to do. A CQL cluster that does not answer is no error; it is
-/// tried again until it does, and until then every call fails.
+/// [`Error::Open`] when it cannot work as it is: says what to do. A CQL cluster that does not
+/// answer is no error; it is tried again until it does, and until then every call fails.
 pub async fn open(settings: &config::Store, cql: &config::Cql) -> Result<Arc<dyn Store>, Error> {
     Ok(match settings.kind {
         StoreKind::Sqlite => Arc::new(Sqlite::open(settings).await?),

@@ -1,4 +1,5 @@
-//! One function per event. Labels come from enums, from `'static` texts, or are folded into a fixed set.
+//! One function per event. Labels come from enums, from `'static` texts, or are folded into a fixed
+//! set.
 
 use std::time::Duration;
 
@@ -72,12 +73,14 @@ pub fn message_published(duplicate: bool) {
     counter!(names::MESSAGES_PUBLISHED, "duplicate" => truth(duplicate)).increment(1);
 }
 
-/// Ingest did this with a WhatsApp message: `published`, `duplicate`, `skipped`, `too_large`, `failed`.
+/// Ingest did this with a WhatsApp message: `published`, `duplicate`, `skipped`, `too_large`,
+/// `failed`.
 pub fn inbound(outcome: &'static str) {
     counter!(names::INBOUND, "outcome" => outcome).increment(1);
 }
 
-/// A WhatsApp session of this node went from one state to another; `None` before its start and after its end.
+/// A WhatsApp session of this node went from one state to another; `None` before its start and
+/// after its end.
 pub fn session_state(from: Option<SessionState>, to: Option<SessionState>) {
     if let Some(from) = from {
         gauge!(names::SESSIONS, "state" => from.as_str()).decrement(1.0);
@@ -150,12 +153,15 @@ pub fn cql_driver(figures: &[(&'static str, u64)]) {
     }
 }
 
-/// A request to the admin API was answered. `route` must be the matched route's template, never the path as it came;
-/// empty when no route matched.
+/// A request to the admin API was answered. `route` must be the matched route's template, never the
+/// path as it came; empty when no route matched.
 pub fn http_request(method: &str, route: &str, status: u16, latency: Duration) {
     let route = if route.is_empty() { "none" } else { route };
-    let labels =
-        [("method", method_label(method).to_owned()), ("route", route.to_owned()), ("status", status.to_string())];
+    let labels = [
+        ("method", method_label(method).to_owned()),
+        ("route", route.to_owned()),
+        ("status", status.to_string()),
+    ];
     histogram!(names::HTTP_DURATION, &labels).record(latency);
 }
 
@@ -176,5 +182,8 @@ fn truth(value: bool) -> &'static str {
 /// HTTP lets callers make up methods.
 fn method_label(method: &str) -> &'static str {
     const KNOWN: [&str; 7] = ["GET", "POST", "PATCH", "DELETE", "PUT", "HEAD", "OPTIONS"];
-    KNOWN.into_iter().find(|known| *known == method).unwrap_or("other")
+    KNOWN
+        .into_iter()
+        .find(|known| *known == method)
+        .unwrap_or("other")
 }

@@ -1,4 +1,5 @@
-//! Log lines: JSON for machines, text for people, always to stderr: stdout belongs to what a command was asked for.
+//! Log lines: JSON for machines, text for people, always to stderr: stdout belongs to what a
+//! command was asked for.
 
 use std::io::{self, IsTerminal};
 
@@ -28,17 +29,28 @@ pub fn init(log: &Log) -> Result<(), Error> {
     Ok(tracing::subscriber::set_global_default(subscriber)?)
 }
 
-fn subscriber<W>(log: &Log, terminal: bool, writer: W) -> Result<Box<dyn Subscriber + Send + Sync>, Error>
+fn subscriber<W>(
+    log: &Log,
+    terminal: bool,
+    writer: W,
+) -> Result<Box<dyn Subscriber + Send + Sync>, Error>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let builder = fmt().with_env_filter(EnvFilter::try_new(&log.filter)?).with_ansi(terminal).with_writer(writer);
+    let builder = fmt()
+        .with_env_filter(EnvFilter::try_new(&log.filter)?)
+        .with_ansi(terminal)
+        .with_writer(writer);
     let json = match log.format {
         LogFormat::Auto => !terminal,
         LogFormat::Json => true,
         LogFormat::Text => false,
     };
-    Ok(if json { Box::new(builder.json().flatten_event(true).finish()) } else { Box::new(builder.compact().finish()) })
+    Ok(if json {
+        Box::new(builder.json().flatten_event(true).finish())
+    } else {
+        Box::new(builder.compact().finish())
+    })
 }
 
 #[cfg(test)]
@@ -52,7 +64,10 @@ mod tests {
 
     impl io::Write for Lines {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().expect("no panic while locked").extend_from_slice(bytes);
+            self.0
+                .lock()
+                .expect("no panic while locked")
+                .extend_from_slice(bytes);
             Ok(bytes.len())
         }
         fn flush(&mut self) -> io::Result<()> {
@@ -63,8 +78,12 @@ mod tests {
     fn logged(format: LogFormat, terminal: bool) -> String {
         let lines = Lines::default();
         let writer = lines.clone();
-        let log = Log { filter: "info".into(), format };
-        let subscriber = subscriber(&log, terminal, move || writer.clone()).expect("the filter is right");
+        let log = Log {
+            filter: "info".into(),
+            format,
+        };
+        let subscriber =
+            subscriber(&log, terminal, move || writer.clone()).expect("the filter is right");
         tracing::subscriber::with_default(subscriber, || {
             tracing::debug!("too quiet");
             tracing::info!(answer = 42, "said");
@@ -75,9 +94,17 @@ mod tests {
 
     #[test]
     fn is_json_when_nobody_looks_or_asked_for() {
-        for (format, terminal) in [(LogFormat::Auto, false), (LogFormat::Json, true), (LogFormat::Json, false)] {
-            let line: serde_json::Value = serde_json::from_str(&logged(format, terminal)).expect("one line of JSON");
-            assert_eq!((&line["message"], &line["answer"]), (&"said".into(), &42.into()));
+        for (format, terminal) in [
+            (LogFormat::Auto, false),
+            (LogFormat::Json, true),
+            (LogFormat::Json, false),
+        ] {
+            let line: serde_json::Value =
+                serde_json::from_str(&logged(format, terminal)).expect("one line of JSON");
+            assert_eq!(
+                (&line["message"], &line["answer"]),
+                (&"said".into(), &42.into())
+            );
         }
     }
 
@@ -86,14 +113,23 @@ mod tests {
         for (format, terminal) in [(LogFormat::Auto, true), (LogFormat::Text, false)] {
             let line = logged(format, terminal);
             assert!(line.contains("said") && !line.starts_with('{'), "{line}");
-            assert_eq!(line.contains('\u{1b}'), terminal, "colours only at a terminal");
+            assert_eq!(
+                line.contains('\u{1b}'),
+                terminal,
+                "colours only at a terminal"
+            );
         }
     }
 
     #[test]
     fn refuses_a_filter_that_is_none() {
-        let log = Log { filter: "wahook=loud".into(), format: LogFormat::Auto };
-        let refused = subscriber(&log, false, io::sink).err().map(|error| error.to_string());
+        let log = Log {
+            filter: "wahook=loud".into(),
+            format: LogFormat::Auto,
+        };
+        let refused = subscriber(&log, false, io::sink)
+            .err()
+            .map(|error| error.to_string());
         assert!(refused.is_some_and(|text| text.starts_with("log.filter: ")));
     }
 }

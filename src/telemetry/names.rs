@@ -19,12 +19,13 @@ pub(super) struct Metric {
 }
 
 /// Requests, ours and others'.
-pub(super) const REQUEST: &[f64] =
-    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0];
+pub(super) const REQUEST: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0,
+];
 /// From the first publish to the 2xx: milliseconds when all is well, a day after many retries.
 pub(super) const END_TO_END: &[f64] = &[
-    0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0,
-    86_400.0,
+    0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
+    900.0, 3600.0, 14_400.0, 86_400.0,
 ];
 
 /// Defines a constant per metric and the table of all, so that none can be missing from it.
@@ -47,7 +48,8 @@ table! {
     MESSAGES_PUBLISHED = "wahook_messages_published_total", Counter, ["duplicate"],
         "Messages that JetStream acknowledged; duplicate=true for those it already had.";
     INBOUND = "wahook_inbound_messages_total", Counter, ["outcome"],
-        "WhatsApp messages by what ingest did with them: published, duplicate, skipped, too_large, failed.";
+        "WhatsApp messages by what ingest did with them: published, duplicate, skipped, \
+         too_large, failed.";
     SESSIONS = "wahook_sessions", Gauge, ["state"],
         "WhatsApp sessions that this node runs, by state.";
     MESSAGES_UNROUTED = "wahook_messages_unrouted_total", Counter, [],
@@ -61,9 +63,11 @@ table! {
     INFLIGHT = "wahook_delivery_inflight", Gauge, [],
         "Requests to endpoints under way.";
     RETRY_BYTES = "wahook_retry_bytes", Gauge, [],
-        "Bytes of parked and due retries; from deliver.retry_bytes_max on, no new messages are taken up.";
+        "Bytes of parked and due retries; from deliver.retry_bytes_max on, no new messages are \
+         taken up.";
     LINE_BYTES = "wahook_line_bytes", Gauge, [],
-        "Bytes that wait behind others of their chats; from nine tenths of bus.message_bytes_max on, no new messages are taken up.";
+        "Bytes that wait behind others of their chats; from nine tenths of bus.message_bytes_max \
+         on, no new messages are taken up.";
     SPARED = "wahook_attempts_spared_total", Counter, [],
         "Redelivered messages whose attempt was on record already, so that it was not made again.";
     PARTITIONS_OWNED = "wahook_partitions_owned", Gauge, [],
@@ -93,7 +97,8 @@ table! {
     CQL_TROUBLE = "wahook_cql_trouble_total", Counter, ["cause"],
         "Tries of CQL statements that failed, and why; most are tried again.";
     CQL_DRIVER = "wahook_cql_driver", Gauge, ["what"],
-        "The CQL driver's own figures: connections, and since the start connection_timeouts, request_timeouts, retries.";
+        "The CQL driver's own figures: connections, and since the start connection_timeouts, \
+         request_timeouts, retries.";
     HTTP_DURATION = "wahook_http_request_duration_seconds", Histogram(REQUEST), ["method", "route", "status"],
         "Requests to the admin API and how long each took.";
     TASKS = "wahook_tasks_total", Counter, ["kind", "end"],

@@ -2,8 +2,12 @@
 
 use std::{sync::OnceLock, thread, time::Duration};
 
-use metrics::{Recorder, describe_counter, describe_gauge, describe_histogram, gauge, with_local_recorder};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use metrics::{
+    Recorder, describe_counter, describe_gauge, describe_histogram, gauge, with_local_recorder,
+};
+use metrics_exporter_prometheus::{
+    Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
+};
 
 use super::names::{self, Kind};
 
@@ -27,15 +31,19 @@ impl Metrics {
             describe(&recorder);
             metrics::set_global_recorder(recorder).expect("nothing else installs a recorder");
             let upkeep = handle.clone();
-            // A thread rather than a task: it needs no runtime, and a busy runtime cannot starve it.
-            let thread = thread::Builder::new().name("metrics-upkeep".into()).spawn(move || {
-                loop {
-                    thread::sleep(UPKEEP);
-                    upkeep.run_upkeep();
-                }
-            });
+            // A thread rather than a task: it needs no runtime, and a busy runtime cannot starve
+            // it.
+            let thread = thread::Builder::new()
+                .name("metrics-upkeep".into())
+                .spawn(move || {
+                    loop {
+                        thread::sleep(UPKEEP);
+                        upkeep.run_upkeep();
+                    }
+                });
             if let Err(error) = thread {
-                tracing::warn!(%error, "no thread for the upkeep of metrics: memory grows between scrapes");
+                tracing::warn!(%error, "no thread for the upkeep of metrics: memory grows between \
+                    scrapes");
             }
             Self(handle)
         };
@@ -53,7 +61,9 @@ fn recorder() -> PrometheusRecorder {
     for metric in names::ALL {
         if let Kind::Histogram(buckets) = metric.kind {
             let matcher = Matcher::Full(metric.name.into());
-            builder = builder.set_buckets_for_metric(matcher, buckets).expect("the tables have buckets");
+            builder = builder
+                .set_buckets_for_metric(matcher, buckets)
+                .expect("the tables have buckets");
         }
     }
     builder.build_recorder()
@@ -69,7 +79,8 @@ fn describe(recorder: &impl Recorder) {
             }
         }
         let commit = option_env!("WAHOOK_COMMIT").unwrap_or("unknown");
-        gauge!(names::BUILD_INFO, "version" => env!("CARGO_PKG_VERSION"), "commit" => commit).set(1.0);
+        gauge!(names::BUILD_INFO, "version" => env!("CARGO_PKG_VERSION"), "commit" => commit)
+            .set(1.0);
     });
 }
 

@@ -61,11 +61,27 @@ fn every_metric_is_described_and_counted_with_the_labels_of_the_table() {
             Kind::Histogram(_) => "histogram",
         };
         let name = metric.name;
-        assert!(text.contains(&format!("# HELP {name} {}\n", metric.help)), "{name} is not described:\n{text}");
-        assert!(text.contains(&format!("# TYPE {name} {kind}\n")), "{name} is no {kind}:\n{text}");
-        let sample = text.lines().find(|line| line.starts_with(name)).expect("each event was counted");
-        let labels: Vec<_> = sample.split(['{', ',', '}']).filter_map(|part| part.split_once("=\"")).collect();
-        let labels: Vec<_> = labels.into_iter().map(|(label, _)| label).filter(|label| *label != "le").collect();
+        assert!(
+            text.contains(&format!("# HELP {name} {}\n", metric.help)),
+            "{name} is not described:\n{text}"
+        );
+        assert!(
+            text.contains(&format!("# TYPE {name} {kind}\n")),
+            "{name} is no {kind}:\n{text}"
+        );
+        let sample = text
+            .lines()
+            .find(|line| line.starts_with(name))
+            .expect("each event was counted");
+        let labels: Vec<_> = sample
+            .split(['{', ',', '}'])
+            .filter_map(|part| part.split_once("=\""))
+            .collect();
+        let labels: Vec<_> = labels
+            .into_iter()
+            .map(|(label, _)| label)
+            .filter(|label| *label != "le")
+            .collect();
         assert_eq!(labels, metric.labels, "{sample}");
     }
 }
@@ -82,7 +98,10 @@ fn values_are_what_happened() {
         "wahook_delivery_attempt_duration_seconds_bucket{outcome=\"http_5xx\",le=\"0.05\"} 1",
         "wahook_http_request_duration_seconds_count{method=\"other\",route=\"none\",status=\"404\"} 1",
     ] {
-        assert!(text.lines().any(|found| found == line), "no line {line} in:\n{text}");
+        assert!(
+            text.lines().any(|found| found == line),
+            "no line {line} in:\n{text}"
+        );
     }
 }
 
@@ -90,18 +109,33 @@ fn values_are_what_happened() {
 fn names_follow_the_rules() {
     let mut seen = BTreeMap::new();
     for metric in names::ALL {
-        assert_eq!(seen.insert(metric.name, metric.kind), None, "{} stands twice", metric.name);
+        assert_eq!(
+            seen.insert(metric.name, metric.kind),
+            None,
+            "{} stands twice",
+            metric.name
+        );
         assert!(metric.name.starts_with("wahook_"), "{}", metric.name);
-        assert_eq!(metric.kind == Kind::Counter, metric.name.ends_with("_total"), "{}", metric.name);
+        assert_eq!(
+            metric.kind == Kind::Counter,
+            metric.name.ends_with("_total"),
+            "{}",
+            metric.name
+        );
         if let Kind::Histogram(buckets) = metric.kind {
-            assert!(metric.name.ends_with("_seconds") && buckets.is_sorted(), "{}", metric.name);
+            assert!(
+                metric.name.ends_with("_seconds") && buckets.is_sorted(),
+                "{}",
+                metric.name
+            );
         }
     }
 }
 
 #[test]
 fn installing_twice_gives_the_same_metrics() {
-    let (one, two) = (Metrics::install(), Metrics::install());
+    let one = Metrics::install();
+    let two = Metrics::install();
     counter!("wahook_test_total").increment(1);
     assert!(one.render().contains("wahook_test_total 1"));
     assert!(two.render().contains("wahook_test_total 1"));
@@ -111,8 +145,10 @@ fn installing_twice_gives_the_same_metrics() {
 /// The text of `docs/metrics.md`.
 fn reference() -> String {
     let mut page = String::from(
-        "# Metrics\n\n<!-- Generated from src/telemetry/names.rs: `UPDATE_DOCS=1 cargo test --lib`. -->\n\n\
-         At `/metrics` of the admin listener, in Prometheus' text format. No label holds a client, a webhook, a message or\n\
+        "# Metrics\n\n<!-- Generated from src/telemetry/names.rs: `UPDATE_DOCS=1 cargo test \
+         --lib`. -->\n\n\
+         At `/metrics` of the admin listener, in Prometheus' text format. No label holds a \
+         client, a webhook, a message or\n\
          a phone number: what concerns one of those is in the API.\n\n\
          | metric | type | labels | meaning |\n| --- | --- | --- | --- |\n",
     );
@@ -123,7 +159,11 @@ fn reference() -> String {
             Kind::Histogram(_) => "histogram",
         };
         let labels = metric.labels.join(", ");
-        let _ = writeln!(page, "| `{}` | {kind} | {labels} | {} |", metric.name, metric.help);
+        let _ = writeln!(
+            page,
+            "| `{}` | {kind} | {labels} | {} |",
+            metric.name, metric.help
+        );
     }
     page
 }

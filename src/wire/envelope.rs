@@ -39,7 +39,8 @@ const BYTES: usize = 512;
 fn encode<T: Serialize + ?Sized>(value: &T, bytes: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(bytes);
     bytes.push(VERSION);
-    rmp_serde::encode::write_named(&mut bytes, value).expect("a vector takes every value of these types");
+    rmp_serde::encode::write_named(&mut bytes, value)
+        .expect("a vector takes every value of these types");
     bytes
 }
 
@@ -79,7 +80,10 @@ pub fn decode_delivery(bytes: &[u8]) -> Result<Delivery, Error> {
 
 /// Bytes of a group of attempts, as WA_RESULT holds it.
 pub fn encode_attempts(attempts: &[Attempt]) -> Vec<u8> {
-    let bodies: usize = attempts.iter().map(|attempt| attempt.delivery.body.len()).sum();
+    let bodies: usize = attempts
+        .iter()
+        .map(|attempt| attempt.delivery.body.len())
+        .sum();
     encode(attempts, BYTES * attempts.len() + bodies)
 }
 
@@ -124,7 +128,9 @@ mod tests {
             timestamp: Timestamp::from_millis(1_700_000_000_000),
             kind: Kind::Text,
             content,
-            metadata: [("push_name".to_owned(), push_name.into())].into_iter().collect(),
+            metadata: [("push_name".to_owned(), push_name.into())]
+                .into_iter()
+                .collect(),
         }
     }
 
@@ -140,7 +146,11 @@ mod tests {
             body: Bytes::from(body),
             attempts,
             tries: 0,
-            priority: if attempts.is_multiple_of(2) { Priority::Normal } else { Priority::Low },
+            priority: if attempts.is_multiple_of(2) {
+                Priority::Normal
+            } else {
+                Priority::Low
+            },
             chat: "c".repeat(usize::from(attempts % 3)),
         }
     }
@@ -171,7 +181,8 @@ mod tests {
             let group = vec![attempt; 3];
             prop_assert_eq!(decode_attempts(&encode_attempts(&group)).expect("its own bytes"), group);
             let letter = DeadLetter { delivery, reason: text, http_status: status, at: Timestamp::from_millis(1) };
-            prop_assert_eq!(decode_dead_letter(&encode_dead_letter(&letter)).expect("its own bytes"), letter);
+            prop_assert_eq!(decode_dead_letter(&encode_dead_letter(&letter)).expect("its own \
+                bytes"), letter);
         }
 
         #[test]
@@ -189,10 +200,18 @@ mod tests {
         // `encode_delivery` of a wahook that knew none: the same map without the field.
         let mut old = delivery(b"{}".to_vec(), 2);
         let bytes = encode_delivery(&old);
-        assert!(!String::from_utf8_lossy(&bytes).contains("priority"), "a normal one is written as before");
+        assert!(
+            !String::from_utf8_lossy(&bytes).contains("priority"),
+            "a normal one is written as before"
+        );
         assert_eq!(decode_delivery(&bytes).expect("readable"), old);
         old.priority = Priority::Low;
-        assert_eq!(decode_delivery(&encode_delivery(&old)).expect("readable").priority, Priority::Low);
+        assert_eq!(
+            decode_delivery(&encode_delivery(&old))
+                .expect("readable")
+                .priority,
+            Priority::Low
+        );
     }
 
     #[test]

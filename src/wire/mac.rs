@@ -11,7 +11,8 @@ pub fn mac(key: &[u8], data: &[u8]) -> [u8; 32] {
     mac.finalize().into_bytes().into()
 }
 
-/// Whether `expected` is the MAC of `data`, told in constant time. A shortened MAC of at least 16 bytes will do.
+/// Whether `expected` is the MAC of `data`, told in constant time. A shortened MAC of at least 16
+/// bytes will do.
 pub fn mac_is(key: &[u8], data: &[u8], expected: &[u8]) -> bool {
     let full = mac(key, data);
     let length = expected.len();

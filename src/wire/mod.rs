@@ -1,16 +1,18 @@
 //! Bytes to model and back: subjects, envelopes, the webhook's body and signature.
 //!
-//! - [`subject`]: where things go. Ids are token-safe by construction; what is not (WhatsApp's message ids) appears
-//!   only as a hash.
-//! - Envelopes are MessagePack maps with named fields behind one version byte, so that a newer node can add a field
-//!   and an older one still reads it. Decoding never panics, whatever the bytes.
-//! - [`delivery_body`]: the JSON that customers receive, in the format that a webhook asks for, byte for byte the same over all attempts, since a delivery
-//!   carries it along once it is built.
-//! - [`Keyring`]: what is stored of a secret is sealed, bound to its place; [`encode_webhook`] is the one way in.
-//! - [`request_headers`]: [Standard Webhooks](https://www.standardwebhooks.com), `v1` HMAC-SHA256 and
-//!   `v1a` ed25519.
+//! - [`subject`]: where things go. Ids are token-safe by construction; what is not (WhatsApp's
+//!   message ids) appears only as a hash.
+//! - Envelopes are MessagePack maps with named fields behind one version byte, so that a newer node
+//!   can add a field and an older one still reads it. Decoding never panics, whatever the bytes.
+//! - [`delivery_body`]: the JSON that customers receive, in the format that a webhook asks for,
+//!   byte for byte the same over all attempts, since a delivery carries it along once it is built.
+//! - [`Keyring`]: what is stored of a secret is sealed, bound to its place; [`encode_webhook`] is
+//!   the one way in.
+//! - [`request_headers`]: [Standard Webhooks](https://www.standardwebhooks.com), `v1` HMAC-SHA256
+//!   and `v1a` ed25519.
 //!
-//! Text that people wrote goes into bodies only, never into NATS headers: async-nats panics on line breaks there.
+//! Text that people wrote goes into bodies only, never into NATS headers: async-nats panics on line
+//! breaks there.
 
 mod body;
 mod envelope;
@@ -23,8 +25,8 @@ pub mod subject;
 
 pub use body::{Payload, Shown, delivery_body, shown, webhook_body};
 pub use envelope::{
-    DeadLetter, Error, decode_attempts, decode_dead_letter, decode_delivery, decode_message, encode_attempts,
-    encode_dead_letter, encode_delivery, encode_message,
+    DeadLetter, Error, decode_attempts, decode_dead_letter, decode_delivery, decode_message,
+    encode_attempts, encode_dead_letter, encode_delivery, encode_message,
 };
 pub use keyring::{Keyring, KeyringError, SealError};
 pub use mac::{mac, mac_is};

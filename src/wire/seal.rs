@@ -14,16 +14,24 @@ fn bound_to(client: ClientId) -> Aad<[u8; 8]> {
     Aad::from(client.get().to_be_bytes())
 }
 
-/// Encrypts a value for one client (ChaCha20-Poly1305, RFC 8439); URL-safe base64 of nonce, text and tag. The nonce is
-/// the first 12 bytes of a hash of key and value, so that the same value has the same id each time.
+/// Encrypts a value for one client (ChaCha20-Poly1305, RFC 8439); URL-safe base64 of nonce, text
+/// and tag. The nonce is the first 12 bytes of a hash of key and value, so that the same value has
+/// the same id each time.
 pub fn seal(secret: &[u8; 32], client: ClientId, value: &impl Serialize) -> String {
     let mut sealed = rmp_serde::to_vec(value).expect("plain values can be written");
-    let mut hash = ring::hmac::Context::with_key(&ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret));
+    let mut hash =
+        ring::hmac::Context::with_key(&ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret));
     hash.update(&client.get().to_be_bytes());
     hash.update(&sealed);
-    let nonce: [u8; NONCE_LEN] = hash.sign().as_ref()[..NONCE_LEN].try_into().expect("a hash is longer");
+    let nonce: [u8; NONCE_LEN] = hash.sign().as_ref()[..NONCE_LEN]
+        .try_into()
+        .expect("a hash is longer");
     key(secret)
-        .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), bound_to(client), &mut sealed)
+        .seal_in_place_append_tag(
+            Nonce::assume_unique_for_key(nonce),
+            bound_to(client),
+            &mut sealed,
+        )
         .expect("far below the cipher's limit");
     URL_SAFE_NO_PAD.encode([&nonce[..], &sealed].concat())
 }
@@ -33,7 +41,9 @@ pub fn unseal<T: DeserializeOwned>(secret: &[u8; 32], client: ClientId, text: &s
     let mut bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
     let (nonce, sealed) = bytes.split_at_mut_checked(NONCE_LEN)?;
     let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
-    let plain = key(secret).open_in_place(nonce, bound_to(client), sealed).ok()?;
+    let plain = key(secret)
+        .open_in_place(nonce, bound_to(client), sealed)
+        .ok()?;
     rmp_serde::from_slice(plain).ok()
 }
 
@@ -43,17 +53,24 @@ mod tests {
 
     #[test]
     fn only_the_same_client_and_secret_can_open_it() {
-        let (one, two) = (ClientId::try_from(1).expect("valid"), ClientId::try_from(2).expect("valid"));
+        let one = ClientId::try_from(1).expect("valid");
+        let two = ClientId::try_from(2).expect("valid");
         let sealed = seal(&[7; 32], one, &("path", 5_u8));
         assert_eq!(sealed, seal(&[7; 32], one, &("path", 5_u8)));
         assert!(!sealed.contains("path"));
-        assert_eq!(unseal(&[7; 32], one, &sealed), Some(("path".to_owned(), 5_u8)));
+        assert_eq!(
+            unseal(&[7; 32], one, &sealed),
+            Some(("path".to_owned(), 5_u8))
+        );
         assert_eq!(unseal::<(String, u8)>(&[7; 32], two, &sealed), None);
         assert_eq!(unseal::<(String, u8)>(&[8; 32], one, &sealed), None);
         let mut changed = sealed.into_bytes();
         let last = changed.len() - 1;
         changed[last] = if changed[last] == b'A' { b'E' } else { b'A' };
-        assert_eq!(unseal::<(String, u8)>(&[7; 32], one, &String::from_utf8(changed).expect("ascii")), None);
+        assert_eq!(
+            unseal::<(String, u8)>(&[7; 32], one, &String::from_utf8(changed).expect("ascii")),
+            None
+        );
         assert_eq!(unseal::<(String, u8)>(&[7; 32], one, "AAAA"), None);
     }
 }

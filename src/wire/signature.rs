@@ -1,5 +1,6 @@
-//! What proves to a receiver where a delivery comes from: [Standard Webhooks](https://www.standardwebhooks.com) 1.0.0 with
-//! `v1` and `v1a`, and beside it what receivers written for another gateway look for.
+//! What proves to a receiver where a delivery comes from: [Standard
+//! Webhooks](https://www.standardwebhooks.com) 1.0.0 with `v1` and `v1a`, and beside it what
+//! receivers written for another gateway look for.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use hmac::{Hmac, Mac};
@@ -13,11 +14,16 @@ use crate::model::{EventId, Format, SigningKey, SigningSecret, Timestamp, Webhoo
 pub fn new_signing_key() -> SigningKey {
     let seed: [u8; 32] = rand::random();
     let pair = Ed25519KeyPair::from_seed_unchecked(&seed).expect("every 32 bytes are a seed");
-    let public = pair.public_key().as_ref().try_into().expect("a public key has 32 bytes");
+    let public = pair
+        .public_key()
+        .as_ref()
+        .try_into()
+        .expect("a public key has 32 bytes");
     SigningKey::from_parts(&seed, &public)
 }
 
-/// The headers of one attempt: the webhook's own, the signatures, and what the body's format asks for.
+/// The headers of one attempt: the webhook's own, the signatures, and what the body's format asks
+/// for.
 pub fn request_headers<'a>(
     webhook: &'a Webhook,
     event: EventId,
@@ -25,14 +31,25 @@ pub fn request_headers<'a>(
     at: Timestamp,
     body: &[u8],
 ) -> Vec<(&'a str, String)> {
-    let own = webhook.sending.headers.iter().map(|(name, value)| (name.as_str(), value.expose().to_owned()));
+    let own = webhook
+        .sending
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.expose().to_owned()));
     let mut headers: Vec<_> = own.collect();
     headers.extend(signature_headers(webhook, event, at, body));
     // Receivers of these know one secret, and use its text as it stands as the key.
-    let secret = webhook.secrets.first().map_or("", |secret| secret.expose()).as_bytes();
+    let secret = webhook
+        .secrets
+        .first()
+        .map_or("", |secret| secret.expose())
+        .as_bytes();
     match format_of(body) {
         Format::Native | Format::Evolution => {}
-        Format::Cloud => headers.push(("x-hub-signature-256", format!("sha256={}", hex(&mac(secret, body))))),
+        Format::Cloud => headers.push((
+            "x-hub-signature-256",
+            format!("sha256={}", hex(&mac(secret, body))),
+        )),
         Format::Waha => headers.extend([
             ("x-webhook-request-id", format!("{event}-{attempt}")),
             ("x-webhook-timestamp", at.millis().to_string()),
@@ -43,16 +60,32 @@ pub fn request_headers<'a>(
     headers
 }
 
-/// The id is the event's, the time is the attempt's, and each secret and key that is asked for signs
-/// `id.timestamp.body`.
-fn signature_headers(webhook: &Webhook, event: EventId, at: Timestamp, body: &[u8]) -> [(&'static str, String); 3] {
-    let (id, timestamp) = (event.to_string(), at.seconds().to_string());
+/// The id is the event's, the time is the attempt's, and each secret and key that is asked for
+/// signs `id.timestamp.body`.
+fn signature_headers(
+    webhook: &Webhook,
+    event: EventId,
+    at: Timestamp,
+    body: &[u8],
+) -> [(&'static str, String); 3] {
+    let id = event.to_string();
+    let timestamp = at.seconds().to_string();
     let scheme = webhook.sending.signature;
     let signed = [id.as_bytes(), b".", timestamp.as_bytes(), b".", body].concat();
-    let secrets = webhook.signing_secrets(at).filter(|_| scheme.has_hmac()).map(|secret| sign(secret, &signed));
-    let keys = webhook.signing_keys(at).filter(|_| scheme.has_ed25519()).filter_map(|key| sign_with_key(key, &signed));
+    let secrets = webhook
+        .signing_secrets(at)
+        .filter(|_| scheme.has_hmac())
+        .map(|secret| sign(secret, &signed));
+    let keys = webhook
+        .signing_keys(at)
+        .filter(|_| scheme.has_ed25519())
+        .filter_map(|key| sign_with_key(key, &signed));
     let signatures: Vec<String> = secrets.chain(keys).collect();
-    [("webhook-id", id), ("webhook-timestamp", timestamp), ("webhook-signature", signatures.join(" "))]
+    [
+        ("webhook-id", id),
+        ("webhook-timestamp", timestamp),
+        ("webhook-signature", signatures.join(" ")),
+    ]
 }
 
 fn sign(secret: &SigningSecret, signed: &[u8]) -> String {
@@ -85,15 +118,24 @@ mod tests {
     const SIGNED: &[u8] = br#"msg_p5jXN8AQM9LWM0D4loKWxJek.1614265330.{"test": 2432232314}"#;
 
     fn webhook(signature: SignatureScheme) -> Webhook {
-        let mut secrets = vec![SigningSecret::from_key(&[1; 24]), SigningSecret::from_key(&[2; 24])];
+        let mut secrets = vec![
+            SigningSecret::from_key(&[1; 24]),
+            SigningSecret::from_key(&[2; 24]),
+        ];
         let mut keys = vec![new_signing_key(), new_signing_key()];
         secrets[1].expires_at = Some(Timestamp::from_millis(2_000));
         keys[1].expires_at = Some(Timestamp::from_millis(2_000));
-        let (id, client) = (WebhookId(uuid::Uuid::from_u128(2)), 1.try_into().expect("in range"));
-        let (phone, url) = ("4915112345678".parse().expect("valid"), "https://example.com/".to_owned());
+        let id = WebhookId(uuid::Uuid::from_u128(2));
+        let client = 1.try_into().expect("in range");
+        let phone = "4915112345678".parse().expect("valid");
+        let url = "https://example.com/".to_owned();
         Webhook {
             secrets,
-            sending: Sending { signature, keys, ..Sending::default() },
+            sending: Sending {
+                signature,
+                keys,
+                ..Sending::default()
+            },
             ..Webhook::new(id, client, phone, url, Timestamp::EPOCH)
         }
     }
@@ -102,7 +144,10 @@ mod tests {
     #[test]
     fn the_published_vector_is_met() {
         let secret = SigningSecret::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").expect("valid");
-        assert_eq!(sign(&secret, SIGNED), "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+        assert_eq!(
+            sign(&secret, SIGNED),
+            "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+        );
     }
 
     /// The vector of Svix's server, from which the specification has its `v1a`.
@@ -111,8 +156,12 @@ mod tests {
         let both = "6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg==";
         let both = BASE64_STANDARD.decode(both).expect("base64");
         let (seed, public) = both.split_at(32);
-        let key = SigningKey::from_parts(seed.try_into().expect("32"), public.try_into().expect("32"));
-        assert_eq!(key.public(), "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=");
+        let key =
+            SigningKey::from_parts(seed.try_into().expect("32"), public.try_into().expect("32"));
+        assert_eq!(
+            key.public(),
+            "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4="
+        );
         assert_eq!(
             sign_with_key(&key, SIGNED).expect("a key"),
             "v1a,hnO3f9T8Ytu9HwrXslvumlUpqtNVqkhqw/enGzPCXe5BdqzCInXqYXFymVJaA7AZdpXwVLPo3mNl8EM+m7TBAg=="
@@ -123,15 +172,24 @@ mod tests {
     #[test]
     fn keys_sign_as_rfc_8032_says() {
         let bytes = |hex: &str| -> Vec<u8> {
-            (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex")).collect()
+            (0..hex.len())
+                .step_by(2)
+                .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex"))
+                .collect()
         };
         let seed = bytes("4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb");
         let public = bytes("3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c");
-        let key = SigningKey::from_parts(&seed.try_into().expect("32"), &public.try_into().expect("32"));
+        let key = SigningKey::from_parts(
+            &seed.try_into().expect("32"),
+            &public.try_into().expect("32"),
+        );
         let signature = bytes(
             "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00",
         );
-        assert_eq!(sign_with_key(&key, &[0x72]), Some(format!("v1a,{}", BASE64_STANDARD.encode(signature))));
+        assert_eq!(
+            sign_with_key(&key, &[0x72]),
+            Some(format!("v1a,{}", BASE64_STANDARD.encode(signature)))
+        );
     }
 
     #[test]
@@ -139,10 +197,21 @@ mod tests {
         let event = EventId(uuid::Uuid::nil());
         let signatures = |scheme, at| {
             let webhook = webhook(scheme);
-            let [id, timestamp, signature] = signature_headers(&webhook, event, Timestamp::from_millis(at), b"{}");
-            assert_eq!(id, ("webhook-id", "00000000-0000-0000-0000-000000000000".to_owned()));
+            let [id, timestamp, signature] =
+                signature_headers(&webhook, event, Timestamp::from_millis(at), b"{}");
+            assert_eq!(
+                id,
+                (
+                    "webhook-id",
+                    "00000000-0000-0000-0000-000000000000".to_owned()
+                )
+            );
             assert_eq!(timestamp, ("webhook-timestamp", (at / 1000).to_string()));
-            let versions = |text: &str| text.split(' ').map(|one| one.split(',').next().map(str::to_owned)).collect();
+            let versions = |text: &str| {
+                text.split(' ')
+                    .map(|one| one.split(',').next().map(str::to_owned))
+                    .collect()
+            };
             let versions: Vec<Option<String>> = versions(&signature.1);
             versions.into_iter().flatten().collect::<Vec<_>>().join(" ")
         };
@@ -151,7 +220,10 @@ mod tests {
             (SignatureScheme::Ed25519, "v1a v1a", "v1a"),
             (SignatureScheme::Both, "v1 v1 v1a v1a", "v1 v1a"),
         ] {
-            assert_eq!((signatures(scheme, 1_999), signatures(scheme, 2_000)), (during.into(), after.into()));
+            assert_eq!(
+                (signatures(scheme, 1_999), signatures(scheme, 2_000)),
+                (during.into(), after.into())
+            );
         }
     }
 
@@ -159,15 +231,20 @@ mod tests {
     fn whoever_has_the_public_key_alone_can_verify() {
         let key = new_signing_key();
         let signature = sign_with_key(&key, b"signed").expect("a key");
-        let signature = BASE64_STANDARD.decode(signature.trim_start_matches("v1a,")).expect("base64");
-        let public = BASE64_STANDARD.decode(key.public().trim_start_matches("whpk_")).expect("base64");
+        let signature = BASE64_STANDARD
+            .decode(signature.trim_start_matches("v1a,"))
+            .expect("base64");
+        let public = BASE64_STANDARD
+            .decode(key.public().trim_start_matches("whpk_"))
+            .expect("base64");
         let public = UnparsedPublicKey::new(&ED25519, public);
         assert!(public.verify(b"signed", &signature).is_ok());
         assert!(public.verify(b"signes", &signature).is_err());
         assert!(!format!("{key:?}").contains(&key.expose()[5..15]));
     }
 
-    /// The example of WAHA's documentation, and one that GitHub publishes for the header that Meta uses, too.
+    /// The example of WAHA's documentation, and one that GitHub publishes for the header that Meta
+    /// uses, too.
     #[test]
     fn the_other_gateways_published_examples_are_met() {
         let body = br#"{"event":"message","session":"default","engine":"WEBJS"}"#;
@@ -184,17 +261,35 @@ mod tests {
     #[test]
     fn a_format_brings_its_headers_and_the_webhooks_own_stay() {
         let mut webhook = webhook(SignatureScheme::Hmac);
-        webhook.sending.headers.insert("x-tenant".to_owned(), Secret::new("t1".to_owned()));
-        let (event, at) = (EventId(uuid::Uuid::nil()), Timestamp::from_millis(1_500));
+        webhook
+            .sending
+            .headers
+            .insert("x-tenant".to_owned(), Secret::new("t1".to_owned()));
+        let event = EventId(uuid::Uuid::nil());
+        let at = Timestamp::from_millis(1_500);
         let names = |body: &[u8]| -> Vec<&str> {
-            request_headers(&webhook, event, 3, at, body).into_iter().map(|(name, _)| name).collect()
+            request_headers(&webhook, event, 3, at, body)
+                .into_iter()
+                .map(|(name, _)| name)
+                .collect()
         };
-        let always = ["x-tenant", "webhook-id", "webhook-timestamp", "webhook-signature"];
+        let always = [
+            "x-tenant",
+            "webhook-id",
+            "webhook-timestamp",
+            "webhook-signature",
+        ];
         assert_eq!(names(br#"{"client_id":1}"#), always);
         let cloud = names(br#"{"object":"whatsapp_business_account""#);
         assert_eq!(cloud, [&always[..], &["x-hub-signature-256"]].concat());
         let waha = request_headers(&webhook, event, 3, at, br#"{"id":"evt_1"}"#);
-        assert_eq!(waha[4], ("x-webhook-request-id", "00000000-0000-0000-0000-000000000000-3".to_owned()));
+        assert_eq!(
+            waha[4],
+            (
+                "x-webhook-request-id",
+                "00000000-0000-0000-0000-000000000000-3".to_owned()
+            )
+        );
         assert_eq!(waha[5], ("x-webhook-timestamp", "1500".to_owned()));
     }
 }

@@ -1,4 +1,5 @@
-//! A webhook as the registry stores it: JSON whose secrets are sealed, each bound to its client, webhook and field.
+//! A webhook as the registry stores it: JSON whose secrets are sealed, each bound to its client,
+//! webhook and field.
 
 use serde_json::Value;
 
@@ -43,7 +44,11 @@ pub fn encode_webhook(webhook: &Webhook, keys: &Keyring) -> Vec<u8> {
 /// When it is damaged, or a key is missing.
 pub fn decode_webhook(bytes: &[u8], keys: &Keyring) -> Result<Webhook, StoredError> {
     let mut value: Value = serde_json::from_slice(bytes)?;
-    let of = format!("{} {}", value["client_id"], value["id"].as_str().unwrap_or_default());
+    let of = format!(
+        "{} {}",
+        value["client_id"],
+        value["id"].as_str().unwrap_or_default()
+    );
     for (field, text) in secrets(&mut value) {
         *text = keys.open(&format!("{of} {field}"), text)?;
     }
@@ -67,10 +72,13 @@ pub fn sealing(bytes: &[u8], keys: &Keyring) -> Result<Sealing, StoredError> {
     Ok(found)
 }
 
-/// Every secret of a webhook, with what it is for: a new one belongs into this list, and a test finds it missing.
+/// Every secret of a webhook, with what it is for: a new one belongs into this list, and a test
+/// finds it missing.
 fn secrets(webhook: &mut Value) -> Vec<(String, &mut String)> {
     let mut all = Vec::new();
-    let Value::Object(fields) = webhook else { return all };
+    let Value::Object(fields) = webhook else {
+        return all;
+    };
     for (name, field) in fields {
         match (name.as_str(), field) {
             ("secrets", Value::Array(secrets)) => all.extend(texts("signing secret", secrets)),
@@ -78,7 +86,9 @@ fn secrets(webhook: &mut Value) -> Vec<(String, &mut String)> {
                 for (name, field) in sending {
                     match (name.as_str(), field) {
                         ("keys", Value::Array(keys)) => all.extend(texts("signing key", keys)),
-                        ("headers", Value::Object(headers)) => all.extend(headers.iter_mut().filter_map(header)),
+                        ("headers", Value::Object(headers)) => {
+                            all.extend(headers.iter_mut().filter_map(header))
+                        }
                         _ => {}
                     }
                 }
@@ -96,11 +106,16 @@ fn header<'a>((name, value): (&String, &'a mut Value)) -> Option<(String, &'a mu
     }
 }
 
-fn texts<'a>(what: &'static str, values: &'a mut [Value]) -> impl Iterator<Item = (String, &'a mut String)> {
-    values.iter_mut().filter_map(move |value| match value.get_mut("text") {
-        Some(Value::String(text)) => Some((what.to_owned(), text)),
-        _ => None,
-    })
+fn texts<'a>(
+    what: &'static str,
+    values: &'a mut [Value],
+) -> impl Iterator<Item = (String, &'a mut String)> {
+    values
+        .iter_mut()
+        .filter_map(move |value| match value.get_mut("text") {
+            Some(Value::String(text)) => Some((what.to_owned(), text)),
+            _ => None,
+        })
 }
 
 #[cfg(test)]
@@ -111,63 +126,102 @@ mod tests {
     const SECRET: [u8; 32] = [0x5e; 32];
 
     fn webhook(client: u64, id: u128) -> Webhook {
-        let (id, client) = (WebhookId(uuid::Uuid::from_u128(id)), client.try_into().expect("in range"));
+        let id = WebhookId(uuid::Uuid::from_u128(id));
+        let client = client.try_into().expect("in range");
         let phone = "4915112345678".parse().expect("valid");
         Webhook {
-            secrets: vec![SigningSecret::from_key(&SECRET), SigningSecret::from_key(&[1; 24])],
+            secrets: vec![
+                SigningSecret::from_key(&SECRET),
+                SigningSecret::from_key(&[1; 24]),
+            ],
             sending: Sending {
                 keys: vec![SigningKey::from_parts(&SECRET, &[2; 32])],
-                headers: [("authorization".to_owned(), Secret::new("Bearer Xl5eXl5e".to_owned()))]
-                    .into_iter()
-                    .collect(),
+                headers: [(
+                    "authorization".to_owned(),
+                    Secret::new("Bearer Xl5eXl5e".to_owned()),
+                )]
+                .into_iter()
+                .collect(),
                 ..Sending::default()
             },
-            ..Webhook::new(id, client, phone, "https://example.com/".to_owned(), Timestamp::EPOCH)
+            ..Webhook::new(
+                id,
+                client,
+                phone,
+                "https://example.com/".to_owned(),
+                Timestamp::EPOCH,
+            )
         }
     }
 
     fn keys(ids: &[&str]) -> Keyring {
-        let lines: Vec<_> = ids.iter().map(|id| Keyring::new_line(id).expect("an id")).collect();
+        let lines: Vec<_> = ids
+            .iter()
+            .map(|id| Keyring::new_line(id).expect("an id"))
+            .collect();
         Keyring::parse(&lines.join("\n")).expect("keys")
     }
 
     #[test]
     fn no_secret_is_stored_in_clear_and_all_come_back() {
-        let (keys, webhook) = (keys(&["k"]), webhook(1, 2));
+        let keys = keys(&["k"]);
+        let webhook = webhook(1, 2);
         let bytes = encode_webhook(&webhook, &keys);
         let text = String::from_utf8(bytes.clone()).expect("JSON");
         for secret in ["whsec_", "whsk_", "Bearer", "Xl5eXl5e"] {
             assert!(!text.contains(secret), "{secret} in {text}");
         }
         assert_eq!(text.matches("sealed.v1.k.").count(), 4, "{text}");
-        assert_eq!(decode_webhook(&bytes, &keys).expect("its own bytes"), webhook);
+        assert_eq!(
+            decode_webhook(&bytes, &keys).expect("its own bytes"),
+            webhook
+        );
         let plain = serde_json::to_vec(&webhook).expect("JSON");
-        assert_eq!(decode_webhook(&plain, &keys).expect("as it was stored before"), webhook);
+        assert_eq!(
+            decode_webhook(&plain, &keys).expect("as it was stored before"),
+            webhook
+        );
     }
 
     #[test]
     fn a_secret_does_not_open_at_another_client_or_webhook() {
-        let (keys, mine) = (keys(&["k"]), webhook(1, 2));
+        let keys = keys(&["k"]);
+        let mine = webhook(1, 2);
         let bytes = String::from_utf8(encode_webhook(&mine, &keys)).expect("JSON");
-        for (from, to) in [("\"client_id\":1", "\"client_id\":7"), ("000000000002", "000000000003")] {
+        for (from, to) in [
+            ("\"client_id\":1", "\"client_id\":7"),
+            ("000000000002", "000000000003"),
+        ] {
             let moved = bytes.replace(from, to);
             assert_ne!(moved, bytes);
-            assert!(matches!(decode_webhook(moved.as_bytes(), &keys), Err(StoredError::Sealed(SealError::Damaged(_)))));
+            assert!(matches!(
+                decode_webhook(moved.as_bytes(), &keys),
+                Err(StoredError::Sealed(SealError::Damaged(_)))
+            ));
         }
     }
 
     #[test]
     fn it_is_told_what_is_to_be_sealed_anew() {
-        let (old, webhook) = (Keyring::new_line("old").expect("an id"), webhook(1, 2));
+        let old = Keyring::new_line("old").expect("an id");
+        let webhook = webhook(1, 2);
         let new = Keyring::new_line("new").expect("an id");
-        let (old, both) = (Keyring::parse(&old), Keyring::parse(&format!("{new}\n{old}")));
-        let (old, both) = (old.expect("keys"), both.expect("keys"));
+        let both = Keyring::parse(&format!("{new}\n{old}")).expect("keys");
+        let old = Keyring::parse(&old).expect("keys");
         let of = |bytes: &[u8]| sealing(bytes, &both).expect("JSON");
         assert_eq!(of(&encode_webhook(&webhook, &both)), Sealing::Current);
         assert_eq!(of(&encode_webhook(&webhook, &old)), Sealing::Older);
-        assert_eq!(of(&serde_json::to_vec(&webhook).expect("JSON")), Sealing::Plain);
+        assert_eq!(
+            of(&serde_json::to_vec(&webhook).expect("JSON")),
+            Sealing::Plain
+        );
         let missing = decode_webhook(&encode_webhook(&webhook, &both), &old);
-        assert!(matches!(missing, Err(StoredError::Sealed(SealError::MissingKey(id))) if id == "new"));
-        assert!(matches!(decode_webhook(b"{", &old), Err(StoredError::Json(_))));
+        assert!(
+            matches!(missing, Err(StoredError::Sealed(SealError::MissingKey(id))) if id == "new")
+        );
+        assert!(matches!(
+            decode_webhook(b"{", &old),
+            Err(StoredError::Json(_))
+        ));
     }
 }

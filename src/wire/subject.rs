@@ -1,17 +1,21 @@
-//! Subjects, partitions and dedupe ids. `partitions` is how many there are, `partition` the number of one.
+//! Subjects, partitions and dedupe ids. `partitions` is how many there are, `partition` the number
+//! of one.
 
 use sha2::{Digest, Sha256};
 
 use crate::model::{ClientId, Delivery, EventId, Message, Phone, SessionId};
 
-/// The partition of a client's phone number, as the server's `partition(partitions,1,2)` computes it: FNV-1a 32
-/// over the bytes of both tokens without a separator (`nats-server`, `server/subject_transform.go`).
+/// The partition of a client's phone number, as the server's `partition(partitions,1,2)` computes
+/// it: FNV-1a 32 over the bytes of both tokens without a separator (`nats-server`,
+/// `server/subject_transform.go`).
 pub fn partition(client: ClientId, phone: &Phone, partitions: u16) -> u16 {
     let client = client.to_string();
     let hash = client
         .bytes()
         .chain(phone.as_str().bytes())
-        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+        .fold(0x811c_9dc5_u32, |hash, byte| {
+            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+        });
     u16::try_from(hash % u32::from(partitions)).expect("less than their number")
 }
 
@@ -22,15 +26,23 @@ pub fn message(client: ClientId, phone: &Phone) -> String {
 
 /// Where a due retry appears.
 pub fn retry(partitions: u16, client: ClientId, phone: &Phone) -> String {
-    format!("wa.retry.{}.{client}.{}", partition(client, phone, partitions), phone.as_str())
+    format!(
+        "wa.retry.{}.{client}.{}",
+        partition(client, phone, partitions),
+        phone.as_str()
+    )
 }
 
 /// All new messages of a partition, or all its due retries.
 pub fn all_of(messages: bool, partition: u16) -> String {
-    format!("wa.{}.{partition}.>", if messages { "msg" } else { "retry" })
+    format!(
+        "wa.{}.{partition}.>",
+        if messages { "msg" } else { "retry" }
+    )
 }
 
-/// Where a delivery waits for its time. One subject per event: parking it again replaces the earlier schedule.
+/// Where a delivery waits for its time. One subject per event: parking it again replaces the
+/// earlier schedule.
 pub fn park(client: ClientId, event: EventId) -> String {
     format!("wa.park.{client}.{}", event.0.simple())
 }
@@ -45,10 +57,21 @@ pub fn hold_of(client: ClientId) -> String {
     format!("wa.hold.{client}.*")
 }
 
-/// Where a message waits for those before it in its chat. One subject per event: it is in line once.
+/// Where a message waits for those before it in its chat. One subject per event: it is in line
+/// once.
 pub fn chat(partitions: u16, delivery: &Delivery) -> String {
-    let Delivery { client_id: client, phone, chat, event_id, .. } = delivery;
-    format!("{}.{chat}.{}", lines(partitions, *client, phone), event_id.0.simple())
+    let Delivery {
+        client_id: client,
+        phone,
+        chat,
+        event_id,
+        ..
+    } = delivery;
+    format!(
+        "{}.{chat}.{}",
+        lines(partitions, *client, phone),
+        event_id.0.simple()
+    )
 }
 
 /// All that wait in a chat.
@@ -58,7 +81,11 @@ pub fn line(partitions: u16, client: ClientId, phone: &Phone, chat: &str) -> Str
 
 /// An event's place, whatever its chat.
 pub fn chat_of_any(partitions: u16, client: ClientId, phone: &Phone, event: EventId) -> String {
-    format!("{}.*.{}", lines(partitions, client, phone), event.0.simple())
+    format!(
+        "{}.*.{}",
+        lines(partitions, client, phone),
+        event.0.simple()
+    )
 }
 
 /// All that wait in chats of a number.
@@ -72,7 +99,11 @@ pub fn lines_in(partition: u16) -> String {
 }
 
 fn lines(partitions: u16, client: ClientId, phone: &Phone) -> String {
-    format!("wa.chat.{}.{client}.{}", partition(client, phone, partitions), phone.as_str())
+    format!(
+        "wa.chat.{}.{client}.{}",
+        partition(client, phone, partitions),
+        phone.as_str()
+    )
 }
 
 /// Who waits where, as the subject tells it.
@@ -92,9 +123,16 @@ impl ChatPlace {
     /// From a subject of [`chat`].
     pub fn parse(subject: &str) -> Option<Self> {
         let tokens: Vec<&str> = subject.split('.').collect();
-        let [_, _, _, client, phone, chat, event] = tokens[..] else { return None };
+        let [_, _, _, client, phone, chat, event] = tokens[..] else {
+            return None;
+        };
         let event_id = EventId(event.parse().ok()?);
-        Some(Self { client_id: client.parse().ok()?, phone: phone.parse().ok()?, chat: chat.to_owned(), event_id })
+        Some(Self {
+            client_id: client.parse().ok()?,
+            phone: phone.parse().ok()?,
+            chat: chat.to_owned(),
+            event_id,
+        })
     }
 }
 
@@ -126,7 +164,8 @@ pub fn result(partition: u16) -> String {
     format!("wa.result.{partition}")
 }
 
-/// `Nats-Msg-Id` of a message: the same for every publish of it, whoever publishes. Stream-wide, hence with the client.
+/// `Nats-Msg-Id` of a message: the same for every publish of it, whoever publishes. Stream-wide,
+/// hence with the client.
 pub fn message_dedupe_id(message: &Message) -> String {
     let client = message.client_id.to_string();
     dedupe_id(&[
@@ -139,12 +178,16 @@ pub fn message_dedupe_id(message: &Message) -> String {
     ])
 }
 
-/// 32 hex digits that stand for these parts. Each counts with its length: no two lists give the same bytes.
+/// 32 hex digits that stand for these parts. Each counts with its length: no two lists give the
+/// same bytes.
 pub fn dedupe_id(parts: &[&str]) -> String {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }
-    hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+    hash.finalize()[..16]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }

@@ -67,18 +67,36 @@ pub(crate) struct Farm {
 impl Farm {
     /// One endpoint for each manner; its number is its place.
     pub(crate) async fn start(seed: u64, manners: &[Manner]) -> Self {
-        let endpoints = manners.iter().map(|manner| Endpoint { manner: *manner, under_way: AtomicU32::new(0) });
-        let (clock, sightings) = (Clock(Instant::now()), Mutex::default());
+        let endpoints = manners.iter().map(|manner| Endpoint {
+            manner: *manner,
+            under_way: AtomicU32::new(0),
+        });
+        let clock = Clock(Instant::now());
+        let sightings = Mutex::default();
         let stall = AtomicU64::new(0);
-        let shared = Arc::new(Shared { seed, clock, endpoints: endpoints.collect(), sightings, stall });
+        let shared = Arc::new(Shared {
+            seed,
+            clock,
+            endpoints: endpoints.collect(),
+            sightings,
+            stall,
+        });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let router = Router::new().route("/{endpoint}", post(answer)).with_state(Arc::clone(&shared));
+        let router = Router::new()
+            .route("/{endpoint}", post(answer))
+            .with_state(Arc::clone(&shared));
         let server = tokio::spawn(async move {
-            axum::serve(listener, router).await.expect("serves until aborted");
+            axum::serve(listener, router)
+                .await
+                .expect("serves until aborted");
         });
         let watch = tokio::spawn(watch(Arc::clone(&shared)));
-        Self { address, shared, tasks: [server, watch] }
+        Self {
+            address,
+            shared,
+            tasks: [server, watch],
+        }
     }
 
     pub(crate) fn clock(&self) -> Clock {
@@ -99,7 +117,11 @@ impl Farm {
     }
 
     pub(crate) fn sightings(&self) -> Vec<Sighting> {
-        self.shared.sightings.lock().expect("no panic while held").clone()
+        self.shared
+            .sightings
+            .lock()
+            .expect("no panic while held")
+            .clone()
     }
 }
 
@@ -115,7 +137,9 @@ async fn watch(shared: Arc<Shared>) {
         let began = Instant::now();
         tokio::time::sleep(STEP).await;
         let late = began.elapsed().saturating_sub(STEP).as_micros();
-        shared.stall.fetch_max(u64::try_from(late).unwrap_or(u64::MAX), Ordering::Relaxed);
+        shared
+            .stall
+            .fetch_max(u64::try_from(late).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 }
 
@@ -128,25 +152,48 @@ impl Drop for UnderWay<'_> {
     }
 }
 
-async fn answer(State(shared): State<Arc<Shared>>, Path(number): Path<u32>, request: Request) -> StatusCode {
+async fn answer(
+    State(shared): State<Arc<Shared>>,
+    Path(number): Path<u32>,
+    request: Request,
+) -> StatusCode {
     let at = shared.clock.now();
-    let Some(endpoint) = shared.endpoints.get(number as usize) else { return StatusCode::NOT_FOUND };
+    let Some(endpoint) = shared.endpoints.get(number as usize) else {
+        return StatusCode::NOT_FOUND;
+    };
     let under_way = endpoint.under_way.fetch_add(1, Ordering::Relaxed) + 1;
     let _leaves = UnderWay(&endpoint.under_way);
     let (parts, body) = request.into_parts();
     // A caller that is killed while it sends was not seen.
-    let Ok(body) = to_bytes(body, 1 << 20).await else { return StatusCode::BAD_REQUEST };
-    let Some(id) = number_in(&body) else { return StatusCode::BAD_REQUEST };
-    let webhook_id = parts.headers.get("webhook-id").map_or(&[][..], |value| value.as_bytes());
+    let Ok(body) = to_bytes(body, 1 << 20).await else {
+        return StatusCode::BAD_REQUEST;
+    };
+    let Some(id) = number_in(&body) else {
+        return StatusCode::BAD_REQUEST;
+    };
+    let webhook_id = parts
+        .headers
+        .get("webhook-id")
+        .map_or(&[][..], |value| value.as_bytes());
     let same = fingerprint(&[webhook_id, &body]);
     let (place, attempt) = {
         let mut sightings = shared.sightings.lock().expect("no panic while held");
         let before = sightings.iter().rev().filter(|one| one.id == id).count() as u64;
-        sightings.push(Sighting { endpoint: number, id, same, at, status: 0, under_way });
+        sightings.push(Sighting {
+            endpoint: number,
+            id,
+            same,
+            at,
+            status: 0,
+            under_way,
+        });
         (sightings.len() - 1, before + 1)
     };
     let chance = |what: u64, of: u64| {
-        fingerprint(&[&[shared.seed, id, attempt, what].map(u64::to_le_bytes).concat()]) % of.max(1)
+        fingerprint(&[&[shared.seed, id, attempt, what]
+            .map(u64::to_le_bytes)
+            .concat()])
+            % of.max(1)
     };
     let (within_ms, status) = match endpoint.manner {
         Manner::Well { within_ms } => (within_ms, StatusCode::NO_CONTENT),
@@ -156,7 +203,8 @@ async fn answer(State(shared): State<Arc<Shared>>, Path(number): Path<u32>, requ
         Manner::Flaky { within_ms, .. } => (within_ms, StatusCode::NO_CONTENT),
         Manner::Refusing => (0, StatusCode::BAD_REQUEST),
     };
-    // Should the caller be killed meanwhile, this ends here, and the sighting stays without an answer.
+    // Should the caller be killed meanwhile, this ends here, and the sighting stays without an
+    // answer.
     tokio::time::sleep(Duration::from_millis(chance(2, within_ms))).await;
     shared.sightings.lock().expect("no panic while held")[place].status = status.as_u16();
     status
@@ -164,5 +212,9 @@ async fn answer(State(shared): State<Arc<Shared>>, Path(number): Path<u32>, requ
 
 fn number_in(body: &[u8]) -> Option<u64> {
     let body: serde_json::Value = serde_json::from_slice(body).ok()?;
-    body["message_id"].as_str()?.strip_prefix(ID_PREFIX)?.parse().ok()
+    body["message_id"]
+        .as_str()?
+        .strip_prefix(ID_PREFIX)?
+        .parse()
+        .ok()
 }

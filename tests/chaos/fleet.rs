@@ -8,8 +8,8 @@ use crate::support::{
     process,
 };
 
-/// What every run sets. A killed node's messages come again after `ack_wait`, so it is as short as the rest allows;
-/// `in_flight_max` bounds what a kill can double.
+/// What every run sets. A killed node's messages come again after `ack_wait`, so it is as short as
+/// the rest allows; `in_flight_max` bounds what a kill can double.
 const SETTINGS: [(&str, &str); 5] = [
     ("BUS__ACK_WAIT", "16s"),
     ("DELIVER__TIMEOUT", "3s"),
@@ -44,7 +44,13 @@ impl Fleet {
         let app = App::playing("api", &SETTINGS).await;
         let mut record = Node::start(&app, "record", "record");
         record.process.ready().await;
-        let mut fleet = Self { app, _record: record, deliver: Vec::new(), http: http_client(), started: 0 };
+        let mut fleet = Self {
+            app,
+            _record: record,
+            deliver: Vec::new(),
+            http: http_client(),
+            started: 0,
+        };
         for _ in 0..deliver {
             fleet.join().await;
         }
@@ -80,7 +86,8 @@ impl Fleet {
         self.deliver.remove(place).process.terminate().await
     }
 
-    /// Waits until one of these is delivering; its place. Who is first among those that are is up to `choice`.
+    /// Waits until one of these is delivering; its place. Who is first among those that are is up
+    /// to `choice`.
     pub(crate) async fn delivering(&mut self, choice: u64) -> usize {
         let mut places: Vec<usize> = (0..self.deliver.len()).collect();
         let first = usize::try_from(choice % places.len() as u64).expect("small");
@@ -96,18 +103,30 @@ impl Fleet {
                     return *place;
                 }
             }
-            assert!(tokio::time::Instant::now() < end, "no node delivers anything\n{}", self.last_words());
+            assert!(
+                tokio::time::Instant::now() < end,
+                "no node delivers anything\n{}",
+                self.last_words()
+            );
         }
     }
 
     /// Whether a node made attempts since the last look. One that does not answer (yet) made none.
     pub(crate) async fn made_more(&mut self, place: usize) -> bool {
         let node = &mut self.deliver[place];
-        let answer = self.http.get(format!("{}/metrics", node.admin)).send().await;
+        let answer = self
+            .http
+            .get(format!("{}/metrics", node.admin))
+            .send()
+            .await;
         let Ok(answer) = answer else { return false };
         let text = answer.text().await.unwrap_or_default();
-        let counts = text.lines().filter(|line| line.starts_with("wahook_delivery_attempt_duration_seconds_count"));
-        let made: u64 = counts.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum();
+        let counts = text
+            .lines()
+            .filter(|line| line.starts_with("wahook_delivery_attempt_duration_seconds_count"));
+        let made: u64 = counts
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+            .sum();
         made > std::mem::replace(&mut node.attempts, made)
     }
 
@@ -122,7 +141,15 @@ impl Fleet {
         let paths = folder.map(|entry| entry.expect("an entry").path());
         let logs = paths.filter(|path| path.extension().is_some_and(|ending| ending == "log"));
         let mut all: Vec<_> = logs
-            .map(|path| (path.file_stem().unwrap_or_default().to_string_lossy().into_owned(), path))
+            .map(|path| {
+                (
+                    path.file_stem()
+                        .unwrap_or_default()
+                        .to_string_lossy()
+                        .into_owned(),
+                    path,
+                )
+            })
             .map(|(name, path)| (name, fs::read_to_string(path).expect("its own file")))
             .collect();
         all.sort();
@@ -133,7 +160,10 @@ impl Fleet {
     pub(crate) fn last_words(&self) -> String {
         let mut all = String::new();
         for (name, text) in self.logs() {
-            let lines: Vec<_> = text.lines().filter(|line| !line.contains(r#""level":"INFO""#)).collect();
+            let lines: Vec<_> = text
+                .lines()
+                .filter(|line| !line.contains(r#""level":"INFO""#))
+                .collect();
             if !lines.is_empty() {
                 let last = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n");
                 all.push_str(&format!("--- {name}\n{last}\n"));
@@ -145,8 +175,13 @@ impl Fleet {
 
 impl Node {
     fn start(app: &App, roles: &str, name: &str) -> Self {
-        let log = fs::File::create(app.data.path().join(format!("{name}.log"))).expect("a writable folder");
+        let log = fs::File::create(app.data.path().join(format!("{name}.log")))
+            .expect("a writable folder");
         let (process, admin) = app.second_logging(roles, &[], Stdio::from(log));
-        Self { process, admin, attempts: 0 }
+        Self {
+            process,
+            admin,
+            attempts: 0,
+        }
     }
 }

@@ -66,13 +66,26 @@ pub(crate) struct Talk {
 impl Publisher {
     pub(crate) fn new(bus: Bus, clock: Clock, endpoints: Arc<Vec<Endpoint>>) -> Self {
         let permits = Arc::new(Semaphore::new(UNDER_WAY));
-        let (next, books, tasks) = (Arc::default(), Arc::default(), TaskTracker::new());
-        Self { bus, clock, endpoints, next, books, permits, tasks }
+        let next = Arc::default();
+        let books = Arc::default();
+        let tasks = TaskTracker::new();
+        Self {
+            bus,
+            clock,
+            endpoints,
+            next,
+            books,
+            permits,
+            tasks,
+        }
     }
 
     /// Offers one message, without waiting for what becomes of it.
     pub(crate) async fn offer(&self, endpoint: u32) {
-        let permit = Arc::clone(&self.permits).acquire_owned().await.expect("never closed");
+        let permit = Arc::clone(&self.permits)
+            .acquire_owned()
+            .await
+            .expect("never closed");
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let message = message(id, &self.endpoints[endpoint as usize]);
         self.books().offered.insert(id, endpoint);
@@ -89,7 +102,8 @@ impl Publisher {
 
     /// Offers so many a second to each of these endpoints, in an order that the seed decides.
     pub(crate) fn start(&self, seed: u64, endpoints: Vec<u32>, per_second_each: f64) -> Load {
-        let (this, cancel) = (self.clone(), CancellationToken::new());
+        let this = self.clone();
+        let cancel = CancellationToken::new();
         let stop = cancel.clone();
         let task = tokio::spawn(async move {
             let mut chance = StdRng::seed_from_u64(seed);
@@ -101,26 +115,34 @@ impl Publisher {
                     () = sleep_until(due) => {}
                 }
                 due += gap;
-                this.offer(endpoints[chance.random_range(0..endpoints.len())]).await;
+                this.offer(endpoints[chance.random_range(0..endpoints.len())])
+                    .await;
             }
         });
         Load { cancel, task }
     }
 
-    /// Offers messages in so many chats of each of these endpoints, so many a second in each chat, and in each chat the next
-    /// one only when the one before was accepted: so their order is known.
+    /// Offers messages in so many chats of each of these endpoints, so many a second in each chat,
+    /// and in each chat the next one only when the one before was accepted: so their order is
+    /// known.
     pub(crate) fn talk(&self, endpoints: Vec<u32>, chats: u64, per_second: f64) -> Talk {
         let cancel = CancellationToken::new();
         let gap = Duration::from_secs_f64(1.0 / per_second);
-        let all = endpoints.into_iter().flat_map(|endpoint| (0..chats).map(move |chat| (endpoint, chat)));
+        let all = endpoints
+            .into_iter()
+            .flat_map(|endpoint| (0..chats).map(move |chat| (endpoint, chat)));
         let tasks = all.map(|(endpoint, chat)| {
-            let (this, stop) = (self.clone(), cancel.clone());
+            let this = self.clone();
+            let stop = cancel.clone();
             tokio::spawn(async move {
-                let (mut due, mut said) = (Instant::now(), Vec::new());
+                let mut due = Instant::now();
+                let mut said = Vec::new();
                 while !stop.is_cancelled() {
                     let id = this.next.fetch_add(1, Ordering::Relaxed);
-                    let message =
-                        Message { chat: format!("49151{chat:08}"), ..message(id, &this.endpoints[endpoint as usize]) };
+                    let message = Message {
+                        chat: format!("49151{chat:08}"),
+                        ..message(id, &this.endpoints[endpoint as usize])
+                    };
                     this.books().offered.insert(id, endpoint);
                     // One that may be in the stream or not would leave the order open.
                     while this.bus.publish_message(&message).await.is_err() {}
@@ -133,7 +155,10 @@ impl Publisher {
                 said
             })
         });
-        Talk { tasks: tasks.collect(), cancel }
+        Talk {
+            tasks: tasks.collect(),
+            cancel,
+        }
     }
 
     /// Waits until every publish has ended, one way or the other; what they came to.
@@ -176,7 +201,9 @@ fn message(id: u64, endpoint: &Endpoint) -> Message {
     Message {
         client_id: endpoint.client,
         phone: endpoint.phone.clone(),
-        message_id: format!("{ID_PREFIX}{id}").parse().expect("letters and digits"),
+        message_id: format!("{ID_PREFIX}{id}")
+            .parse()
+            .expect("letters and digits"),
         chat: "4915199999999".to_owned(),
         from: "4915199999999".to_owned(),
         to: endpoint.phone.as_str().to_owned(),

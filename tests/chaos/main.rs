@@ -1,8 +1,8 @@
-//! Whole processes under load, and faults: the real executable once per role, a real nats-server, SQLite, and endpoints
-//! in this process. What was seen is judged by the books of `tests/ledger`.
+//! Whole processes under load, and faults: the real executable once per role, a real nats-server,
+//! SQLite, and endpoints in this process. What was seen is judged by the books of `tests/ledger`.
 //!
-//! Each scenario prints one line of JSON, whatever becomes of it. `CHAOS_SEED` draws the same chances again;
-//! `CHAOS_KILLS` sets how often the first scenario kills.
+//! Each scenario prints one line of JSON, whatever becomes of it. `CHAOS_SEED` draws the same
+//! chances again; `CHAOS_KILLS` sets how often the first scenario kills.
 
 mod farm;
 mod fleet;
@@ -10,5 +10,8 @@ mod load;
 mod run;
 mod scenarios;
 #[path = "../it/support/mod.rs"]
-#[expect(dead_code, reason = "shared with the integration tests, which use the rest")]
+#[expect(
+    dead_code,
+    reason = "shared with the integration tests, which use the rest"
+)]
 mod support;

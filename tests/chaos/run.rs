@@ -35,16 +35,19 @@ const ATTEMPTS: u32 = 4;
 const STREAMS: [&str; 4] = ["WA_MSG", "WA_RETRY", "WA_CHAT", "WA_RESULT"];
 /// Violations that a failure shows.
 const SHOWN: usize = 12;
-/// From a request to the acknowledgement of its message: a result's group, two round trips, and a busy machine.
+/// From a request to the acknowledgement of its message: a result's group, two round trips, and a
+/// busy machine.
 const SETTLE: Duration = Duration::from_secs(2);
 /// From the socket to the book, on a busy machine.
 const NOTICE: Duration = Duration::from_millis(500);
-/// A request is seen a while after it was let go, so what was let go over a second may be seen within less. Limits are held
-/// in a window that is shorter by this, or by twice the longest stall noticed (sender and receiver may stall); the fullest whole second is printed.
+/// A request is seen a while after it was let go, so what was let go over a second may be seen
+/// within less. Limits are held in a window that is shorter by this, or by twice the longest stall
+/// noticed (sender and receiver may stall); the fullest whole second is printed.
 const LATE: Duration = Duration::from_millis(100);
 /// A limit reached twice over still shows in so short a window.
 const WINDOW_MIN: Duration = Duration::from_millis(500);
-/// How long after a crash a limit may be reached twice over: the new owner does not know what the old one had sent.
+/// How long after a crash a limit may be reached twice over: the new owner does not know what the
+/// old one had sent.
 pub(crate) const AFTER_CRASH: Duration = Duration::from_secs(10);
 
 pub(crate) fn micros(duration: Duration) -> u64 {
@@ -55,7 +58,10 @@ pub(crate) fn micros(duration: Duration) -> u64 {
 pub(crate) fn seed() -> u64 {
     let chosen = std::env::var("CHAOS_SEED").ok();
     // Readers of JSON may keep numbers as floats.
-    chosen.map_or_else(|| rand::random::<u64>() >> 12, |text| text.parse().expect("CHAOS_SEED is a number"))
+    chosen.map_or_else(
+        || rand::random::<u64>() >> 12,
+        |text| text.parse().expect("CHAOS_SEED is a number"),
+    )
 }
 
 /// As many as `bus.partitions` says by default.
@@ -106,7 +112,8 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Starts everything and registers the webhooks, each in the partition of its number modulo [`PARTITIONS`].
+    /// Starts everything and registers the webhooks, each in the partition of its number modulo
+    /// [`PARTITIONS`].
     pub(crate) async fn start(scenario: &'static str, deliver: usize, wanted: &[Wanted]) -> Self {
         let seed = seed();
         // Shown when the run fails, wherever it does.
@@ -121,7 +128,8 @@ impl Run {
                 if endpoint.client.get() == client {
                     let body = json!({
                         "phone_number": endpoint.phone.as_str(), "webhook_url": farm.url(number),
-                        "rate_per_second": wanted.rate_per_second, "burst": wanted.burst, "in_flight": IN_FLIGHT,
+                        "rate_per_second": wanted.rate_per_second, "burst": wanted.burst,
+                        "in_flight": IN_FLIGHT,
                         "ordering": if wanted.is_ordered { "chat" } else { "none" },
                     });
                     caller.register_with(body).await;
@@ -131,7 +139,15 @@ impl Run {
         let bus = fleet.app.nats.connect().await;
         assert_eq!(bus.partition_count(), PARTITIONS);
         let publisher = Publisher::new(bus, farm.clock(), Arc::new(endpoints));
-        Self { scenario, seed, farm, fleet, publisher, faults: Vec::new(), crashes: Vec::new() }
+        Self {
+            scenario,
+            seed,
+            farm,
+            fleet,
+            publisher,
+            faults: Vec::new(),
+            crashes: Vec::new(),
+        }
     }
 
     pub(crate) fn clock(&self) -> Clock {
@@ -158,9 +174,15 @@ impl Run {
         let left = self.quiet(expect.quiet_within).await;
         let ledgers = self.books().await;
         let mut summary = Summary::of(self.scenario, self.seed, &ledgers);
-        let reach = Reach { settle: micros(SETTLE), notice: micros(NOTICE) };
+        let reach = Reach {
+            settle: micros(SETTLE),
+            notice: micros(NOTICE),
+        };
         let (per_fault, unexplained) = invariants::by_fault(&ledgers, reach);
-        summary = summary.with("duplicates_most_per_kill", per_fault.iter().max().copied().unwrap_or(0));
+        summary = summary.with(
+            "duplicates_most_per_kill",
+            per_fault.iter().max().copied().unwrap_or(0),
+        );
         summary = summary.with("duplicates_unexplained", unexplained.len());
         let stall = u64::try_from(self.farm.stall().as_millis()).unwrap_or(u64::MAX);
         summary = summary.with("stall_ms", stall);
@@ -171,20 +193,35 @@ impl Run {
         let _ = writeln!(std::io::stdout(), "{summary}");
 
         let second = micros(Duration::from_secs(1));
-        let after_crash =
-            |at: u64| self.crashes.iter().any(|crash| at + second > *crash && at < *crash + micros(AFTER_CRASH));
-        let under_way = |one: &Sighting| if after_crash(one.at) { 2 * IN_FLIGHT } else { IN_FLIGHT };
+        let after_crash = |at: u64| {
+            self.crashes
+                .iter()
+                .any(|crash| at + second > *crash && at < *crash + micros(AFTER_CRASH))
+        };
+        let under_way = |one: &Sighting| {
+            if after_crash(one.at) {
+                2 * IN_FLIGHT
+            } else {
+                IN_FLIGHT
+            }
+        };
         let mut violations = [
             invariants::no_loss(&ledgers),
             invariants::no_crossing(&ledgers),
-            invariants::bounded_duplicates(&ledgers, expect.duplicates_per_fault.unwrap_or(usize::MAX), reach),
+            invariants::bounded_duplicates(
+                &ledgers,
+                expect.duplicates_per_fault.unwrap_or(usize::MAX),
+                reach,
+            ),
             invariants::sameness(&ledgers),
             invariants::record(&ledgers),
             invariants::durability(&ledgers, left),
             invariants::bounds(&ledgers, ATTEMPTS, under_way),
         ]
         .concat();
-        let late = LATE.max(self.farm.stall() * 2).min(Duration::from_secs(1) - WINDOW_MIN);
+        let late = LATE
+            .max(self.farm.stall() * 2)
+            .min(Duration::from_secs(1) - WINDOW_MIN);
         let window = Duration::from_secs(1) - late;
         for Limit { endpoint, most } in &expect.limits {
             let most = |begin| if after_crash(begin) { 2 * most } else { *most };
@@ -199,27 +236,51 @@ impl Run {
 
     /// Texts, numbers and addresses of this run in the logs of its nodes.
     fn silence(&self) -> Vec<Violation> {
-        let phones = self.publisher.endpoints().iter().map(|endpoint| endpoint.phone.as_str().to_owned());
-        let secrets: Vec<_> = phones.chain([SPOKEN.to_owned(), self.farm.address()]).collect();
+        let phones = self
+            .publisher
+            .endpoints()
+            .iter()
+            .map(|endpoint| endpoint.phone.as_str().to_owned());
+        let secrets: Vec<_> = phones
+            .chain([SPOKEN.to_owned(), self.farm.address()])
+            .collect();
         let logs = self.fleet.logs();
         assert!(logs.len() >= 2, "record and deliver write logs");
-        invariants::silence(logs.iter().map(|(name, text)| (name.as_str(), text.as_str())), &secrets)
+        invariants::silence(
+            logs.iter()
+                .map(|(name, text)| (name.as_str(), text.as_str())),
+            &secrets,
+        )
     }
 
     fn report(&self, violations: &[Violation], ledgers: &Ledgers) -> String {
-        let mut text = format!("{} with CHAOS_SEED={}: {} violations\n", self.scenario, self.seed, violations.len());
+        let mut text = format!(
+            "{} with CHAOS_SEED={}: {} violations\n",
+            self.scenario,
+            self.seed,
+            violations.len()
+        );
         let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
         for violation in violations {
             let name = violation.to_string();
-            *kinds.entry(name.split('(').next().unwrap_or_default().to_owned()).or_default() += 1;
+            *kinds
+                .entry(name.split('(').next().unwrap_or_default().to_owned())
+                .or_default() += 1;
         }
         let _ = writeln!(text, "{kinds:?}; faults at {:?}", ledgers.faults);
         let sightings = ledgers.by_id();
         for violation in violations.iter().take(SHOWN) {
             let _ = writeln!(text, "  {violation}");
-            if let Violation::Lost(id, _) | Violation::Unrecorded(id, _) | Violation::AttemptsDiffer(id, ..) = violation
+            if let Violation::Lost(id, _)
+            | Violation::Unrecorded(id, _)
+            | Violation::AttemptsDiffer(id, ..) = violation
             {
-                let _ = writeln!(text, "    seen {:?}, audit {:?}", sightings.get(id), ledgers.recorded.get(id));
+                let _ = writeln!(
+                    text,
+                    "    seen {:?}, audit {:?}",
+                    sightings.get(id),
+                    ledgers.recorded.get(id)
+                );
             }
         }
         text + &self.fleet.last_words()
@@ -245,18 +306,28 @@ impl Run {
             let books = self.publisher.done().await;
             (books.offered.clone(), books.accepted.clone())
         };
-        let (recorded, dead) = (self.recorded(), self.dead().await);
-        Ledgers { offered, accepted, sightings: self.farm.sightings(), recorded, dead, faults: self.faults.clone() }
+        let recorded = self.recorded();
+        let dead = self.dead().await;
+        Ledgers {
+            offered,
+            accepted,
+            sightings: self.farm.sightings(),
+            recorded,
+            dead,
+            faults: self.faults.clone(),
+        }
     }
 
     /// What the SQLite file says, read as an operator would.
     fn recorded(&self) -> std::collections::HashMap<u64, Recorded> {
         const ENDS: &str = "SELECT a.message_id, e.status, e.number,
-            (SELECT COUNT(*) FROM attempts x WHERE x.webhook_id = e.webhook_id AND x.event_id = e.event_id
+            (SELECT COUNT(*) FROM attempts x WHERE x.webhook_id = e.webhook_id AND x.event_id = \
+            e.event_id
                 AND x.http_status IS NOT NULL)
             FROM events e JOIN attempts a USING (webhook_id, event_id, number)";
         let path = self.fleet.app.data.path().join("hooks.db");
-        let file = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("the store's file");
+        let file = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+            .expect("the store's file");
         let mut ends = file.prepare(ENDS).expect("the tables of this version");
         let rows = ends.query_map([], |row| {
             let fate = match row.get::<_, String>(1)?.as_str() {
@@ -264,22 +335,46 @@ impl Run {
                 "failed" => Fate::Failed,
                 _ => Fate::Open,
             };
-            Ok((row.get::<_, String>(0)?, Recorded { fate, attempts: row.get(2)?, answered: row.get(3)? }))
+            Ok((
+                row.get::<_, String>(0)?,
+                Recorded {
+                    fate,
+                    attempts: row.get(2)?,
+                    answered: row.get(3)?,
+                },
+            ))
         });
         let rows = rows.expect("rows").map(|row| row.expect("a row"));
-        rows.filter_map(|(id, recorded)| Some((number(&id)?, recorded))).collect()
+        rows.filter_map(|(id, recorded)| Some((number(&id)?, recorded)))
+            .collect()
     }
 
     /// What is among the dead letters.
     async fn dead(&self) -> std::collections::HashMap<u64, Dead> {
-        let stream = self.fleet.app.nats.jetstream().await.get_stream("WA_DLQ").await.expect("the stream is there");
+        let stream = self
+            .fleet
+            .app
+            .nats
+            .jetstream()
+            .await
+            .get_stream("WA_DLQ")
+            .await
+            .expect("the stream is there");
         let state = stream.cached_info().state.clone();
         let mut all = std::collections::HashMap::new();
         for sequence in state.first_sequence.max(1)..=state.last_sequence {
-            let message = stream.get_raw_message(sequence).await.expect("nobody deletes them");
+            let message = stream
+                .get_raw_message(sequence)
+                .await
+                .expect("nobody deletes them");
             let letter = wire::decode_dead_letter(&message.payload).expect("a dead letter");
             if let Some(id) = number(letter.delivery.message_id.as_str()) {
-                all.insert(id, Dead { reason: letter.reason });
+                all.insert(
+                    id,
+                    Dead {
+                        reason: letter.reason,
+                    },
+                );
             }
         }
         all
@@ -297,6 +392,11 @@ fn place(number: usize) -> Endpoint {
     // A round of partitions has its own numbers, the clients of a round share them.
     let first = 100_000 * (number / usize::from(PARTITIONS)) as u64;
     let phones = (first..).map(|rest| format!("4915{rest:09}").parse::<Phone>().expect("digits"));
-    let phone = phones.into_iter().find(|phone| wire::partition(client, phone, PARTITIONS) == partition);
-    Endpoint { client, phone: phone.expect("every partition has numbers") }
+    let phone = phones
+        .into_iter()
+        .find(|phone| wire::partition(client, phone, PARTITIONS) == partition);
+    Endpoint {
+        client,
+        phone: phone.expect("every partition has numbers"),
+    }
 }

@@ -23,7 +23,11 @@ async fn the_number_of_partitions_changes_only_while_nobody_runs_and_nothing_wai
     let refused = async |app: &App, why: &str| {
         let (code, _, said) = app.attempt(&["bus", "apply"], &three).await;
         assert_eq!(code, Some(1));
-        assert!(said.contains("the streams have 8 partitions and bus.partitions is 3") && said.contains(why), "{said}");
+        assert!(
+            said.contains("the streams have 8 partitions and bus.partitions is 3")
+                && said.contains(why),
+            "{said}"
+        );
     };
     refused(&app, "delivers").await;
     assert_eq!(app.terminate().await, Some(0));
@@ -34,7 +38,10 @@ async fn the_number_of_partitions_changes_only_while_nobody_runs_and_nothing_wai
     refused(&app, "WA_MSG has 1 messages").await;
     // Nor does a node run that would look for messages elsewhere.
     let (code, _, said) = app.attempt(&["serve", "--roles", "deliver"], &three).await;
-    assert!(code == Some(1) && said.contains("stream WA_MSG: bus.partitions is 8, declared 3"), "{said}");
+    assert!(
+        code == Some(1) && said.contains("stream WA_MSG: bus.partitions is 8, declared 3"),
+        "{said}"
+    );
     assert_eq!(app.nats.consumers("WA_MSG").await, 8);
     app.restart().await;
     client.event_when(&webhook, "M2", "delivered").await;
@@ -48,14 +55,30 @@ async fn the_number_of_partitions_changes_only_while_nobody_runs_and_nothing_wai
             (code == Some(0)).then_some(said)
         })
         .await;
-        assert!(said.contains(&format!("updated number of partitions {so}\n")), "{said}");
+        assert!(
+            said.contains(&format!("updated number of partitions {so}\n")),
+            "{said}"
+        );
         let (code, said, _) = app.attempt(&["bus", "check"], &more).await;
-        assert_eq!((code, said.as_str()), (Some(0), "the streams are as declared\n"));
-        let counted = [app.nats.consumers("WA_MSG").await, app.nats.consumers("WA_RETRY").await];
-        assert_eq!(counted.map(|consumers| consumers.to_string()), [count, count]);
+        assert_eq!(
+            (code, said.as_str()),
+            (Some(0), "the streams are as declared\n")
+        );
+        let counted = [
+            app.nats.consumers("WA_MSG").await,
+            app.nats.consumers("WA_RETRY").await,
+        ];
+        assert_eq!(
+            counted.map(|consumers| consumers.to_string()),
+            [count, count]
+        );
         // What an operator sees is what the streams have, whatever the settings say.
-        let shown: Value = serde_json::from_str(&app.command(&["partitions", "--json"]).await).expect("JSON");
-        assert_eq!(shown.as_array().map(|all| all.len().to_string()).as_deref(), Some(count));
+        let shown: Value =
+            serde_json::from_str(&app.command(&["partitions", "--json"]).await).expect("JSON");
+        assert_eq!(
+            shown.as_array().map(|all| all.len().to_string()).as_deref(),
+            Some(count)
+        );
         let mut node = app.second_with("api,deliver,record", &[("BUS__PARTITIONS", count)]);
         node.ready().await;
         for number in 0..20 {
@@ -71,7 +94,8 @@ async fn the_number_of_partitions_changes_only_while_nobody_runs_and_nothing_wai
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_published_during_a_change_is_delivered() {
     let mut app = App::playing("api,deliver,record", &[]).await;
-    let (client, receiver) = (app.client(1).await, Receiver::answering(&[200]).await);
+    let client = app.client(1).await;
+    let receiver = Receiver::answering(&[200]).await;
     let phone = |number: usize| format!("49151000001{:02}", number % 12);
     for number in 0..12 {
         client.register(&phone(number), &receiver.url("/")).await;
@@ -86,18 +110,23 @@ async fn what_is_published_during_a_change_is_delivered() {
     };
     let apply = async {
         for _ in 0..3 {
-            app.attempt(&["bus", "apply"], &[("BUS__PARTITIONS", "3".to_owned())]).await;
+            app.attempt(&["bus", "apply"], &[("BUS__PARTITIONS", "3".to_owned())])
+                .await;
         }
     };
     tokio::join!(apply, publish);
     assert_eq!(api.terminate().await, Some(0));
     // Whether the change was made depends on who came first.
-    let shown: Value = serde_json::from_str(&app.command(&["partitions", "--json"]).await).expect("JSON");
+    let shown: Value =
+        serde_json::from_str(&app.command(&["partitions", "--json"]).await).expect("JSON");
     let count = shown.as_array().expect("a list").len().to_string();
     assert!(["3", "8"].contains(&count.as_str()), "{count}");
     let mut node = app.second_with("api,deliver,record", &[("BUS__PARTITIONS", &count)]);
     node.ready().await;
     receiver.wait_for(150).await;
-    eventually("nothing is left", async || (app.nats.messages("WA_MSG").await == 0).then_some(())).await;
+    eventually("nothing is left", async || {
+        (app.nats.messages("WA_MSG").await == 0).then_some(())
+    })
+    .await;
     assert_eq!(receiver.received().len(), 150);
 }

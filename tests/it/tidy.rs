@@ -1,4 +1,5 @@
-//! The house is as `ARCHITECTURE.md` says: who uses whom, who alone names which dependency, how long files are.
+//! The house is as `ARCHITECTURE.md` says: who uses whom, who alone names which dependency, how
+//! long files are.
 
 use std::{
     collections::BTreeMap,
@@ -10,17 +11,78 @@ use std::{
 const ROOMS: [(&str, &[&str], &[&str]); 14] = [
     ("model", &[], &[]),
     ("config", &["model"], &["toml"]),
-    ("telemetry", &["model", "config"], &["tracing_subscriber", "metrics", "metrics_exporter_prometheus"]),
-    ("wire", &["model"], &["rmp_serde", "hmac", "chacha20poly1305"]),
+    (
+        "telemetry",
+        &["model", "config"],
+        &[
+            "tracing_subscriber",
+            "metrics",
+            "metrics_exporter_prometheus",
+        ],
+    ),
+    (
+        "wire",
+        &["model"],
+        &["rmp_serde", "hmac", "chacha20poly1305"],
+    ),
     ("policy", &["model"], &["governor", "httpdate"]),
-    ("bus", &["model", "config", "telemetry", "wire"], &["async_nats"]),
-    ("store", &["model", "config", "telemetry"], &["rusqlite", "rustix", "scylla"]),
-    ("ingest", &["model", "config", "telemetry", "wire", "bus"], &["whatsapp_rust", "ureq"]),
-    ("egress", &["model", "config", "telemetry", "policy"], &["reqwest", "webpki_roots"]),
-    ("deliver", &["model", "config", "telemetry", "wire", "policy", "bus", "egress"], &[]),
-    ("record", &["model", "config", "telemetry", "wire", "bus", "store"], &[]),
-    ("replay", &["model", "config", "telemetry", "bus", "store"], &[]),
-    ("api", &["model", "config", "telemetry", "policy", "wire", "bus", "store", "replay"], &["axum"]),
+    (
+        "bus",
+        &["model", "config", "telemetry", "wire"],
+        &["async_nats"],
+    ),
+    (
+        "store",
+        &["model", "config", "telemetry"],
+        &["rusqlite", "rustix", "scylla"],
+    ),
+    (
+        "ingest",
+        &["model", "config", "telemetry", "wire", "bus"],
+        &["whatsapp_rust", "ureq"],
+    ),
+    (
+        "egress",
+        &["model", "config", "telemetry", "policy"],
+        &["reqwest", "webpki_roots"],
+    ),
+    (
+        "deliver",
+        &[
+            "model",
+            "config",
+            "telemetry",
+            "wire",
+            "policy",
+            "bus",
+            "egress",
+        ],
+        &[],
+    ),
+    (
+        "record",
+        &["model", "config", "telemetry", "wire", "bus", "store"],
+        &[],
+    ),
+    (
+        "replay",
+        &["model", "config", "telemetry", "bus", "store"],
+        &[],
+    ),
+    (
+        "api",
+        &[
+            "model",
+            "config",
+            "telemetry",
+            "policy",
+            "wire",
+            "bus",
+            "store",
+            "replay",
+        ],
+        &["axum"],
+    ),
     (
         "node",
         &[
@@ -51,13 +113,21 @@ fn root() -> &'static Path {
 
 /// Every Rust file below a folder, by its path from the root.
 fn files(folder: &str) -> BTreeMap<String, String> {
-    let (mut found, mut open) = (BTreeMap::new(), vec![root().join(folder)]);
+    let mut found = BTreeMap::new();
+    let mut open = vec![root().join(folder)];
     while let Some(folder) = open.pop() {
-        for entry in fs::read_dir(&folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+        for entry in fs::read_dir(&folder)
+            .expect("a folder")
+            .map(|entry| entry.expect("an entry").path())
+        {
             if entry.is_dir() {
                 open.push(entry);
             } else if entry.extension().is_some_and(|ending| ending == "rs") {
-                let name = entry.strip_prefix(root()).expect("below the root").display().to_string();
+                let name = entry
+                    .strip_prefix(root())
+                    .expect("below the root")
+                    .display()
+                    .to_string();
                 found.insert(name, fs::read_to_string(&entry).expect("text"));
             }
         }
@@ -66,7 +136,9 @@ fn files(folder: &str) -> BTreeMap<String, String> {
 }
 
 fn code(text: &str) -> impl Iterator<Item = &str> {
-    text.lines().map(str::trim).filter(|line| !line.starts_with("//"))
+    text.lines()
+        .map(str::trim)
+        .filter(|line| !line.starts_with("//"))
 }
 
 /// The rooms named behind `crate::`, grouped imports included.
@@ -106,7 +178,9 @@ fn rooms_used(text: &str) -> Vec<String> {
 /// What one file of a room does that the table does not allow.
 fn faults(name: &str, text: &str) -> Vec<String> {
     let room = name.split('/').nth(1).unwrap_or_default();
-    let Some((_, may_use, _)) = ROOMS.iter().find(|(known, _, _)| *known == room) else { return Vec::new() };
+    let Some((_, may_use, _)) = ROOMS.iter().find(|(known, _, _)| *known == room) else {
+        return Vec::new();
+    };
     let mut faults = Vec::new();
     for used in rooms_used(text) {
         let is_room = ROOMS.iter().any(|(known, _, _)| *known == used);
@@ -117,10 +191,12 @@ fn faults(name: &str, text: &str) -> Vec<String> {
     for (owner, _, alone) in ROOMS {
         for dependency in alone.iter().filter(|_| owner != room) {
             let named = |line: &str| {
-                line.contains(&format!("{dependency}::")) && !line.contains(&format!("crate::{dependency}"))
+                line.contains(&format!("{dependency}::"))
+                    && !line.contains(&format!("crate::{dependency}"))
                     || line.contains(&format!("use {dependency};"))
             };
-            if let Some(line) = code(text).find(|line| word_begins(line, dependency) && named(line)) {
+            if let Some(line) = code(text).find(|line| word_begins(line, dependency) && named(line))
+            {
                 faults.push(format!("{name} names {dependency}: {line}"));
             }
         }
@@ -134,32 +210,58 @@ fn faults(name: &str, text: &str) -> Vec<String> {
 /// Whether the word stands by itself somewhere in the line.
 fn word_begins(line: &str, word: &str) -> bool {
     let part_of_word = |letter: char| letter.is_alphanumeric() || letter == '_';
-    line.match_indices(word)
-        .any(|(at, _)| !line[..at].ends_with(part_of_word) && !line[at + word.len()..].starts_with(part_of_word))
+    line.match_indices(word).any(|(at, _)| {
+        !line[..at].ends_with(part_of_word) && !line[at + word.len()..].starts_with(part_of_word)
+    })
 }
 
 #[test]
 fn rooms_use_only_whom_they_may() {
-    let all: Vec<_> = files("src").iter().flat_map(|(name, text)| faults(name, text)).collect();
+    let all: Vec<_> = files("src")
+        .iter()
+        .flat_map(|(name, text)| faults(name, text))
+        .collect();
     assert!(all.is_empty(), "{all:#?}");
 }
 
 #[test]
 fn the_checker_sees_what_it_should() {
-    assert_eq!(rooms_used("use crate::{bus::{Bus, Work}, model::Phone};"), ["bus", "model"]);
+    assert_eq!(
+        rooms_used("use crate::{bus::{Bus, Work}, model::Phone};"),
+        ["bus", "model"]
+    );
     assert_eq!(rooms_used("    crate::store::Error"), ["store"]);
-    assert_eq!(faults("src/model/x.rs", "use crate::bus::Bus;"), ["src/model/x.rs uses bus"]);
-    assert_eq!(faults("src/deliver/x.rs", "use crate::{model::A, store::{B}};"), ["src/deliver/x.rs uses store"]);
-    assert_eq!(faults("src/api/x.rs", "let x = async_nats::connect(1);").len(), 1);
-    assert_eq!(faults("src/api/x.rs", "x.unwrap()"), ["src/api/x.rs unwraps"]);
+    assert_eq!(
+        faults("src/model/x.rs", "use crate::bus::Bus;"),
+        ["src/model/x.rs uses bus"]
+    );
+    assert_eq!(
+        faults("src/deliver/x.rs", "use crate::{model::A, store::{B}};"),
+        ["src/deliver/x.rs uses store"]
+    );
+    assert_eq!(
+        faults("src/api/x.rs", "let x = async_nats::connect(1);").len(),
+        1
+    );
+    assert_eq!(
+        faults("src/api/x.rs", "x.unwrap()"),
+        ["src/api/x.rs unwraps"]
+    );
     assert!(faults("src/bus/x.rs", "use async_nats::Client; // crate::api").is_empty());
 }
 
 #[test]
 fn files_stay_readable() {
     for (name, text) in files("src") {
-        let product = text.lines().take_while(|line| *line != "#[cfg(test)]").count();
-        let max = if name == "src/main.rs" { MAIN_LINES_MAX } else { FILE_LINES_MAX };
+        let product = text
+            .lines()
+            .take_while(|line| *line != "#[cfg(test)]")
+            .count();
+        let max = if name == "src/main.rs" {
+            MAIN_LINES_MAX
+        } else {
+            FILE_LINES_MAX
+        };
         assert!(product <= max, "{name} has {product} lines");
     }
 }
@@ -170,9 +272,18 @@ fn each_room_begins_with_its_story_and_stands_on_the_map() {
     let sources = files("src");
     for (room, _, _) in ROOMS {
         let text = &sources[&format!("src/{room}/mod.rs")];
-        let story = text.lines().take_while(|line| line.starts_with("//!")).count();
-        assert!(story >= STORY_LINES_MIN, "src/{room}/mod.rs tells {story} lines");
-        assert!(map.contains(&format!("| `{room}` |")), "{room} is not on the map");
+        let story = text
+            .lines()
+            .take_while(|line| line.starts_with("//!"))
+            .count();
+        assert!(
+            story >= STORY_LINES_MIN,
+            "src/{room}/mod.rs tells {story} lines"
+        );
+        assert!(
+            map.contains(&format!("| `{room}` |")),
+            "{room} is not on the map"
+        );
     }
     assert!(map.lines().count() <= 150);
 }
@@ -180,8 +291,11 @@ fn each_room_begins_with_its_story_and_stands_on_the_map() {
 #[test]
 fn tests_are_neither_ignored_nor_asleep() {
     // Built from halves, so that this file does not find itself.
-    let forbidden =
-        [["#[ign", "ore"].concat(), ["todo", "!("].concat(), ["thread::sl", "eep(Duration::from_secs"].concat()];
+    let forbidden = [
+        ["#[ign", "ore"].concat(),
+        ["todo", "!("].concat(),
+        ["thread::sl", "eep(Duration::from_secs"].concat(),
+    ];
     for folder in ["src", "tests", "bench/src"] {
         for (name, text) in files(folder) {
             for word in &forbidden {
@@ -193,13 +307,21 @@ fn tests_are_neither_ignored_nor_asleep() {
 
 #[test]
 fn links_in_documents_lead_somewhere() {
-    let documents = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"].map(PathBuf::from).into_iter();
-    let docs = fs::read_dir(root().join("docs")).expect("docs").map(|entry| entry.expect("an entry").path());
+    let documents = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"]
+        .map(PathBuf::from)
+        .into_iter();
+    let docs = fs::read_dir(root().join("docs"))
+        .expect("docs")
+        .map(|entry| entry.expect("an entry").path());
     let docs = docs.filter(|path| path.extension().is_some_and(|ending| ending == "md"));
     let mut links = 0;
     for path in documents.map(|path| root().join(path)).chain(docs) {
         let text = fs::read_to_string(&path).expect("a document");
-        for target in text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()) {
+        for target in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split([')', '#']).next())
+        {
             if target.is_empty() || target.contains("://") {
                 continue;
             }

@@ -64,26 +64,40 @@ impl Console {
         let mut child = spawn(node("publisher.mjs", servers).stdin(Stdio::piped()))?;
         let input = child.stdin.take().context("the publisher's input")?;
         let output = BufReader::new(child.stdout.take().context("the publisher's output")?).lines();
-        Ok(Self { child, talk: Mutex::new((input, output)) })
+        Ok(Self {
+            child,
+            talk: Mutex::new((input, output)),
+        })
     }
 
     async fn ask(&self, command: &Value) -> anyhow::Result<Value> {
         let (input, output) = &mut *self.talk.lock().await;
         input.write_all(format!("{command}\n").as_bytes()).await?;
-        let line = output.next_line().await?.context("the rival's publisher ended")?;
+        let line = output
+            .next_line()
+            .await?
+            .context("the rival's publisher ended")?;
         Ok(serde_json::from_str(&line)?)
     }
 }
 
 impl Servers {
     async fn start() -> anyhow::Result<Self> {
-        let (redis_port, postgres_port) = (free_port()?.to_string(), free_port()?.to_string());
+        let redis_port = free_port()?.to_string();
+        let postgres_port = free_port()?.to_string();
         let mut command = Command::new(PathBuf::from(FOLDER).join("serve.sh"));
-        command.args([&redis_port, &postgres_port]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        // Not killed on drop: it ends by itself, and both servers with it, when its input is closed.
+        command
+            .args([&redis_port, &postgres_port])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        // Not killed on drop: it ends by itself, and both servers with it, when its input is
+        // closed.
         let mut script = spawn(command.kill_on_drop(false))?;
-        let mut lines = BufReader::new(script.stdout.take().context("the script's output")?).lines();
-        let (mut redis, mut postgres, mut versions) = (0, 0, String::new());
+        let mut lines =
+            BufReader::new(script.stdout.take().context("the script's output")?).lines();
+        let mut redis = 0;
+        let mut postgres = 0;
+        let mut versions = String::new();
         let ready = async {
             while let Some(line) = lines.next_line().await? {
                 match line.split_once(' ') {
@@ -95,9 +109,18 @@ impl Servers {
             }
             Ok(false)
         };
-        ensure!(timeout(PATIENCE, ready).await??, "the rival does not start: `make bench-rivals` installs it");
+        ensure!(
+            timeout(PATIENCE, ready).await??,
+            "the rival does not start: `make bench-rivals` installs it"
+        );
         let env = [("REDIS_PORT", redis_port), ("POSTGRES_PORT", postgres_port)];
-        Ok(Self { script, redis, postgres, versions, env })
+        Ok(Self {
+            script,
+            redis,
+            postgres,
+            versions,
+            env,
+        })
     }
 }
 
@@ -106,14 +129,28 @@ impl Bullmq {
         let sink = Sink::start().await?;
         let servers = Servers::start().await?;
         let publisher = Console::start(&servers)?;
-        let (reader, webhooks) = (OnceCell::new(), Mutex::default());
-        Ok(Self { shape, sink, servers, publisher, reader, webhooks, workers: Vec::new() })
+        let reader = OnceCell::new();
+        let webhooks = Mutex::default();
+        Ok(Self {
+            shape,
+            sink,
+            servers,
+            publisher,
+            reader,
+            webhooks,
+            workers: Vec::new(),
+        })
     }
 }
 
 fn node(program: &str, servers: &Servers) -> Command {
     let mut command = Command::new("node");
-    command.arg(program).current_dir(FOLDER).envs(servers.env.clone()).stdin(Stdio::null()).stdout(Stdio::piped());
+    command
+        .arg(program)
+        .current_dir(FOLDER)
+        .envs(servers.env.clone())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
     command
 }
 
@@ -123,15 +160,39 @@ impl System for Bullmq {
     }
 
     fn parts(&self) -> anyhow::Result<Vec<Part>> {
-        let id = |child: &Child| child.id().context("a part of the rival ended during the run");
+        let id = |child: &Child| {
+            child
+                .id()
+                .context("a part of the rival ended during the run")
+        };
         let mut parts = Vec::new();
         for worker in &self.workers {
-            parts.push(Part { name: "node worker", role: Role::Sender, id: id(worker)? });
+            parts.push(Part {
+                name: "node worker",
+                role: Role::Sender,
+                id: id(worker)?,
+            });
         }
-        parts.push(Part { name: "redis", role: Role::Store, id: self.servers.redis });
-        parts.push(Part { name: "postgres", role: Role::Store, id: self.servers.postgres });
-        parts.push(Part { name: "publisher", role: Role::Harness, id: id(&self.publisher.child)? });
-        parts.push(Part { name: "sink", role: Role::Harness, id: self.sink.id()? });
+        parts.push(Part {
+            name: "redis",
+            role: Role::Store,
+            id: self.servers.redis,
+        });
+        parts.push(Part {
+            name: "postgres",
+            role: Role::Store,
+            id: self.servers.postgres,
+        });
+        parts.push(Part {
+            name: "publisher",
+            role: Role::Harness,
+            id: id(&self.publisher.child)?,
+        });
+        parts.push(Part {
+            name: "sink",
+            role: Role::Harness,
+            id: self.sink.id()?,
+        });
         Ok(parts)
     }
 
@@ -147,19 +208,28 @@ impl System for Bullmq {
             })
         };
         let webhooks: Vec<Value> = endpoints.into_iter().zip(&ids).map(webhook).collect();
-        self.publisher.ask(&json!({"do": "register", "webhooks": webhooks})).await?;
+        self.publisher
+            .ask(&json!({"do": "register", "webhooks": webhooks}))
+            .await?;
         *self.webhooks.lock().await = ids;
         Ok(())
     }
 
     async fn deliver(&mut self) -> anyhow::Result<()> {
         let concurrency = (self.shape.in_flight / self.shape.workers).to_string();
-        let audit = if self.shape.is_batched { "batched" } else { "plain" };
+        let audit = if self.shape.is_batched {
+            "batched"
+        } else {
+            "plain"
+        };
         for _ in 0..self.shape.workers {
             let mut command = node("worker.mjs", &self.servers);
             let mut worker = spawn(command.env("CONCURRENCY", &concurrency).env("AUDIT", audit))?;
-            let mut lines = BufReader::new(worker.stdout.take().context("the worker's output")?).lines();
-            timeout(PATIENCE, lines.next_line()).await??.context("the rival's worker ended")?;
+            let mut lines =
+                BufReader::new(worker.stdout.take().context("the worker's output")?).lines();
+            timeout(PATIENCE, lines.next_line())
+                .await??
+                .context("the rival's worker ended")?;
             self.workers.push(worker);
         }
         Ok(())
@@ -181,25 +251,51 @@ impl System for Bullmq {
         });
         let answer = self.publisher.ask(&command).await?;
         let times: Vec<(u64, u64)> = serde_json::from_value(answer["times"].clone())?;
-        Ok(times.into_iter().map(|(due, acked)| Sent { due, acked: Some(acked) }).collect())
+        Ok(times
+            .into_iter()
+            .map(|(due, acked)| Sent {
+                due,
+                acked: Some(acked),
+            })
+            .collect())
     }
 
     async fn newest_recorded(&self, endpoint: u32) -> anyhow::Result<Vec<u64>> {
-        let reader = self.reader.get_or_try_init(async || Console::start(&self.servers)).await?;
+        let reader = self
+            .reader
+            .get_or_try_init(async || Console::start(&self.servers))
+            .await?;
         let webhook = self.webhooks.lock().await[endpoint as usize];
-        let answer = reader.ask(&json!({"do": "recorded", "webhook_id": webhook})).await?;
+        let answer = reader
+            .ask(&json!({"do": "recorded", "webhook_id": webhook}))
+            .await?;
         let ids: Vec<String> = serde_json::from_value(answer["message_ids"].clone())?;
         Ok(ids.iter().filter_map(|id| number_of(id)).collect())
     }
 
     fn versions(&self) -> anyhow::Result<String> {
-        let lock: Value = serde_json::from_str(&std::fs::read_to_string(format!("{FOLDER}/package-lock.json"))?)?;
+        let lock: Value = serde_json::from_str(&std::fs::read_to_string(format!(
+            "{FOLDER}/package-lock.json"
+        ))?)?;
         let of = |name: &str| {
-            format!("{name} {}", lock["packages"][format!("node_modules/{name}")]["version"].as_str().unwrap_or("?"))
+            format!(
+                "{name} {}",
+                lock["packages"][format!("node_modules/{name}")]["version"]
+                    .as_str()
+                    .unwrap_or("?")
+            )
         };
-        let node = std::process::Command::new("node").arg("--version").output()?;
+        let node = std::process::Command::new("node")
+            .arg("--version")
+            .output()?;
         let node = String::from_utf8_lossy(&node.stdout).trim().to_owned();
-        Ok(format!("{}, {}, {}, Node.js {node}, {}", of("bullmq"), of("axios"), of("pg"), self.servers.versions))
+        Ok(format!(
+            "{}, {}, {}, Node.js {node}, {}",
+            of("bullmq"),
+            of("axios"),
+            of("pg"),
+            self.servers.versions
+        ))
     }
 
     async fn stop(mut self) -> anyhow::Result<()> {
@@ -213,7 +309,9 @@ impl System for Bullmq {
         }
         self.sink.stop().await?;
         drop(self.servers.script.stdin.take());
-        timeout(PATIENCE, self.servers.script.wait()).await.context("the rival's servers did not end")??;
+        timeout(PATIENCE, self.servers.script.wait())
+            .await
+            .context("the rival's servers did not end")??;
         Ok(())
     }
 }

@@ -1,5 +1,5 @@
-//! The floor: pull → POST → acknowledge on a JetStream consumer, without audit, signature, retry or limit. What is above
-//! it is what wahook's promises cost.
+//! The floor: pull → POST → acknowledge on a JetStream consumer, without audit, signature, retry or
+//! limit. What is above it is what wahook's promises cost.
 
 use std::{process::Stdio, sync::Arc, time::Duration};
 
@@ -58,7 +58,14 @@ impl Floor {
             ..Config::default()
         })
         .await?;
-        Ok(Self { bus, nats, sink, in_flight, sender: None, _data: data })
+        Ok(Self {
+            bus,
+            nats,
+            sink,
+            in_flight,
+            sender: None,
+            _data: data,
+        })
     }
 }
 
@@ -68,12 +75,32 @@ impl System for Floor {
     }
 
     fn parts(&self) -> anyhow::Result<Vec<Part>> {
-        let sender = self.sender.as_ref().map(|sender| sender.id().context("the floor's sender ended")).transpose()?;
-        let sender = sender.map(|id| Part { name: "sender", role: Role::Sender, id });
+        let sender = self
+            .sender
+            .as_ref()
+            .map(|sender| sender.id().context("the floor's sender ended"))
+            .transpose()?;
+        let sender = sender.map(|id| Part {
+            name: "sender",
+            role: Role::Sender,
+            id,
+        });
         let others = [
-            Part { name: "nats-server", role: Role::Store, id: self.nats.id()? },
-            Part { name: "publisher", role: Role::Harness, id: std::process::id() },
-            Part { name: "sink", role: Role::Harness, id: self.sink.id()? },
+            Part {
+                name: "nats-server",
+                role: Role::Store,
+                id: self.nats.id()?,
+            },
+            Part {
+                name: "publisher",
+                role: Role::Harness,
+                id: std::process::id(),
+            },
+            Part {
+                name: "sink",
+                role: Role::Harness,
+                id: self.sink.id()?,
+            },
         ];
         Ok(sender.into_iter().chain(others).collect())
     }
@@ -85,17 +112,25 @@ impl System for Floor {
 
     async fn deliver(&mut self) -> anyhow::Result<()> {
         let mut command = Command::new(std::env::current_exe()?);
-        let (port, in_flight) = (self.sink.port.to_string(), self.in_flight.to_string());
-        command.args(["floor", &self.nats.url(), &port, &in_flight]).stdin(Stdio::null()).stdout(Stdio::piped());
+        let port = self.sink.port.to_string();
+        let in_flight = self.in_flight.to_string();
+        command
+            .args(["floor", &self.nats.url(), &port, &in_flight])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
         let sender = self.sender.insert(spawn(&mut command)?);
-        let mut lines = BufReader::new(sender.stdout.take().context("the sender's output")?).lines();
-        timeout(PATIENCE, lines.next_line()).await??.context("the floor's sender ended")?;
+        let mut lines =
+            BufReader::new(sender.stdout.take().context("the sender's output")?).lines();
+        timeout(PATIENCE, lines.next_line())
+            .await??
+            .context("the floor's sender ended")?;
         Ok(())
     }
 
     async fn publish(&self, plan: Plan) -> anyhow::Result<Vec<Sent>> {
         open_loop(plan, |number, endpoint| {
-            let (bus, body) = (self.bus.clone(), webhook_body(&message(number, endpoint)));
+            let bus = self.bus.clone();
+            let body = webhook_body(&message(number, endpoint));
             async move {
                 match bus.publish(format!("floor.{endpoint}"), body).await {
                     Ok(acked) => acked.await.is_ok(),
@@ -111,7 +146,9 @@ impl System for Floor {
     }
 
     fn versions(&self) -> anyhow::Result<String> {
-        let server = std::process::Command::new(nats_server()?).arg("--version").output()?;
+        let server = std::process::Command::new(nats_server()?)
+            .arg("--version")
+            .output()?;
         Ok(String::from_utf8_lossy(&server.stdout).trim().to_owned())
     }
 
@@ -125,8 +162,13 @@ impl System for Floor {
 }
 
 async fn connect(url: &str) -> anyhow::Result<jetstream::Context> {
-    let client = async_nats::ConnectOptions::new().retry_on_initial_connect().connect(url).await?;
-    timeout(PATIENCE, client.flush()).await.context("nats-server did not answer")??;
+    let client = async_nats::ConnectOptions::new()
+        .retry_on_initial_connect()
+        .connect(url)
+        .await?;
+    timeout(PATIENCE, client.flush())
+        .await
+        .context("nats-server did not answer")??;
     Ok(jetstream::new(client))
 }
 
@@ -142,8 +184,13 @@ pub(crate) async fn send(nats: &str, sink_port: u16, in_flight: usize) -> anyhow
         ..pull::Config::default()
     };
     let consumer: PullConsumer = bus.create_consumer_on_stream(config, STREAM).await?;
-    let mut messages = consumer.stream().max_messages_per_batch(PULL).messages().await?;
-    let (http, permits) = (http_client(), Arc::new(Semaphore::new(in_flight)));
+    let mut messages = consumer
+        .stream()
+        .max_messages_per_batch(PULL)
+        .messages()
+        .await?;
+    let http = http_client();
+    let permits = Arc::new(Semaphore::new(in_flight));
     println!("ready");
     while let Some(message) = messages.next().await {
         let message = message?;
@@ -163,7 +210,11 @@ pub(crate) async fn send(nats: &str, sink_port: u16, in_flight: usize) -> anyhow
 }
 
 async fn post(http: &reqwest::Client, url: String, body: Bytes) -> bool {
-    let request = http.post(url).header("content-type", "application/json").timeout(TIMEOUT).body(body);
+    let request = http
+        .post(url)
+        .header("content-type", "application/json")
+        .timeout(TIMEOUT)
+        .body(body);
     match request.send().await {
         Ok(answer) => answer.status().is_success() && answer.bytes().await.is_ok(),
         Err(_) => false,

@@ -1,9 +1,11 @@
-//! wahook, a rival and the floor in one run: the same messages, endpoints, sink, and requests under way; one system
-//! after the other, each fresh, so that the machine's other work falls on all of them.
+//! wahook, a rival and the floor in one run: the same messages, endpoints, sink, and requests under
+//! way; one system after the other, each fresh, so that the machine's other work falls on all of
+//! them.
 //!
-//! `top`: as fast as it goes. `backlog`: all is published before anything delivers. `rate`: a rate that all can sustain,
-//! with what each takes when nothing happens, and how long the audit is behind. `half`: half of each one's own top rate.
-//! `hanging`: endpoints that never answer among the others.
+//! `top`: as fast as it goes. `backlog`: all is published before anything delivers. `rate`: a rate
+//! that all can sustain, with what each takes when nothing happens, and how long the audit is
+//! behind. `half`: half of each one's own top rate. `hanging`: endpoints that never answer among
+//! the others.
 
 mod bullmq;
 mod floor;
@@ -80,17 +82,40 @@ impl Kind {
             }
             Self::Floor => phase.run(Floor::prepare(in_flight).await?).await,
             Self::Bullmq => {
-                let shape = Shape { workers: options.workers, in_flight, is_batched: true };
+                let shape = Shape {
+                    workers: options.workers,
+                    in_flight,
+                    is_batched: true,
+                };
                 phase.run(Bullmq::prepare(shape).await?).await
             }
-            Self::Plain => phase.run(Bullmq::prepare(Shape { workers: 1, in_flight, is_batched: false }).await?).await,
+            Self::Plain => {
+                phase
+                    .run(
+                        Bullmq::prepare(Shape {
+                            workers: 1,
+                            in_flight,
+                            is_batched: false,
+                        })
+                        .await?,
+                    )
+                    .await
+            }
         }
     }
 }
 
 /// All scenarios, one after the other.
 pub(crate) async fn run(options: &Options, results: &mut Results) -> anyhow::Result<()> {
-    let &Options { messages, endpoints, rounds, rate, seconds, hanging, .. } = options;
+    let &Options {
+        messages,
+        endpoints,
+        rounds,
+        rate,
+        seconds,
+        hanging,
+        ..
+    } = options;
     let mut all = vec![Kind::Wahook, Kind::Bullmq, Kind::Floor];
     if !options.no_plain {
         all.push(Kind::Plain);
@@ -100,19 +125,77 @@ pub(crate) async fn run(options: &Options, results: &mut Results) -> anyhow::Res
         for turn in 0..all.len() {
             // Each is the first as often as the others.
             let kind = all[(round + turn) % all.len()];
-            table.add(results, kind, kind.run(&Phase::Top { messages, endpoints }, options).await?);
+            table.add(
+                results,
+                kind,
+                kind.run(
+                    &Phase::Top {
+                        messages,
+                        endpoints,
+                    },
+                    options,
+                )
+                .await?,
+            );
         }
     }
     for kind in &all[..3] {
-        table.add(results, *kind, kind.run(&Phase::Backlog { messages, endpoints }, options).await?);
+        table.add(
+            results,
+            *kind,
+            kind.run(
+                &Phase::Backlog {
+                    messages,
+                    endpoints,
+                },
+                options,
+            )
+            .await?,
+        );
     }
     for kind in &all[..3] {
-        table.add(results, *kind, kind.run(&Phase::Rate { rate, seconds, endpoints }, options).await?);
+        table.add(
+            results,
+            *kind,
+            kind.run(
+                &Phase::Rate {
+                    rate,
+                    seconds,
+                    endpoints,
+                },
+                options,
+            )
+            .await?,
+        );
         let half = (table.top(*kind) / 2.0) as u32;
-        table.add(results, *kind, kind.run(&Phase::Half { rate: half, seconds, endpoints }, options).await?);
+        table.add(
+            results,
+            *kind,
+            kind.run(
+                &Phase::Half {
+                    rate: half,
+                    seconds,
+                    endpoints,
+                },
+                options,
+            )
+            .await?,
+        );
     }
     for kind in &all[..2] {
-        table.add(results, *kind, kind.run(&Phase::Hanging { rate, seconds: 2 * seconds, hanging }, options).await?);
+        table.add(
+            results,
+            *kind,
+            kind.run(
+                &Phase::Hanging {
+                    rate,
+                    seconds: 2 * seconds,
+                    hanging,
+                },
+                options,
+            )
+            .await?,
+        );
     }
     results.say(table.to_string());
     results.figures(table.figures());

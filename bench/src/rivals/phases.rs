@@ -14,8 +14,8 @@ use crate::{
     webhooks::{Manner, Mix},
 };
 
-/// Messages before each run: Node.js compiles what is used often, all of them open connections, and memory that is touched for
-/// the first time is slow.
+/// Messages before each run: Node.js compiles what is used often, all of them open connections, and
+/// memory that is touched for the first time is slow.
 const WARM_UP: u32 = 10_000;
 const IDLE: Duration = Duration::from_secs(4);
 /// Messages whose way into the audit is watched, and how many of them come per second.
@@ -34,11 +34,23 @@ pub(crate) enum Phase {
     /// All is published before anything delivers.
     Backlog { messages: u32, endpoints: u32 },
     /// At a rate that all can sustain; then idle; then the audit.
-    Rate { rate: u32, seconds: u32, endpoints: u32 },
+    Rate {
+        rate: u32,
+        seconds: u32,
+        endpoints: u32,
+    },
     /// At half of the system's own top rate.
-    Half { rate: u32, seconds: u32, endpoints: u32 },
+    Half {
+        rate: u32,
+        seconds: u32,
+        endpoints: u32,
+    },
     /// The same rate for all, and some endpoints never answer.
-    Hanging { rate: u32, seconds: u32, hanging: u32 },
+    Hanging {
+        rate: u32,
+        seconds: u32,
+        hanging: u32,
+    },
 }
 
 /// What a phase showed.
@@ -73,15 +85,34 @@ impl Phase {
 
     fn load(&self) -> Load {
         match *self {
-            Self::Top { messages, endpoints } | Self::Backlog { messages, endpoints } => {
-                Load::new(messages, endpoints, Pace::Flat)
+            Self::Top {
+                messages,
+                endpoints,
             }
-            Self::Rate { rate, seconds, endpoints } | Self::Half { rate, seconds, endpoints } => {
-                Load::new(rate * seconds, endpoints, Pace::Rate(rate))
+            | Self::Backlog {
+                messages,
+                endpoints,
+            } => Load::new(messages, endpoints, Pace::Flat),
+            Self::Rate {
+                rate,
+                seconds,
+                endpoints,
             }
-            Self::Hanging { rate, seconds, hanging } => {
+            | Self::Half {
+                rate,
+                seconds,
+                endpoints,
+            } => Load::new(rate * seconds, endpoints, Pace::Rate(rate)),
+            Self::Hanging {
+                rate,
+                seconds,
+                hanging,
+            } => {
                 let load = Load::new(rate * seconds, HANGING_OF, Pace::Rate(rate));
-                Load { mix: Mix::Every(HANGING_OF / hanging, Manner::Hang), ..load }
+                Load {
+                    mix: Mix::Every(HANGING_OF / hanging, Manner::Hang),
+                    ..load
+                }
             }
         }
     }
@@ -98,7 +129,8 @@ impl Phase {
             load.measure_any(&system).await?
         };
         let versions = system.versions()?;
-        let (mut idle, mut audit) = (None, None);
+        let mut idle = None;
+        let mut audit = None;
         if let Self::Rate { .. } = self {
             let watch = Watch::start(system.parts()?)?;
             sleep(IDLE).await;
@@ -106,9 +138,23 @@ impl Phase {
             audit = audit_lag(&system).await?;
         }
         system.stop().await?;
-        let Report { published, offered, crossed, .. } = report;
-        anyhow::ensure!(published == offered && crossed == 0, "not a run to compare:\n{report}");
-        Ok(Shown { phase: *self, report, idle, audit, versions })
+        let Report {
+            published,
+            offered,
+            crossed,
+            ..
+        } = report;
+        anyhow::ensure!(
+            published == offered && crossed == 0,
+            "not a run to compare:\n{report}"
+        );
+        Ok(Shown {
+            phase: *self,
+            report,
+            idle,
+            audit,
+            versions,
+        })
     }
 }
 
@@ -122,24 +168,35 @@ async fn drain(load: &Load, system: &mut impl System) -> anyhow::Result<Report> 
     Report::of(load.books(&sent, &seen), began, watch.end())
 }
 
-/// From the POST until the audit shows the message, by asking again and again: as exact as an answer is quick.
+/// From the POST until the audit shows the message, by asking again and again: as exact as an
+/// answer is quick.
 async fn audit_lag(system: &impl System) -> anyhow::Result<Option<Histogram<u64>>> {
     if system.newest_recorded(0).await?.is_empty() {
         return Ok(None);
     }
     let known = seen(system, 0).await?.len();
     // All to the first endpoint.
-    let plan = Plan { first: FIRST, messages: AUDITED, endpoints: 1, pace: Pace::Rate(AUDITED_RATE) };
+    let plan = Plan {
+        first: FIRST,
+        messages: AUDITED,
+        endpoints: 1,
+        pace: Pace::Rate(AUDITED_RATE),
+    };
     let wanted = u64::from(FIRST)..u64::from(FIRST + AUDITED);
     let mut shown: HashMap<u64, u64> = HashMap::new();
     let watching = async {
-        let end = Instant::now() + Duration::from_secs(u64::from(AUDITED / AUDITED_RATE)) + AUDIT_PATIENCE;
+        let end = Instant::now()
+            + Duration::from_secs(u64::from(AUDITED / AUDITED_RATE))
+            + AUDIT_PATIENCE;
         while shown.len() < AUDITED as usize && Instant::now() < end {
             let newest = system.newest_recorded(0).await?;
             let now = now_micros();
-            newest.into_iter().filter(|id| wanted.contains(id)).for_each(|id| {
-                shown.entry(id).or_insert(now);
-            });
+            newest
+                .into_iter()
+                .filter(|id| wanted.contains(id))
+                .for_each(|id| {
+                    shown.entry(id).or_insert(now);
+                });
             sleep(Duration::from_millis(1)).await;
         }
         anyhow::Ok(())
@@ -147,7 +204,11 @@ async fn audit_lag(system: &impl System) -> anyhow::Result<Option<Histogram<u64>
     let (sent, watched) = tokio::join!(system.publish(plan), watching);
     sent?;
     watched?;
-    anyhow::ensure!(shown.len() == AUDITED as usize, "the audit shows {} of {AUDITED}", shown.len());
+    anyhow::ensure!(
+        shown.len() == AUDITED as usize,
+        "the audit shows {} of {AUDITED}",
+        shown.len()
+    );
     let mut micros = Histogram::new(3)?;
     for one in seen(system, known).await? {
         if let Some(at) = shown.get(&one.id) {

@@ -48,7 +48,12 @@ impl Row {
             Better::Higher => rival > own,
             Better::Lower => rival < own,
         };
-        is_ahead.then(|| format!("{}, {}: {own:.2} against {rival:.2} {}", self.scenario, self.figure, self.unit))
+        is_ahead.then(|| {
+            format!(
+                "{}, {}: {own:.2} against {rival:.2} {}",
+                self.scenario, self.figure, self.unit
+            )
+        })
     }
 }
 
@@ -61,30 +66,47 @@ pub(super) struct Table {
 }
 
 fn column(kind: Kind) -> usize {
-    COLUMNS.iter().position(|one| *one == kind).expect("all kinds have a column")
+    COLUMNS
+        .iter()
+        .position(|one| *one == kind)
+        .expect("all kinds have a column")
 }
 
 fn median(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
-    let (low, high) = (sorted.get(sorted.len().checked_sub(1)? / 2)?, sorted.get(sorted.len() / 2)?);
+    let low = sorted.get(sorted.len().checked_sub(1)? / 2)?;
+    let high = sorted.get(sorted.len() / 2)?;
     Some(f64::midpoint(*low, *high))
 }
 
 /// Processor time per second, of what the system consists of, in milliseconds.
 fn idle_cpu(parts: &[Taken]) -> f64 {
     let own = parts.iter().filter(|part| part.role != Role::Harness);
-    own.flat_map(|part| part.samples.iter().map(|one| one.processors * 1e3 / part.samples.len() as f64)).sum()
+    own.flat_map(|part| {
+        part.samples
+            .iter()
+            .map(|one| one.processors * 1e3 / part.samples.len() as f64)
+    })
+    .sum()
 }
 
 impl Table {
     pub(super) fn add(&mut self, results: &mut Results, kind: Kind, shown: Shown) {
         use Better::{Higher, Lower};
-        let Shown { phase, report, idle, audit, versions } = shown;
-        let (lost, twice) = (report.published - report.delivered, report.duplicates);
+        let Shown {
+            phase,
+            report,
+            idle,
+            audit,
+            versions,
+        } = shown;
+        let lost = report.published - report.delivered;
+        let twice = report.duplicates;
         results.keep(phase.name(), kind.name(), &report);
         results.say(format!(
-            "{:>8} {:<14} {:>6.0} deliveries/s, p50 {:.2} ms, p99 {:.2} ms, sender {:.0} µs, system {:.0} µs of CPU each, lost {lost}, twice {twice}",
+            "{:>8} {:<14} {:>6.0} deliveries/s, p50 {:.2} ms, p99 {:.2} ms, sender {:.0} µs, \
+             system {:.0} µs of CPU each, lost {lost}, twice {twice}",
             phase.name(),
             kind.name(),
             report.rate(),
@@ -94,19 +116,34 @@ impl Table {
             report.system_cpu_each(),
         ));
         if lost > 0 || twice > 0 {
-            self.faults.push(format!("{}, {}: lost {lost}, twice {twice}", phase.name(), kind.name()));
+            self.faults.push(format!(
+                "{}, {}: lost {lost}, twice {twice}",
+                phase.name(),
+                kind.name()
+            ));
         }
         if !self.versions.iter().any(|(known, _)| *known == kind) {
             self.versions.push((kind, versions));
         }
-        let mut put = |figure, unit, better, value| self.put(kind, phase.name(), figure, unit, better, value);
+        let mut put =
+            |figure, unit, better, value| self.put(kind, phase.name(), figure, unit, better, value);
         match phase {
             Phase::Top { .. } => {
                 put("deliveries", "/s", Higher, report.rate());
                 put("CPU each, sender", "µs", Lower, report.cpu_each());
                 put("CPU each, system", "µs", Lower, report.system_cpu_each());
-                put("memory, sender", "MiB", Lower, mebibytes(report.rss_bytes()));
-                put("memory, system", "MiB", Lower, mebibytes(report.system_rss_bytes()));
+                put(
+                    "memory, sender",
+                    "MiB",
+                    Lower,
+                    mebibytes(report.rss_bytes()),
+                );
+                put(
+                    "memory, system",
+                    "MiB",
+                    Lower,
+                    mebibytes(report.system_rss_bytes()),
+                );
             }
             Phase::Backlog { .. } => put("deliveries", "/s", Higher, report.drain_rate()),
             Phase::Rate { .. } | Phase::Half { .. } | Phase::Hanging { .. } => {
@@ -114,7 +151,12 @@ impl Table {
                 put("plan to ack p50", "ms", Lower, millis(&report.publish, 0.5));
                 put("ack to POST p50", "ms", Lower, millis(&report.micros, 0.5));
                 put("ack to POST p99", "ms", Lower, millis(&report.micros, 0.99));
-                put("plan to POST p99", "ms", Lower, millis(&report.planned, 0.99));
+                put(
+                    "plan to POST p99",
+                    "ms",
+                    Lower,
+                    millis(&report.planned, 0.99),
+                );
                 put("CPU each, sender", "µs", Lower, report.cpu_each());
                 put("CPU each, system", "µs", Lower, report.system_cpu_each());
             }
@@ -137,9 +179,18 @@ impl Table {
         better: Better,
         value: f64,
     ) {
-        let place = self.rows.iter().position(|row| row.scenario == scenario && row.figure == figure);
+        let place = self
+            .rows
+            .iter()
+            .position(|row| row.scenario == scenario && row.figure == figure);
         let place = place.unwrap_or_else(|| {
-            self.rows.push(Row { scenario, figure, unit, better, values: Default::default() });
+            self.rows.push(Row {
+                scenario,
+                figure,
+                unit,
+                better,
+                values: Default::default(),
+            });
             self.rows.len() - 1
         });
         self.rows[place].values[column(kind)].push(value);
@@ -148,8 +199,11 @@ impl Table {
     /// All figures for programs, every round's.
     pub(super) fn figures(&self) -> Value {
         let row = |row: &Row| {
-            let values: Map<String, Value> =
-                COLUMNS.iter().zip(&row.values).map(|(kind, values)| (kind.name().to_owned(), json!(values))).collect();
+            let values: Map<String, Value> = COLUMNS
+                .iter()
+                .zip(&row.values)
+                .map(|(kind, values)| (kind.name().to_owned(), json!(values)))
+                .collect();
             json!({"scenario": row.scenario, "figure": row.figure, "unit": row.unit, "values": values})
         };
         self.rows.iter().map(row).collect()
@@ -157,8 +211,12 @@ impl Table {
 
     /// Deliveries per second as fast as it goes.
     pub(super) fn top(&self, kind: Kind) -> f64 {
-        let row = self.rows.iter().find(|row| row.scenario == "top" && row.figure == "deliveries");
-        row.and_then(|row| median(&row.values[column(kind)])).unwrap_or(0.0)
+        let row = self
+            .rows
+            .iter()
+            .find(|row| row.scenario == "top" && row.figure == "deliveries");
+        row.and_then(|row| median(&row.values[column(kind)]))
+            .unwrap_or(0.0)
     }
 }
 
@@ -185,13 +243,33 @@ impl fmt::Display for Table {
         }
         let behind: Vec<String> = self.rows.iter().filter_map(Row::behind).collect();
         if self.top(Kind::Floor) > 0.0 {
-            writeln!(f, "wahook's top rate is {:.2} of the floor's", self.top(Kind::Wahook) / self.top(Kind::Floor))?;
+            writeln!(
+                f,
+                "wahook's top rate is {:.2} of the floor's",
+                self.top(Kind::Wahook) / self.top(Kind::Floor)
+            )?;
         }
-        writeln!(f, "where bullmq is ahead of wahook: {}", if behind.is_empty() { "nowhere" } else { "" })?;
+        writeln!(
+            f,
+            "where bullmq is ahead of wahook: {}",
+            if behind.is_empty() { "nowhere" } else { "" }
+        )?;
         behind.iter().try_for_each(|line| writeln!(f, "  {line}"))?;
-        writeln!(f, "lost or delivered twice: {}", if self.faults.is_empty() { "nothing" } else { "" })?;
-        self.faults.iter().try_for_each(|line| writeln!(f, "  {line}"))?;
-        self.versions.iter().try_for_each(|(kind, text)| writeln!(f, "{}: {text}", kind.name()))
+        writeln!(
+            f,
+            "lost or delivered twice: {}",
+            if self.faults.is_empty() {
+                "nothing"
+            } else {
+                ""
+            }
+        )?;
+        self.faults
+            .iter()
+            .try_for_each(|line| writeln!(f, "  {line}"))?;
+        self.versions
+            .iter()
+            .try_for_each(|(kind, text)| writeln!(f, "{}: {text}", kind.name()))
     }
 }
 

@@ -16,13 +16,27 @@ fn the_defaults_load_and_have_exactly_the_known_keys() {
     assert_eq!(Config::default(), config);
 
     let documented: BTreeSet<_> = keys().iter().map(|key| key.dotted()).collect();
-    let read: BTreeSet<_> = findings.bounds.keys().map(|key| (*key).to_owned()).collect();
-    assert_eq!(documented, read, "left: config/default.toml, right: config::build");
+    let read: BTreeSet<_> = findings
+        .bounds
+        .keys()
+        .map(|key| (*key).to_owned())
+        .collect();
+    assert_eq!(
+        documented, read,
+        "left: config/default.toml, right: config::build"
+    );
     assert_eq!(documented.len(), keys().len(), "a key stands twice");
 
     let written: BTreeSet<_> = values.keys().cloned().collect();
-    let with_default: BTreeSet<_> = keys().iter().filter(|key| !key.optional).map(|key| key.dotted()).collect();
-    assert_eq!(written, with_default, "left: as TOML sees it, right: as the list of keys sees it");
+    let with_default: BTreeSet<_> = keys()
+        .iter()
+        .filter(|key| !key.optional)
+        .map(|key| key.dotted())
+        .collect();
+    assert_eq!(
+        written, with_default,
+        "left: as TOML sees it, right: as the list of keys sees it"
+    );
 }
 
 #[test]
@@ -32,9 +46,13 @@ fn every_key_has_a_comment_with_its_bounds() {
     build::build(&mut reader);
     let findings = reader.finish();
     for key in keys() {
-        let (dotted, comment) = (key.dotted(), key.comment.join(" "));
+        let dotted = key.dotted();
+        let comment = key.comment.join(" ");
         assert!(!comment.is_empty(), "{dotted} has no comment");
-        let bounds = findings.bounds.get(dotted.as_str()).expect("all keys are read");
+        let bounds = findings
+            .bounds
+            .get(dotted.as_str())
+            .expect("all keys are read");
         let said = comment.contains(bounds.as_str());
         assert!(said, "the comment of {dotted} must say: {bounds}");
     }
@@ -42,15 +60,21 @@ fn every_key_has_a_comment_with_its_bounds() {
 
 #[test]
 fn examples_of_optional_keys_are_right() {
-    let text: String = TEXT.lines().map(|line| format!("{}\n", uncomment(line))).collect();
+    let text: String = TEXT
+        .lines()
+        .map(|line| format!("{}\n", uncomment(line)))
+        .collect();
     let text = text.replace("credentials_file =", "#credentials_file =");
     let (_file, sources) = file(&text);
-    let config = Config::load(&sources).expect("the examples go together, but for the second way to log in");
+    let config =
+        Config::load(&sources).expect("the examples go together, but for the second way to log in");
     assert!(config.nats.password.is_some() && config.egress.root_ca_file.is_some());
 }
 
 fn uncomment(line: &str) -> &str {
-    line.strip_prefix('#').filter(|rest| rest.contains(" = ") && !rest.starts_with(' ')).unwrap_or(line)
+    line.strip_prefix('#')
+        .filter(|rest| rest.contains(" = ") && !rest.starts_with(' '))
+        .unwrap_or(line)
 }
 
 #[test]
@@ -60,6 +84,7 @@ fn the_reference_page_is_up_to_date() {
         fs::write(path, reference()).expect("docs/ can be written");
     }
     let committed = fs::read_to_string(path).unwrap_or_default();
-    let help = "docs/configuration.md is out of date: run `UPDATE_DOCS=1 cargo test --lib config` and commit it";
+    let help = "docs/configuration.md is out of date: run `UPDATE_DOCS=1 cargo test --lib config` \
+        and commit it";
     assert!(committed == reference(), "{help}");
 }

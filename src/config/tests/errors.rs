@@ -5,23 +5,37 @@ use super::*;
 #[test]
 fn a_file_that_is_not_there() {
     let path = PathBuf::from("/nowhere/wahook.toml");
-    let found = errors(&Sources { file: Some(path.clone()), ..Sources::default() });
-    assert!(matches!(&found[..], [Error::Unreadable { origin: Origin::File(at), .. }] if *at == path), "{found:?}");
+    let found = errors(&Sources {
+        file: Some(path.clone()),
+        ..Sources::default()
+    });
+    assert!(
+        matches!(&found[..], [Error::Unreadable { origin: Origin::File(at), .. }] if *at == path),
+        "{found:?}"
+    );
 }
 
 #[test]
 fn a_file_that_is_no_toml_is_named_with_its_line_and_not_quoted() {
     let (_file, sources) = file("[nats]\nuser = \"u\"\npassword = \"canary-7f3a\n");
     let found = errors(&sources);
-    assert!(matches!(&found[..], [Error::Syntax { line: 3, .. }]), "{found:?}");
+    assert!(
+        matches!(&found[..], [Error::Syntax { line: 3, .. }]),
+        "{found:?}"
+    );
     assert!(!Errors(found).to_string().contains("canary"));
 }
 
 #[test]
 fn unknown_keys_of_every_source_lead_to_the_nearest_known_one() {
-    let text = "top = 1\n[deliver]\ntimout = \"5s\"\n[webhook]\nx = 1\n[node]\n\"a.b\" = 1\nconnections_max = 1\n";
+    let text = "top = 1\n[deliver]\ntimout = \"5s\"\n[webhook]\nx = 1\n[node]\n\"a.b\" = \
+        1\nconnections_max = 1\n";
     let (_file, mut sources) = file(text);
-    sources.env = own(&[("WAHOOK__DELIVER__MAX_RETRYS", "1"), ("WAHOOK__deliver__TIMEOUT", "5s"), ("WAHOOK__", "")]);
+    sources.env = own(&[
+        ("WAHOOK__DELIVER__MAX_RETRYS", "1"),
+        ("WAHOOK__deliver__TIMEOUT", "5s"),
+        ("WAHOOK__", ""),
+    ]);
     sources.flags = own(&[("api.listn", "x")]);
     let found = errors(&sources);
     for (key, remedy) in [
@@ -30,7 +44,10 @@ fn unknown_keys_of_every_source_lead_to_the_nearest_known_one() {
         ("webhook", "docs/configuration.md lists all of them"),
         ("node.a.b", "docs/configuration.md lists all of them"),
         ("node.connections_max", "did you mean api.connections_max?"),
-        ("deliver.max_retrys", "did you mean WAHOOK__DELIVER__MAX_RETRIES?"),
+        (
+            "deliver.max_retrys",
+            "did you mean WAHOOK__DELIVER__MAX_RETRIES?",
+        ),
         ("deliver.timeout", "did you mean WAHOOK__DELIVER__TIMEOUT?"),
         ("", "docs/configuration.md lists all of them"),
         ("api.listn", "did you mean api.listen?"),
@@ -73,7 +90,10 @@ fn values_of_the_wrong_type_or_out_of_bounds() {
         let (_file, sources) = file(&format!("[{section}]\n{wrong}\n"));
         let found = errors(&sources);
         let key = format!("{section}.{}", wrong.split(' ').next().unwrap_or_default());
-        assert!(matches!(&found[..], [Error::Invalid { key: k, .. }] if *k == key), "{wrong}: {found:?}");
+        assert!(
+            matches!(&found[..], [Error::Invalid { key: k, .. }] if *k == key),
+            "{wrong}: {found:?}"
+        );
         assert!(!Errors(found).to_string().contains("canary"));
     }
 }
@@ -81,18 +101,33 @@ fn values_of_the_wrong_type_or_out_of_bounds() {
 #[test]
 fn the_old_timeout_must_be_milliseconds() {
     let found = errors(&env(&[("WEBHOOK_TIMEOUT", "10s")]));
-    assert!(matches!(&found[..], [Error::Invalid { origin: Origin::Env(name), .. }] if name == "WEBHOOK_TIMEOUT"));
+    assert!(
+        matches!(&found[..], [Error::Invalid { origin: Origin::Env(name), .. }] if name == "WEBHOOK_TIMEOUT")
+    );
     let found = errors(&env(&[("WEBHOOK_TIMEOUT", "1")]));
-    assert!(matches!(&found[..], [Error::Invalid { .. }]), "the bounds hold for it, too: {found:?}");
-    let both = env(&[("WEBHOOK_TIMEOUT", "nonsense"), ("WAHOOK__DELIVER__TIMEOUT", "5s")]);
-    assert_eq!(errors(&both), [], "it does not matter when the new name is there");
+    assert!(
+        matches!(&found[..], [Error::Invalid { .. }]),
+        "the bounds hold for it, too: {found:?}"
+    );
+    let both = env(&[
+        ("WEBHOOK_TIMEOUT", "nonsense"),
+        ("WAHOOK__DELIVER__TIMEOUT", "5s"),
+    ]);
+    assert_eq!(
+        errors(&both),
+        [],
+        "it does not matter when the new name is there"
+    );
 }
 
 #[test]
 fn keys_that_do_not_go_together() {
     for (flags, key) in [
         (&[("bus.ack_wait", "22s")][..], "bus.ack_wait"),
-        (&[("deliver.lane_wait", "0s"), ("store.busy_timeout", "50s")], "bus.ack_wait"),
+        (
+            &[("deliver.lane_wait", "0s"), ("store.busy_timeout", "50s")],
+            "bus.ack_wait",
+        ),
         (&[("bus.publish_deadline", "60s")], "bus.publish_deadline"),
         (&[("node.drain_deadline", "15s")], "node.drain_deadline"),
         (&[("deliver.retry_max", "4s")], "deliver.retry_max"),
@@ -100,38 +135,82 @@ fn keys_that_do_not_go_together() {
         (&[("api.listen", "127.0.0.1:9090")], "admin.listen"),
         (&[("nats.password", "canary")], "nats.password"),
         (&[("nats.user", "u")], "nats.user"),
-        (&[("nats.user", "u"), ("nats.password", "canary"), ("nats.credentials_file", "f")], "nats.credentials_file"),
+        (
+            &[
+                ("nats.user", "u"),
+                ("nats.password", "canary"),
+                ("nats.credentials_file", "f"),
+            ],
+            "nats.credentials_file",
+        ),
     ] {
-        let found = errors(&Sources { flags: own(flags), ..Sources::default() });
-        assert!(matches!(&found[..], [Error::Conflict { key: k, .. }] if k == key), "{flags:?}: {found:?}");
+        let found = errors(&Sources {
+            flags: own(flags),
+            ..Sources::default()
+        });
+        assert!(
+            matches!(&found[..], [Error::Conflict { key: k, .. }] if k == key),
+            "{flags:?}: {found:?}"
+        );
         assert!(!Errors(found).to_string().contains("canary"));
     }
-    let enough = [("bus.ack_wait", "23s"), ("node.drain_deadline", "16s"), ("api.listen", "127.0.0.1:9091")];
-    assert_eq!(errors(&Sources { flags: own(&enough), ..Sources::default() }), []);
-    let free = [("api.listen", "127.0.0.1:0"), ("admin.listen", "127.0.0.1:0")];
-    assert_eq!(errors(&Sources { flags: own(&free), ..Sources::default() }), [], "port 0 is another one each time");
+    let enough = [
+        ("bus.ack_wait", "23s"),
+        ("node.drain_deadline", "16s"),
+        ("api.listen", "127.0.0.1:9091"),
+    ];
+    assert_eq!(
+        errors(&Sources {
+            flags: own(&enough),
+            ..Sources::default()
+        }),
+        []
+    );
+    let free = [
+        ("api.listen", "127.0.0.1:0"),
+        ("admin.listen", "127.0.0.1:0"),
+    ];
+    assert_eq!(
+        errors(&Sources {
+            flags: own(&free),
+            ..Sources::default()
+        }),
+        [],
+        "port 0 is another one each time"
+    );
 }
 
 #[test]
 fn all_errors_come_at_once_and_a_wrong_key_starts_no_conflict() {
-    let (path, mut sources) =
-        file("[deliver]\nretry_base = \"slow\"\nretry_max = \"2h\"\nx = 1\n[bus]\nack_wait = \"16s\"");
+    let (path, mut sources) = file(
+        "[deliver]\nretry_base = \"slow\"\nretry_max = \"2h\"\nx = 1\n[bus]\nack_wait = \"16s\"",
+    );
     sources.env = own(&[("WAHOOK__BUS__REPLICAS", "4")]);
     sources.flags = own(&[("api.listen", "nowhere")]);
     let text = Errors(errors(&sources)).to_string();
     let name = path.path().display();
     let expected = [
         "5 errors in the configuration:".to_owned(),
-        format!("  deliver.x (file {name}): no such setting; docs/configuration.md lists all of them"),
-        "  bus.replicas (variable WAHOOK__BUS__REPLICAS): write 1, 3 or 5".into(),
-        format!("  deliver.retry_base (file {name}): write a duration from 100ms to 1h, like \"100ms\" or \"1h\""),
-        "  api.listen (flag api.listen): write an IP address and a port, like \"127.0.0.1:8080\"".into(),
         format!(
-            "  bus.ack_wait (file {name}): it must exceed deliver.timeout + deliver.lane_wait + 10s, or messages still \
+            "  deliver.x (file {name}): no such setting; docs/configuration.md lists all of them"
+        ),
+        "  bus.replicas (variable WAHOOK__BUS__REPLICAS): write 1, 3 or 5".into(),
+        format!(
+            "  deliver.retry_base (file {name}): write a duration from 100ms to 1h, like \
+             \"100ms\" or \"1h\""
+        ),
+        "  api.listen (flag api.listen): write an IP address and a port, like \"127.0.0.1:8080\""
+            .into(),
+        format!(
+            "  bus.ack_wait (file {name}): it must exceed deliver.timeout + deliver.lane_wait + \
+             10s, or messages still \
              under way are handed out again; set it above 22s, or lower the other two"
         ),
     ];
     for line in &expected {
-        assert!(text.lines().any(|found| found == line), "no line {line} in:\n{text}");
+        assert!(
+            text.lines().any(|found| found == line),
+            "no line {line} in:\n{text}"
+        );
     }
 }

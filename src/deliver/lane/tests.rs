@@ -22,40 +22,70 @@ fn settings() -> config::Deliver {
 }
 
 fn webhook(rate_per_second: u32, in_flight: u32) -> Webhook {
-    let (id, client) = (WebhookId(Uuid::from_u128(1)), 1.try_into().expect("in range"));
+    let id = WebhookId(Uuid::from_u128(1));
+    let client = 1.try_into().expect("in range");
     let phone = "4915112345678".parse().expect("valid");
-    let webhook = Webhook::new(id, client, phone, "https://example.com/".to_owned(), Timestamp::EPOCH);
-    Webhook { rate_per_second, in_flight, ..webhook }
+    let webhook = Webhook::new(
+        id,
+        client,
+        phone,
+        "https://example.com/".to_owned(),
+        Timestamp::EPOCH,
+    );
+    Webhook {
+        rate_per_second,
+        in_flight,
+        ..webhook
+    }
 }
 
 fn lane(rate_per_second: u32, in_flight: u32) -> Arc<Lane> {
     let webhook = webhook(rate_per_second, in_flight);
     let lane = Lane::new(&webhook, &settings(), Instant::now(), None);
     assert!(lane.fits(&webhook));
-    assert!(!lane.fits(&Webhook { in_flight: in_flight + 1, ..webhook.clone() }));
-    assert!(!lane.fits(&Webhook { burst: Some(rate_per_second + 1), ..webhook.clone() }));
-    assert!(!lane.fits(&Webhook { url: "https://example.org/".to_owned(), ..webhook }));
+    assert!(!lane.fits(&Webhook {
+        in_flight: in_flight + 1,
+        ..webhook.clone()
+    }));
+    assert!(!lane.fits(&Webhook {
+        burst: Some(rate_per_second + 1),
+        ..webhook.clone()
+    }));
+    assert!(!lane.fits(&Webhook {
+        url: "https://example.org/".to_owned(),
+        ..webhook
+    }));
     Arc::new(lane)
 }
 
 #[tokio::test]
 async fn no_more_turns_than_places_and_a_hang_parks_at_spread_slots() {
     let lane = lane(1000, 2);
-    let held = [lane.turn(Priority::Normal).await.expect("free"), lane.turn(Priority::Normal).await.expect("free")];
-    let first = lane.turn(Priority::Normal).await.expect_err("both places are taken for longer than it waits");
+    let held = [
+        lane.turn(Priority::Normal).await.expect("free"),
+        lane.turn(Priority::Normal).await.expect("free"),
+    ];
+    let first = lane
+        .turn(Priority::Normal)
+        .await
+        .expect_err("both places are taken for longer than it waits");
     let second = lane.turn(Priority::Normal).await.expect_err("still");
     assert_eq!((first.cause, second.cause), ("busy", "busy"));
     assert!(second.at > first.at, "each has a slot of its own");
     drop(held);
-    assert!(lane.turn(Priority::Normal).await.is_ok(), "places come back when turns are dropped");
+    assert!(
+        lane.turn(Priority::Normal).await.is_ok(),
+        "places come back when turns are dropped"
+    );
 }
 
 #[tokio::test]
 async fn a_place_that_becomes_free_is_taken_over() {
     let lane = lane(1000, 1);
     let turn = lane.turn(Priority::Normal).await.expect("free");
-    let (next, _opened) =
-        tokio::join!(lane.turn(Priority::Normal), async { lane.ended(turn, Duration::from_millis(1), false) });
+    let (next, _opened) = tokio::join!(lane.turn(Priority::Normal), async {
+        lane.ended(turn, Duration::from_millis(1), false)
+    });
     assert!(next.is_ok());
     assert_eq!(lane.waiters.load(Ordering::Relaxed), 0);
 }
@@ -64,7 +94,10 @@ async fn a_place_that_becomes_free_is_taken_over() {
 async fn a_used_up_rate_parks_what_would_wait_too_long() {
     let lane = lane(1, 8);
     drop(lane.turn(Priority::Normal).await.expect("the burst is one"));
-    let park = lane.turn(Priority::Normal).await.expect_err("the next turn comes in a second");
+    let park = lane
+        .turn(Priority::Normal)
+        .await
+        .expect_err("the next turn comes in a second");
     assert_eq!(park.cause, "rate");
 }
 
@@ -93,17 +126,33 @@ fn a_lane_is_kept_while_it_remembers_something() {
 #[tokio::test]
 async fn low_priority_leaves_half_of_the_places_free_and_gives_way_to_whoever_waits() {
     let lane = lane(1000, 4);
-    let low = [lane.turn(Priority::Low).await.expect("free"), lane.turn(Priority::Low).await.expect("free")];
-    let park = lane.turn(Priority::Low).await.expect_err("the other half is for live traffic");
+    let low = [
+        lane.turn(Priority::Low).await.expect("free"),
+        lane.turn(Priority::Low).await.expect("free"),
+    ];
+    let park = lane
+        .turn(Priority::Low)
+        .await
+        .expect_err("the other half is for live traffic");
     assert_eq!(park.cause, "low");
-    let live = [lane.turn(Priority::Normal).await.expect("free"), lane.turn(Priority::Normal).await.expect("free")];
+    let live = [
+        lane.turn(Priority::Normal).await.expect("free"),
+        lane.turn(Priority::Normal).await.expect("free"),
+    ];
     // One waits: what becomes free is its, not that of the low one that waits longer.
-    let (low_turn, live_turn, ()) = tokio::join!(lane.turn(Priority::Low), lane.turn(Priority::Normal), async {
-        tokio::task::yield_now().await;
-        drop(live);
-    });
+    let (low_turn, live_turn, ()) = tokio::join!(
+        lane.turn(Priority::Low),
+        lane.turn(Priority::Normal),
+        async {
+            tokio::task::yield_now().await;
+            drop(live);
+        }
+    );
     assert!(live_turn.is_ok());
-    assert_eq!(low_turn.expect_err("three of four places are taken").cause, "low");
+    assert_eq!(
+        low_turn.expect_err("three of four places are taken").cause,
+        "low"
+    );
     drop((low, live_turn));
     assert!(lane.turn(Priority::Low).await.is_ok());
 }
@@ -113,10 +162,16 @@ async fn slots_of_low_priority_push_no_others_back() {
     let lane = lane(10, 1);
     let held = lane.turn(Priority::Normal).await.expect("free");
     let far = [(); 50].map(|()| lane.park("low", Priority::Low))[49];
-    assert!(far.at > Instant::now() + Duration::from_secs(9), "spread over ten seconds");
+    assert!(
+        far.at > Instant::now() + Duration::from_secs(9),
+        "spread over ten seconds"
+    );
     let live = lane.park("busy", Priority::Normal);
     assert!(live.at < Instant::now() + Duration::from_secs(1));
-    assert!(!lane.idle(far.at - Duration::from_millis(1)), "its slots reach further");
+    assert!(
+        !lane.idle(far.at - Duration::from_millis(1)),
+        "its slots reach further"
+    );
     drop(held);
 }
 
@@ -124,14 +179,25 @@ async fn slots_of_low_priority_push_no_others_back() {
 async fn a_probe_that_is_not_made_is_left_to_the_next() {
     let mut settings = settings();
     settings.breaker_open = Duration::from_millis(20);
-    let lane = Arc::new(Lane::new(&webhook(1000, 8), &settings, Instant::now(), None));
+    let lane = Arc::new(Lane::new(
+        &webhook(1000, 8),
+        &settings,
+        Instant::now(),
+        None,
+    ));
     for _ in 0..2 {
         let turn = lane.turn(Priority::Normal).await.expect("closed");
         lane.ended(turn, Duration::from_millis(1), true);
     }
     sleep(settings.breaker_open).await;
     let probe = lane.turn(Priority::Normal).await.expect("half open");
-    assert_eq!(lane.turn(Priority::Normal).await.expect_err("one probe only").cause, "breaker");
+    assert_eq!(
+        lane.turn(Priority::Normal)
+            .await
+            .expect_err("one probe only")
+            .cause,
+        "breaker"
+    );
     drop(probe);
     let probe = lane.turn(Priority::Normal).await.expect("nobody probed");
     lane.ended(probe, Duration::from_millis(1), false);
@@ -145,7 +211,12 @@ async fn turns_that_waited_for_something_else_are_counted_again() {
     assert!(lane.still(&turn, Priority::Normal).is_ok(), "used at once");
     lane.drain(Instant::now());
     sleep(FRESH * 2).await;
-    assert_eq!(lane.still(&turn, Priority::Normal).expect_err("no token is left").cause, "rate");
+    assert_eq!(
+        lane.still(&turn, Priority::Normal)
+            .expect_err("no token is left")
+            .cause,
+        "rate"
+    );
 }
 
 #[tokio::test]
@@ -159,35 +230,80 @@ async fn other_settings_bring_neither_places_nor_a_burst_nor_close_the_breaker()
     assert_eq!(more.permits.available_permits(), 4);
     let fewer = Arc::new(more.changed(&webhook(1000, 1), &settings(), Instant::now()));
     tokio::task::yield_now().await;
-    assert_eq!(fewer.permits.available_permits(), 0, "the one that is left is taken");
+    assert_eq!(
+        fewer.permits.available_permits(),
+        0,
+        "the one that is left is taken"
+    );
     drop(held);
-    let turn = fewer.turn(Priority::Normal).await.expect("its place is free again");
+    let turn = fewer
+        .turn(Priority::Normal)
+        .await
+        .expect("its place is free again");
     lane.state().breaker.failure(Instant::now());
     fewer.state().breaker.failure(Instant::now());
-    assert!(fewer.ended(turn, Duration::ZERO, true), "the second in a row");
+    assert!(
+        fewer.ended(turn, Duration::ZERO, true),
+        "the second in a row"
+    );
     let open = fewer.changed(&webhook(1000, 9), &settings(), Instant::now());
-    assert!(open.state().breaker.closed_off_for(Instant::now()).is_some());
-    let elsewhere = Webhook { url: "https://example.org/".to_owned(), ..webhook(1000, 9) };
+    assert!(
+        open.state()
+            .breaker
+            .closed_off_for(Instant::now())
+            .is_some()
+    );
+    let elsewhere = Webhook {
+        url: "https://example.org/".to_owned(),
+        ..webhook(1000, 9)
+    };
     let elsewhere = open.changed(&elsewhere, &settings(), Instant::now());
-    assert!(elsewhere.state().breaker.closed_off_for(Instant::now()).is_none(), "another endpoint");
+    assert!(
+        elsewhere
+            .state()
+            .breaker
+            .closed_off_for(Instant::now())
+            .is_none(),
+        "another endpoint"
+    );
 }
 
 #[tokio::test]
 async fn places_taken_by_those_who_wait_for_the_rate_are_no_hang() {
     let lane = lane(50, 2);
     let now = Instant::now();
-    lane.state().progress = now.checked_sub(Duration::from_secs(60)).expect("the machine runs for longer");
+    lane.state().progress = now
+        .checked_sub(Duration::from_secs(60))
+        .expect("the machine runs for longer");
     lane.drain(now);
-    let turn = async || lane.turn(Priority::Normal).await.map(drop).map_err(|park| park.cause);
-    assert_eq!(tokio::join!(turn(), turn(), turn()), (Ok(()), Ok(()), Ok(())));
+    let turn = async || {
+        lane.turn(Priority::Normal)
+            .await
+            .map(drop)
+            .map_err(|park| park.cause)
+    };
+    assert_eq!(
+        tokio::join!(turn(), turn(), turn()),
+        (Ok(()), Ok(()), Ok(()))
+    );
 }
 
 #[test]
 fn a_webhook_from_before_a_change_keeps_its_own_address() {
-    let egress = egress::Client::new(&config::Config::default().egress, Duration::from_secs(1)).expect("is set up");
+    let egress = egress::Client::new(&config::Config::default().egress, Duration::from_secs(1))
+        .expect("is set up");
     let lane = lane(50, 8);
-    let (same, before) = (webhook(50, 8), Webhook { url: "https://example.org/".to_owned(), ..webhook(50, 8) });
+    let same = webhook(50, 8);
+    let before = Webhook {
+        url: "https://example.org/".to_owned(),
+        ..webhook(50, 8)
+    };
     for webhook in [&same, &before, &same] {
-        assert_eq!(lane.target(webhook, &egress), egress.target(&webhook.url), "{}", webhook.url);
+        assert_eq!(
+            lane.target(webhook, &egress),
+            egress.target(&webhook.url),
+            "{}",
+            webhook.url
+        );
     }
 }

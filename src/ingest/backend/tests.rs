@@ -20,7 +20,10 @@ use crate::{config::Config, ingest::media::http_client};
 const SOON: Duration = Duration::from_secs(20);
 
 fn fenced(folder: &Path, epoch: u64, inner: Arc<dyn Backend>) -> std::io::Result<Fenced> {
-    Ok(Fenced::new(inner, Fence::claim(folder.join("s.epoch"), epoch)?))
+    Ok(Fenced::new(
+        inner,
+        Fence::claim(folder.join("s.epoch"), epoch)?,
+    ))
 }
 
 #[tokio::test]
@@ -28,12 +31,20 @@ async fn an_older_epoch_can_neither_open_nor_write() {
     let folder = tempfile::tempdir().expect("a folder");
     let open = |epoch| fenced(folder.path(), epoch, Arc::new(InMemoryBackend::new()));
     let first = open(3).expect("nobody was here");
-    first.put_identity("a", [1; 32]).await.expect("its own epoch");
+    first
+        .put_identity("a", [1; 32])
+        .await
+        .expect("its own epoch");
     assert!(open(2).is_err());
     let _second = open(4).expect("a later epoch");
     let refused = first.put_identity("a", [2; 32]).await;
-    assert!(matches!(refused, Err(StoreError::Io(error)) if error.kind() == std::io::ErrorKind::PermissionDenied));
-    assert_eq!(first.load_identity("a").await.expect("reading stays"), Some([1; 32]));
+    assert!(
+        matches!(refused, Err(StoreError::Io(error)) if error.kind() == std::io::ErrorKind::PermissionDenied)
+    );
+    assert_eq!(
+        first.load_identity("a").await.expect("reading stays"),
+        Some([1; 32])
+    );
 }
 
 #[tokio::test]
@@ -44,11 +55,18 @@ async fn a_flush_waits_for_rows_that_are_being_written() {
     let row = backend.row();
     let flushing = Arc::clone(&backend);
     let flush = tokio::spawn(async move {
-        flushing.put_sessions_batch(&[("a".into(), Bytes::from_static(b"x"))]).await.expect("flushed");
+        flushing
+            .put_sessions_batch(&[("a".into(), Bytes::from_static(b"x"))])
+            .await
+            .expect("flushed");
         Instant::now()
     });
     sleep(HEAD_START * 4).await;
-    assert_eq!(backend.get_session("a").await.expect("reading"), None, "it did not wait");
+    assert_eq!(
+        backend.get_session("a").await.expect("reading"),
+        None,
+        "it did not wait"
+    );
     let released = Instant::now();
     drop(row);
     assert!(flush.await.expect("no panic") >= released);
@@ -117,41 +135,69 @@ async fn start(
     (bot.build().await.expect("a client").spawn(), shown)
 }
 
-/// Crashes while one chat's row is being written and another chat's message is acknowledged; whether the first message
-/// reached the hook in the end.
+/// Crashes while one chat's row is being written and another chat's message is acknowledged;
+/// whether the first message reached the hook in the end.
 async fn survives_a_crash(wrap: impl Fn(Arc<dyn Backend>) -> Arc<dyn Backend>) -> bool {
     let server = Server::start().await.expect("the stand-in starts");
     let inner: Arc<dyn Backend> = Arc::new(InMemoryBackend::new());
-    let stalling = Arc::new(Stalling { inner: inner.clone(), stall_next: false.into(), stalled: false.into() });
+    let stalling = Arc::new(Stalling {
+        inner: inner.clone(),
+        stall_next: false.into(),
+        stalled: false.into(),
+    });
     let hook = Hooked::default();
     let (handle, mut codes) = start(&server, wrap(stalling.clone()), hook.clone()).await;
-    let code = timeout(SOON, codes.recv()).await.expect("in time").expect("a code");
-    let device = server.phone("4915112345678").scan(&code).await.expect("linked");
+    let code = timeout(SOON, codes.recv())
+        .await
+        .expect("in time")
+        .expect("a code");
+    let device = server
+        .phone("4915112345678")
+        .scan(&code)
+        .await
+        .expect("linked");
     device.wait_online(1, SOON).await.expect("online");
-    let (carol, dan) = (server.contact("4915200000001", "Carol"), server.contact("4915200000002", "Dan"));
+    let carol = server.contact("4915200000001", "Carol");
+    let dan = server.contact("4915200000002", "Dan");
     for contact in [&carol, &dan] {
-        let id = contact.send(&device, content::text("first")).await.expect("sent");
+        let id = contact
+            .send(&device, content::text("first"))
+            .await
+            .expect("sent");
         device.wait_acked(&id, SOON).await.expect("acknowledged");
     }
     // Until the flush of these is over.
     sleep(HEAD_START * 10).await;
 
     stalling.stall_next.store(true, Ordering::SeqCst);
-    let stalled = carol.send(&device, content::text("in the gap")).await.expect("sent");
+    let stalled = carol
+        .send(&device, content::text("in the gap"))
+        .await
+        .expect("sent");
     while !stalling.stalled.load(Ordering::SeqCst) {
         sleep(Duration::from_millis(5)).await;
     }
-    let other = dan.send(&device, content::text("second")).await.expect("sent");
+    let other = dan
+        .send(&device, content::text("second"))
+        .await
+        .expect("sent");
     device.wait_acked(&other, SOON).await.expect("acknowledged");
     sleep(HEAD_START * 10).await;
     handle.abort();
     drop(handle);
     device.cut();
     device.wait_offline(SOON).await.expect("crashed");
-    assert_eq!(device.pending(), std::slice::from_ref(&stalled), "WhatsApp keeps it");
+    assert_eq!(
+        device.pending(),
+        std::slice::from_ref(&stalled),
+        "WhatsApp keeps it"
+    );
 
     let (_handle, _codes) = start(&server, wrap(inner), hook.clone()).await;
-    device.wait_acked(&stalled, SOON).await.expect("acknowledged after all");
+    device
+        .wait_acked(&stalled, SOON)
+        .await
+        .expect("acknowledged after all");
     hook.0.lock().expect("no panic here").contains(&stalled)
 }
 
@@ -162,6 +208,8 @@ async fn a_crash_in_the_gap_loses_a_message_without_the_gate_and_none_with_it() 
         "the client has closed the gap itself: this room can be simpler"
     );
     let folder = tempfile::tempdir().expect("a folder");
-    let gated = |backend| -> Arc<dyn Backend> { Arc::new(fenced(folder.path(), 1, backend).expect("one epoch")) };
+    let gated = |backend| -> Arc<dyn Backend> {
+        Arc::new(fenced(folder.path(), 1, backend).expect("one epoch"))
+    };
     assert!(survives_a_crash(gated).await);
 }

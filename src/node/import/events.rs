@@ -10,7 +10,10 @@ use super::{Row, Rows, Tally};
 use crate::{
     bus::Bus,
     config::Config,
-    model::{Attempt, ClientId, Delivery, EventId, EventStatus, Kind, Outcome, Phone, Priority, Timestamp, WebhookId},
+    model::{
+        Attempt, ClientId, Delivery, EventId, EventStatus, Kind, Outcome, Phone, Priority,
+        Timestamp, WebhookId,
+    },
     store::{self, Store},
 };
 
@@ -41,8 +44,16 @@ pub(super) async fn import(
                 continue;
             }
         };
-        let Some(webhook) = bus.registry().find(client, &phone).await.context("asking the registry")? else {
-            tally.wrong(line, "phone_number has no webhook of this client: import the webhooks first");
+        let Some(webhook) = bus
+            .registry()
+            .find(client, &phone)
+            .await
+            .context("asking the registry")?
+        else {
+            tally.wrong(
+                line,
+                "phone_number has no webhook of this client: import the webhooks first",
+            );
             continue;
         };
         match attempt(&row, client, phone, webhook.id) {
@@ -58,14 +69,29 @@ pub(super) async fn import(
     Ok(tally)
 }
 
-/// Those that are not there yet: a row that is written again changes nothing, but would be counted again in sums.
-async fn write(store: &dyn Store, batch: Vec<Attempt>, dry_run: bool, tally: &mut Tally) -> anyhow::Result<()> {
+/// Those that are not there yet: a row that is written again changes nothing, but would be counted
+/// again in sums.
+async fn write(
+    store: &dyn Store,
+    batch: Vec<Attempt>,
+    dry_run: bool,
+    tally: &mut Tally,
+) -> anyhow::Result<()> {
     let looked_up = stream::iter(batch).map(async |attempt| {
-        let Delivery { client_id, webhook_id, event_id, .. } = attempt.delivery;
+        let Delivery {
+            client_id,
+            webhook_id,
+            event_id,
+            ..
+        } = attempt.delivery;
         let there = store.event(client_id, webhook_id, event_id).await?;
         Ok::<_, store::Error>(there.is_none().then_some(attempt))
     });
-    let looked_up: Vec<_> = looked_up.buffered(LOOK_UPS).try_collect().await.context("asking the store")?;
+    let looked_up: Vec<_> = looked_up
+        .buffered(LOOK_UPS)
+        .try_collect()
+        .await
+        .context("asking the store")?;
     let count = looked_up.len();
     let new: Vec<_> = looked_up.into_iter().flatten().collect();
     tally.imported += new.len();
@@ -80,10 +106,20 @@ async fn write(store: &dyn Store, batch: Vec<Attempt>, dry_run: bool, tally: &mu
 
 fn owner(row: &Row) -> Result<(ClientId, Phone), String> {
     let phone = row.need("phone_number")?.trim_start_matches('+');
-    Ok((row.needed("client_id")?, phone.parse().map_err(|error| format!("phone_number: {error}"))?))
+    Ok((
+        row.needed("client_id")?,
+        phone
+            .parse()
+            .map_err(|error| format!("phone_number: {error}"))?,
+    ))
 }
 
-fn attempt(row: &Row, client_id: ClientId, phone: Phone, webhook_id: WebhookId) -> Result<Attempt, String> {
+fn attempt(
+    row: &Row,
+    client_id: ClientId,
+    phone: Phone,
+    webhook_id: WebhookId,
+) -> Result<Attempt, String> {
     let created_at = row.time("created_at")?.ok_or("created_at is missing")?;
     let message_id: crate::model::MessageId = row.needed("message_id")?;
     let kind = kind(row.text("message_type").unwrap_or("unknown"));
@@ -100,18 +136,33 @@ fn attempt(row: &Row, client_id: ClientId, phone: Phone, webhook_id: WebhookId) 
         _ => Outcome::Connect,
     };
     let number = row.parsed::<u16>("attempt_count")?.unwrap_or(1).max(1);
-    let error = row.text("error").map(str::to_owned).or_else(|| note.map(str::to_owned));
+    let error = row
+        .text("error")
+        .map(str::to_owned)
+        .or_else(|| note.map(str::to_owned));
     Ok(Attempt {
         delivery: Delivery {
             // The old id tells two events of one message apart, and makes a second import the same.
-            event_id: EventId::derive(created_at, webhook_id, "import", row.need("id")?, &message_id, &kind),
+            event_id: EventId::derive(
+                created_at,
+                webhook_id,
+                "import",
+                row.need("id")?,
+                &message_id,
+                &kind,
+            ),
             webhook_id,
             client_id,
             phone,
             message_id,
             kind,
             created_at,
-            body: row.text("payload").unwrap_or("{}").as_bytes().to_vec().into(),
+            body: row
+                .text("payload")
+                .unwrap_or("{}")
+                .as_bytes()
+                .to_vec()
+                .into(),
             attempts: number - 1,
             tries: number - 1,
             priority: Priority::Normal,
@@ -130,20 +181,30 @@ fn attempt(row: &Row, client_id: ClientId, phone: Phone, webhook_id: WebhookId) 
 }
 
 fn kind(name: &str) -> Kind {
-    let name: serde::de::value::StrDeserializer<'_, serde::de::value::Error> = name.into_deserializer();
+    let name: serde::de::value::StrDeserializer<'_, serde::de::value::Error> =
+        name.into_deserializer();
     Kind::deserialize(name).unwrap_or(Kind::Unknown)
 }
 
 /// What still waited there waits for nobody here: it is given up, and open to a retry by hand.
-fn status(text: &str, http_status: Option<u16>) -> Result<(EventStatus, Option<&'static str>), String> {
+fn status(
+    text: &str,
+    http_status: Option<u16>,
+) -> Result<(EventStatus, Option<&'static str>), String> {
     match text.to_ascii_lowercase().as_str() {
         "delivered" | "success" => Ok((EventStatus::Delivered, None)),
-        "sent" if http_status.is_some_and(|status| (200..300).contains(&status)) => Ok((EventStatus::Delivered, None)),
-        "sent" => Ok((EventStatus::Failed, Some("sent before the move, but no answer is on record"))),
-        "failed" | "error" | "dead" => Ok((EventStatus::Failed, None)),
-        "pending" | "retrying" | "queued" | "processing" => {
-            Ok((EventStatus::Failed, Some("not delivered before the move; retry it by hand")))
+        "sent" if http_status.is_some_and(|status| (200..300).contains(&status)) => {
+            Ok((EventStatus::Delivered, None))
         }
+        "sent" => Ok((
+            EventStatus::Failed,
+            Some("sent before the move, but no answer is on record"),
+        )),
+        "failed" | "error" | "dead" => Ok((EventStatus::Failed, None)),
+        "pending" | "retrying" | "queued" | "processing" => Ok((
+            EventStatus::Failed,
+            Some("not delivered before the move; retry it by hand"),
+        )),
         _ => Err("status is none of pending, sent, delivered, failed".to_owned()),
     }
 }
@@ -173,32 +234,74 @@ mod tests {
 
     #[test]
     fn a_row_of_the_old_table_becomes_an_attempt() {
-        let one = read(&[("http_status", "200"), ("attempt_count", "3"), ("delivered_at", "2026-01-02 03:05:00+00")]);
+        let one = read(&[
+            ("http_status", "200"),
+            ("attempt_count", "3"),
+            ("delivered_at", "2026-01-02 03:05:00+00"),
+        ]);
         let one = one.expect("valid");
-        assert_eq!((one.number, one.status, one.outcome), (3, EventStatus::Delivered, Outcome::Ok));
-        assert_eq!((one.delivery.kind.clone(), &one.delivery.body[..]), (Kind::Text, &b"{\"content\":\"hi\"}"[..]));
+        assert_eq!(
+            (one.number, one.status, one.outcome),
+            (3, EventStatus::Delivered, Outcome::Ok)
+        );
+        assert_eq!(
+            (one.delivery.kind.clone(), &one.delivery.body[..]),
+            (Kind::Text, &b"{\"content\":\"hi\"}"[..])
+        );
         assert_eq!(one.started_at.to_string(), "2026-01-02T03:05:00Z");
         assert_eq!(one.delivery.event_id.timestamp(), one.delivery.created_at);
-        assert_eq!(read(&[]).expect("valid").delivery.event_id, one.delivery.event_id, "again the same");
-        assert_ne!(read(&[("id", "13")]).expect("valid").delivery.event_id, one.delivery.event_id);
+        assert_eq!(
+            read(&[]).expect("valid").delivery.event_id,
+            one.delivery.event_id,
+            "again the same"
+        );
+        assert_ne!(
+            read(&[("id", "13")]).expect("valid").delivery.event_id,
+            one.delivery.event_id
+        );
     }
 
     #[test]
     fn what_waited_is_given_up_and_says_so() {
         let one = read(&[("status", "RETRYING"), ("http_status", "503")]).expect("valid");
-        assert_eq!((one.status, one.outcome), (EventStatus::Failed, Outcome::Http5xx));
+        assert_eq!(
+            (one.status, one.outcome),
+            (EventStatus::Failed, Outcome::Http5xx)
+        );
         assert!(one.error.expect("a note").contains("retry it by hand"));
-        assert_eq!(read(&[("status", "sent"), ("http_status", "204")]).expect("valid").status, EventStatus::Delivered);
-        assert_eq!(read(&[("status", "sent")]).expect("valid").status, EventStatus::Failed);
+        assert_eq!(
+            read(&[("status", "sent"), ("http_status", "204")])
+                .expect("valid")
+                .status,
+            EventStatus::Delivered
+        );
+        assert_eq!(
+            read(&[("status", "sent")]).expect("valid").status,
+            EventStatus::Failed
+        );
     }
 
     #[test]
     fn what_is_wrong_is_named_without_its_value() {
-        for field in ["client_id", "phone_number", "message_id", "status", "created_at", "http_status", "attempt_count"]
-        {
-            let value = if field == "message_id" { "two words SECRET" } else { "SECRET" };
+        for field in [
+            "client_id",
+            "phone_number",
+            "message_id",
+            "status",
+            "created_at",
+            "http_status",
+            "attempt_count",
+        ] {
+            let value = if field == "message_id" {
+                "two words SECRET"
+            } else {
+                "SECRET"
+            };
             let error = read(&[(field, value)]).expect_err(field);
-            assert!(error.starts_with(field) && !error.contains("SECRET"), "{error}");
+            assert!(
+                error.starts_with(field) && !error.contains("SECRET"),
+                "{error}"
+            );
         }
     }
 }

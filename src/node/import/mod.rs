@@ -1,8 +1,9 @@
-//! `wahook import`: webhooks and events from the tables of a service that came before, as CSV or JSON. docs/store.md tells
-//! how to get them out of PostgreSQL.
+//! `wahook import`: webhooks and events from the tables of a service that came before, as CSV or
+//! JSON. docs/store.md tells how to get them out of PostgreSQL.
 //!
-//! A row that is wrong is named with its line and reason and passed over; the others go in. Importing a file again
-//! changes nothing that is there already, so the way to mend a row is to mend it and run the whole again.
+//! A row that is wrong is named with its line and reason and passed over; the others go in.
+//! Importing a file again changes nothing that is there already, so the way to mend a row is to
+//! mend it and run the whole again.
 
 mod events;
 mod rows;
@@ -34,28 +35,49 @@ impl Tally {
         self.wrong += 1;
         match self.wrong {
             1..=SHOWN => eprintln!("row {line}: {reason}"),
-            number if number == SHOWN + 1 => eprintln!("… more rows are wrong; they are only counted"),
+            number if number == SHOWN + 1 => {
+                eprintln!("… more rows are wrong; they are only counted")
+            }
             _ => {}
         }
     }
 
     fn end(&self, what: &str, dry_run: bool) -> ExitCode {
-        let did = if dry_run { "would be imported" } else { "imported" };
-        println!("{} {what} {did}, {} passed over, {} wrong", self.imported, self.passed, self.wrong);
-        if self.wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        let did = if dry_run {
+            "would be imported"
+        } else {
+            "imported"
+        };
+        println!(
+            "{} {what} {did}, {} passed over, {} wrong",
+            self.imported, self.passed, self.wrong
+        );
+        if self.wrong == 0 {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
     }
 }
 
-pub(super) async fn run(config: &Config, bus: &Bus, command: ImportCommand) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(
+    config: &Config,
+    bus: &Bus,
+    command: ImportCommand,
+) -> anyhow::Result<ExitCode> {
     let keys = secrets::keyring(config, bus).await?;
-    bus.start_registry(keys).await.context("reading the registry of webhooks")?;
+    bus.start_registry(keys)
+        .await
+        .context("reading the registry of webhooks")?;
     match command {
         ImportCommand::Webhooks { file, dry_run } => {
             let tally = webhooks::import(config, bus, open(&file)?, dry_run).await?;
             Ok(tally.end("webhooks", dry_run))
         }
         ImportCommand::Events { file, dry_run } => {
-            let store = store::open(&config.store, &config.cql).await.context("opening the store")?;
+            let store = store::open(&config.store, &config.cql)
+                .await
+                .context("opening the store")?;
             let tally = events::import(config, bus, &*store, open(&file)?, dry_run).await?;
             Ok(tally.end("events", dry_run))
         }

@@ -15,8 +15,14 @@ use crate::{
 
 const SECRET_BYTES: usize = 32;
 
-/// Prints each new webhook's id, client, number and signing secret: the old service had none, and customers need it.
-pub(super) async fn import(config: &Config, bus: &Bus, rows: Rows, dry_run: bool) -> anyhow::Result<Tally> {
+/// Prints each new webhook's id, client, number and signing secret: the old service had none, and
+/// customers need it.
+pub(super) async fn import(
+    config: &Config,
+    bus: &Bus,
+    rows: Rows,
+    dry_run: bool,
+) -> anyhow::Result<Tally> {
     let mut tally = Tally::default();
     if !dry_run {
         println!("webhook_id\tclient_id\tphone_number\tsigning_secret");
@@ -29,8 +35,15 @@ pub(super) async fn import(config: &Config, bus: &Bus, rows: Rows, dry_run: bool
                 continue;
             }
         };
-        let (client, phone) = (webhook.client_id, webhook.phone.clone());
-        if bus.registry().find(client, &phone).await.context("asking the registry")?.is_some() {
+        let client = webhook.client_id;
+        let phone = webhook.phone.clone();
+        if bus
+            .registry()
+            .find(client, &phone)
+            .await
+            .context("asking the registry")?
+            .is_some()
+        {
             tally.passed += 1;
             continue;
         }
@@ -38,7 +51,11 @@ pub(super) async fn import(config: &Config, bus: &Bus, rows: Rows, dry_run: bool
         if !dry_run {
             // Should somebody have been faster, theirs stays.
             let make = |present: Option<&Webhook>| present.unwrap_or(&webhook).clone();
-            let (stored, _) = bus.registry().register(client, &phone, make).await.context("writing the registry")?;
+            let (stored, _) = bus
+                .registry()
+                .register(client, &phone, make)
+                .await
+                .context("writing the registry")?;
             let secret = stored.secrets.first().map_or("", |secret| secret.expose());
             println!("{}\t{client}\t{}\t{secret}", stored.id, phone.as_str());
         }
@@ -48,17 +65,25 @@ pub(super) async fn import(config: &Config, bus: &Bus, rows: Rows, dry_run: bool
 
 fn webhook(config: &Config, row: &Row) -> Result<Webhook, String> {
     let client: ClientId = row.needed("client_id")?;
-    let phone: Phone =
-        row.need("phone_number")?.trim_start_matches('+').parse().map_err(|error| format!("phone_number: {error}"))?;
+    let phone: Phone = row
+        .need("phone_number")?
+        .trim_start_matches('+')
+        .parse()
+        .map_err(|error| format!("phone_number: {error}"))?;
     let url = row.need("webhook_url")?;
     check_url(url, config.egress.allow_http, &config.egress.allow_cidrs)
         .map_err(|error| format!("webhook_url: {error}"))?;
-    let max_retries = row.parsed::<u16>("max_retries")?.unwrap_or(config.deliver.max_retries);
+    let max_retries = row
+        .parsed::<u16>("max_retries")?
+        .unwrap_or(config.deliver.max_retries);
     if max_retries > 20 {
         return Err("max_retries is from 0 to 20".to_owned());
     }
     // A UUID stays what it was, so that links to it go on; other ids cannot.
-    let id = row.text("id").and_then(|id| Uuid::try_parse(id).ok()).unwrap_or_else(Uuid::now_v7);
+    let id = row
+        .text("id")
+        .and_then(|id| Uuid::try_parse(id).ok())
+        .unwrap_or_else(Uuid::now_v7);
     let now = Timestamp::from_system(SystemTime::now());
     let created_at = row.time("created_at")?.unwrap_or(now);
     let secret = SigningSecret::from_key(&rand::random::<[u8; SECRET_BYTES]>());
@@ -92,15 +117,29 @@ mod tests {
         ];
         let webhook = webhook(&config, &Row::of(&cells)).expect("valid");
         assert_eq!(webhook.id.to_string(), cells[0].1);
-        assert_eq!((webhook.client_id.get(), webhook.is_active, webhook.max_retries), (7, false, 5));
-        assert_eq!((webhook.metadata["tier"].as_str(), webhook.secrets.len()), (Some("gold"), 1));
+        assert_eq!(
+            (
+                webhook.client_id.get(),
+                webhook.is_active,
+                webhook.max_retries
+            ),
+            (7, false, 5)
+        );
+        assert_eq!(
+            (webhook.metadata["tier"].as_str(), webhook.secrets.len()),
+            (Some("gold"), 1)
+        );
         assert_eq!(webhook.created_at.to_string(), "2026-01-02T03:04:05Z");
     }
 
     #[test]
     fn what_is_wrong_is_named_without_its_value() {
         let config = Config::default();
-        let good = [("client_id", "7"), ("phone_number", "4915112345678"), ("webhook_url", "https://example.com/hook")];
+        let good = [
+            ("client_id", "7"),
+            ("phone_number", "4915112345678"),
+            ("webhook_url", "https://example.com/hook"),
+        ];
         let table = [
             ("client_id", "SECRET"),
             ("phone_number", "SECRET"),
@@ -113,8 +152,14 @@ mod tests {
         for (field, value) in table {
             let cells: Vec<_> = good.into_iter().chain([(field, value)]).collect();
             let error = webhook(&config, &Row::of(&cells)).expect_err(field);
-            assert!(error.starts_with(field) && !error.contains("SECRET"), "{error}");
+            assert!(
+                error.starts_with(field) && !error.contains("SECRET"),
+                "{error}"
+            );
         }
-        assert_eq!(webhook(&config, &Row::of(&good[1..])).expect_err("missing"), "client_id is missing");
+        assert_eq!(
+            webhook(&config, &Row::of(&good[1..])).expect_err("missing"),
+            "client_id is missing"
+        );
     }
 }

@@ -13,33 +13,75 @@ fn replay(client_id: u64, id: u128, at: i64) -> Job {
         since: None,
         until: Timestamp::from_millis(at),
     };
-    let work = JobWork::Replay { filter, rate_per_second: 1, place: None };
-    Job::new(JobId(Uuid::from_u128(id)), client(client_id), work, Timestamp::from_millis(at))
+    let work = JobWork::Replay {
+        filter,
+        rate_per_second: 1,
+        place: None,
+    };
+    Job::new(
+        JobId(Uuid::from_u128(id)),
+        client(client_id),
+        work,
+        Timestamp::from_millis(at),
+    )
 }
 
 fn release(client_id: u64, id: u128, at: i64) -> Job {
     let phone = "4915112345678".parse().expect("valid");
-    let work = JobWork::Release { webhook: WebhookId(Uuid::from_u128(id)), phone, asked: 1 };
-    Job::new(JobId(Uuid::from_u128(id)), client(client_id), work, Timestamp::from_millis(at))
+    let work = JobWork::Release {
+        webhook: WebhookId(Uuid::from_u128(id)),
+        phone,
+        asked: 1,
+    };
+    Job::new(
+        JobId(Uuid::from_u128(id)),
+        client(client_id),
+        work,
+        Timestamp::from_millis(at),
+    )
 }
 
 #[test]
 fn a_clients_replays_go_one_by_one_and_releases_wait_for_nobody() {
     let now = Instant::now();
-    let jobs = [replay(1, 10, 2), replay(1, 11, 1), replay(2, 12, 3), release(1, 13, 4), release(1, 14, 0)];
-    let mut active: HashMap<Key, (Job, Option<Instant>)> =
-        jobs.into_iter().map(|job| ((job.client_id, job.id), (job, None))).collect();
-    let ids = |keys: Vec<Key>| -> Vec<u128> { keys.into_iter().map(|(_, id)| id.0.as_u128()).collect() };
+    let jobs = [
+        replay(1, 10, 2),
+        replay(1, 11, 1),
+        replay(2, 12, 3),
+        release(1, 13, 4),
+        release(1, 14, 0),
+    ];
+    let mut active: HashMap<Key, (Job, Option<Instant>)> = jobs
+        .into_iter()
+        .map(|job| ((job.client_id, job.id), (job, None)))
+        .collect();
+    let ids =
+        |keys: Vec<Key>| -> Vec<u128> { keys.into_iter().map(|(_, id)| id.0.as_u128()).collect() };
     let none = HashSet::new();
-    assert_eq!(ids(due(&active, &none, now, 9)), [14, 11, 12, 13], "the oldest first, one replay per client");
-    assert_eq!(ids(due(&active, &none, now, 2)), [14, 11], "as many as there is room for");
+    assert_eq!(
+        ids(due(&active, &none, now, 9)),
+        [14, 11, 12, 13],
+        "the oldest first, one replay per client"
+    );
+    assert_eq!(
+        ids(due(&active, &none, now, 2)),
+        [14, 11],
+        "as many as there is room for"
+    );
 
     // The first replay runs here, or was just tried: the second one waits all the same.
     let first = (client(1), JobId(Uuid::from_u128(11)));
-    assert_eq!(ids(due(&active, &HashSet::from([first]), now, 9)), [14, 12, 13]);
+    assert_eq!(
+        ids(due(&active, &HashSet::from([first]), now, 9)),
+        [14, 12, 13]
+    );
     active.get_mut(&first).expect("is there").1 = Some(now);
     assert_eq!(ids(due(&active, &none, now, 9)), [14, 12, 13]);
-    assert_eq!(ids(due(&active, &none, now + TRY_EVERY, 9)), [14, 11, 12, 13], "its node may have died");
+    assert_eq!(
+        ids(due(&active, &none, now + TRY_EVERY, 9)),
+        [14, 11, 12, 13],
+        "its node may have died"
+    );
 
     active.remove(&first);
     assert_eq!(ids(due(&active, &none, now, 9)), [14, 10, 12, 13]);

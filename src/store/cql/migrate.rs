@@ -32,9 +32,16 @@ pub struct Step(Kind);
 
 #[derive(Debug)]
 enum Kind {
-    Keyspace { statement: String },
+    Keyspace {
+        statement: String,
+    },
     File(&'static Migration),
-    Retention { table: &'static str, from_seconds: i32, to_seconds: i32, statement: String },
+    Retention {
+        table: &'static str,
+        from_seconds: i32,
+        to_seconds: i32,
+        statement: String,
+    },
 }
 
 impl fmt::Display for Step {
@@ -42,8 +49,16 @@ impl fmt::Display for Step {
         match &self.0 {
             Kind::Keyspace { statement } => f.write_str(statement),
             Kind::File(migration) => f.write_str(&migration.label()),
-            Kind::Retention { table, from_seconds, to_seconds, .. } => {
-                write!(f, "{table}: time to live {from_seconds} s becomes {to_seconds} s")
+            Kind::Retention {
+                table,
+                from_seconds,
+                to_seconds,
+                ..
+            } => {
+                write!(
+                    f,
+                    "{table}: time to live {from_seconds} s becomes {to_seconds} s"
+                )
             }
         }
     }
@@ -65,18 +80,28 @@ impl Migrator {
     pub async fn connect(settings: &config::Cql, retention: Duration) -> Result<Self, Error> {
         let session = connect(settings, &Profiles::new(settings)).await?;
         let is_scylla = is_scylla(&session).await?;
-        Ok(Self { session, keyspace: settings.keyspace.clone(), retention, is_scylla })
+        Ok(Self {
+            session,
+            keyspace: settings.keyspace.clone(),
+            retention,
+            is_scylla,
+        })
     }
 
     /// What kind of server it is.
     pub fn server(&self) -> &'static str {
-        if self.is_scylla { "ScyllaDB" } else { "Cassandra" }
+        if self.is_scylla {
+            "ScyllaDB"
+        } else {
+            "Cassandra"
+        }
     }
 
     /// What is to be done, in order; nothing when the schema is as it should be.
     ///
     /// # Errors
-    /// When a file differs from what was applied, the keyspace is missing and `replication` is `None`, or nobody answers.
+    /// When a file differs from what was applied, the keyspace is missing and `replication` is
+    /// `None`, or nobody answers.
     pub async fn plan(&self, replication: Option<u8>) -> Result<Vec<Step>, Error> {
         let mut steps = Vec::new();
         let mut applied = Vec::new();
@@ -94,7 +119,11 @@ impl Migrator {
             return Err(no_keyspace(&self.keyspace));
         }
         let missing = schema::missing(&applied, self.is_scylla).map_err(Error::Open)?;
-        steps.extend(missing.into_iter().map(|migration| Step(Kind::File(migration))));
+        steps.extend(
+            missing
+                .into_iter()
+                .map(|migration| Step(Kind::File(migration))),
+        );
         steps.extend(self.retention_steps().await?);
         Ok(steps)
     }
@@ -124,31 +153,56 @@ impl Migrator {
             }
             self.change(&statement).await?;
         }
-        self.session.await_schema_agreement().await.map_err(Error::failed)?;
+        self.session
+            .await_schema_agreement()
+            .await
+            .map_err(Error::failed)?;
         let now = CqlTimestamp(Timestamp::from_system(std::time::SystemTime::now()).millis());
-        let record =
-            "INSERT INTO schema_migrations (component, version, name, sha256, applied_at) VALUES (?, ?, ?, ?, ?)";
-        let row = (migration.component, migration.version, migration.name, migration.checksum(), now);
-        self.session.query_unpaged(record, row).await.map(drop).map_err(Error::failed)
+        let record = "INSERT INTO schema_migrations (component, version, name, sha256, \
+            applied_at) VALUES (?, ?, ?, ?, ?)";
+        let row = (
+            migration.component,
+            migration.version,
+            migration.name,
+            migration.checksum(),
+            now,
+        );
+        self.session
+            .query_unpaged(record, row)
+            .await
+            .map(drop)
+            .map_err(Error::failed)
     }
 
     /// The driver waits for the agreement of all nodes after each change.
     async fn change(&self, statement: &str) -> Result<(), Error> {
-        self.session.query_unpaged(Statement::new(statement), ()).await.map(drop).map_err(Error::failed)
+        self.session
+            .query_unpaged(Statement::new(statement), ())
+            .await
+            .map(drop)
+            .map_err(Error::failed)
     }
 
     async fn use_keyspace(&self) -> Result<(), Error> {
-        self.session.use_keyspace(&self.keyspace, false).await.map_err(Error::failed)
+        self.session
+            .use_keyspace(&self.keyspace, false)
+            .await
+            .map_err(Error::failed)
     }
 
     async fn has_column(&self, table: &str, column: &str) -> Result<bool, Error> {
         let query = "SELECT column_name FROM system_schema.columns \
                      WHERE keyspace_name = ? AND table_name = ? AND column_name = ?";
-        let answer = self.session.query_unpaged(query, (&self.keyspace, table, column)).await.map_err(Error::failed)?;
+        let answer = self
+            .session
+            .query_unpaged(query, (&self.keyspace, table, column))
+            .await
+            .map_err(Error::failed)?;
         Ok(answer.into_rows_result().map_err(Error::failed)?.rows_num() > 0)
     }
 
-    /// Tables whose time to live is not what the settings say. What was written before keeps its own.
+    /// Tables whose time to live is not what the settings say. What was written before keeps its
+    /// own.
     async fn retention_steps(&self) -> Result<Vec<Step>, Error> {
         let present = times_to_live(&self.session, &self.keyspace).await?;
         // Tables that are still to be made are made with the default.
@@ -158,9 +212,19 @@ impl Migrator {
             let default = wanted_seconds(table, default_retention());
             let from_seconds = present.get(table).copied().unwrap_or(default);
             if from_seconds != wanted {
-                let windows = if table == "events" { windows(self.retention) } else { String::new() };
-                let statement = format!("ALTER TABLE {table} WITH default_time_to_live = {wanted}{windows}");
-                steps.push(Step(Kind::Retention { table, from_seconds, to_seconds: wanted, statement }));
+                let windows = if table == "events" {
+                    windows(self.retention)
+                } else {
+                    String::new()
+                };
+                let statement =
+                    format!("ALTER TABLE {table} WITH default_time_to_live = {wanted}{windows}");
+                steps.push(Step(Kind::Retention {
+                    table,
+                    from_seconds,
+                    to_seconds: wanted,
+                    statement,
+                }));
             }
         }
         Ok(steps)
@@ -178,9 +242,14 @@ fn wanted_seconds(table: &str, retention: Duration) -> i32 {
 }
 
 fn windows(retention: Duration) -> String {
-    let days = retention.as_secs().div_ceil(DAY_SECONDS).div_ceil(WINDOWS_MAX).max(1);
+    let days = retention
+        .as_secs()
+        .div_ceil(DAY_SECONDS)
+        .div_ceil(WINDOWS_MAX)
+        .max(1);
     format!(
-        " AND compaction = {{'class': 'TimeWindowCompactionStrategy', 'compaction_window_unit': 'DAYS', \
+        " AND compaction = {{'class': 'TimeWindowCompactionStrategy', 'compaction_window_unit': \
+         'DAYS', \
          'compaction_window_size': '{days}'}}"
     )
 }
@@ -188,22 +257,39 @@ fn windows(retention: Duration) -> String {
 /// What a role that serves asks before it starts.
 ///
 /// # Errors
-/// [`Error::Open`] when the schema is missing, behind or changed: names the migration and the remedy.
-pub(super) async fn check(session: &Session, keyspace: &str, retention: Duration) -> Result<(), Error> {
+/// [`Error::Open`] when the schema is missing, behind or changed: names the migration and the
+/// remedy.
+pub(super) async fn check(
+    session: &Session,
+    keyspace: &str,
+    retention: Duration,
+) -> Result<(), Error> {
     if !keyspace_exists(session, keyspace).await? {
         return Err(no_keyspace(keyspace));
     }
     let applied = applied_to(session, keyspace).await?;
     let wrong = |what: String| Error::Open(format!("keyspace {keyspace}: {what}"));
-    let missing = schema::missing(&applied, is_scylla(session).await?)
-        .map_err(|error| wrong(format!("{error}: use the wahook that applied it, or restore the file")))?;
+    let missing = schema::missing(&applied, is_scylla(session).await?).map_err(|error| {
+        wrong(format!(
+            "{error}: use the wahook that applied it, or restore the file"
+        ))
+    })?;
     if let Some(first) = missing.first() {
-        let (label, count) = (first.label(), missing.len());
-        return Err(wrong(format!("migration {label} is not applied ({count} missing in all): run `wahook migrate`")));
+        let label = first.label();
+        let count = missing.len();
+        return Err(wrong(format!(
+            "migration {label} is not applied ({count} missing in all): run `wahook migrate`"
+        )));
     }
     let present = times_to_live(session, keyspace).await?;
-    if let Some(seconds) = present.get("events").filter(|seconds| **seconds != wanted_seconds("events", retention)) {
-        tracing::warn!(seconds, "the tables' time to live is not store.retention: run `wahook migrate`");
+    if let Some(seconds) = present
+        .get("events")
+        .filter(|seconds| **seconds != wanted_seconds("events", retention))
+    {
+        tracing::warn!(
+            seconds,
+            "the tables' time to live is not store.retention: run `wahook migrate`"
+        );
     }
     Ok(())
 }
@@ -217,7 +303,10 @@ fn no_keyspace(keyspace: &str) -> Error {
 
 async fn keyspace_exists(session: &Session, keyspace: &str) -> Result<bool, Error> {
     let query = "SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = ?";
-    let answer = session.query_unpaged(query, (keyspace,)).await.map_err(Error::failed)?;
+    let answer = session
+        .query_unpaged(query, (keyspace,))
+        .await
+        .map_err(Error::failed)?;
     Ok(answer.into_rows_result().map_err(Error::failed)?.rows_num() > 0)
 }
 
@@ -225,26 +314,50 @@ async fn keyspace_exists(session: &Session, keyspace: &str) -> Result<bool, Erro
 async fn is_scylla(session: &Session) -> Result<bool, Error> {
     let query = "SELECT table_name FROM system_schema.tables \
                  WHERE keyspace_name = 'system_schema' AND table_name = 'scylla_tables'";
-    let answer = session.query_unpaged(query, ()).await.map_err(Error::failed)?;
+    let answer = session
+        .query_unpaged(query, ())
+        .await
+        .map_err(Error::failed)?;
     Ok(answer.into_rows_result().map_err(Error::failed)?.rows_num() > 0)
 }
 
 async fn times_to_live(session: &Session, keyspace: &str) -> Result<HashMap<String, i32>, Error> {
-    let query = "SELECT table_name, default_time_to_live FROM system_schema.tables WHERE keyspace_name = ?";
-    let answer = session.query_unpaged(query, (keyspace,)).await.map_err(Error::failed)?;
+    let query =
+        "SELECT table_name, default_time_to_live FROM system_schema.tables WHERE keyspace_name = ?";
+    let answer = session
+        .query_unpaged(query, (keyspace,))
+        .await
+        .map_err(Error::failed)?;
     let rows = answer.into_rows_result().map_err(Error::failed)?;
-    rows.rows::<(String, i32)>().map_err(Error::failed)?.collect::<Result<_, _>>().map_err(Error::failed)
+    rows.rows::<(String, i32)>()
+        .map_err(Error::failed)?
+        .collect::<Result<_, _>>()
+        .map_err(Error::failed)
 }
 
 async fn applied_to(session: &Session, keyspace: &str) -> Result<Vec<Applied>, Error> {
-    if !times_to_live(session, keyspace).await?.contains_key("schema_migrations") {
+    if !times_to_live(session, keyspace)
+        .await?
+        .contains_key("schema_migrations")
+    {
         return Ok(Vec::new());
     }
     let query = format!("SELECT component, version, sha256 FROM {keyspace}.schema_migrations");
-    let answer = session.query_unpaged(query, ()).await.map_err(Error::failed)?;
+    let answer = session
+        .query_unpaged(query, ())
+        .await
+        .map_err(Error::failed)?;
     let rows = answer.into_rows_result().map_err(Error::failed)?;
-    let rows = rows.rows::<(String, i32, String)>().map_err(Error::failed)?;
-    let applied = rows.map(|row| row.map(|(component, version, sha256)| Applied { component, version, sha256 }));
+    let rows = rows
+        .rows::<(String, i32, String)>()
+        .map_err(Error::failed)?;
+    let applied = rows.map(|row| {
+        row.map(|(component, version, sha256)| Applied {
+            component,
+            version,
+            sha256,
+        })
+    });
     applied.collect::<Result<_, _>>().map_err(Error::failed)
 }
 
@@ -254,9 +367,20 @@ mod tests {
 
     #[test]
     fn windows_stay_few() {
-        for (days, window) in [(1, 1), (30, 1), (45, 1), (46, 2), (90, 2), (365, 9), (1095, 25)] {
+        for (days, window) in [
+            (1, 1),
+            (30, 1),
+            (45, 1),
+            (46, 2),
+            (90, 2),
+            (365, 9),
+            (1095, 25),
+        ] {
             let statement = windows(Duration::from_secs(days * DAY_SECONDS));
-            assert!(statement.contains(&format!("'compaction_window_size': '{window}'")), "{days}: {statement}");
+            assert!(
+                statement.contains(&format!("'compaction_window_size': '{window}'")),
+                "{days}: {statement}"
+            );
             assert!(days.div_ceil(window) <= 50);
         }
     }

@@ -1,8 +1,9 @@
 //! ScyllaDB and Cassandra.
 //!
-//! One session per process, statements prepared once, each idempotent under a timestamp of its own. An attempt is one
-//! INSERT; one that fails, or that follows such a one, leaves hints beside it, from which listings by status begin.
-//! Hints may be stale, never missing: whatever they lead to is looked up in `events`, which alone tells the truth.
+//! One session per process, statements prepared once, each idempotent under a timestamp of its own.
+//! An attempt is one INSERT; one that fails, or that follows such a one, leaves hints beside it,
+//! from which listings by status begin. Hints may be stale, never missing: whatever they lead to is
+//! looked up in `events`, which alone tells the truth.
 
 mod migrate;
 mod read;
@@ -32,13 +33,17 @@ use self::{
 use super::{Error, Store};
 use crate::{
     config,
-    model::{Attempt, ClientId, Event, EventFilter, EventId, HourStats, Position, Timestamp, WebhookId, WebhookState},
+    model::{
+        Attempt, ClientId, Event, EventFilter, EventId, HourStats, Position, Timestamp, WebhookId,
+        WebhookState,
+    },
     telemetry,
 };
 
 pub use migrate::{Migrator, Step};
 
-/// Statements under way for readers; apart, so that a backlog being written does not keep readers waiting.
+/// Statements under way for readers; apart, so that a backlog being written does not keep readers
+/// waiting.
 const READS_IN_FLIGHT: usize = 64;
 
 /// A connected session in a keyspace whose schema is right.
@@ -58,7 +63,10 @@ impl Connected {
         let profiles = Profiles::new(settings);
         let session = session::connect(settings, &profiles).await?;
         migrate::check(&session, &settings.keyspace, retention).await?;
-        session.use_keyspace(&settings.keyspace, false).await.map_err(Error::failed)?;
+        session
+            .use_keyspace(&settings.keyspace, false)
+            .await
+            .map_err(Error::failed)?;
         let statements = Statements::prepare(&session, &profiles).await?;
         Ok(Self {
             session,
@@ -82,8 +90,8 @@ pub struct Cql {
 }
 
 impl Cql {
-    /// Connects, and compares the schema. A cluster that does not answer is tried again in the background: a node must
-    /// be able to start without its store.
+    /// Connects, and compares the schema. A cluster that does not answer is tried again in the
+    /// background: a node must be able to start without its store.
     ///
     /// # Errors
     /// [`Error::Open`] when the schema is missing, behind or changed, or the settings cannot work.
@@ -92,19 +100,31 @@ impl Cql {
             Ok(connected) => Ok(Arc::new(connected)),
             Err(Error::Failed(error)) => {
                 telemetry::error("store", "connect");
-                tracing::warn!(error, "the store does not answer; going on without it, and trying again");
+                tracing::warn!(
+                    error,
+                    "the store does not answer; going on without it, and trying again"
+                );
                 Err(error)
             }
             Err(error) => return Err(error),
         };
         let slot = Arc::new(RwLock::new(slot));
-        tokio::spawn(tend::tend(Arc::downgrade(&slot), settings.clone(), retention));
+        tokio::spawn(tend::tend(
+            Arc::downgrade(&slot),
+            settings.clone(),
+            retention,
+        ));
         Ok(Self { slot })
     }
 
     fn connected(&self) -> Result<Arc<Connected>, Error> {
-        let slot = self.slot.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        slot.as_ref().map(Arc::clone).map_err(|error| Error::Failed(error.clone()))
+        let slot = self
+            .slot
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        slot.as_ref()
+            .map(Arc::clone)
+            .map_err(|error| Error::Failed(error.clone()))
     }
 
     /// Does it, and tells how long it took.
@@ -126,11 +146,23 @@ impl Cql {
 #[async_trait]
 impl Store for Cql {
     async fn record(&self, attempts: Vec<Attempt>) -> Result<(), Error> {
-        self.timed("record", |store| async move { store.record(&attempts).await }).await
+        self.timed(
+            "record",
+            |store| async move { store.record(&attempts).await },
+        )
+        .await
     }
 
-    async fn event(&self, client: ClientId, webhook: WebhookId, event: EventId) -> Result<Option<Event>, Error> {
-        self.timed("event", |store| async move { store.event((client, webhook), event).await }).await
+    async fn event(
+        &self,
+        client: ClientId,
+        webhook: WebhookId,
+        event: EventId,
+    ) -> Result<Option<Event>, Error> {
+        self.timed("event", |store| async move {
+            store.event((client, webhook), event).await
+        })
+        .await
     }
 
     async fn events(
@@ -141,11 +173,22 @@ impl Store for Cql {
         after: Option<Position>,
         limit: usize,
     ) -> Result<Vec<Event>, Error> {
-        self.timed("events", |store| async move { store.events((client, webhook), filter, after, limit).await }).await
+        self.timed("events", |store| async move {
+            store.events((client, webhook), filter, after, limit).await
+        })
+        .await
     }
 
-    async fn dead_letters(&self, client: ClientId, after: Option<Position>, limit: usize) -> Result<Vec<Event>, Error> {
-        self.timed("dead_letters", |store| async move { store.dead_letters(client, after, limit).await }).await
+    async fn dead_letters(
+        &self,
+        client: ClientId,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<Vec<Event>, Error> {
+        self.timed("dead_letters", |store| async move {
+            store.dead_letters(client, after, limit).await
+        })
+        .await
     }
 
     async fn states(
@@ -154,7 +197,10 @@ impl Store for Cql {
         webhooks: &[WebhookId],
     ) -> Result<HashMap<WebhookId, WebhookState>, Error> {
         let webhooks = webhooks.to_vec();
-        self.timed("states", |store| async move { store.states(client, &webhooks).await }).await
+        self.timed("states", |store| async move {
+            store.states(client, &webhooks).await
+        })
+        .await
     }
 
     async fn stats(
@@ -164,7 +210,10 @@ impl Store for Cql {
         since: Timestamp,
         until: Timestamp,
     ) -> Result<Vec<HourStats>, Error> {
-        self.timed("stats", |store| async move { store.stats((client, webhook), since, until).await }).await
+        self.timed("stats", |store| async move {
+            store.stats((client, webhook), since, until).await
+        })
+        .await
     }
 
     /// The tables' time to live does it.
@@ -177,6 +226,7 @@ impl Store for Cql {
     }
 
     async fn ping(&self) -> Result<(), Error> {
-        self.timed("ping", |store| async move { store.ping().await }).await
+        self.timed("ping", |store| async move { store.ping().await })
+            .await
     }
 }

@@ -1,5 +1,5 @@
-//! What is kept for a moment, so that the happy path stays one statement: sums per hour, and which days are known to be
-//! listed. All of it bounded.
+//! What is kept for a moment, so that the happy path stays one statement: sums per hour, and which
+//! days are known to be listed. All of it bounded.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -17,7 +17,8 @@ pub(super) type Key = (ClientId, WebhookId);
 /// Entries of each kind; one takes some hundred bytes at most.
 const ENTRIES_MAX: usize = 100_000;
 const HOUR_MS: i64 = 3_600_000;
-/// Sums that nobody added to for so many flushes are let go; what comes later begins a row of its own.
+/// Sums that nobody added to for so many flushes are let go; what comes later begins a row of its
+/// own.
 const IDLE_FLUSHES: u8 = 6;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -71,14 +72,22 @@ impl Hours {
         }
         let ended = attempt.ended_at().millis();
         let hour = Timestamp::from_millis(ended - ended.rem_euclid(HOUR_MS));
-        let key = ((attempt.delivery.client_id, attempt.delivery.webhook_id), hour);
+        let key = (
+            (attempt.delivery.client_id, attempt.delivery.webhook_id),
+            hour,
+        );
         let mut all = lock(&self.0);
         if all.len() >= ENTRIES_MAX && !all.contains_key(&key) {
             return false;
         }
         let sums = all.entry(key).or_insert_with(|| {
             let stats = HourStats::new(hour);
-            Sums { writer: Uuid::now_v7(), stats, written: stats, idle: 0 }
+            Sums {
+                writer: Uuid::now_v7(),
+                stats,
+                written: stats,
+                idle: 0,
+            }
         });
         sums.idle = 0;
         sums.stats.attempts += 1;
@@ -97,7 +106,10 @@ impl Hours {
             one.idle = one.idle.saturating_add(1);
             one.stats != one.written || one.idle <= IDLE_FLUSHES
         });
-        all.iter().filter(|(_, one)| one.stats != one.written).map(|(key, one)| (*key, one.clone())).collect()
+        all.iter()
+            .filter(|(_, one)| one.stats != one.written)
+            .map(|(key, one)| (*key, one.clone()))
+            .collect()
     }
 
     /// The store has these.
@@ -110,8 +122,11 @@ impl Hours {
     /// What is not in the store yet, of one webhook, as differences to what is.
     pub(super) fn ahead(&self, key: &Key) -> Vec<HourStats> {
         let all = lock(&self.0);
-        let own = all.iter().filter(|((one, _), sums)| one == key && sums.stats != sums.written);
-        own.map(|(_, sums)| sums.stats.without(&sums.written)).collect()
+        let own = all
+            .iter()
+            .filter(|((one, _), sums)| one == key && sums.stats != sums.written);
+        own.map(|(_, sums)| sums.stats.without(&sums.written))
+            .collect()
     }
 }
 
@@ -125,7 +140,10 @@ mod tests {
         for one in 0..ENTRIES_MAX + 10 {
             known.add(one);
         }
-        assert_eq!(known.unknown([0, 0, ENTRIES_MAX + 9].into_iter()), HashSet::from([0]));
+        assert_eq!(
+            known.unknown([0, 0, ENTRIES_MAX + 9].into_iter()),
+            HashSet::from([0])
+        );
         assert!(lock(&known.0).len() <= ENTRIES_MAX);
     }
 }

@@ -11,12 +11,16 @@ use serde::{
 use uuid::Uuid;
 
 use crate::{
-    model::{Attempt, ClientId, Delivery, EventId, EventStatus, Kind, Outcome, Priority, Timestamp, WebhookId},
+    model::{
+        Attempt, ClientId, Delivery, EventId, EventStatus, Kind, Outcome, Priority, Timestamp,
+        WebhookId,
+    },
     store::Error,
 };
 
 /// What [`Row`] reads.
-pub(super) const COLUMNS: &str = "client_id, webhook_id, event_id, attempt, phone, message_id, kind, body, tries, outcome, \
+pub(super) const COLUMNS: &str = "client_id, webhook_id, event_id, attempt, phone, message_id, \
+    kind, body, tries, outcome, \
      status, http_status, response, error, created_at, started_at, latency_ms, next_retry_at";
 
 /// Client ids end at 2^53.
@@ -147,7 +151,8 @@ impl TryFrom<Row> for Attempt {
                 body: row.body.into(),
                 attempts: number.saturating_sub(1),
                 tries: u16::try_from(row.tries).map_err(damaged)?,
-                // A matter of the way, not of the attempt: what is read here goes out anew, if at all.
+                // A matter of the way, not of the attempt: what is read here goes out anew, if at
+                // all.
                 priority: Priority::Normal,
                 chat: String::new(),
             },
@@ -157,7 +162,11 @@ impl TryFrom<Row> for Attempt {
                 .find(|outcome| outcome.as_str() == row.outcome)
                 .ok_or_else(|| damaged(format!("outcome {:?}", row.outcome)))?,
             status: row.status.parse().map_err(damaged)?,
-            http_status: row.http_status.map(u16::try_from).transpose().map_err(damaged)?,
+            http_status: row
+                .http_status
+                .map(u16::try_from)
+                .transpose()
+                .map_err(damaged)?,
             response: row.response,
             error: row.error,
             started_at: from_time(row.started_at),

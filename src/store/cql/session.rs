@@ -9,7 +9,8 @@ use scylla::{
         session_builder::SessionBuilder,
     },
     errors::{
-        ConnectionError, ConnectionPoolError, ConnectionSetupRequestErrorKind, DbError, MetadataError, NewSessionError,
+        ConnectionError, ConnectionPoolError, ConnectionSetupRequestErrorKind, DbError,
+        MetadataError, NewSessionError,
     },
     policies::speculative_execution::SimpleSpeculativeExecutionPolicy,
     statement::Consistency,
@@ -25,8 +26,8 @@ const SECOND_READ: Duration = Duration::from_millis(100);
 /// Beyond connecting: reading the cluster's topology.
 const METADATA_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long statements may take, how often they are tried, and what counts as done. The timeout covers the driver's
-/// own retries, too.
+/// How long statements may take, how often they are tried, and what counts as done. The timeout
+/// covers the driver's own retries, too.
 pub(super) struct Profiles {
     pub(super) write: ExecutionProfileHandle,
     pub(super) read: ExecutionProfileHandle,
@@ -35,8 +36,15 @@ pub(super) struct Profiles {
 
 impl Profiles {
     pub(super) fn new(settings: &config::Cql) -> Self {
-        let with = |span| ExecutionProfile::builder().consistency(Consistency::LocalQuorum).request_timeout(Some(span));
-        let second = SimpleSpeculativeExecutionPolicy { max_retry_count: 1, retry_interval: SECOND_READ };
+        let with = |span| {
+            ExecutionProfile::builder()
+                .consistency(Consistency::LocalQuorum)
+                .request_timeout(Some(span))
+        };
+        let second = SimpleSpeculativeExecutionPolicy {
+            max_retry_count: 1,
+            retry_interval: SECOND_READ,
+        };
         let read = with(settings.read_timeout).speculative_execution_policy(Some(Arc::new(second)));
         Self {
             write: with(settings.write_timeout).build().into_handle(),
@@ -49,7 +57,8 @@ impl Profiles {
 /// A session without a keyspace.
 ///
 /// # Errors
-/// [`Error::Failed`] when no node answers: trying again may help. [`Error::Open`] when the settings cannot work.
+/// [`Error::Failed`] when no node answers: trying again may help. [`Error::Open`] when the settings
+/// cannot work.
 pub(super) async fn connect(settings: &config::Cql, profiles: &Profiles) -> Result<Session, Error> {
     let mut builder = SessionBuilder::new()
         .known_nodes(&settings.nodes)
@@ -75,18 +84,24 @@ pub(super) async fn connect(settings: &config::Cql, profiles: &Profiles) -> Resu
     match timeout(patience, builder.build()).await {
         Ok(Ok(session)) => Ok(session),
         Ok(Err(error)) => Err(Error::Failed(reason(&error, settings))),
-        Err(_) => Err(Error::Failed(format!("cql.nodes: no answer within {} s", patience.as_secs()))),
+        Err(_) => Err(Error::Failed(format!(
+            "cql.nodes: no answer within {} s",
+            patience.as_secs()
+        ))),
     }
 }
 
-/// Why no session came about: names the setting to look at. None of this stops a node: a cluster that lost its quorum
-/// refuses passwords, too, and a certificate that ran out is no reason to deliver nothing.
+/// Why no session came about: names the setting to look at. None of this stops a node: a cluster
+/// that lost its quorum refuses passwords, too, and a certificate that ran out is no reason to
+/// deliver nothing.
 fn reason(error: &NewSessionError, settings: &config::Cql) -> String {
     use ConnectionSetupRequestErrorKind::{DbError as Said, MissingAuthentication};
 
-    let NewSessionError::MetadataError(MetadataError::ConnectionPoolError(ConnectionPoolError::Broken {
-        last_connection_error: last,
-    })) = error
+    let NewSessionError::MetadataError(MetadataError::ConnectionPoolError(
+        ConnectionPoolError::Broken {
+            last_connection_error: last,
+        },
+    )) = error
     else {
         return format!("cql.nodes: {error}");
     };
@@ -94,7 +109,8 @@ fn reason(error: &NewSessionError, settings: &config::Cql) -> String {
         ConnectionError::ConnectionSetupRequestError(setup) => match setup.get_error() {
             Said(DbError::AuthenticationError, said) => {
                 return format!(
-                    "cql.user, cql.password: the cluster refuses them ({said}); set those of a role that may log in"
+                    "cql.user, cql.password: the cluster refuses them ({said}); set those of a \
+                     role that may log in"
                 );
             }
             MissingAuthentication => {
@@ -102,16 +118,24 @@ fn reason(error: &NewSessionError, settings: &config::Cql) -> String {
             }
             _ => {}
         },
-        ConnectionError::IoError(io) if io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => {
+        ConnectionError::IoError(io)
+            if io
+                .get_ref()
+                .is_some_and(|inner| inner.is::<rustls::Error>()) =>
+        {
             return format!(
-                "cql.tls: {io}; cql.root_ca_file must hold the authority of the nodes' certificates, and these must \
+                "cql.tls: {io}; cql.root_ca_file must hold the authority of the nodes' \
+                 certificates, and these must \
                  name the nodes' IP addresses"
             );
         }
         _ => {}
     }
-    let hint =
-        if settings.tls { "do they have TLS? it is on in cql.tls" } else { "do they want TLS? it is off in cql.tls" };
+    let hint = if settings.tls {
+        "do they have TLS? it is on in cql.tls"
+    } else {
+        "do they want TLS? it is off in cql.tls"
+    };
     format!("cql.nodes: {last}; {hint}")
 }
 
@@ -119,9 +143,15 @@ fn reason(error: &NewSessionError, settings: &config::Cql) -> String {
 fn tls(builder: SessionBuilder, settings: &config::Cql) -> Result<SessionBuilder, Error> {
     use rustls::pki_types::{CertificateDer, pem::PemObject};
 
-    let path = settings.root_ca_file.as_deref().unwrap_or_else(|| std::path::Path::new(""));
+    let path = settings
+        .root_ca_file
+        .as_deref()
+        .unwrap_or_else(|| std::path::Path::new(""));
     let wrong = |error: &dyn std::fmt::Display| {
-        Error::Open(format!("cql.root_ca_file {}: {error}; name a PEM file", path.display()))
+        Error::Open(format!(
+            "cql.root_ca_file {}: {error}; name a PEM file",
+            path.display()
+        ))
     };
     let mut roots = rustls::RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(path).map_err(|error| wrong(&error))? {
@@ -141,5 +171,7 @@ fn tls(builder: SessionBuilder, settings: &config::Cql) -> Result<SessionBuilder
 #[cfg(not(feature = "cql-tls"))]
 fn tls(_: SessionBuilder, _: &config::Cql) -> Result<SessionBuilder, Error> {
     // The settings' check says so first.
-    Err(Error::Open("cql.tls: this wahook was built without the feature cql-tls".to_owned()))
+    Err(Error::Open(
+        "cql.tls: this wahook was built without the feature cql-tls".to_owned(),
+    ))
 }

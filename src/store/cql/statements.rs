@@ -46,7 +46,8 @@ statements! {
     insert_day: write HINTS_PAGE =
         "INSERT INTO event_days (client_id, webhook_id, day, first_seen) VALUES (?, ?, ?, ?)";
     insert_attention: write HINTS_PAGE =
-        "INSERT INTO events_attention (client_id, webhook_id, day, event_id, attempt, status, written_at)
+        "INSERT INTO events_attention (client_id, webhook_id, day, event_id, attempt, status, \
+         written_at)
          VALUES (?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
     insert_letter: write HINTS_PAGE =
         "INSERT INTO dead_letters (client_id, day, event_id, attempt, status, webhook_id)
@@ -54,35 +55,44 @@ statements! {
     insert_letter_day: write HINTS_PAGE =
         "INSERT INTO dead_letter_days (client_id, day, first_seen) VALUES (?, ?, ?)";
     insert_failure: write HINTS_PAGE =
-        "INSERT INTO webhook_failures (client_id, webhook_id, day, ended_at, event_id, attempt, outcome)
+        "INSERT INTO webhook_failures (client_id, webhook_id, day, ended_at, event_id, attempt, \
+         outcome)
          VALUES (?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
     insert_success: write HINTS_PAGE =
         "INSERT INTO webhook_state (client_id, webhook_id, last_success_at, last_attempt_at)
          VALUES (?, ?, ?, ?) USING TIMESTAMP ?";
     insert_error: write HINTS_PAGE =
-        "INSERT INTO webhook_state (client_id, webhook_id, last_error, last_error_at, last_attempt_at)
+        "INSERT INTO webhook_state (client_id, webhook_id, last_error, last_error_at, \
+         last_attempt_at)
          VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?";
     insert_given_up: write HINTS_PAGE =
-        "INSERT INTO webhook_state (client_id, webhook_id, last_failed_at) VALUES (?, ?, ?) USING TIMESTAMP ?";
+        "INSERT INTO webhook_state (client_id, webhook_id, last_failed_at) VALUES (?, ?, ?) USING \
+         TIMESTAMP ?";
     insert_stats: write HINTS_PAGE =
-        "INSERT INTO webhook_stats (client_id, webhook_id, hour, writer, attempts, delivered, failed, latency_sum_ms,
+        "INSERT INTO webhook_stats (client_id, webhook_id, hour, writer, attempts, delivered, \
+         failed, latency_sum_ms,
              latency_max_ms, body_bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
     select_days: read HINTS_PAGE =
-        "SELECT day FROM event_days WHERE client_id = ? AND webhook_id = ? AND day <= ? AND day >= ?";
+        "SELECT day FROM event_days WHERE client_id = ? AND webhook_id = ? AND day <= ? AND day \
+         >= ?";
     select_letter_days: read HINTS_PAGE =
         "SELECT day FROM dead_letter_days WHERE client_id = ? AND day <= ? AND day >= ?";
     select_attempts: read ATTEMPTS_PAGE = format!(
-        "SELECT {COLUMNS} FROM events WHERE client_id = ? AND webhook_id = ? AND day = ? AND event_id < ? AND event_id >= ?");
+        "SELECT {COLUMNS} FROM events WHERE client_id = ? AND webhook_id = ? AND day = ? AND \
+         event_id < ? AND event_id >= ?");
     select_event: read ATTEMPTS_PAGE = format!(
-        "SELECT {COLUMNS} FROM events WHERE client_id = ? AND webhook_id = ? AND day = ? AND event_id = ?");
+        "SELECT {COLUMNS} FROM events WHERE client_id = ? AND webhook_id = ? AND day = ? AND \
+         event_id = ?");
     select_newest: read ATTEMPTS_PAGE = format!(
-        "SELECT {COLUMNS} FROM events WHERE client_id = ? AND webhook_id = ? AND day = ? AND event_id = ? LIMIT 1");
+        "SELECT {COLUMNS} FROM events WHERE client_id = ? AND webhook_id = ? AND day = ? AND \
+         event_id = ? LIMIT 1");
     select_attention: read HINTS_PAGE =
         "SELECT event_id, attempt, status, webhook_id FROM events_attention
          WHERE client_id = ? AND webhook_id = ? AND day = ? AND event_id < ? AND event_id >= ?";
     select_letters: read HINTS_PAGE =
-        "SELECT event_id, attempt, status, webhook_id FROM dead_letters WHERE client_id = ? AND day = ? AND event_id < ?";
+        "SELECT event_id, attempt, status, webhook_id FROM dead_letters WHERE client_id = ? AND \
+         day = ? AND event_id < ?";
     select_newest_days: read HINTS_PAGE =
         "SELECT day FROM event_days WHERE client_id = ? AND webhook_id = ?";
     select_success: read HINTS_PAGE =
@@ -92,9 +102,11 @@ statements! {
         "SELECT last_error, last_success_at, last_failed_at, last_attempt_at FROM webhook_state
          WHERE client_id = ? AND webhook_id = ?";
     select_failures: read HINTS_PAGE =
-        "SELECT ended_at FROM webhook_failures WHERE client_id = ? AND webhook_id = ? AND day = ? AND ended_at > ? LIMIT ?";
+        "SELECT ended_at FROM webhook_failures WHERE client_id = ? AND webhook_id = ? AND day = ? \
+         AND ended_at > ? LIMIT ?";
     select_stats: read HINTS_PAGE =
-        "SELECT hour, attempts, delivered, failed, latency_sum_ms, latency_max_ms, body_bytes FROM webhook_stats
+        "SELECT hour, attempts, delivered, failed, latency_sum_ms, latency_max_ms, body_bytes \
+         FROM webhook_stats
          WHERE client_id = ? AND webhook_id = ? AND hour >= ? AND hour < ?";
     ping: read HINTS_PAGE = "SELECT release_version FROM system.local WHERE key = 'local'";
 }

@@ -1,4 +1,5 @@
-//! What goes on beside the requests: connecting until it works, and writing out what is kept for a moment.
+//! What goes on beside the requests: connecting until it works, and writing out what is kept for a
+//! moment.
 
 use std::{
     sync::{Arc, PoisonError, Weak},
@@ -13,27 +14,40 @@ use crate::{config, store::Error, telemetry};
 
 const RECONNECT: Duration = Duration::from_secs(1);
 const EVERY: Duration = Duration::from_secs(10);
-/// Sums are written every so many ticks: a webhook costs a statement per minute in which it got anything.
+/// Sums are written every so many ticks: a webhook costs a statement per minute in which it got
+/// anything.
 const SUMS: u32 = 6;
 
 /// Runs until the store is dropped.
 pub(super) async fn tend(slot: Weak<Slot>, settings: config::Cql, retention: Duration) {
     loop {
-        let Some(present) = slot.upgrade() else { return };
-        let connected = present.read().unwrap_or_else(PoisonError::into_inner).as_ref().ok().map(Arc::clone);
+        let Some(present) = slot.upgrade() else {
+            return;
+        };
+        let connected = present
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_ref()
+            .ok()
+            .map(Arc::clone);
         drop(present);
         if connected.is_some() {
             break;
         }
         sleep(RECONNECT).await;
-        let next = Connected::new(&settings, retention).await.map(Arc::new).map_err(|error| match error {
-            Error::Failed(text) => text,
-            error => error.to_string(),
-        });
+        let next = Connected::new(&settings, retention)
+            .await
+            .map(Arc::new)
+            .map_err(|error| match error {
+                Error::Failed(text) => text,
+                error => error.to_string(),
+            });
         if let Err(error) = &next {
             tracing::warn!(error, "the store is not there yet");
         }
-        let Some(present) = slot.upgrade() else { return };
+        let Some(present) = slot.upgrade() else {
+            return;
+        };
         *present.write().unwrap_or_else(PoisonError::into_inner) = next;
     }
     tracing::info!("the store answers");
@@ -42,8 +56,15 @@ pub(super) async fn tend(slot: Weak<Slot>, settings: config::Cql, retention: Dur
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for tick in 0_u32.. {
         ticks.tick().await;
-        let Some(present) = slot.upgrade() else { return };
-        let connected = present.read().unwrap_or_else(PoisonError::into_inner).as_ref().ok().map(Arc::clone);
+        let Some(present) = slot.upgrade() else {
+            return;
+        };
+        let connected = present
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_ref()
+            .ok()
+            .map(Arc::clone);
         drop(present);
         let Some(connected) = connected else { return };
         report(&connected.session);

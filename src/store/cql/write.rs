@@ -24,12 +24,14 @@ use crate::{
     telemetry,
 };
 
-/// Tries of one statement, beside what the driver repeats by itself. Who called tries the whole again.
+/// Tries of one statement, beside what the driver repeats by itself. Who called tries the whole
+/// again.
 const TRIES: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 /// A first attempt that ends later than this after the publish may have been held meanwhile.
 pub(super) const PERHAPS_HELD: Duration = Duration::from_secs(10);
-/// Sums written at once: few, so that attempts do not wait behind those of a hundred thousand webhooks.
+/// Sums written at once: few, so that attempts do not wait behind those of a hundred thousand
+/// webhooks.
 const SUMS_AT_ONCE: usize = 16;
 
 /// What one call says of a webhook beyond its attempts' own rows, folded.
@@ -49,8 +51,8 @@ impl Connected {
         }
         // First what leads to the rows: a day that is not listed would hide them.
         self.list_days(attempts).await?;
-        // All are waited for, whatever one says: a statement that is dropped half-way keeps its place on the connection.
-        // The semaphore bounds how many are under way.
+        // All are waited for, whatever one says: a statement that is dropped half-way keeps its
+        // place on the connection. The semaphore bounds how many are under way.
         let rows = join_all(attempts.iter().map(|attempt| self.attempt(attempt))).await;
         rows.into_iter().collect::<Result<(), Error>>()?;
         let states = join_all(news.iter().map(|(key, news)| self.news(*key, news))).await;
@@ -65,24 +67,33 @@ impl Connected {
 
     /// Days that are not known to be listed; each once, however many attempts are of it.
     async fn list_days(&self, attempts: &[Attempt]) -> Result<(), Error> {
-        let (now, all) = (time(Timestamp::from_system(SystemTime::now())), &self.statements);
+        let now = time(Timestamp::from_system(SystemTime::now()));
+        let all = &self.statements;
         let days = self.days.unknown(attempts.iter().map(|attempt| {
             let delivery = &attempt.delivery;
-            ((delivery.client_id, delivery.webhook_id), delivery.event_id.timestamp().day())
+            (
+                (delivery.client_id, delivery.webhook_id),
+                delivery.event_id.timestamp().day(),
+            )
         }));
         let listed = join_all(days.into_iter().map(async |known| {
             let ((client, webhook), day) = known;
-            self.write(&all.insert_day, (id(client), webhook.0, day, now)).await?;
+            self.write(&all.insert_day, (id(client), webhook.0, day, now))
+                .await?;
             self.days.add(known);
             Ok(())
         }));
         listed.await.into_iter().collect::<Result<(), Error>>()?;
         let letters = attempts.iter().filter(|attempt| is_letter(attempt));
-        let days = self
-            .letter_days
-            .unknown(letters.map(|attempt| (attempt.delivery.client_id, attempt.delivery.event_id.timestamp().day())));
+        let days = self.letter_days.unknown(letters.map(|attempt| {
+            (
+                attempt.delivery.client_id,
+                attempt.delivery.event_id.timestamp().day(),
+            )
+        }));
         let listed = join_all(days.into_iter().map(async |known| {
-            self.write(&all.insert_letter_day, (id(known.0), known.1, now)).await?;
+            self.write(&all.insert_letter_day, (id(known.0), known.1, now))
+                .await?;
             self.letter_days.add(known);
             Ok(())
         }));
@@ -91,28 +102,56 @@ impl Connected {
 
     async fn attempt(&self, attempt: &Attempt) -> Result<(), Error> {
         let delivery = &attempt.delivery;
-        let (client, webhook, event) = (id(delivery.client_id), delivery.webhook_id.0, delivery.event_id.0);
-        let (day, number) = (delivery.event_id.timestamp().day(), i32::from(attempt.number));
-        let (status, stamp) = (attempt.status.as_str(), written_at(attempt.ended_at()));
+        let client = id(delivery.client_id);
+        let webhook = delivery.webhook_id.0;
+        let event = delivery.event_id.0;
+        let day = delivery.event_id.timestamp().day();
+        let number = i32::from(attempt.number);
+        let status = attempt.status.as_str();
+        let stamp = written_at(attempt.ended_at());
         let all = &self.statements;
 
         if is_troubled(attempt) {
-            let row = (client, webhook, day, event, number, status, time(attempt.ended_at()), stamp);
+            let row = (
+                client,
+                webhook,
+                day,
+                event,
+                number,
+                status,
+                time(attempt.ended_at()),
+                stamp,
+            );
             self.write(&all.insert_attention, row).await?;
         }
         if is_letter(attempt) {
-            self.write(&all.insert_letter, (client, day, event, number, status, webhook, stamp)).await?;
+            self.write(
+                &all.insert_letter,
+                (client, day, event, number, status, webhook, stamp),
+            )
+            .await?;
         }
         if is_real(attempt) && attempt.status != EventStatus::Delivered {
             let ended = attempt.ended_at();
-            let row = (client, webhook, ended.day(), time(ended), event, number, attempt.outcome.as_str(), stamp);
+            let row = (
+                client,
+                webhook,
+                ended.day(),
+                time(ended),
+                event,
+                number,
+                attempt.outcome.as_str(),
+                stamp,
+            );
             self.write(&all.insert_failure, row).await?;
         }
         self.write(&all.insert_attempt, NewRow::from(attempt)).await
     }
 
     async fn news(&self, key: Key, news: &News<'_>) -> Result<(), Error> {
-        let (client, webhook, all) = (id(key.0), key.1.0, &self.statements);
+        let client = id(key.0);
+        let webhook = key.1.0;
+        let all = &self.statements;
         if let Some(at) = news.success {
             let row = (client, webhook, time(at), time(at), written_at(at));
             self.write(&all.insert_success, row).await?;
@@ -122,7 +161,11 @@ impl Connected {
             self.write(&all.insert_error, row).await?;
         }
         if let Some(at) = news.given_up {
-            self.write(&all.insert_given_up, (client, webhook, time(at), written_at(at))).await?;
+            self.write(
+                &all.insert_given_up,
+                (client, webhook, time(at), written_at(at)),
+            )
+            .await?;
         }
         Ok(())
     }
@@ -149,12 +192,17 @@ impl Connected {
             self.hours.wrote(&place, sums.stats);
             Ok(())
         });
-        let written: Vec<Result<(), Error>> = written.buffer_unordered(SUMS_AT_ONCE).collect().await;
+        let written: Vec<Result<(), Error>> =
+            written.buffer_unordered(SUMS_AT_ONCE).collect().await;
         written.into_iter().collect()
     }
 
     /// One statement, tried again where that may help.
-    async fn write(&self, statement: &PreparedStatement, row: impl SerializeRow) -> Result<(), Error> {
+    async fn write(
+        &self,
+        statement: &PreparedStatement,
+        row: impl SerializeRow,
+    ) -> Result<(), Error> {
         let mut pause = FIRST_PAUSE;
         for tries in 1.. {
             let permit = self.writes.acquire().await.map_err(|_| Error::Closed)?;
@@ -192,7 +240,9 @@ impl<'a> News<'a> {
             self.success = self.success.max(is_troubled(attempt).then_some(at));
         } else {
             // Of two at the same time the larger text wins, as it does among the columns of a row.
-            self.error = self.error.max(Some((at, attempt.error.as_deref().unwrap_or_default())));
+            self.error = self
+                .error
+                .max(Some((at, attempt.error.as_deref().unwrap_or_default())));
         }
         if attempt.status == EventStatus::Failed {
             self.given_up = self.given_up.max(Some(at));
@@ -200,7 +250,8 @@ impl<'a> News<'a> {
     }
 }
 
-/// Whether a request was made: what was only held, or came too late for its webhook, says nothing about it.
+/// Whether a request was made: what was only held, or came too late for its webhook, says nothing
+/// about it.
 fn is_real(attempt: &Attempt) -> bool {
     !matches!(attempt.outcome, Outcome::Held | Outcome::WebhookGone)
 }
@@ -211,7 +262,8 @@ fn is_troubled(attempt: &Attempt) -> bool {
     attempt.status != EventStatus::Delivered || attempt.number > 1 || late
 }
 
-/// Whether listings of dead letters must be able to find it; a later round began among them, and has to take the event out.
+/// Whether listings of dead letters must be able to find it; a later round began among them, and
+/// has to take the event out.
 fn is_letter(attempt: &Attempt) -> bool {
     attempt.status == EventStatus::Failed || attempt.delivery.attempts > attempt.delivery.tries
 }
@@ -232,7 +284,8 @@ fn cause(error: &ExecutionError) -> &'static str {
                 DbError::Invalid => "refused",
                 _ => "server_error",
             },
-            RequestAttemptError::SerializationError(_) | RequestAttemptError::CqlRequestSerialization(_) => "refused",
+            RequestAttemptError::SerializationError(_)
+            | RequestAttemptError::CqlRequestSerialization(_) => "refused",
             RequestAttemptError::BrokenConnectionError(_) => "broken_connection",
             _ => "other",
         },
@@ -255,8 +308,12 @@ mod tests {
     /// What Cassandra never says, so that no test with a server sees it.
     #[test]
     fn a_rate_limit_of_scylladb_is_trouble_and_no_refusal() {
-        let limit = DbError::RateLimitReached { op_type: OperationType::Write, rejected_by_coordinator: true };
-        let error = ExecutionError::LastAttemptError(RequestAttemptError::DbError(limit, String::new()));
+        let limit = DbError::RateLimitReached {
+            op_type: OperationType::Write,
+            rejected_by_coordinator: true,
+        };
+        let error =
+            ExecutionError::LastAttemptError(RequestAttemptError::DbError(limit, String::new()));
         assert_eq!(cause(&error), "rate_limit");
         let invalid = RequestAttemptError::DbError(DbError::Invalid, String::new());
         assert_eq!(cause(&ExecutionError::LastAttemptError(invalid)), "refused");

@@ -21,16 +21,24 @@ use tokio::sync::Semaphore;
 use super::{Error, Store};
 use crate::{
     config,
-    model::{Attempt, ClientId, Event, EventFilter, EventId, HourStats, Position, Timestamp, WebhookId, WebhookState},
+    model::{
+        Attempt, ClientId, Event, EventFilter, EventId, HourStats, Position, Timestamp, WebhookId,
+        WebhookState,
+    },
     telemetry,
 };
 
 /// Each takes a file from the version of its place in this list to the next one.
-const MIGRATIONS: [&str; 3] = [include_str!("schema.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("schema.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_3.sql"),
+];
 const SCHEMA_VERSION: i64 = MIGRATIONS.len() as i64;
 const READERS: usize = 4;
-/// Pages of 4 KiB in the log from which they are copied into the file. Most are pages of indexes that the next
-/// transactions change again: SQLite's own 1 000 would copy them after nearly each of them.
+/// Pages of 4 KiB in the log from which they are copied into the file. Most are pages of indexes
+/// that the next transactions change again: SQLite's own 1 000 would copy them after nearly each of
+/// them.
 const CHECKPOINT_PAGES: i64 = 16_384;
 
 impl From<rusqlite::Error> for Error {
@@ -56,7 +64,8 @@ impl Sqlite {
         let settings = settings.clone();
         let opened = tokio::task::spawn_blocking(move || {
             let path = &settings.path;
-            open_all(&settings).map_err(|error| Error::Open(format!("store.path {}: {error}", path.display())))
+            open_all(&settings)
+                .map_err(|error| Error::Open(format!("store.path {}: {error}", path.display())))
         });
         opened.await.map_err(|_| Error::Closed)?
     }
@@ -68,16 +77,23 @@ impl Sqlite {
         query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, Error> {
         let started = Instant::now();
-        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| Error::Closed)?;
+        let permit = Arc::clone(&self.permits)
+            .acquire_owned()
+            .await
+            .map_err(|_| Error::Closed)?;
         let readers = Arc::clone(&self.readers);
         let answer = tokio::task::spawn_blocking(move || {
             let lock = || readers.lock().unwrap_or_else(PoisonError::into_inner);
-            let connection = lock().pop().expect("there are as many permits as connections");
+            let connection = lock()
+                .pop()
+                .expect("there are as many permits as connections");
             // A panic must not take the connection with it: the permit would come back without one.
             let answer = catch_unwind(AssertUnwindSafe(|| query(&connection)));
             lock().push(connection);
             drop(permit);
-            answer.map_err(|_| Error::Failed(format!("the query {name} panicked")))?.map_err(Error::from)
+            answer
+                .map_err(|_| Error::Failed(format!("the query {name} panicked")))?
+                .map_err(Error::from)
         });
         let answer = answer.await.map_err(|_| Error::Closed)?;
         telemetry::store_request(name, answer.is_ok(), started.elapsed());
@@ -86,18 +102,31 @@ impl Sqlite {
 }
 
 fn open_all(settings: &config::Store) -> Result<Sqlite, String> {
-    let text = |error: &dyn std::fmt::Display| format!("{error}; name a file in a folder that can be written");
-    if let Some(folder) = settings.path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+    let text = |error: &dyn std::fmt::Display| {
+        format!("{error}; name a file in a folder that can be written")
+    };
+    if let Some(folder) = settings
+        .path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    {
         std::fs::create_dir_all(folder).map_err(|error| text(&error))?;
     }
-    // Bodies and phone numbers are in it. SQLite gives its companions (-wal, -shm) the mode of the file.
-    let private = OpenOptions::new().append(true).create(true).mode(0o600).open(&settings.path);
+    // Bodies and phone numbers are in it. SQLite gives its companions (-wal, -shm) the mode of the
+    // file.
+    let private = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(&settings.path);
     private.map_err(|error| text(&error))?;
-    let mut connection = connect(&settings.path, settings.busy_timeout, OpenFlags::default()).map_err(|e| text(&e))?;
+    let mut connection = connect(&settings.path, settings.busy_timeout, OpenFlags::default())
+        .map_err(|e| text(&e))?;
     migrate(&mut connection)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let readers: rusqlite::Result<Vec<_>> =
-        (0..READERS).map(|_| connect(&settings.path, settings.busy_timeout, flags)).collect();
+    let readers: rusqlite::Result<Vec<_>> = (0..READERS)
+        .map(|_| connect(&settings.path, settings.busy_timeout, flags))
+        .collect();
     Ok(Sqlite {
         writer: write::Writer::start(connection, settings),
         readers: Arc::new(Mutex::new(readers.map_err(|error| text(&error))?)),
@@ -122,20 +151,31 @@ fn connect(path: &Path, patience: Duration, flags: OpenFlags) -> rusqlite::Resul
 
 fn migrate(connection: &mut Connection) -> Result<(), String> {
     let text = |error: rusqlite::Error| error.to_string();
-    let version = |connection: &Connection| connection.pragma_query_value(None, "user_version", |row| row.get(0));
+    let version = |connection: &Connection| {
+        connection.pragma_query_value(None, "user_version", |row| row.get(0))
+    };
     if version(connection).map_err(text)? == SCHEMA_VERSION {
         return Ok(());
     }
     // Another process may be at it: the version counts that is seen under the lock.
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(text)?;
+    let transaction = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(text)?;
     let version: i64 = version(&transaction).map_err(text)?;
     if version > SCHEMA_VERSION {
-        return Err(format!("has schema version {version}, this wahook knows {SCHEMA_VERSION}: use a newer wahook"));
+        return Err(format!(
+            "has schema version {version}, this wahook knows {SCHEMA_VERSION}: use a newer wahook"
+        ));
     }
-    for migration in MIGRATIONS.iter().skip(usize::try_from(version).unwrap_or_default()) {
+    for migration in MIGRATIONS
+        .iter()
+        .skip(usize::try_from(version).unwrap_or_default())
+    {
         transaction.execute_batch(migration).map_err(text)?;
     }
-    transaction.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(text)?;
+    transaction
+        .pragma_update(None, "user_version", SCHEMA_VERSION)
+        .map_err(text)?;
     transaction.commit().map_err(text)
 }
 
@@ -148,8 +188,16 @@ impl Store for Sqlite {
         written
     }
 
-    async fn event(&self, client: ClientId, webhook: WebhookId, event: EventId) -> Result<Option<Event>, Error> {
-        self.read("event", move |connection| read::event(connection, client, webhook, event)).await
+    async fn event(
+        &self,
+        client: ClientId,
+        webhook: WebhookId,
+        event: EventId,
+    ) -> Result<Option<Event>, Error> {
+        self.read("event", move |connection| {
+            read::event(connection, client, webhook, event)
+        })
+        .await
     }
 
     async fn events(
@@ -160,11 +208,22 @@ impl Store for Sqlite {
         after: Option<Position>,
         limit: usize,
     ) -> Result<Vec<Event>, Error> {
-        self.read("events", move |connection| read::events(connection, client, webhook, filter, after, limit)).await
+        self.read("events", move |connection| {
+            read::events(connection, client, webhook, filter, after, limit)
+        })
+        .await
     }
 
-    async fn dead_letters(&self, client: ClientId, after: Option<Position>, limit: usize) -> Result<Vec<Event>, Error> {
-        self.read("dead_letters", move |connection| read::dead_letters(connection, client, after, limit)).await
+    async fn dead_letters(
+        &self,
+        client: ClientId,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<Vec<Event>, Error> {
+        self.read("dead_letters", move |connection| {
+            read::dead_letters(connection, client, after, limit)
+        })
+        .await
     }
 
     async fn states(
@@ -173,7 +232,10 @@ impl Store for Sqlite {
         webhooks: &[WebhookId],
     ) -> Result<HashMap<WebhookId, WebhookState>, Error> {
         let webhooks = webhooks.to_vec();
-        self.read("states", move |connection| read::states(connection, client, &webhooks)).await
+        self.read("states", move |connection| {
+            read::states(connection, client, &webhooks)
+        })
+        .await
     }
 
     async fn stats(
@@ -183,7 +245,10 @@ impl Store for Sqlite {
         since: Timestamp,
         until: Timestamp,
     ) -> Result<Vec<HourStats>, Error> {
-        self.read("stats", move |connection| read::stats(connection, client, webhook, since, until)).await
+        self.read("stats", move |connection| {
+            read::stats(connection, client, webhook, since, until)
+        })
+        .await
     }
 
     async fn expire(&self, before: Timestamp) -> Result<usize, Error> {
@@ -199,7 +264,10 @@ impl Store for Sqlite {
     }
 
     async fn ping(&self) -> Result<(), Error> {
-        self.read("ping", |connection| connection.query_row("SELECT 1", [], |_| Ok(()))).await
+        self.read("ping", |connection| {
+            connection.query_row("SELECT 1", [], |_| Ok(()))
+        })
+        .await
     }
 }
 
@@ -211,10 +279,15 @@ mod tests {
     async fn the_files_are_for_their_owner_alone() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().expect("a folder");
-        let settings = config::Store { path: folder.path().join("hooks.db"), ..config::Config::default().store };
+        let settings = config::Store {
+            path: folder.path().join("hooks.db"),
+            ..config::Config::default().store
+        };
         let _store = Sqlite::open(&settings).await.expect("opens");
-        let files: Vec<_> =
-            std::fs::read_dir(folder.path()).expect("a folder").map(|file| file.expect("a file")).collect();
+        let files: Vec<_> = std::fs::read_dir(folder.path())
+            .expect("a folder")
+            .map(|file| file.expect("a file"))
+            .collect();
         assert!(files.len() > 1, "the file and its companions");
         for file in files {
             let mode = file.metadata().expect("is there").permissions().mode();
@@ -225,10 +298,15 @@ mod tests {
     #[tokio::test]
     async fn queries_that_panic_cost_no_connection() {
         let folder = tempfile::tempdir().expect("a folder");
-        let settings = config::Store { path: folder.path().join("hooks.db"), ..config::Config::default().store };
+        let settings = config::Store {
+            path: folder.path().join("hooks.db"),
+            ..config::Config::default().store
+        };
         let store = Sqlite::open(&settings).await.expect("opens");
         for _ in 0..=READERS {
-            let answer = store.read("test", |_| -> rusqlite::Result<()> { panic!("on purpose") }).await;
+            let answer = store
+                .read("test", |_| -> rusqlite::Result<()> { panic!("on purpose") })
+                .await;
             assert!(matches!(answer, Err(Error::Failed(_))), "{answer:?}");
         }
         store.ping().await.expect("still answers");

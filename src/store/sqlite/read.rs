@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use super::rows::{COLUMNS, attempt};
 use crate::model::{
-    ClientId, Event, EventFilter, EventId, EventStatus, HourStats, Position, Timestamp, WebhookId, WebhookState,
+    ClientId, Event, EventFilter, EventId, EventStatus, HourStats, Position, Timestamp, WebhookId,
+    WebhookState,
 };
 
 /// SQLite's integers are signed; client ids end at 2^53.
@@ -22,9 +23,13 @@ pub(super) fn event(
     event: EventId,
 ) -> rusqlite::Result<Option<Event>> {
     let mut statement = connection.prepare_cached(&format!(
-        "SELECT {COLUMNS} FROM attempts a WHERE client_id = ? AND webhook_id = ? AND event_id = ? ORDER BY number"
+        "SELECT {COLUMNS} FROM attempts a WHERE client_id = ? AND webhook_id = ? AND event_id = ? \
+         ORDER BY number"
     ))?;
-    let rows = statement.query_map(params![id(client), webhook.to_string(), event.to_string()], attempt)?;
+    let rows = statement.query_map(
+        params![id(client), webhook.to_string(), event.to_string()],
+        attempt,
+    )?;
     let attempts: Vec<_> = rows.collect::<rusqlite::Result<_>>()?;
     Ok((!attempts.is_empty()).then_some(Event { attempts }))
 }
@@ -51,9 +56,12 @@ pub(super) fn events(
         None => ("", "AND :status IS NULL"),
         // A webhook that hardly ever takes anything pays for the others with a scan.
         Some(EventStatus::Delivered) => ("", "AND e.status = :status"),
-        // Left to itself, SQLite takes the primary key and reads the webhook's whole history for a rare status. The
-        // second condition is the index's own, without which it is not taken.
-        Some(_) => ("INDEXED BY events_undelivered", "AND e.status = :status AND e.status <> 'delivered'"),
+        // Left to itself, SQLite takes the primary key and reads the webhook's whole history for a
+        // rare status. The second condition is the index's own, without which it is not taken.
+        Some(_) => (
+            "INDEXED BY events_undelivered",
+            "AND e.status = :status AND e.status <> 'delivered'",
+        ),
     };
     let mut statement = connection.prepare_cached(&format!(
         "SELECT {COLUMNS} FROM events e {index} JOIN attempts a USING (webhook_id, event_id, number)
@@ -70,7 +78,11 @@ pub(super) fn events(
             ":before": until.min(before),
             ":limit": i64::try_from(limit).unwrap_or(i64::MAX),
         },
-        |row| Ok(Event { attempts: vec![attempt(row)?] }),
+        |row| {
+            Ok(Event {
+                attempts: vec![attempt(row)?],
+            })
+        },
     )?;
     rows.collect()
 }
@@ -83,12 +95,16 @@ pub(super) fn dead_letters(
 ) -> rusqlite::Result<Vec<Event>> {
     let mut statement = connection.prepare_cached(&format!(
         "SELECT {COLUMNS} FROM events e JOIN attempts a USING (webhook_id, event_id, number)
-         WHERE e.client_id = ? AND e.status = 'failed' AND e.event_id < ? ORDER BY e.event_id DESC LIMIT ?"
+         WHERE e.client_id = ? AND e.status = 'failed' AND e.event_id < ? ORDER BY e.event_id \
+         DESC LIMIT ?"
     ))?;
     let before = after.map_or("~".to_owned(), |position| position.to_string());
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows =
-        statement.query_map(params![id(client), before, limit], |row| Ok(Event { attempts: vec![attempt(row)?] }))?;
+    let rows = statement.query_map(params![id(client), before, limit], |row| {
+        Ok(Event {
+            attempts: vec![attempt(row)?],
+        })
+    })?;
     rows.collect()
 }
 
@@ -104,8 +120,12 @@ pub(super) fn states(
     let mut states = HashMap::new();
     for webhook in webhooks {
         let state = statement.query_row(params![id(client), webhook.to_string()], |row| {
-            let time = |column| row.get::<_, Option<i64>>(column).map(|ms| ms.map(Timestamp::from_millis));
-            let (success, failed) = (time("last_success_at")?, time("last_failed_at")?);
+            let time = |column| {
+                row.get::<_, Option<i64>>(column)
+                    .map(|ms| ms.map(Timestamp::from_millis))
+            };
+            let success = time("last_success_at")?;
+            let failed = time("last_failed_at")?;
             Ok(WebhookState {
                 failure_count: row.get("failure_count")?,
                 failed: failed > success,
@@ -131,9 +151,11 @@ pub(super) fn stats(
     const HOUR_MS: i64 = 3_600_000;
     let mut statement = connection.prepare_cached(
         "SELECT (started_at + latency_ms) / :hour * :hour AS hour, count(*) AS attempts,
-             sum(status = 'delivered') AS delivered, sum(status = 'failed') AS failed, sum(latency_ms) AS latency_sum,
+             sum(status = 'delivered') AS delivered, sum(status = 'failed') AS failed, \
+             sum(latency_ms) AS latency_sum,
              max(latency_ms) AS latency_max, sum(length(body)) AS body_bytes
-         FROM attempts WHERE client_id = :client AND webhook_id = :webhook AND outcome NOT IN ('held', 'webhook_gone')
+         FROM attempts WHERE client_id = :client AND webhook_id = :webhook AND outcome NOT IN \
+         ('held', 'webhook_gone')
          GROUP BY hour HAVING hour >= :since AND hour < :until ORDER BY hour DESC",
     )?;
     let rows = statement.query_map(
@@ -145,7 +167,10 @@ pub(super) fn stats(
             ":until": until.millis(),
         },
         |row| {
-            let sum = |column| row.get::<_, i64>(column).map(|sum| u64::try_from(sum).unwrap_or_default());
+            let sum = |column| {
+                row.get::<_, i64>(column)
+                    .map(|sum| u64::try_from(sum).unwrap_or_default())
+            };
             Ok(HourStats {
                 hour: Timestamp::from_millis(row.get("hour")?),
                 attempts: sum("attempts")?,

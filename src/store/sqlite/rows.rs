@@ -6,8 +6,10 @@ use serde::de::{DeserializeOwned, IntoDeserializer, value};
 use crate::model::{Attempt, ClientId, Delivery, EventId, Priority, Timestamp, WebhookId};
 
 /// What [`attempt`] reads, in no order that matters.
-pub(super) const COLUMNS: &str = "a.client_id, a.webhook_id, a.event_id, a.number, a.phone, a.message_id, a.kind, \
-     a.body, a.tries, a.outcome, a.status, a.http_status, a.response, a.error, a.created_at, a.started_at, \
+pub(super) const COLUMNS: &str = "a.client_id, a.webhook_id, a.event_id, a.number, a.phone, \
+    a.message_id, a.kind, \
+     a.body, a.tries, a.outcome, a.status, a.http_status, a.response, a.error, a.created_at, \
+     a.started_at, \
      a.latency_ms, a.next_retry_at";
 
 fn damaged(error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
@@ -28,7 +30,9 @@ fn parsed<T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>>(
 }
 
 fn time(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<Timestamp>> {
-    Ok(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_millis))
+    Ok(row
+        .get::<_, Option<i64>>(column)?
+        .map(Timestamp::from_millis))
 }
 
 pub(super) fn attempt(row: &Row<'_>) -> rusqlite::Result<Attempt> {

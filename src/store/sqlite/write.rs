@@ -21,17 +21,18 @@ const QUEUE: usize = 256;
 
 /// Attempts that one call drops: the writing thread is not kept from writing for long.
 const EXPIRED_MAX: i64 = 2000;
-/// Pages that one call gives back to the file system: more than its attempts leave, and no more than a moment's work where
-/// a whole index was dropped.
+/// Pages that one call gives back to the file system: more than its attempts leave, and no more
+/// than a moment's work where a whole index was dropped.
 const VACUUM_PAGES: u32 = 4000;
 
-/// How many times as long as the last transaction took the thread waits before the next one, unless that is full. So it
-/// takes less processor time per row: a page is written once for all rows that go into it.
+/// How many times as long as the last transaction took the thread waits before the next one, unless
+/// that is full. So it takes less processor time per row: a page is written once for all rows that
+/// go into it.
 const REST: u32 = 3;
 const REST_MAX: Duration = Duration::from_millis(50);
 
-/// How much less than others the thread gets where all want processor time: as `nice` says it, from 0 to 19. A commit takes
-/// milliseconds, for which deliveries would wait.
+/// How much less than others the thread gets where all want processor time: as `nice` says it, from
+/// 0 to 19. A commit takes milliseconds, for which deliveries would wait.
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 10;
 
@@ -57,7 +58,8 @@ impl Writer {
     /// The thread ends when the last writer is gone.
     pub(super) fn start(connection: Connection, settings: &config::Store) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUE);
-        let (max, wait) = (settings.batch_max, settings.batch_wait);
+        let max = settings.batch_max;
+        let wait = settings.batch_wait;
         thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || run(connection, receiver, max, wait))
@@ -67,19 +69,25 @@ impl Writer {
 
     pub(super) async fn write(&self, attempts: Vec<Attempt>) -> Result<(), Error> {
         let (done, written) = oneshot::channel();
-        self.0.send(Work::Write(Group { attempts, done })).await.map_err(|_| Error::Closed)?;
+        self.0
+            .send(Work::Write(Group { attempts, done }))
+            .await
+            .map_err(|_| Error::Closed)?;
         written.await.map_err(|_| Error::Closed)?
     }
 
     pub(super) async fn expire(&self, before: Timestamp) -> Result<usize, Error> {
         let (done, expired) = oneshot::channel();
-        self.0.send(Work::Expire(Expiry { before, done })).await.map_err(|_| Error::Closed)?;
+        self.0
+            .send(Work::Expire(Expiry { before, done }))
+            .await
+            .map_err(|_| Error::Closed)?;
         expired.await.map_err(|_| Error::Closed)?
     }
 }
 
-/// What has processor time first, when there is not enough for all: deliveries. What they leave to be written is safe where
-/// it comes from.
+/// What has processor time first, when there is not enough for all: deliveries. What they leave to
+/// be written is safe where it comes from.
 fn stand_back() {
     // Elsewhere it would be the whole process.
     #[cfg(target_os = "linux")]
@@ -151,16 +159,21 @@ fn name(value: impl Serialize) -> String {
     }
 }
 
-/// Whether it was not there. An attempt that a crash made twice under one number is kept as it ended.
+/// Whether it was not there. An attempt that a crash made twice under one number is kept as it
+/// ended.
 fn insert(transaction: &Transaction<'_>, attempt: &Attempt) -> rusqlite::Result<bool> {
     let delivery = &attempt.delivery;
     let mut statement = transaction.prepare_cached(
-        "INSERT INTO attempts (client_id, webhook_id, event_id, number, phone, message_id, kind, body, tries, outcome,
-             status, http_status, response, error, created_at, started_at, latency_ms, next_retry_at)
+        "INSERT INTO attempts (client_id, webhook_id, event_id, number, phone, message_id, kind, \
+         body, tries, outcome,
+             status, http_status, response, error, created_at, started_at, latency_ms, \
+             next_retry_at)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT DO UPDATE SET outcome = excluded.outcome, status = excluded.status,
-             http_status = excluded.http_status, response = excluded.response, error = excluded.error,
-             started_at = excluded.started_at, latency_ms = excluded.latency_ms, next_retry_at = excluded.next_retry_at
+             http_status = excluded.http_status, response = excluded.response, error = \
+             excluded.error,
+             started_at = excluded.started_at, latency_ms = excluded.latency_ms, next_retry_at = \
+             excluded.next_retry_at
          WHERE excluded.started_at > attempts.started_at",
     )?;
     let rows = statement.execute(params![
@@ -203,8 +216,9 @@ fn stand(transaction: &Transaction<'_>, attempt: &Attempt) -> rusqlite::Result<(
     Ok(())
 }
 
-/// Folds an attempt into its webhook's state, whatever the order of writing: times only grow, a failure counts only when it
-/// is newer than the newest success, and a success that is written after newer failures counts those again.
+/// Folds an attempt into its webhook's state, whatever the order of writing: times only grow, a
+/// failure counts only when it is newer than the newest success, and a success that is written
+/// after newer failures counts those again.
 fn fare(transaction: &Transaction<'_>, attempt: &Attempt) -> rusqlite::Result<()> {
     if matches!(attempt.outcome, Outcome::Held | Outcome::WebhookGone) {
         return Ok(());
@@ -213,9 +227,11 @@ fn fare(transaction: &Transaction<'_>, attempt: &Attempt) -> rusqlite::Result<()
     let success = attempt.status == EventStatus::Delivered;
     let given_up = attempt.status == EventStatus::Failed;
     let mut statement = transaction.prepare_cached(
-        "INSERT INTO webhook_state (client_id, webhook_id, failure_count, last_error, last_error_at, last_success_at,
+        "INSERT INTO webhook_state (client_id, webhook_id, failure_count, last_error, \
+         last_error_at, last_success_at,
              last_failed_at, last_attempt_at)
-         VALUES (:client, :webhook, NOT :success, :error, iif(:success, 0, :ended), iif(:success, :ended, NULL),
+         VALUES (:client, :webhook, NOT :success, :error, iif(:success, 0, :ended), iif(:success, \
+         :ended, NULL),
              iif(:given_up, :ended, NULL), :ended)
          ON CONFLICT DO UPDATE SET
              failure_count = CASE
@@ -227,11 +243,14 @@ fn fare(transaction: &Transaction<'_>, attempt: &Attempt) -> rusqlite::Result<()
                        AND a.status <> 'delivered' AND a.outcome NOT IN ('held', 'webhook_gone'))
                  WHEN :ended > ifnull(last_success_at, -1) THEN failure_count + 1
                  ELSE failure_count END,
-             last_error = iif(NOT :success AND (:ended, ifnull(:error, '')) >= (last_error_at, ifnull(last_error, '')), :error,
+             last_error = iif(NOT :success AND (:ended, ifnull(:error, '')) >= (last_error_at, \
+             ifnull(last_error, '')), :error,
                  last_error),
              last_error_at = iif(:success, last_error_at, max(last_error_at, :ended)),
-             last_success_at = iif(:success, max(ifnull(last_success_at, 0), :ended), last_success_at),
-             last_failed_at = iif(:given_up, max(ifnull(last_failed_at, 0), :ended), last_failed_at),
+             last_success_at = iif(:success, max(ifnull(last_success_at, 0), :ended), \
+             last_success_at),
+             last_failed_at = iif(:given_up, max(ifnull(last_failed_at, 0), :ended), \
+             last_failed_at),
              last_attempt_at = max(last_attempt_at, :ended)",
     )?;
     statement.execute(rusqlite::named_params! {
@@ -245,17 +264,20 @@ fn fare(transaction: &Transaction<'_>, attempt: &Attempt) -> rusqlite::Result<()
     Ok(())
 }
 
-/// Drops the oldest attempts that began before this time, and events of which none is left; how many attempts.
+/// Drops the oldest attempts that began before this time, and events of which none is left; how
+/// many attempts.
 fn expire(connection: &mut Connection, before: Timestamp) -> rusqlite::Result<usize> {
     let transaction = connection.transaction()?;
     let mut expired: Vec<(i64, String, String)> = Vec::new();
     {
         // Rows lie in the order of writing, so the old ones are the first.
         let mut oldest = transaction.prepare_cached(
-            "SELECT seq, webhook_id, event_id FROM (SELECT * FROM attempts ORDER BY seq LIMIT ?) WHERE started_at < ?",
+            "SELECT seq, webhook_id, event_id FROM (SELECT * FROM attempts ORDER BY seq LIMIT ?) \
+             WHERE started_at < ?",
         )?;
-        let rows = oldest
-            .query_map(params![EXPIRED_MAX, before.millis()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        let rows = oldest.query_map(params![EXPIRED_MAX, before.millis()], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?;
         for row in rows {
             expired.push(row?);
         }
@@ -272,7 +294,8 @@ fn expire(connection: &mut Connection, before: Timestamp) -> rusqlite::Result<us
     transaction.commit()?;
     if !expired.is_empty() {
         // Gives the pages back to the file system; each step of the statement frees one.
-        let mut vacuum = connection.prepare_cached(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
+        let mut vacuum =
+            connection.prepare_cached(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
         let mut pages = vacuum.query([])?;
         while pages.next()?.is_some() {}
     }

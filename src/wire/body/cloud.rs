@@ -32,7 +32,8 @@ pub(super) fn body(source: &Source<'_>) -> Vec<u8> {
     let message = source.message;
     let phone = message.phone.as_str();
     let mut value = json!({
-        "messaging_product": "whatsapp", "metadata": {"display_phone_number": phone, "phone_number_id": phone},
+        "messaging_product": "whatsapp",
+        "metadata": {"display_phone_number": phone, "phone_number_id": phone},
     });
     let field = match message.kind {
         Kind::Receipt => {
@@ -50,8 +51,14 @@ pub(super) fn body(source: &Source<'_>) -> Vec<u8> {
             "messages"
         }
     };
-    let entry = Entry { id: message.client_id.to_string(), changes: [Change { field, value }] };
-    super::json(&Body { object: "whatsapp_business_account", entry: [entry] })
+    let entry = Entry {
+        id: message.client_id.to_string(),
+        changes: [Change { field, value }],
+    };
+    super::json(&Body {
+        object: "whatsapp_business_account",
+        entry: [entry],
+    })
 }
 
 fn incoming(parts: &Parts<'_>) -> Value {
@@ -64,7 +71,8 @@ fn incoming(parts: &Parts<'_>) -> Value {
     }
     let quoted = parts.object("quoted");
     let context = object(json!({
-        "from": quoted.text("from"), "id": quoted.text("message_id"), "forwarded": parts.message.metadata.get("forwarded"),
+        "from": quoted.text("from"), "id": quoted.text("message_id"),
+        "forwarded": parts.message.metadata.get("forwarded"),
     }));
     if context.as_object().is_some_and(|fields| !fields.is_empty()) {
         shown["context"] = context;
@@ -86,7 +94,8 @@ fn status(parts: &Parts<'_>) -> Value {
         other => other,
     };
     let mut shown = json!({
-        "id": parts.message.message_id, "status": status, "timestamp": parts.message.timestamp.seconds().to_string(),
+        "id": parts.message.message_id, "status": status,
+        "timestamp": parts.message.timestamp.seconds().to_string(),
         "recipient_id": bare(&parts.message.from),
     });
     if status == "failed" {
@@ -99,15 +108,21 @@ fn status(parts: &Parts<'_>) -> Value {
 fn with_content(mut shown: Value, parts: &Parts<'_>) -> Value {
     let (kind, content) = content(parts);
     shown["type"] = kind.into();
-    shown[if kind == "unsupported" { "errors" } else { kind }] = content;
+    shown[if kind == "unsupported" {
+        "errors"
+    } else {
+        kind
+    }] = content;
     shown
 }
 
 fn content(parts: &Parts<'_>) -> (&'static str, Value) {
-    let (text, media) = (parts.content(), parts.object("media"));
+    let text = parts.content();
+    let media = parts.object("media");
     let file = |name: &str, value: Option<&Value>| {
         object(json!({
-            "id": media.get("id"), "mime_type": media.get("mime_type"), "sha256": media.sha256_base64(),
+            "id": media.get("id"), "mime_type": media.get("mime_type"),
+            "sha256": media.sha256_base64(),
             "caption": text, name: value,
         }))
     };
@@ -122,31 +137,45 @@ fn content(parts: &Parts<'_>) -> (&'static str, Value) {
             let place = parts.object("location");
             let field = |name: &str| place.get(name);
             let place = json!({
-                "latitude": field("latitude"), "longitude": field("longitude"), "name": field("name"),
+                "latitude": field("latitude"), "longitude": field("longitude"),
+                "name": field("name"),
                 "address": field("address"), "url": field("url"),
             });
             ("location", object(place))
         }
-        Kind::Contact => ("contacts", parts.list("contacts").iter().map(contact).collect()),
+        Kind::Contact => (
+            "contacts",
+            parts.list("contacts").iter().map(contact).collect(),
+        ),
         Kind::Reaction => {
             let id = parts.object("reaction").text("message_id");
             ("reaction", object(json!({"message_id": id, "emoji": text})))
         }
         Kind::ButtonReply => {
             let reply = object(json!({"id": parts.object("button").get("id"), "title": text}));
-            ("interactive", json!({"type": "button_reply", "button_reply": reply}))
+            (
+                "interactive",
+                json!({"type": "button_reply", "button_reply": reply}),
+            )
         }
         Kind::ListReply => ("interactive", list_reply(parts.object("list"), text)),
         Kind::Edit => {
             let edited = json!({"type": "text", "text": {"body": parts.message.content}});
-            ("edit", json!({"original_message_id": parts.text("edited_message_id"), "message": edited}))
+            (
+                "edit",
+                json!({"original_message_id": parts.text("edited_message_id"), "message": edited}),
+            )
         }
-        Kind::Revoke => ("revoke", json!({"original_message_id": parts.text("revoked_message_id")})),
+        Kind::Revoke => (
+            "revoke",
+            json!({"original_message_id": parts.text("revoked_message_id")}),
+        ),
         // Polls, and what has no name here: Meta does not hand them out either.
         _ => {
             let details = json!({"details": "Message type is currently not supported."});
             let error = json!({
-                "code": 131_051, "title": "Message type unknown", "message": "Message type unknown", "error_data": details,
+                "code": 131_051, "title": "Message type unknown", "message": "Message type \
+                 unknown", "error_data": details,
             });
             ("unsupported", json!([error]))
         }
@@ -154,14 +183,21 @@ fn content(parts: &Parts<'_>) -> (&'static str, Value) {
 }
 
 fn list_reply(list: Object<'_>, text: Option<&str>) -> Value {
-    let reply = json!({"id": list.get("row_id"), "title": text, "description": list.get("description")});
+    let reply =
+        json!({"id": list.get("row_id"), "title": text, "description": list.get("description")});
     json!({"type": "list_reply", "list_reply": object(reply)})
 }
 
 /// Name and numbers of a contact card.
 fn contact(contact: &Value) -> Value {
-    let name = contact.get("name").and_then(Value::as_str).unwrap_or_default();
-    let card = contact.get("vcard").and_then(Value::as_str).unwrap_or_default();
+    let name = contact
+        .get("name")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let card = contact
+        .get("vcard")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     let phones: Vec<Value> = card.lines().filter_map(phone).collect();
     json!({"name": {"formatted_name": name}, "phones": phones})
 }
@@ -171,24 +207,51 @@ fn phone(line: &str) -> Option<Value> {
     let (head, number) = line.trim().split_once(':')?;
     let mut parameters = head.split(';');
     // A group's name may stand before it: `item1.TEL`.
-    let is_phone = parameters.next().is_some_and(|name| name == "TEL" || name.ends_with(".TEL"));
+    let is_phone = parameters
+        .next()
+        .is_some_and(|name| name == "TEL" || name.ends_with(".TEL"));
     let id = parameters.find_map(|parameter| parameter.strip_prefix("waid="));
     is_phone.then(|| object(json!({"phone": number, "wa_id": id})))
 }
 
 pub(super) fn shown(body: &Value) -> Option<Shown> {
     let value = body.pointer("/entry/0/changes/0/value")?;
-    let phone = value.pointer("/metadata/display_phone_number")?.as_str()?.to_owned();
-    let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
+    let phone = value
+        .pointer("/metadata/display_phone_number")?
+        .as_str()?
+        .to_owned();
+    let text =
+        |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
     if let Some(status) = value.pointer("/statuses/0") {
-        return Some(Shown { from: text(status, "recipient_id")?, to: phone, content: text(status, "status")? });
+        return Some(Shown {
+            from: text(status, "recipient_id")?,
+            to: phone,
+            content: text(status, "status")?,
+        });
     }
-    let message = value.pointer("/messages/0").or_else(|| value.pointer("/message_echoes/0"))?;
+    let message = value
+        .pointer("/messages/0")
+        .or_else(|| value.pointer("/message_echoes/0"))?;
     // What is unsupported has no content.
-    let content = message.get(message.get("type")?.as_str()?).unwrap_or(&Value::Null);
-    let names =
-        ["/body", "/caption", "/emoji", "/name", "/button_reply/title", "/list_reply/title", "/message/text/body"];
-    let shown = names.iter().find_map(|name| content.pointer(name).and_then(Value::as_str));
+    let content = message
+        .get(message.get("type")?.as_str()?)
+        .unwrap_or(&Value::Null);
+    let names = [
+        "/body",
+        "/caption",
+        "/emoji",
+        "/name",
+        "/button_reply/title",
+        "/list_reply/title",
+        "/message/text/body",
+    ];
+    let shown = names
+        .iter()
+        .find_map(|name| content.pointer(name).and_then(Value::as_str));
     let to = text(message, "to").unwrap_or(phone);
-    Some(Shown { from: text(message, "from")?, to, content: shown.unwrap_or_default().to_owned() })
+    Some(Shown {
+        from: text(message, "from")?,
+        to,
+        content: shown.unwrap_or_default().to_owned(),
+    })
 }

@@ -56,7 +56,8 @@ fn data(parts: &Parts<'_>, source: &Source<'_>) -> (&'static str, Value) {
                 _ => "SERVER_ACK",
             };
             let data = json!({
-                "keyId": message.message_id, "remoteJid": remote, "fromMe": true, "participant": participant,
+                "keyId": message.message_id, "remoteJid": remote, "fromMe": true,
+                "participant": participant,
                 "status": status, "instanceId": instance,
             });
             ("messages.update", object(data))
@@ -68,39 +69,61 @@ fn data(parts: &Parts<'_>, source: &Source<'_>) -> (&'static str, Value) {
         }
         _ => {
             let key = object(json!({
-                "remoteJid": remote, "fromMe": parts.is_own(), "id": message.message_id, "participant": participant,
+                "remoteJid": remote, "fromMe": parts.is_own(), "id": message.message_id,
+                "participant": participant,
             }));
             let (kind, content) = content(parts);
             let data = json!({
-                "key": key, "pushName": parts.push_name(), "status": if parts.is_own() { "SERVER_ACK" } else { "DELIVERY_ACK" },
+                "key": key, "pushName": parts.push_name(),
+                "status": if parts.is_own() { "SERVER_ACK" } else { "DELIVERY_ACK" },
                 "message": content, "contextInfo": context(parts), "messageType": kind,
-                "messageTimestamp": message.timestamp.seconds(), "instanceId": instance, "source": "unknown",
+                "messageTimestamp": message.timestamp.seconds(), "instanceId": instance,
+                "source": "unknown",
             });
-            (if message.kind == Kind::Edit { "messages.edited" } else { "messages.upsert" }, data)
+            (
+                if message.kind == Kind::Edit {
+                    "messages.edited"
+                } else {
+                    "messages.upsert"
+                },
+                data,
+            )
         }
     }
 }
 
 fn context(parts: &Parts<'_>) -> Value {
     let quoted = parts.object("quoted");
-    let mentions: Vec<_> =
-        parts.list("mentions").iter().filter_map(Value::as_str).map(|name| jid(name, DOMAIN)).collect();
+    let mentions: Vec<_> = parts
+        .list("mentions")
+        .iter()
+        .filter_map(Value::as_str)
+        .map(|name| jid(name, DOMAIN))
+        .collect();
     let context = object(json!({
-        "stanzaId": quoted.text("message_id"), "participant": quoted.text("from").map(|from| jid(from, DOMAIN)),
+        "stanzaId": quoted.text("message_id"),
+        "participant": quoted.text("from").map(|from| jid(from, DOMAIN)),
         "mentionedJid": Some(mentions).filter(|mentions| !mentions.is_empty()),
         "isForwarded": parts.message.metadata.get("forwarded"),
     }));
-    if context.as_object().is_some_and(|fields| fields.is_empty()) { Value::Null } else { context }
+    if context.as_object().is_some_and(|fields| fields.is_empty()) {
+        Value::Null
+    } else {
+        context
+    }
 }
 
-/// The message as Baileys writes it: one field, whose name is the type. Keys to media stay here; `mediaUrl` is the way
-/// to the file.
+/// The message as Baileys writes it: one field, whose name is the type. Keys to media stay here;
+/// `mediaUrl` is the way to the file.
 fn content(parts: &Parts<'_>) -> (&'static str, Value) {
-    let (text, media) = (parts.content(), parts.object("media"));
+    let text = parts.content();
+    let media = parts.object("media");
     let file = |further: Value| {
         let mut file = json!({
-            "caption": text, "mimetype": media.get("mime_type"), "fileSha256": media.sha256_base64(),
-            "fileLength": media.get("size"), "width": media.get("width"), "height": media.get("height"),
+            "caption": text, "mimetype": media.get("mime_type"),
+            "fileSha256": media.sha256_base64(),
+            "fileLength": media.get("size"), "width": media.get("width"),
+            "height": media.get("height"),
             "seconds": media.get("seconds"),
         });
         if let (Value::Object(file), Value::Object(further)) = (&mut file, further) {
@@ -110,16 +133,24 @@ fn content(parts: &Parts<'_>) -> (&'static str, Value) {
     };
     let (kind, content) = match parts.message.kind {
         Kind::Image => ("imageMessage", file(json!({}))),
-        Kind::Video => ("videoMessage", file(json!({"gifPlayback": media.get("gif")}))),
+        Kind::Video => (
+            "videoMessage",
+            file(json!({"gifPlayback": media.get("gif")})),
+        ),
         Kind::Audio => ("audioMessage", file(json!({"ptt": media.get("voice")}))),
-        Kind::Document => {
-            ("documentMessage", file(json!({"fileName": media.get("file_name"), "pageCount": media.get("pages")})))
-        }
-        Kind::Sticker => ("stickerMessage", file(json!({"isAnimated": media.get("animated")}))),
+        Kind::Document => (
+            "documentMessage",
+            file(json!({"fileName": media.get("file_name"), "pageCount": media.get("pages")})),
+        ),
+        Kind::Sticker => (
+            "stickerMessage",
+            file(json!({"isAnimated": media.get("animated")})),
+        ),
         Kind::Location => {
             let place = parts.object("location");
             let place = json!({
-                "degreesLatitude": place.get("latitude"), "degreesLongitude": place.get("longitude"),
+                "degreesLatitude": place.get("latitude"),
+                "degreesLongitude": place.get("longitude"),
                 "name": place.get("name"), "address": place.get("address"), "url": place.get("url"),
             });
             ("locationMessage", object(place))
@@ -128,29 +159,43 @@ fn content(parts: &Parts<'_>) -> (&'static str, Value) {
         Kind::Reaction => {
             let id = parts.object("reaction").text("message_id");
             let key = json!({"remoteJid": jid(parts.chat, DOMAIN), "id": id});
-            ("reactionMessage", json!({"key": object(key), "text": parts.message.content}))
+            (
+                "reactionMessage",
+                json!({"key": object(key), "text": parts.message.content}),
+            )
         }
         Kind::Poll => {
             let poll = parts.object("poll");
-            let options = poll.get("options").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-            let options: Vec<_> = options.iter().map(|name| json!({"optionName": name})).collect();
+            let options = poll
+                .get("options")
+                .and_then(Value::as_array)
+                .map_or(&[][..], Vec::as_slice);
+            let options: Vec<_> = options
+                .iter()
+                .map(|name| json!({"optionName": name}))
+                .collect();
             let poll = json!({"name": text, "options": options, "selectableOptionsCount": poll.get("selectable")});
             ("pollCreationMessage", object(poll))
         }
         Kind::Edit => {
             let key = json!({"remoteJid": jid(parts.chat, DOMAIN), "id": parts.text("edited_message_id")});
             let edited = json!({"conversation": parts.message.content});
-            ("protocolMessage", json!({"key": object(key), "type": "MESSAGE_EDIT", "editedMessage": edited}))
+            (
+                "protocolMessage",
+                json!({"key": object(key), "type": "MESSAGE_EDIT", "editedMessage": edited}),
+            )
         }
         Kind::ButtonReply => {
             let id = parts.object("button").get("id");
-            ("buttonsResponseMessage", object(json!({"selectedButtonId": id, "selectedDisplayText": text})))
+            (
+                "buttonsResponseMessage",
+                object(json!({"selectedButtonId": id, "selectedDisplayText": text})),
+            )
         }
         Kind::ListReply => {
             let list = parts.object("list");
             let reply = json!({"selectedRowId": list.get("row_id")});
-            let list =
-                json!({"title": text, "description": list.get("description"), "singleSelectReply": object(reply)});
+            let list = json!({"title": text, "description": list.get("description"), "singleSelectReply": object(reply)});
             ("listResponseMessage", object(list))
         }
         _ => ("conversation", parts.message.content.clone().into()),
@@ -163,12 +208,17 @@ fn content(parts: &Parts<'_>) -> (&'static str, Value) {
 }
 
 fn contacts(parts: &Parts<'_>) -> (&'static str, Value) {
-    let card = |contact: &Value| object(json!({"displayName": contact.get("name"), "vcard": contact.get("vcard")}));
+    let card = |contact: &Value| {
+        object(json!({"displayName": contact.get("name"), "vcard": contact.get("vcard")}))
+    };
     match parts.list("contacts") {
         [one] => ("contactMessage", card(one)),
         all => {
             let all: Vec<_> = all.iter().map(card).collect();
-            ("contactsArrayMessage", object(json!({"displayName": parts.content(), "contacts": all})))
+            (
+                "contactsArrayMessage",
+                object(json!({"displayName": parts.content(), "contacts": all})),
+            )
         }
     }
 }
@@ -176,27 +226,57 @@ fn contacts(parts: &Parts<'_>) -> (&'static str, Value) {
 pub(super) fn shown(body: &Value) -> Option<Shown> {
     let data = body.get("data")?;
     let key = data.get("key").unwrap_or(data);
-    let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
+    let text =
+        |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
     let chat = text(key, "remoteJid")?;
     let phone = body.get("instance")?.as_str()?.to_owned();
-    let own = key.get("fromMe").and_then(Value::as_bool).unwrap_or_default();
-    let is_receipt = body.get("event").is_some_and(|event| event == "messages.update");
+    let own = key
+        .get("fromMe")
+        .and_then(Value::as_bool)
+        .unwrap_or_default();
+    let is_receipt = body
+        .get("event")
+        .is_some_and(|event| event == "messages.update");
     let other = text(key, "participant").unwrap_or_else(|| chat.clone());
-    let (from, to) = if own && !is_receipt { (phone, chat) } else { (other, phone) };
-    let content = match data.get("status").and_then(Value::as_str).filter(|_| is_receipt) {
+    let (from, to) = if own && !is_receipt {
+        (phone, chat)
+    } else {
+        (other, phone)
+    };
+    let content = match data
+        .get("status")
+        .and_then(Value::as_str)
+        .filter(|_| is_receipt)
+    {
         Some(status) => status.to_lowercase(),
         None => data.get("message").and_then(first_text).unwrap_or_default(),
     };
-    Some(Shown { from: bare(&from).to_owned(), to: bare(&to).to_owned(), content })
+    Some(Shown {
+        from: bare(&from).to_owned(),
+        to: bare(&to).to_owned(),
+        content,
+    })
 }
 
 fn first_text(message: &Value) -> Option<String> {
-    let (_, content) = message.as_object()?.iter().find(|(name, _)| *name != "mediaUrl")?;
+    let (_, content) = message
+        .as_object()?
+        .iter()
+        .find(|(name, _)| *name != "mediaUrl")?;
     if let Some(text) = content.as_str() {
         return Some(text.to_owned());
     }
-    let names = ["caption", "text", "name", "displayName", "selectedDisplayText", "title"];
-    let named = names.iter().find_map(|name| content.get(name).and_then(Value::as_str));
+    let names = [
+        "caption",
+        "text",
+        "name",
+        "displayName",
+        "selectedDisplayText",
+        "title",
+    ];
+    let named = names
+        .iter()
+        .find_map(|name| content.get(name).and_then(Value::as_str));
     let edited = || content.get("editedMessage")?.get("conversation")?.as_str();
     named.or_else(edited).map(str::to_owned)
 }

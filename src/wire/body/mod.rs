@@ -1,8 +1,9 @@
 //! The JSON that customers receive, in the format that their webhook asks for.
 //!
-//! A body is built once, before a delivery's first attempt, and carried along from then on. So a change of format is
-//! one for new messages only, and whoever meets a body later tells its format from its first bytes: they differ, since
-//! all of them are written here, field by field in a fixed order.
+//! A body is built once, before a delivery's first attempt, and carried along from then on. So a
+//! change of format is one for new messages only, and whoever meets a body later tells its format
+//! from its first bytes: they differ, since all of them are written here, field by field in a fixed
+//! order.
 
 mod cloud;
 mod evolution;
@@ -31,9 +32,22 @@ struct Source<'a> {
 }
 
 /// The body of every attempt to deliver this message to this webhook.
-pub fn delivery_body(webhook: &Webhook, message: &Message, event: EventId, published_at: Timestamp) -> Bytes {
-    let event = PublicEventId { webhook: webhook.id, event };
-    let source = Source { message, event, at: published_at, url: &webhook.url };
+pub fn delivery_body(
+    webhook: &Webhook,
+    message: &Message,
+    event: EventId,
+    published_at: Timestamp,
+) -> Bytes {
+    let event = PublicEventId {
+        webhook: webhook.id,
+        event,
+    };
+    let source = Source {
+        message,
+        event,
+        at: published_at,
+        url: &webhook.url,
+    };
     if message.kind == Kind::Operational {
         return operation::body(message).into();
     }

@@ -8,7 +8,10 @@ use crate::model::{ClientId, Kind, Message, MessageId};
 
 /// The body's fields, in their order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "docs/receiving-webhooks.md documents each field")]
+#[expect(
+    missing_docs,
+    reason = "docs/receiving-webhooks.md documents each field"
+)]
 pub struct Payload {
     pub client_id: ClientId,
     pub message_id: MessageId,
@@ -39,6 +42,10 @@ impl From<&Message> for Payload {
 
 impl From<Payload> for Shown {
     fn from(payload: Payload) -> Self {
-        Self { from: payload.from, to: payload.to, content: payload.content }
+        Self {
+            from: payload.from,
+            to: payload.to,
+            content: payload.content,
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! What the foreign formats need to know of a message. Its metadata may hold anything: another gateway wrote it.
+//! What the foreign formats need to know of a message. Its metadata may hold anything: another
+//! gateway wrote it.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Map, Value};
@@ -8,14 +9,22 @@ use crate::model::Message;
 /// A message, read.
 pub(super) struct Parts<'a> {
     pub(super) message: &'a Message,
-    /// The conversation; for receipts the message's own field tells two of them apart and is no name.
+    /// The conversation; for receipts the message's own field tells two of them apart and is no
+    /// name.
     pub(super) chat: &'a str,
 }
 
 impl<'a> Parts<'a> {
     pub(super) fn of(message: &'a Message) -> Self {
-        let chat = message.metadata.get("chat").and_then(Value::as_str).filter(|chat| !chat.is_empty());
-        Self { message, chat: chat.unwrap_or(&message.chat) }
+        let chat = message
+            .metadata
+            .get("chat")
+            .and_then(Value::as_str)
+            .filter(|chat| !chat.is_empty());
+        Self {
+            message,
+            chat: chat.unwrap_or(&message.chat),
+        }
     }
 
     pub(super) fn is_group(&self) -> bool {
@@ -24,11 +33,18 @@ impl<'a> Parts<'a> {
 
     /// Whether the account itself wrote it.
     pub(super) fn is_own(&self) -> bool {
-        self.message.metadata.get("from_me").and_then(Value::as_bool).unwrap_or_default()
+        self.message
+            .metadata
+            .get("from_me")
+            .and_then(Value::as_bool)
+            .unwrap_or_default()
     }
 
     pub(super) fn push_name(&self) -> Option<&'a str> {
-        self.message.metadata.get("push_name").and_then(Value::as_str)
+        self.message
+            .metadata
+            .get("push_name")
+            .and_then(Value::as_str)
     }
 
     /// An object of the metadata; an empty one when there is none.
@@ -41,7 +57,11 @@ impl<'a> Parts<'a> {
     }
 
     pub(super) fn list(&self, key: &str) -> &'a [Value] {
-        self.message.metadata.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+        self.message
+            .metadata
+            .get(key)
+            .and_then(Value::as_array)
+            .map_or(&[], Vec::as_slice)
     }
 
     /// Text, when there is any.
@@ -61,16 +81,21 @@ impl<'a> Object<'a> {
 
     /// A field as it is.
     pub(super) fn get(self, key: &str) -> Option<&'a Value> {
-        self.0.and_then(|map| map.get(key)).filter(|value| !value.is_null())
+        self.0
+            .and_then(|map| map.get(key))
+            .filter(|value| !value.is_null())
     }
 
     pub(super) fn text(self, key: &str) -> Option<&'a str> {
         self.get(key).and_then(Value::as_str)
     }
 
-    /// The media's hash, which metadata writes in hex, in base64 as WhatsApp's protocol and Meta do.
+    /// The media's hash, which metadata writes in hex, in base64 as WhatsApp's protocol and Meta
+    /// do.
     pub(super) fn sha256_base64(self) -> Option<String> {
-        let hex = self.text("sha256").filter(|hex| hex.len() == 64 && hex.is_ascii())?;
+        let hex = self
+            .text("sha256")
+            .filter(|hex| hex.len() == 64 && hex.is_ascii())?;
         let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).ok();
         let bytes: Option<Vec<u8>> = (0..64).step_by(2).map(byte).collect();
         Some(BASE64_STANDARD.encode(bytes?))
@@ -101,5 +126,7 @@ pub(super) fn jid(name: &str, domain: &str) -> String {
 
 /// The number alone; what is no number stays whole.
 pub(super) fn bare(name: &str) -> &str {
-    name.strip_suffix("@s.whatsapp.net").or_else(|| name.strip_suffix("@c.us")).unwrap_or(name)
+    name.strip_suffix("@s.whatsapp.net")
+        .or_else(|| name.strip_suffix("@c.us"))
+        .unwrap_or(name)
 }

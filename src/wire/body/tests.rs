@@ -1,5 +1,6 @@
-//! Each format against bodies as their makers send them. The fixtures are written after their documents and code, with
-//! values of our own; what cannot be the same is listed here, and in docs/receiving-webhooks.md.
+//! Each format against bodies as their makers send them. The fixtures are written after their
+//! documents and code, with values of our own; what cannot be the same is listed here, and in
+//! docs/receiving-webhooks.md.
 
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -14,12 +15,19 @@ fn at() -> Timestamp {
 }
 
 fn webhook(format: Format) -> Webhook {
-    let (id, client) = (WebhookId(Uuid::from_u128(2)), ClientId::try_from(7).expect("in range"));
-    let (phone, url) = ("4911100000".parse().expect("valid"), "https://example.com/hook?key=secret".to_owned());
+    let id = WebhookId(Uuid::from_u128(2));
+    let client = ClientId::try_from(7).expect("in range");
+    let phone = "4911100000".parse().expect("valid");
+    let url = "https://example.com/hook?key=secret".to_owned();
     Webhook {
         secrets: vec![SigningSecret::from_key(&[1; 32])],
-        metadata: [("mine".to_owned(), json!("private"))].into_iter().collect(),
-        sending: Sending { format, ..Sending::default() },
+        metadata: [("mine".to_owned(), json!("private"))]
+            .into_iter()
+            .collect(),
+        sending: Sending {
+            format,
+            ..Sending::default()
+        },
         ..Webhook::new(id, client, phone, url, Timestamp::EPOCH)
     }
 }
@@ -59,14 +67,29 @@ fn kind_of(value: &Value) -> &'static str {
     }
 }
 
-/// Whether each field of the fixture is there, of the same type, and with the same value unless it is listed.
-fn differences(at: &str, theirs: &Value, ours: Option<&Value>, listed: &[&str], found: &mut Vec<String>) {
-    let Some(ours) = ours else { return found.push(format!("{at} is missing")) };
+/// Whether each field of the fixture is there, of the same type, and with the same value unless it
+/// is listed.
+fn differences(
+    at: &str,
+    theirs: &Value,
+    ours: Option<&Value>,
+    listed: &[&str],
+    found: &mut Vec<String>,
+) {
+    let Some(ours) = ours else {
+        return found.push(format!("{at} is missing"));
+    };
     let is_listed = listed.contains(&at);
     match (theirs, ours) {
         (Value::Object(fields), Value::Object(_)) => {
             for (name, theirs) in fields {
-                differences(&format!("{at}/{name}"), theirs, ours.get(name), listed, found);
+                differences(
+                    &format!("{at}/{name}"),
+                    theirs,
+                    ours.get(name),
+                    listed,
+                    found,
+                );
             }
         }
         (Value::Array(items), Value::Array(own)) => {
@@ -74,10 +97,18 @@ fn differences(at: &str, theirs: &Value, ours: Option<&Value>, listed: &[&str], 
                 found.push(format!("{at} has {} items", own.len()));
             }
             for (index, theirs) in items.iter().enumerate() {
-                differences(&format!("{at}/{index}"), theirs, own.get(index), listed, found);
+                differences(
+                    &format!("{at}/{index}"),
+                    theirs,
+                    own.get(index),
+                    listed,
+                    found,
+                );
             }
         }
-        _ if kind_of(theirs) != kind_of(ours) && !is_listed => found.push(format!("{at} is a {}", kind_of(ours))),
+        _ if kind_of(theirs) != kind_of(ours) && !is_listed => {
+            found.push(format!("{at} is a {}", kind_of(ours)))
+        }
         _ if theirs != ours && !is_listed => found.push(format!("{at} is {ours}, not {theirs}")),
         _ => {}
     }
@@ -91,7 +122,10 @@ fn meets(format: Format, fixture: &str, message: &Message, listed: &[&str]) {
     differences("", &theirs, Some(&ours), listed, &mut found);
     assert!(found.is_empty(), "{found:#?}\n{ours:#}");
     assert_eq!(format_of(&body), format, "the first bytes tell the format");
-    assert!(!ours.to_string().contains("private") && !ours.to_string().contains("key=secret"), "{ours}");
+    assert!(
+        !ours.to_string().contains("private") && !ours.to_string().contains("key=secret"),
+        "{ours}"
+    );
 }
 
 macro_rules! fixture {
@@ -128,13 +162,30 @@ fn native_has_exactly_the_promised_fields_in_order() {
 #[test]
 fn waha_receivers_find_what_they_know() {
     // Its event ids are ULIDs; ours are those of the API. The session's name is the number.
-    let outer = ["/id", "/session", "/engine", "/environment/version", "/me/pushName"];
+    let outer = [
+        "/id",
+        "/session",
+        "/engine",
+        "/environment/version",
+        "/me/pushName",
+    ];
     let text = message(Kind::Text, "hi", json!({}));
     meets(Format::Waha, fixture!("waha-text"), &text, &outer);
     let (_, ours) = render(Format::Waha, &text);
-    assert_eq!(ours["id"], PublicEventId { webhook: WebhookId(Uuid::from_u128(2)), event: EVENT }.to_string());
+    assert_eq!(
+        ours["id"],
+        PublicEventId {
+            webhook: WebhookId(Uuid::from_u128(2)),
+            event: EVENT
+        }
+        .to_string()
+    );
     assert_eq!(ours["payload"]["_data"]["message_id"], "3EB0AA");
-    let reaction = message(Kind::Reaction, "🙏", json!({"reaction": {"message_id": "3EB0BB", "removed": false}}));
+    let reaction = message(
+        Kind::Reaction,
+        "🙏",
+        json!({"reaction": {"message_id": "3EB0BB", "removed": false}}),
+    );
     meets(Format::Waha, fixture!("waha-reaction"), &reaction, &outer);
     meets(Format::Waha, fixture!("waha-ack"), &receipt("read"), &outer);
     let revoke = message(Kind::Revoke, "", json!({"revoked_message_id": "3EB0BB"}));
@@ -143,21 +194,33 @@ fn waha_receivers_find_what_they_know() {
 
 #[test]
 fn waha_groups_own_messages_and_media() {
-    let mut group = message(Kind::Text, "hi", json!({"chat": "120363@g.us", "is_group": true}));
+    let mut group = message(
+        Kind::Text,
+        "hi",
+        json!({"chat": "120363@g.us", "is_group": true}),
+    );
     group.chat = "120363@g.us".to_owned();
     let (_, ours) = render(Format::Waha, &group);
-    assert_eq!(ours["payload"]["id"], "false_120363@g.us_3EB0AA_4922200000@c.us");
+    assert_eq!(
+        ours["payload"]["id"],
+        "false_120363@g.us_3EB0AA_4922200000@c.us"
+    );
     assert_eq!(ours["payload"]["from"], "120363@g.us");
     assert_eq!(ours["payload"]["participant"], "4922200000@c.us");
     let mut own = message(Kind::Text, "hi", json!({"from_me": true}));
     (own.from, own.to) = ("4911100000".to_owned(), "4922200000".to_owned());
     let (_, ours) = render(Format::Waha, &own);
-    assert_eq!((&ours["event"], &ours["payload"]["fromMe"]), (&json!("message.any"), &json!(true)));
+    assert_eq!(
+        (&ours["event"], &ours["payload"]["fromMe"]),
+        (&json!("message.any"), &json!(true))
+    );
     assert_eq!(ours["payload"]["id"], "true_4922200000@c.us_3EB0AA");
     let (_, ours) = render(Format::Waha, &image());
-    let media =
-        json!({"url": "/api/media/sealed-id", "mimetype": "image/jpeg", "filename": null, "s3": null, "error": null});
-    assert_eq!((&ours["payload"]["hasMedia"], &ours["payload"]["media"]), (&json!(true), &media));
+    let media = json!({"url": "/api/media/sealed-id", "mimetype": "image/jpeg", "filename": null, "s3": null, "error": null});
+    assert_eq!(
+        (&ours["payload"]["hasMedia"], &ours["payload"]["media"]),
+        (&json!(true), &media)
+    );
     let mut hidden = message(Kind::Text, "hi", json!({"chat": "77@lid"}));
     (hidden.chat, hidden.from) = ("77@lid".to_owned(), "77@lid".to_owned());
     assert_eq!(render(Format::Waha, &hidden).1["payload"]["from"], "77@lid");
@@ -165,24 +228,49 @@ fn waha_groups_own_messages_and_media() {
 
 #[test]
 fn evolution_receivers_find_what_they_know() {
-    // `apikey` is no credential here, and where the server is, the platform below or the source is not known.
+    // `apikey` is no credential here, and where the server is, the platform below or the source is
+    // not known.
     let listed = ["/server_url", "/apikey", "/data/source"];
     let text = message(Kind::Text, "hi", json!({}));
-    meets(Format::Evolution, fixture!("evolution-text"), &text, &listed);
-    meets(Format::Evolution, fixture!("evolution-status"), &receipt("read"), &listed);
+    meets(
+        Format::Evolution,
+        fixture!("evolution-text"),
+        &text,
+        &listed,
+    );
+    meets(
+        Format::Evolution,
+        fixture!("evolution-status"),
+        &receipt("read"),
+        &listed,
+    );
     let (_, ours) = render(Format::Evolution, &image());
     assert_eq!(ours["data"]["messageType"], "imageMessage");
     let expected = json!({
-        "caption": "look", "mimetype": "image/jpeg", "fileSha256": "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=",
+        "caption": "look", "mimetype": "image/jpeg",
+        "fileSha256": "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=",
         "fileLength": 9, "width": 4,
     });
-    assert_eq!(ours["data"]["message"], json!({"imageMessage": expected, "mediaUrl": "/api/media/sealed-id"}));
-    let quoting = message(Kind::Text, "yes", json!({"quoted": {"message_id": "Q1", "from": "4911100000"}}));
+    assert_eq!(
+        ours["data"]["message"],
+        json!({"imageMessage": expected, "mediaUrl": "/api/media/sealed-id"})
+    );
+    let quoting = message(
+        Kind::Text,
+        "yes",
+        json!({"quoted": {"message_id": "Q1", "from": "4911100000"}}),
+    );
     let context = json!({"stanzaId": "Q1", "participant": "4911100000@s.whatsapp.net"});
-    assert_eq!(render(Format::Evolution, &quoting).1["data"]["contextInfo"], context);
+    assert_eq!(
+        render(Format::Evolution, &quoting).1["data"]["contextInfo"],
+        context
+    );
     let revoke = message(Kind::Revoke, "", json!({"revoked_message_id": "3EB0BB"}));
     let (_, ours) = render(Format::Evolution, &revoke);
-    assert_eq!((&ours["event"], &ours["data"]["id"]), (&json!("messages.delete"), &json!("3EB0BB")));
+    assert_eq!(
+        (&ours["event"], &ours["data"]["id"]),
+        (&json!("messages.delete"), &json!("3EB0BB"))
+    );
 }
 
 #[test]
@@ -196,32 +284,78 @@ fn cloud_receivers_find_what_they_know() {
         format!("{value}/statuses/0/id"),
     ];
     let listed: Vec<&str> = listed.iter().map(String::as_str).collect();
-    meets(Format::Cloud, fixture!("cloud-text"), &message(Kind::Text, "hi", json!({})), &listed);
-    meets(Format::Cloud, fixture!("cloud-status"), &receipt("read"), &listed);
+    meets(
+        Format::Cloud,
+        fixture!("cloud-text"),
+        &message(Kind::Text, "hi", json!({})),
+        &listed,
+    );
+    meets(
+        Format::Cloud,
+        fixture!("cloud-status"),
+        &receipt("read"),
+        &listed,
+    );
     meets(Format::Cloud, fixture!("cloud-image"), &image(), &listed);
-    let first = |message: &Message| render(Format::Cloud, message).1.pointer(&format!("{value}/messages/0")).cloned();
-    let of = |kind, content: &str, metadata| first(&message(kind, content, metadata)).expect("a message");
-    let gone = of(Kind::Reaction, "", json!({"reaction": {"message_id": "3EB0BB", "removed": true}}));
-    assert_eq!(gone["reaction"], json!({"message_id": "3EB0BB"}), "without emoji when it is taken back");
+    let first = |message: &Message| {
+        render(Format::Cloud, message)
+            .1
+            .pointer(&format!("{value}/messages/0"))
+            .cloned()
+    };
+    let of = |kind, content: &str, metadata| {
+        first(&message(kind, content, metadata)).expect("a message")
+    };
+    let gone = of(
+        Kind::Reaction,
+        "",
+        json!({"reaction": {"message_id": "3EB0BB", "removed": true}}),
+    );
+    assert_eq!(
+        gone["reaction"],
+        json!({"message_id": "3EB0BB"}),
+        "without emoji when it is taken back"
+    );
     let vcard = "BEGIN:VCARD\nFN:Bob\nitem1.TEL;type=CELL;waid=4933300000:+49 333\nEND:VCARD";
-    let contact = of(Kind::Contact, "Bob", json!({"contacts": [{"name": "Bob", "vcard": vcard}]}));
+    let contact = of(
+        Kind::Contact,
+        "Bob",
+        json!({"contacts": [{"name": "Bob", "vcard": vcard}]}),
+    );
     let phones = json!([{"phone": "+49 333", "wa_id": "4933300000"}]);
-    assert_eq!(contact["contacts"], json!([{"name": {"formatted_name": "Bob"}, "phones": phones}]));
+    assert_eq!(
+        contact["contacts"],
+        json!([{"name": {"formatted_name": "Bob"}, "phones": phones}])
+    );
     let edit = of(Kind::Edit, "new", json!({"edited_message_id": "3EB0BB"}));
-    assert_eq!((&edit["type"], &edit["edit"]["original_message_id"]), (&json!("edit"), &json!("3EB0BB")));
+    assert_eq!(
+        (&edit["type"], &edit["edit"]["original_message_id"]),
+        (&json!("edit"), &json!("3EB0BB"))
+    );
     let poll = of(Kind::Poll, "which?", json!({"poll": {"options": ["a"]}}));
-    assert_eq!((&poll["type"], &poll["errors"][0]["code"]), (&json!("unsupported"), &json!(131_051)));
+    assert_eq!(
+        (&poll["type"], &poll["errors"][0]["code"]),
+        (&json!("unsupported"), &json!(131_051))
+    );
     let mut own = message(Kind::Text, "hi", json!({"from_me": true}));
     (own.from, own.to) = ("4911100000".to_owned(), "4922200000".to_owned());
     let (_, ours) = render(Format::Cloud, &own);
-    assert_eq!(ours["entry"][0]["changes"][0]["field"], "smb_message_echoes");
-    assert_eq!(ours["entry"][0]["changes"][0]["value"]["message_echoes"][0]["to"], "4922200000");
+    assert_eq!(
+        ours["entry"][0]["changes"][0]["field"],
+        "smb_message_echoes"
+    );
+    assert_eq!(
+        ours["entry"][0]["changes"][0]["value"]["message_echoes"][0]["to"],
+        "4922200000"
+    );
 }
 
 #[test]
 fn a_long_message_is_not_there_twice() {
     let card = "x".repeat(16 * 1024);
-    let cards: Vec<Value> = (0..40).map(|_| json!({"name": "Bob", "vcard": card})).collect();
+    let cards: Vec<Value> = (0..40)
+        .map(|_| json!({"name": "Bob", "vcard": card}))
+        .collect();
     for long in [
         message(Kind::Text, &"x".repeat(600_000), json!({})),
         message(Kind::Contact, "all", json!({"contacts": cards})),
@@ -230,8 +364,15 @@ fn a_long_message_is_not_there_twice() {
         for format in Format::ALL {
             let (body, _) = render(format, &long);
             // The bodies of other formats have more around the message, but no more of it.
-            assert!(body.len() < native + 4096, "{format:?}: {} bytes for {native}", body.len());
-            assert!(shown(&body).is_some_and(|shown| shown.from == "4922200000" && shown.to == "4911100000"));
+            assert!(
+                body.len() < native + 4096,
+                "{format:?}: {} bytes for {native}",
+                body.len()
+            );
+            assert!(
+                shown(&body)
+                    .is_some_and(|shown| shown.from == "4922200000" && shown.to == "4911100000")
+            );
         }
     }
 }
@@ -244,8 +385,14 @@ fn any_json() -> impl Strategy<Value = Value> {
         ".{0,8}".prop_map(Value::from)
     ];
     leaf.prop_recursive(3, 24, 4, |inner| {
-        let name =
-            prop_oneof![Just("id"), Just("name"), Just("vcard"), Just("message_id"), Just("sha256"), Just("options")];
+        let name = prop_oneof![
+            Just("id"),
+            Just("name"),
+            Just("vcard"),
+            Just("message_id"),
+            Just("sha256"),
+            Just("options")
+        ];
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
             prop::collection::vec((name, inner), 0..4).prop_map(|all| all
@@ -281,18 +428,34 @@ const KINDS: [Kind; 17] = [
 fn every_kind_in_every_format_shows_who_wrote_what() {
     for format in Format::ALL {
         for kind in KINDS {
-            let told = if kind == Kind::Receipt { "read" } else { "hello" };
+            let told = if kind == Kind::Receipt {
+                "read"
+            } else {
+                "hello"
+            };
             let (body, _) = render(format, &message(kind.clone(), told, json!({})));
             assert_eq!(format_of(&body), format, "{kind}");
             let shown = shown(&body).unwrap_or_else(|| panic!("{kind} in {format:?}"));
-            assert_eq!((shown.from.as_str(), shown.to.as_str()), ("4922200000", "4911100000"), "{kind} in {format:?}");
+            assert_eq!(
+                (shown.from.as_str(), shown.to.as_str()),
+                ("4922200000", "4911100000"),
+                "{kind} in {format:?}"
+            );
             // These have no room for a text in the other's format.
             let wordless = matches!(
                 (format, &kind),
-                (Format::Evolution, Kind::Audio | Kind::Sticker | Kind::Location | Kind::Contact | Kind::Revoke)
-                    | (Format::Cloud, Kind::Location | Kind::Contact | Kind::Poll | Kind::Revoke | Kind::Unknown)
+                (
+                    Format::Evolution,
+                    Kind::Audio | Kind::Sticker | Kind::Location | Kind::Contact | Kind::Revoke
+                ) | (
+                    Format::Cloud,
+                    Kind::Location | Kind::Contact | Kind::Poll | Kind::Revoke | Kind::Unknown
+                )
             );
-            assert!(wordless || shown.content == told, "{kind} in {format:?}: {shown:?}");
+            assert!(
+                wordless || shown.content == told,
+                "{kind} in {format:?}: {shown:?}"
+            );
         }
     }
 }

@@ -11,7 +11,8 @@ use super::{
 use crate::model::Kind;
 
 const DOMAIN: &str = "c.us";
-/// A longer message stands in the body once, without its native form, so that the body still fits into the stream.
+/// A longer message stands in the body once, without its native form, so that the body still fits
+/// into the stream.
 const RAW_BYTES_MAX: usize = 256 * 1024;
 
 #[derive(Serialize)]
@@ -51,13 +52,19 @@ pub(super) fn body(source: &Source<'_>) -> Vec<u8> {
 /// `{fromMe}_{chat}_{id}`, in groups with the sender behind it.
 fn id(parts: &Parts<'_>, own: bool, message_id: &str) -> String {
     let chat = jid(parts.chat, DOMAIN);
-    let sender = if parts.is_group() { format!("_{}", jid(&parts.message.from, DOMAIN)) } else { String::new() };
+    let sender = if parts.is_group() {
+        format!("_{}", jid(&parts.message.from, DOMAIN))
+    } else {
+        String::new()
+    };
     format!("{own}_{chat}_{message_id}{sender}")
 }
 
 fn payload(parts: &Parts<'_>) -> (&'static str, Value) {
     let message = parts.message;
-    let (chat, sender, own) = (jid(parts.chat, DOMAIN), jid(&message.from, DOMAIN), parts.is_own());
+    let chat = jid(parts.chat, DOMAIN);
+    let sender = jid(&message.from, DOMAIN);
+    let own = parts.is_own();
     let participant = parts.is_group().then(|| sender.clone());
     let (from, to) = match (own, parts.is_group()) {
         (true, _) => (sender, chat),
@@ -71,21 +78,40 @@ fn payload(parts: &Parts<'_>) -> (&'static str, Value) {
     match message.kind {
         Kind::Receipt => ("message.ack", ack(parts)),
         Kind::Reaction => {
-            let target = parts.object("reaction").text("message_id").unwrap_or_default();
-            // Whose message it was is not told: most often the account's own, in answer to which people react.
+            let target = parts
+                .object("reaction")
+                .text("message_id")
+                .unwrap_or_default();
+            // Whose message it was is not told: most often the account's own, in answer to which
+            // people react.
             let target = id(parts, !own, target);
             let reaction = json!({"text": message.content, "messageId": target});
-            ("message.reaction", with(head, json!({"source": "app", "reaction": reaction})))
+            (
+                "message.reaction",
+                with(head, json!({"source": "app", "reaction": reaction})),
+            )
         }
         Kind::Edit => {
             let edited = parts.text("edited_message_id");
-            ("message.edited", with(head, json!({"editedMessageId": edited, "body": message.content})))
+            (
+                "message.edited",
+                with(
+                    head,
+                    json!({"editedMessageId": edited, "body": message.content}),
+                ),
+            )
         }
         Kind::Revoke => {
             let revoked = parts.text("revoked_message_id");
-            ("message.revoked", json!({"after": head, "before": null, "revokedMessageId": revoked}))
+            (
+                "message.revoked",
+                json!({"after": head, "before": null, "revokedMessageId": revoked}),
+            )
         }
-        _ => (if own { "message.any" } else { "message" }, with(head, content(parts, own))),
+        _ => (
+            if own { "message.any" } else { "message" },
+            with(head, content(parts, own)),
+        ),
     }
 }
 
@@ -100,11 +126,16 @@ fn content(parts: &Parts<'_>, own: bool) -> Value {
     let media = parts.object("media");
     let shown = media.is_there().then(|| {
         json!({
-            "url": media.media_path(), "mimetype": media.get("mime_type"), "filename": media.get("file_name"),
+            "url": media.media_path(), "mimetype": media.get("mime_type"),
+            "filename": media.get("file_name"),
             "s3": null, "error": null,
         })
     });
-    let cards: Vec<_> = parts.list("contacts").iter().filter_map(|contact| contact.get("vcard")).collect();
+    let cards: Vec<_> = parts
+        .list("contacts")
+        .iter()
+        .filter_map(|contact| contact.get("vcard"))
+        .collect();
     let quoted = parts.object("quoted");
     let reply = quoted
         .text("message_id")
@@ -112,13 +143,15 @@ fn content(parts: &Parts<'_>, own: bool) -> Value {
     let place = parts.object("location");
     let place = place.is_there().then(|| {
         json!({
-            "latitude": place.get("latitude"), "longitude": place.get("longitude"), "description": place.get("name"),
+            "latitude": place.get("latitude"), "longitude": place.get("longitude"),
+            "description": place.get("name"),
             "live": place.get("live").is_some(),
         })
     });
     let (ack, name) = if own { (1, "SERVER") } else { (2, "DEVICE") };
     let mut content = json!({
-        "source": "app", "body": parts.message.content, "hasMedia": media.is_there(), "media": shown, "ack": ack,
+        "source": "app", "body": parts.message.content, "hasMedia": media.is_there(),
+        "media": shown, "ack": ack,
         "ackName": name, "vCards": cards, "replyTo": reply,
     });
     if let Some(place) = place {
@@ -139,7 +172,8 @@ fn ack(parts: &Parts<'_>) -> Value {
     };
     json!({
         "id": id(parts, true, message.message_id.as_str()), "from": jid(parts.chat, DOMAIN),
-        "participant": parts.is_group().then(|| jid(&message.from, DOMAIN)), "fromMe": true, "ack": ack, "ackName": name,
+        "participant": parts.is_group().then(|| jid(&message.from, DOMAIN)), "fromMe": true,
+        "ack": ack, "ackName": name,
     })
 }
 
@@ -149,8 +183,16 @@ pub(super) fn shown(body: &Value) -> Option<Shown> {
         return Some(raw.into());
     }
     let head = payload.get("after").unwrap_or(payload);
-    let name = |field: &str| head.get(field).and_then(Value::as_str).map(|name| bare(name).to_owned());
+    let name = |field: &str| {
+        head.get(field)
+            .and_then(Value::as_str)
+            .map(|name| bare(name).to_owned())
+    };
     let from = name("participant").or_else(|| name("from"))?;
     let content = head.get("body").and_then(Value::as_str).unwrap_or_default();
-    Some(Shown { from, to: name("to").unwrap_or_default(), content: content.to_owned() })
+    Some(Shown {
+        from,
+        to: name("to").unwrap_or_default(),
+        content: content.to_owned(),
+    })
 }

@@ -19,7 +19,11 @@ const PER_SECOND: usize = 200;
 async fn a_killed_nats_server_loses_nothing() {
     let wanted = mixed();
     let mut run = Run::start("broker", NODES, &wanted).await;
-    let load = run.publisher.start(run.seed, all(&wanted), PER_SECOND as f64 / wanted.len() as f64);
+    let load = run.publisher.start(
+        run.seed,
+        all(&wanted),
+        PER_SECOND as f64 / wanted.len() as f64,
+    );
     for away in [Duration::ZERO, Duration::from_secs(3)] {
         run.fleet.delivering(run.seed).await;
         sleep(Duration::from_millis(700)).await;
@@ -34,15 +38,43 @@ async fn a_killed_nats_server_loses_nothing() {
     sleep(Duration::from_secs(1)).await;
     load.stop().await;
     // From the server's return until something is accepted, and until something is delivered.
-    let accepted: Vec<u64> = run.publisher.done().await.accepted.values().map(|one| one.at).collect();
+    let accepted: Vec<u64> = run
+        .publisher
+        .done()
+        .await
+        .accepted
+        .values()
+        .map(|one| one.at)
+        .collect();
     let seen: Vec<u64> = run.farm.sightings().iter().map(|one| one.at).collect();
     let back = |times: &[u64]| -> Vec<f64> {
-        let first = |fault: &Fault| times.iter().filter(|at| **at > fault.until).map(|at| at - fault.until).min();
-        run.faults.iter().filter_map(first).map(|micros| (micros / 10_000) as f64 / 100.0).collect()
+        let first = |fault: &Fault| {
+            times
+                .iter()
+                .filter(|at| **at > fault.until)
+                .map(|at| at - fault.until)
+                .min()
+        };
+        run.faults
+            .iter()
+            .filter_map(first)
+            .map(|micros| (micros / 10_000) as f64 / 100.0)
+            .collect()
     };
-    let more = [("accepting_again_s", json!(back(&accepted))), ("delivering_again_s", json!(back(&seen)))];
-    // Beside what was under way, the server may forget the acknowledgements of the last moments: it writes them down
-    // ten times a second.
+    let more = [
+        ("accepting_again_s", json!(back(&accepted))),
+        ("delivering_again_s", json!(back(&seen))),
+    ];
+    // Beside what was under way, the server may forget the acknowledgements of the last moments: it
+    // writes them down ten times a second.
     let duplicates_per_fault = Some(NODES * IN_FLIGHT_MAX + PER_SECOND / 2);
-    run.end(&Expect { duplicates_per_fault, quiet_within: Duration::from_secs(90), ..Expect::default() }, &more).await;
+    run.end(
+        &Expect {
+            duplicates_per_fault,
+            quiet_within: Duration::from_secs(90),
+            ..Expect::default()
+        },
+        &more,
+    )
+    .await;
 }

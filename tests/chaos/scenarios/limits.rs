@@ -32,20 +32,40 @@ async fn four_nodes_keep_an_endpoints_rate_while_nodes_come_go_and_die() {
 
 async fn limits(scenario: &'static str, nodes: usize) {
     let wanted = |number| {
-        let (rate_per_second, burst) = if number < LIMITED { (RATE, BURST) } else { (UNLIMITED, UNLIMITED) };
-        Wanted { manner: Manner::Well { within_ms: 5 }, rate_per_second, burst, is_ordered: false }
+        let (rate_per_second, burst) = if number < LIMITED {
+            (RATE, BURST)
+        } else {
+            (UNLIMITED, UNLIMITED)
+        };
+        Wanted {
+            manner: Manner::Well { within_ms: 5 },
+            rate_per_second,
+            burst,
+            is_ordered: false,
+        }
     };
     let wanted: Vec<_> = (0..u32::from(PARTITIONS)).map(wanted).collect();
     let mut run = Run::start(scenario, nodes, &wanted).await;
-    let limited = run.publisher.start(run.seed, (0..LIMITED).collect(), OFFERED);
-    let others = run.publisher.start(run.seed + 1, (LIMITED..u32::from(PARTITIONS)).collect(), 2.0);
+    let limited = run
+        .publisher
+        .start(run.seed, (0..LIMITED).collect(), OFFERED);
+    let others = run.publisher.start(
+        run.seed + 1,
+        (LIMITED..u32::from(PARTITIONS)).collect(),
+        2.0,
+    );
     run.fleet.delivering(run.seed).await;
     sleep(Duration::from_secs(4)).await;
     for _ in 0..2 {
         run.fleet.join().await;
         sleep(Duration::from_secs(3)).await;
         let place = run.fleet.delivering(run.seed).await;
-        assert_eq!(run.fleet.terminate(place).await, Some(0), "a clean end\n{}", run.fleet.last_words());
+        assert_eq!(
+            run.fleet.terminate(place).await,
+            Some(0),
+            "a clean end\n{}",
+            run.fleet.last_words()
+        );
         sleep(Duration::from_secs(2)).await;
     }
     let place = run.fleet.delivering(run.seed).await;
@@ -57,12 +77,21 @@ async fn limits(scenario: &'static str, nodes: usize) {
 
     let crash = *run.crashes.last().expect("noted above");
     let most = (RATE + BURST) as usize;
-    let limits = (0..LIMITED).map(|endpoint| Limit { endpoint, most }).collect();
-    let expect = Expect { duplicates_per_fault: Some(IN_FLIGHT_MAX), limits, quiet_within: Duration::from_secs(90) };
+    let limits = (0..LIMITED)
+        .map(|endpoint| Limit { endpoint, most })
+        .collect();
+    let expect = Expect {
+        duplicates_per_fault: Some(IN_FLIGHT_MAX),
+        limits,
+        quiet_within: Duration::from_secs(90),
+    };
     let sightings = run.farm.sightings();
     let fullest = |when: &dyn Fn(u64) -> bool| {
         let of = |endpoint| {
-            let times = sightings.iter().filter(|one| one.endpoint == endpoint && when(one.at)).map(|one| one.at);
+            let times = sightings
+                .iter()
+                .filter(|one| one.endpoint == endpoint && when(one.at))
+                .map(|one| one.at);
             let mut times: Vec<u64> = times.collect();
             times.sort_unstable();
             windows::fullest(&times, 1_000_000).0

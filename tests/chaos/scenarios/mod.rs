@@ -17,7 +17,10 @@ const UNLIMITED: u32 = 5_000;
 fn mixed() -> Vec<Wanted> {
     let manner = |number| match number {
         5 | 22 => Manner::Refusing,
-        number if number % 4 == 0 => Manner::Flaky { within_ms: 40, percent: 15 },
+        number if number % 4 == 0 => Manner::Flaky {
+            within_ms: 40,
+            percent: 15,
+        },
         _ => Manner::Well { within_ms: 40 },
     };
     (0..32)

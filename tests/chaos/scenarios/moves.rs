@@ -40,15 +40,28 @@ async fn a_killed_nodes_partitions_are_delivered_by_another_within_ten_seconds()
     let accepted = run.publisher.done().await.accepted.clone();
     let mut moved: BTreeMap<u32, u64> = BTreeMap::new();
     for one in sightings.iter().filter(|one| one.taken()) {
-        if accepted.get(&one.id).is_some_and(|accepted| accepted.at > killed_at) {
+        if accepted
+            .get(&one.id)
+            .is_some_and(|accepted| accepted.at > killed_at)
+        {
             let first = moved.entry(one.endpoint).or_insert(one.at);
             *first = one.at.min(*first);
         }
     }
     let slowest = moved.values().max().map_or(u64::MAX, |at| at - killed_at);
-    let more = [("moved_s", json!(slowest as f64 / 1e6)), ("partitions", json!(moved.len()))];
+    let more = [
+        ("moved_s", json!(slowest as f64 / 1e6)),
+        ("partitions", json!(moved.len())),
+    ];
     let seed = run.seed;
     run.end(&expect, &more).await;
-    assert_eq!(moved.len(), usize::from(PARTITIONS), "CHAOS_SEED={seed}: fresh messages of these came: {moved:?}");
-    assert!(slowest <= micros(AFTER_CRASH), "CHAOS_SEED={seed}: the last partition took {slowest} µs");
+    assert_eq!(
+        moved.len(),
+        usize::from(PARTITIONS),
+        "CHAOS_SEED={seed}: fresh messages of these came: {moved:?}"
+    );
+    assert!(
+        slowest <= micros(AFTER_CRASH),
+        "CHAOS_SEED={seed}: the last partition took {slowest} µs"
+    );
 }

@@ -1,5 +1,5 @@
-//! SIGKILL of deliver nodes under chats in order, with failures: no chat stands still, and none is out of order but for
-//! what a killed node had in hand.
+//! SIGKILL of deliver nodes under chats in order, with failures: no chat stands still, and none is
+//! out of order but for what a killed node had in hand.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -21,11 +21,13 @@ const ENDPOINTS: usize = 8;
 /// Chats of each endpoint, and what each gets a second.
 const CHATS: u64 = 3;
 const PER_SECOND: f64 = 2.0;
-/// `bus.ack_wait` of the fleet, and the time that a busy machine takes to hand out what it was asked for, and to see it.
+/// `bus.ack_wait` of the fleet, and the time that a busy machine takes to hand out what it was
+/// asked for, and to see it.
 const HANDED_OUT_AGAIN: Duration = Duration::from_secs(16 + 14);
 
-/// Pairs of a chat whose later message was seen first, and how many of them no kill explains. A kill explains that a
-/// message is late if it was accepted before the kill, was not seen until then, and came once the server had handed it out again.
+/// Pairs of a chat whose later message was seen first, and how many of them no kill explains. A
+/// kill explains that a message is late if it was accepted before the kill, was not seen until
+/// then, and came once the server had handed it out again.
 fn overtaken(ledgers: &Ledgers, chats: &BTreeMap<u64, Vec<u64>>) -> (usize, Vec<(u64, u64)>) {
     let mut first: BTreeMap<u64, u64> = BTreeMap::new();
     for one in &ledgers.sightings {
@@ -35,15 +37,28 @@ fn overtaken(ledgers: &Ledgers, chats: &BTreeMap<u64, Vec<u64>>) -> (usize, Vec<
     let explains = |fault: &Fault, accepted: u64, seen: u64| {
         accepted <= fault.at && fault.at <= seen && seen <= fault.at + micros(HANDED_OUT_AGAIN)
     };
-    let (mut pairs, mut unexplained) = (0, Vec::new());
+    let mut pairs = 0;
+    let mut unexplained = Vec::new();
     for ids in chats.values() {
         for (place, early) in ids.iter().enumerate() {
-            let (Some(seen), Some(accepted)) = (first.get(early), ledgers.accepted.get(early)) else { continue };
-            let Some(late) = ids[place + 1..].iter().find(|late| first.get(late).is_some_and(|at| at < seen)) else {
+            let Some(seen) = first.get(early) else {
+                continue;
+            };
+            let Some(accepted) = ledgers.accepted.get(early) else {
+                continue;
+            };
+            let Some(late) = ids[place + 1..]
+                .iter()
+                .find(|late| first.get(late).is_some_and(|at| at < seen))
+            else {
                 continue;
             };
             pairs += 1;
-            if !ledgers.faults.iter().any(|fault| explains(fault, accepted.at, *seen)) {
+            if !ledgers
+                .faults
+                .iter()
+                .any(|fault| explains(fault, accepted.at, *seen))
+            {
                 unexplained.push((*early, *late));
             }
         }
@@ -53,11 +68,21 @@ fn overtaken(ledgers: &Ledgers, chats: &BTreeMap<u64, Vec<u64>>) -> (usize, Vec<
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_nodes_stop_no_chat_and_reorder_only_what_they_had_in_hand() {
-    let manner = Manner::Flaky { within_ms: 20, percent: 15 };
-    let wanted = [Wanted { manner, rate_per_second: UNLIMITED, burst: UNLIMITED, is_ordered: true }; ENDPOINTS];
+    let manner = Manner::Flaky {
+        within_ms: 20,
+        percent: 15,
+    };
+    let wanted = [Wanted {
+        manner,
+        rate_per_second: UNLIMITED,
+        burst: UNLIMITED,
+        is_ordered: true,
+    }; ENDPOINTS];
     let mut run = Run::start("order", NODES, &wanted).await;
     let mut chance = StdRng::seed_from_u64(run.seed);
-    let talk = run.publisher.talk((0..).take(ENDPOINTS).collect(), CHATS, PER_SECOND);
+    let talk = run
+        .publisher
+        .talk((0..).take(ENDPOINTS).collect(), CHATS, PER_SECOND);
     for _ in 0..KILLS {
         let place = run.fleet.delivering(chance.random()).await;
         sleep(Duration::from_millis(chance.random_range(500..3_000))).await;
@@ -66,18 +91,32 @@ async fn killed_nodes_stop_no_chat_and_reorder_only_what_they_had_in_hand() {
     }
     let chats = talk.stop().await;
     let duplicates_per_fault = Some(IN_FLIGHT_MAX);
-    let expect = Expect { duplicates_per_fault, quiet_within: Duration::from_secs(150), ..Expect::default() };
+    let expect = Expect {
+        duplicates_per_fault,
+        quiet_within: Duration::from_secs(150),
+        ..Expect::default()
+    };
     let seed = run.seed;
     let more = [("chats", json!(chats.len()))];
     let ledgers = run.end(&expect, &more).await;
     assert_eq!(ledgers.faults.len(), KILLS as usize);
-    let failed = ledgers.sightings.iter().filter(|one| one.status == 503).count();
-    assert!(failed > 20, "CHAOS_SEED={seed}: only {failed} attempts failed");
+    let failed = ledgers
+        .sightings
+        .iter()
+        .filter(|one| one.status == 503)
+        .count();
+    assert!(
+        failed > 20,
+        "CHAOS_SEED={seed}: only {failed} attempts failed"
+    );
     let (pairs, unexplained) = overtaken(&ledgers, &chats);
     println!(
         "order: {} messages in {} chats, {failed} failed attempts, {pairs} overtaken",
         ledgers.accepted.len(),
         chats.len()
     );
-    assert!(unexplained.is_empty(), "CHAOS_SEED={seed}: out of order without a kill: {unexplained:?}");
+    assert!(
+        unexplained.is_empty(),
+        "CHAOS_SEED={seed}: out of order without a kill: {unexplained:?}"
+    );
 }

@@ -18,7 +18,8 @@ const SETTINGS: [(&str, &str); 4] = [
     ("DELIVER__RETRY_BASE", "3s"),
 ];
 
-/// A1 fails once, A2 and A3 wait for it; the node dies just before it sends this. So many at most come once more.
+/// A1 fails once, A2 and A3 wait for it; the node dies just before it sends this. So many at most
+/// come once more.
 async fn killed_before(step: &str, again: usize) {
     let app = App::playing("api,record", &SETTINGS).await;
     let client = app.client(1).await;
@@ -32,19 +33,33 @@ async fn killed_before(step: &str, again: usize) {
         client.event_when(&webhook, id, "pending").await;
     }
     let reached = proxy.trap(At::Subject, step);
-    timeout(PATIENCE, reached).await.expect("in time").expect("the node gets there");
+    timeout(PATIENCE, reached)
+        .await
+        .expect("in time")
+        .expect("the node gets there");
     deliver.kill().await;
     let killed = Instant::now();
     let _next = app.second("deliver");
-    at_last("the last one came", async || receiver.ids().contains(&"A3".to_owned())).await;
+    at_last("the last one came", async || {
+        receiver.ids().contains(&"A3".to_owned())
+    })
+    .await;
     nothing_is_left(&app).await;
     // Before the sweep can have found anything.
-    assert!(killed.elapsed() < Duration::from_secs(30), "{:?}", killed.elapsed());
+    assert!(
+        killed.elapsed() < Duration::from_secs(30),
+        "{:?}",
+        killed.elapsed()
+    );
     for id in ["A1", "A2", "A3"] {
         client.event_when(&webhook, id, "delivered").await;
     }
     assert_eq!(first(&receiver), ["A1", "A2", "A3"]);
-    assert!(receiver.ids().len() <= 4 + again, "no more than {again} are sent again: {:?}", receiver.ids());
+    assert!(
+        receiver.ids().len() <= 4 + again,
+        "no more than {again} are sent again: {:?}",
+        receiver.ids()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -73,11 +88,17 @@ async fn before_a_retry_is_parked() {
     let reached = proxy.trap(At::Subject, "wa.park.");
     let mut deliver = app.second_with("deliver", &[("NATS__URL", &proxy.url())]);
     publish(&client, CHAT, "A1", "text").await;
-    timeout(PATIENCE, reached).await.expect("in time").expect("the node gets there");
+    timeout(PATIENCE, reached)
+        .await
+        .expect("in time")
+        .expect("the node gets there");
     deliver.kill().await;
     let _next = app.second("deliver");
     publish(&client, CHAT, "A2", "text").await;
-    at_last("the last one came", async || receiver.ids().contains(&"A2".to_owned())).await;
+    at_last("the last one came", async || {
+        receiver.ids().contains(&"A2".to_owned())
+    })
+    .await;
     nothing_is_left(&app).await;
     client.event_when(&webhook, "A1", "delivered").await;
     assert_eq!(receiver.ids(), ["A1", "A1", "A2"]);

@@ -18,10 +18,18 @@ async fn a_retry_by_hand_keeps_its_place_in_the_chat() {
     let webhook = ordered(&client, &receiver).await;
     let failed = waits(&client, &webhook, "A1").await;
     let waiting = waits(&client, &webhook, "A2").await;
-    let retry =
-        |event: &serde_json::Value| format!("/api/webhooks/events/{}/retry", event["id"].as_str().expect("an id"));
+    let retry = |event: &serde_json::Value| {
+        format!(
+            "/api/webhooks/events/{}/retry",
+            event["id"].as_str().expect("an id")
+        )
+    };
     let (status, answer) = client.call("POST", &retry(&waiting), None).await;
-    assert_eq!((status, &answer["code"]), (409, &json!("in_line")), "{answer}");
+    assert_eq!(
+        (status, &answer["code"]),
+        (409, &json!("in_line")),
+        "{answer}"
+    );
     let (status, answer) = client.call("POST", &retry(&failed), None).await;
     assert_eq!(status, 202, "{answer}");
     let event = client.event_when(&webhook, "A1", "delivered").await;
@@ -44,7 +52,12 @@ async fn what_the_server_gives_up_lets_the_next_one_go() {
         bus.join_line(one).await.expect("joins");
     }
     bus.publish_delivery(&all[0]).await.expect("publishes");
-    wear_out(&bus, Work::Retry, bus.partition_of(all[0].client_id, &all[0].phone)).await;
+    wear_out(
+        &bus,
+        Work::Retry,
+        bus.partition_of(all[0].client_id, &all[0].phone),
+    )
+    .await;
 
     let _deliver = app.second("deliver");
     client.event_when(&webhook, "A1", "failed").await;
@@ -66,7 +79,13 @@ async fn what_is_not_wanted_any_more_lets_the_next_one_go() {
     publish(&client, CHAT, "R1", "receipt").await;
     client.event_when(&webhook, "R1", "pending").await;
     waits(&client, &webhook, "A2").await;
-    let (status, _) = client.call("PATCH", &path(&webhook), Some(json!({"event_types": ["message"]}))).await;
+    let (status, _) = client
+        .call(
+            "PATCH",
+            &path(&webhook),
+            Some(json!({"event_types": ["message"]})),
+        )
+        .await;
     assert_eq!(status, 200);
     client.event_when(&webhook, "A2", "delivered").await;
     assert_eq!(receiver.ids(), ["R1", "A2"]);
@@ -82,24 +101,48 @@ async fn what_is_held_leaves_the_line_in_order() {
     let path = path(&webhook);
     waits(&client, &webhook, "A1").await;
     waits(&client, &webhook, "A2").await;
-    client.call("PATCH", &path, Some(json!({"is_active": false}))).await;
+    client
+        .call("PATCH", &path, Some(json!({"is_active": false})))
+        .await;
     // It comes while its chat still waits for A1, and must not be held before it.
     publish(&client, CHAT, "A3", "text").await;
-    eventually("all are held", async || (client.get(&path).await["held_count"] == 3).then_some(())).await;
-    assert_eq!(app.nats.messages("WA_CHAT").await, 0, "nobody waits for what is held");
-    client.call("PATCH", &path, Some(json!({"is_active": true}))).await;
+    eventually("all are held", async || {
+        (client.get(&path).await["held_count"] == 3).then_some(())
+    })
+    .await;
+    assert_eq!(
+        app.nats.messages("WA_CHAT").await,
+        0,
+        "nobody waits for what is held"
+    );
+    client
+        .call("PATCH", &path, Some(json!({"is_active": true})))
+        .await;
     client.event_when(&webhook, "A3", "delivered").await;
     assert_eq!(receiver.ids(), ["A1", "A1", "A2", "A3"]);
 
     // What was held for too long is gone; its chat goes on.
     receiver.reply(Reply::status(500));
     waits(&client, &webhook, "B1").await;
-    client.call("PATCH", &path, Some(json!({"is_active": false}))).await;
-    eventually("it is held", async || (client.get(&path).await["held_count"] == 1).then_some(())).await;
-    let stream = app.nats.jetstream().await.get_stream("WA_HOLD").await.expect("the stream is there");
+    client
+        .call("PATCH", &path, Some(json!({"is_active": false})))
+        .await;
+    eventually("it is held", async || {
+        (client.get(&path).await["held_count"] == 1).then_some(())
+    })
+    .await;
+    let stream = app
+        .nats
+        .jetstream()
+        .await
+        .get_stream("WA_HOLD")
+        .await
+        .expect("the stream is there");
     stream.purge().await.expect("purges");
     receiver.reply(Reply::status(200));
-    client.call("PATCH", &path, Some(json!({"is_active": true}))).await;
+    client
+        .call("PATCH", &path, Some(json!({"is_active": true})))
+        .await;
     publish(&client, CHAT, "B2", "text").await;
     client.event_when(&webhook, "B2", "delivered").await;
     assert_eq!(first(&receiver), ["A1", "A2", "A3", "B1", "B2"]);

@@ -5,7 +5,9 @@ use futures_util::StreamExt;
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::{CHAT, PHONE, at_last, delivery, first, nothing_is_left, ordered, path, publish, waits};
+use super::{
+    CHAT, PHONE, at_last, delivery, first, nothing_is_left, ordered, path, publish, waits,
+};
 use crate::support::{
     app::{App, PATIENCE, eventually},
     proxy::{At, NatsProxy},
@@ -17,8 +19,14 @@ const HASTY: (&str, &str) = ("NATS__REQUEST_TIMEOUT", "1s");
 
 /// From now on WA_CHAT takes messages of this size at most; -1: of any.
 async fn allow(context: &Context, bytes: i32) {
-    let stream = context.get_stream("WA_CHAT").await.expect("the stream is there");
-    let config = Config { max_message_size: bytes, ..stream.cached_info().config.clone() };
+    let stream = context
+        .get_stream("WA_CHAT")
+        .await
+        .expect("the stream is there");
+    let config = Config {
+        max_message_size: bytes,
+        ..stream.cached_info().config.clone()
+    };
     context.update_stream(config).await.expect("updates");
 }
 
@@ -30,10 +38,20 @@ async fn a_lost_deletion_stops_no_chat() {
     let webhook = ordered(&client, &receiver).await;
     let proxy = NatsProxy::start(app.nats.port()).await;
     let lost = proxy.trap(At::Lost, "MSG.DELETE.WA_CHAT");
-    let _deliver = app.second_with("deliver", &[("NATS__URL", &proxy.url()), HASTY, ("DELIVER__RETRY_BASE", "3s")]);
+    let _deliver = app.second_with(
+        "deliver",
+        &[
+            ("NATS__URL", &proxy.url()),
+            HASTY,
+            ("DELIVER__RETRY_BASE", "3s"),
+        ],
+    );
     waits(&client, &webhook, "A1").await;
     waits(&client, &webhook, "A2").await;
-    timeout(PATIENCE, lost).await.expect("in time").expect("A1 leaves the line");
+    timeout(PATIENCE, lost)
+        .await
+        .expect("in time")
+        .expect("A1 leaves the line");
     client.event_when(&webhook, "A2", "delivered").await;
     assert_eq!(first(&receiver), ["A1", "A2"]);
     nothing_is_left(&app).await;
@@ -66,20 +84,31 @@ async fn what_is_held_is_held_once() {
     let client = app.client(1).await;
     let receiver = Receiver::answering(&[200]).await;
     let webhook = client
-        .register_with(json!({"phone_number": PHONE, "webhook_url": receiver.url("/"), "is_active": false}))
+        .register_with(
+            json!({"phone_number": PHONE, "webhook_url": receiver.url("/"), "is_active": false}),
+        )
         .await;
     let proxy = NatsProxy::start(app.nats.port()).await;
     let _deliver = app.second_with("deliver", &[("NATS__URL", &proxy.url()), HASTY]);
     publish(&client, CHAT, "M1", "text").await;
-    eventually("it is held", async || (client.get(&path(&webhook)).await["held_count"] == 1).then_some(())).await;
-    // Once it is held the node looks whether the webhook takes deliveries again; no answer, and it begins anew.
+    eventually("it is held", async || {
+        (client.get(&path(&webhook)).await["held_count"] == 1).then_some(())
+    })
+    .await;
+    // Once it is held the node looks whether the webhook takes deliveries again; no answer, and it
+    // begins anew.
     let lost = proxy.trap(At::Lost, "KV_wa_webhooks");
     publish(&client, CHAT, "M2", "text").await;
-    timeout(PATIENCE, lost).await.expect("in time").expect("it looks");
+    timeout(PATIENCE, lost)
+        .await
+        .expect("in time")
+        .expect("it looks");
     client.event_when(&webhook, "M2", "pending").await;
     nothing_is_left(&app).await;
     assert_eq!(app.nats.messages("WA_HOLD").await, 2);
-    client.call("PATCH", &path(&webhook), Some(json!({"is_active": true}))).await;
+    client
+        .call("PATCH", &path(&webhook), Some(json!({"is_active": true})))
+        .await;
     client.event_when(&webhook, "M2", "delivered").await;
     nothing_is_left(&app).await;
     assert_eq!(receiver.ids(), ["M1", "M2"]);
@@ -87,7 +116,11 @@ async fn what_is_held_is_held_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_line_that_nobody_works_on_is_found() {
-    let wait = [("BUS__ACK_WAIT", "16s"), ("DELIVER__TIMEOUT", "1s"), ("DELIVER__LANE_WAIT", "500ms")];
+    let wait = [
+        ("BUS__ACK_WAIT", "16s"),
+        ("DELIVER__TIMEOUT", "1s"),
+        ("DELIVER__LANE_WAIT", "500ms"),
+    ];
     let app = App::with(&wait).await;
     let client = app.client(1).await;
     let receiver = Receiver::answering(&[200]).await;
@@ -109,19 +142,31 @@ async fn what_decides_is_asked_of_the_leader() {
     let receiver = Receiver::start([Reply::status(500), Reply::status(200)]).await;
     let spy = async_nats::connect(app.nats.url()).await.expect("connects");
     // Any replica answers these, one that lags behind too.
-    let mut asked = spy.subscribe("$JS.API.DIRECT.GET.>").await.expect("subscribes");
+    let mut asked = spy
+        .subscribe("$JS.API.DIRECT.GET.>")
+        .await
+        .expect("subscribes");
     spy.flush().await.expect("flushes");
     let webhook = ordered(&client, &receiver).await;
     waits(&client, &webhook, "A1").await;
     publish(&client, CHAT, "A2", "text").await;
     client.event_when(&webhook, "A2", "delivered").await;
-    client.call("PATCH", &path(&webhook), Some(json!({"is_active": false}))).await;
+    client
+        .call("PATCH", &path(&webhook), Some(json!({"is_active": false})))
+        .await;
     waits(&client, &webhook, "A3").await;
     let mut subjects = Vec::new();
     while let Ok(Some(one)) = timeout(std::time::Duration::from_millis(200), asked.next()).await {
         subjects.push(one.subject.to_string());
     }
-    let wrong = |subject: &&String| ["WA_CHAT", "WA_RETRY", "KV_wa_webhooks"].iter().any(|name| subject.contains(name));
-    assert!(!subjects.is_empty(), "other buckets are asked so: the spy sees it");
+    let wrong = |subject: &&String| {
+        ["WA_CHAT", "WA_RETRY", "KV_wa_webhooks"]
+            .iter()
+            .any(|name| subject.contains(name))
+    };
+    assert!(
+        !subjects.is_empty(),
+        "other buckets are asked so: the spy sees it"
+    );
     assert_eq!(subjects.iter().find(wrong), None);
 }

@@ -1,4 +1,5 @@
-//! A chat whose messages go one after the other never stands still, whatever becomes of its first message.
+//! A chat whose messages go one after the other never stands still, whatever becomes of its first
+//! message.
 
 mod crashes;
 mod exits;
@@ -52,7 +53,12 @@ fn path(webhook: &Value) -> String {
 /// A message as `deliver` takes it up, for tests that do what a node did before it died.
 fn delivery(webhook: &Value, id: &str) -> Delivery {
     let created_at = Timestamp::from_system(SystemTime::now());
-    let webhook_id = WebhookId(webhook["id"].as_str().and_then(|id| id.parse().ok()).expect("an id"));
+    let webhook_id = WebhookId(
+        webhook["id"]
+            .as_str()
+            .and_then(|id| id.parse().ok())
+            .expect("an id"),
+    );
     let message_id = id.parse().expect("valid");
     Delivery {
         event_id: EventId::derive(created_at, webhook_id, CHAT, CHAT, &message_id, &Kind::Text),
@@ -70,7 +76,8 @@ fn delivery(webhook: &Value, id: &str) -> Delivery {
     }
 }
 
-/// Waits longer than [`eventually`](crate::support::app::eventually): for what takes several `bus.ack_wait`s.
+/// Waits longer than [`eventually`](crate::support::app::eventually): for what takes several
+/// `bus.ack_wait`s.
 async fn at_last(what: &str, mut ask: impl AsyncFnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(100);
     while !ask().await {
@@ -82,6 +89,9 @@ async fn at_last(what: &str, mut ask: impl AsyncFnMut() -> bool) {
 /// Waits until no chat waits, and nothing else does.
 async fn nothing_is_left(app: &App) {
     for stream in ["WA_CHAT", "WA_MSG", "WA_RETRY"] {
-        at_last(&format!("{stream} is empty"), async || app.nats.messages(stream).await == 0).await;
+        at_last(&format!("{stream} is empty"), async || {
+            app.nats.messages(stream).await == 0
+        })
+        .await;
     }
 }

@@ -13,11 +13,16 @@ use crate::support::{
 async fn fill(app: &App) -> Phone {
     let phone: Phone = "4915199999999".parse().expect("valid");
     let client = 1.try_into().expect("in range");
-    let (context, part) = (app.nats.jetstream().await, app.nats.connect().await.partition_of(client, &phone));
-    let (mut bytes, mut number) = (200 * 1024, 0);
+    let context = app.nats.jetstream().await;
+    let part = app.nats.connect().await.partition_of(client, &phone);
+    let mut bytes = 200 * 1024;
+    let mut number = 0;
     while bytes > 64 {
         let subject = format!("wa.chat.{part}.1.{}.c0ffee.{number}", phone.as_str());
-        let sent = context.publish(subject, vec![b'x'; bytes].into()).await.expect("is sent");
+        let sent = context
+            .publish(subject, vec![b'x'; bytes].into())
+            .await
+            .expect("is sent");
         if sent.await.is_err() {
             bytes /= 2;
         }
@@ -26,8 +31,11 @@ async fn fill(app: &App) -> Phone {
     phone
 }
 
-const SMALL: [(&str, &str); 3] =
-    [("BUS__MESSAGE_BYTES_MAX", "1MiB"), ("BUS__PUBLISH_DEADLINE", "500ms"), ("DELIVER__RETRY_BASE", "8s")];
+const SMALL: [(&str, &str); 3] = [
+    ("BUS__MESSAGE_BYTES_MAX", "1MiB"),
+    ("BUS__PUBLISH_DEADLINE", "500ms"),
+    ("DELIVER__RETRY_BASE", "8s"),
+];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_new_is_taken_up_until_there_is_room() {
@@ -36,12 +44,24 @@ async fn nothing_new_is_taken_up_until_there_is_room() {
     let receiver = Receiver::answering(&[500]).await;
     let webhook = ordered(&client, &receiver).await;
     let phone = fill(&app).await;
-    eventually("it is seen", async || app.log().contains("bus.message_bytes_max").then_some(())).await;
+    eventually("it is seen", async || {
+        app.log().contains("bus.message_bytes_max").then_some(())
+    })
+    .await;
     publish(&client, CHAT, "A1", "text").await;
     tokio::time::sleep(std::time::Duration::from_secs(3)).await;
-    assert_eq!(receiver.ids(), [""; 0], "it would fail, and could not keep its place");
+    assert_eq!(
+        receiver.ids(),
+        [""; 0],
+        "it would fail, and could not keep its place"
+    );
     receiver.reply(Reply::status(200));
-    app.nats.bus().await.purge_lines(ClientId::try_from(1).expect("in range"), &phone).await.expect("purges");
+    app.nats
+        .bus()
+        .await
+        .purge_lines(ClientId::try_from(1).expect("in range"), &phone)
+        .await
+        .expect("purges");
     client.event_when(&webhook, "A1", "delivered").await;
     nothing_is_left(&app).await;
 }
@@ -54,9 +74,20 @@ async fn what_finds_no_place_in_line_is_tried_as_planned() {
     let webhook = ordered(&client, &receiver).await;
     fill(&app).await;
     // Due retries are taken up whatever the room.
-    app.nats.bus().await.publish_delivery(&delivery(&webhook, "A1")).await.expect("publishes");
-    let failed = eventually("the attempt is on record", async || client.events(&webhook).await.pop()).await;
-    assert_eq!((&failed["status"], &failed["http_status"]), (&json!("pending"), &json!(500)));
+    app.nats
+        .bus()
+        .await
+        .publish_delivery(&delivery(&webhook, "A1"))
+        .await
+        .expect("publishes");
+    let failed = eventually("the attempt is on record", async || {
+        client.events(&webhook).await.pop()
+    })
+    .await;
+    assert_eq!(
+        (&failed["status"], &failed["http_status"]),
+        (&json!("pending"), &json!(500))
+    );
     let event = client.event_when(&webhook, "A1", "delivered").await;
     assert_eq!(event["attempt_count"], 2);
     let received = receiver.received();

@@ -13,12 +13,21 @@ use crate::support::{
 
 const PHONE: &str = "4915112345678";
 
-/// One message to this endpoint without any retry; its first attempt, and what the event shows after it.
+/// One message to this endpoint without any retry; its first attempt, and what the event shows
+/// after it.
 async fn first_attempt(app: &App, client: &Client, phone: &str, url: &str) -> (Value, Value) {
-    let webhook = client.register_with(json!({"phone_number": phone, "webhook_url": url, "max_retries": 1})).await;
+    let webhook = client
+        .register_with(json!({"phone_number": phone, "webhook_url": url, "max_retries": 1}))
+        .await;
     client.publish(phone, "M1").await;
-    let event = eventually("an attempt is recorded", async || client.events(&webhook).await.pop()).await;
-    let path = format!("/api/webhooks/events/{}", event["id"].as_str().expect("an id"));
+    let event = eventually("an attempt is recorded", async || {
+        client.events(&webhook).await.pop()
+    })
+    .await;
+    let path = format!(
+        "/api/webhooks/events/{}",
+        event["id"].as_str().expect("an id")
+    );
     let event = client.get(&path).await;
     assert!(!app.api.is_empty());
     (event["attempts"][0].clone(), event)
@@ -32,7 +41,10 @@ async fn a_refusal_is_final_and_goes_to_the_dead_letters() {
     let webhook = client.register(PHONE, &receiver.url("/")).await;
     client.publish(PHONE, "M1").await;
     let event = client.event_when(&webhook, "M1", "failed").await;
-    assert_eq!((&event["attempt_count"], &event["http_status"]), (&json!(1), &json!(400)));
+    assert_eq!(
+        (&event["attempt_count"], &event["http_status"]),
+        (&json!(1), &json!(400))
+    );
     assert!(event["next_retry_at"].is_null());
     let letters = client.get("/api/dead-letters").await;
     assert_eq!(letters["data"][0]["id"], event["id"]);
@@ -45,7 +57,11 @@ async fn redirects_are_not_followed() {
     let app = App::start().await;
     let client = app.client(1).await;
     let target = Receiver::answering(&[200]).await;
-    let receiver = Receiver::start([Reply::Status(307, vec![("location", target.url("/inside"))])]).await;
+    let receiver = Receiver::start([Reply::Status(
+        307,
+        vec![("location", target.url("/inside"))],
+    )])
+    .await;
     let webhook = client.register(PHONE, &receiver.url("/")).await;
     client.publish(PHONE, "M1").await;
     let event = client.event_when(&webhook, "M1", "failed").await;
@@ -63,7 +79,10 @@ async fn gone_disables_the_webhook_at_once() {
     client.event_when(&webhook, "M1", "failed").await;
     let path = format!("/api/webhooks/{}", webhook["id"].as_str().expect("an id"));
     let shown = client.get(&path).await;
-    assert_eq!((&shown["status"], &shown["disabled_reason"]), (&json!("disabled"), &json!("gone")));
+    assert_eq!(
+        (&shown["status"], &shown["disabled_reason"]),
+        (&json!("disabled"), &json!("gone"))
+    );
     client.publish(PHONE, "M2").await;
     client.event_when(&webhook, "M2", "pending").await;
     assert_eq!(receiver.received().len(), 1, "the second message is held");
@@ -80,20 +99,32 @@ async fn exhausted_retries_end_in_the_dead_letters_and_a_retry_by_hand_heals() {
     assert_eq!(event["attempt_count"], 4, "one try and three retries");
     let path = format!("/api/webhooks/{}", webhook["id"].as_str().expect("an id"));
     let shown = client.get(&path).await;
-    assert_eq!((&shown["status"], &shown["failure_count"]), (&json!("failed"), &json!(4)));
+    assert_eq!(
+        (&shown["status"], &shown["failure_count"]),
+        (&json!("failed"), &json!(4))
+    );
     assert!(shown["last_error"].is_string());
     assert_eq!(app.nats.messages("WA_DLQ").await, 1);
 
     receiver.reply(Reply::status(200));
-    let retry = format!("/api/webhooks/events/{}/retry", event["id"].as_str().expect("an id"));
+    let retry = format!(
+        "/api/webhooks/events/{}/retry",
+        event["id"].as_str().expect("an id")
+    );
     assert_eq!(client.call("POST", &retry, None).await.0, 202);
     let event = client.event_when(&webhook, "M1", "delivered").await;
     assert_eq!(event["attempt_count"], 5);
     let shown = client.get(&path).await;
-    assert_eq!((&shown["status"], &shown["failure_count"]), (&json!("active"), &json!(0)));
+    assert_eq!(
+        (&shown["status"], &shown["failure_count"]),
+        (&json!("active"), &json!(0))
+    );
     assert_eq!(client.get("/api/dead-letters").await["data"], json!([]));
     let received = receiver.received();
-    assert!(received.windows(2).all(|two| two[0].body == two[1].body), "the same bytes at every attempt");
+    assert!(
+        received.windows(2).all(|two| two[0].body == two[1].body),
+        "the same bytes at every attempt"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -104,23 +135,49 @@ async fn what_breaks_on_the_way_is_retried() {
     let hanging = Receiver::start([Reply::Hang]).await;
     let (attempt, event) = first_attempt(&app, &client, "4915112345601", &hanging.url("/")).await;
     assert_eq!(attempt["outcome"], "timeout", "{event}");
-    assert_eq!(attempt["status"], "sent", "fully written, no answer: unconfirmed");
+    assert_eq!(
+        attempt["status"], "sent",
+        "fully written, no answer: unconfirmed"
+    );
 
     let reset = broken_endpoint(|_| None).await;
     let (attempt, event) = first_attempt(&app, &client, "4915112345602", &reset).await;
     assert_eq!(attempt["outcome"], "reset", "{event}");
 
-    let (attempt, event) = first_attempt(&app, &client, "4915112345603", "http://no-such-host.invalid/hook").await;
+    let (attempt, event) = first_attempt(
+        &app,
+        &client,
+        "4915112345603",
+        "http://no-such-host.invalid/hook",
+    )
+    .await;
     assert_eq!(attempt["outcome"], "dns", "{event}");
 
     let plain = broken_endpoint(|_| Some("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")).await;
-    let (attempt, event) = first_attempt(&app, &client, "4915112345604", &plain.replace("http://", "https://")).await;
+    let (attempt, event) = first_attempt(
+        &app,
+        &client,
+        "4915112345604",
+        &plain.replace("http://", "https://"),
+    )
+    .await;
     assert_eq!(attempt["outcome"], "tls", "{event}");
 
-    for phone in ["4915112345601", "4915112345602", "4915112345603", "4915112345604"] {
+    for phone in [
+        "4915112345601",
+        "4915112345602",
+        "4915112345603",
+        "4915112345604",
+    ] {
         let list = client.get("/api/webhooks/list").await;
-        let webhook = list["data"].as_array().expect("a list").iter().find(|one| one["phone_number"] == phone);
-        let event = client.event_when(webhook.expect("registered"), "M1", "failed").await;
+        let webhook = list["data"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .find(|one| one["phone_number"] == phone);
+        let event = client
+            .event_when(webhook.expect("registered"), "M1", "failed")
+            .await;
         assert_eq!(event["attempt_count"], 2, "retried once, as asked: {event}");
     }
 }

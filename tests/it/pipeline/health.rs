@@ -1,4 +1,5 @@
-//! What happens to webhooks that fail for long, to attempts that were made already, and to retries that grow too many.
+//! What happens to webhooks that fail for long, to attempts that were made already, and to retries
+//! that grow too many.
 
 use std::time::Duration;
 
@@ -14,14 +15,21 @@ const PHONE: &str = "4915112345678";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_that_fails_for_too_long_is_disabled_and_holds_what_comes() {
-    let app = App::with(&[("DELIVER__DISABLE_AFTER", "2s"), ("DELIVER__MAX_RETRIES", "0")]).await;
-    let (client, receiver) = (app.client(1).await, Receiver::answering(&[500]).await);
+    let app = App::with(&[
+        ("DELIVER__DISABLE_AFTER", "2s"),
+        ("DELIVER__MAX_RETRIES", "0"),
+    ])
+    .await;
+    let client = app.client(1).await;
+    let receiver = Receiver::answering(&[500]).await;
     let webhook = client.register(PHONE, &receiver.url("/")).await;
     let path = format!("/api/webhooks/{}", webhook["id"].as_str().expect("an id"));
     client.publish(PHONE, "M1").await;
     client.event_when(&webhook, "M1", "failed").await;
     let since = eventually("its failing is noted", async || {
-        client.get(&path).await["failing_since"].as_str().map(str::to_owned)
+        client.get(&path).await["failing_since"]
+            .as_str()
+            .map(str::to_owned)
     })
     .await;
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -30,21 +38,34 @@ async fn a_webhook_that_fails_for_too_long_is_disabled_and_holds_what_comes() {
         Some(client.get(&path).await).filter(|shown| shown["status"] == "disabled")
     })
     .await;
-    assert_eq!((&disabled["disabled_reason"], &disabled["failing_since"]), (&json!("failing"), &json!(since)));
+    assert_eq!(
+        (&disabled["disabled_reason"], &disabled["failing_since"]),
+        (&json!("failing"), &json!(since))
+    );
 
     client.publish(PHONE, "M3").await;
     client.event_when(&webhook, "M3", "pending").await;
     assert_eq!(receiver.received().len(), 2, "what comes is held");
     receiver.reply(Reply::status(200));
-    client.call("PATCH", &path, Some(json!({"is_active": true}))).await;
+    client
+        .call("PATCH", &path, Some(json!({"is_active": true})))
+        .await;
     client.event_when(&webhook, "M3", "delivered").await;
     let shown = client.get(&path).await;
-    assert_eq!((&shown["status"], shown["failing_since"].is_null()), (&json!("active"), true), "{shown}");
+    assert_eq!(
+        (&shown["status"], shown["failing_since"].is_null()),
+        (&json!("active"), true),
+        "{shown}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_success_ends_a_failing_time() {
-    let app = App::with(&[("DELIVER__DISABLE_AFTER", "1s"), ("DELIVER__MAX_RETRIES", "0")]).await;
+    let app = App::with(&[
+        ("DELIVER__DISABLE_AFTER", "1s"),
+        ("DELIVER__MAX_RETRIES", "0"),
+    ])
+    .await;
     let client = app.client(1).await;
     let receiver = Receiver::answering(&[500, 200, 500]).await;
     let webhook = client.register(PHONE, &receiver.url("/")).await;
@@ -55,7 +76,12 @@ async fn one_success_ends_a_failing_time() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     client.publish(PHONE, "M3").await;
     client.event_when(&webhook, "M3", "failed").await;
-    let shown = client.get(&format!("/api/webhooks/{}", webhook["id"].as_str().expect("an id"))).await;
+    let shown = client
+        .get(&format!(
+            "/api/webhooks/{}",
+            webhook["id"].as_str().expect("an id")
+        ))
+        .await;
     assert_eq!(shown["status"], "failed", "{shown}");
 }
 
@@ -75,13 +101,21 @@ async fn a_late_answer_of_the_old_address_does_not_disable_the_new_one() {
     client.publish(PHONE, "M2").await;
     client.event_when(&webhook, "M2", "delivered").await;
     let shown = client.get(&path).await;
-    assert_eq!((&shown["status"], &shown["disabled_reason"]), (&json!("active"), &json!(null)));
+    assert_eq!(
+        (&shown["status"], &shown["disabled_reason"]),
+        (&json!("active"), &json!(null))
+    );
 }
 
 /// Changes of webhooks so far.
 async fn writes(app: &App) -> u64 {
-    let info: serde_json::Value =
-        app.nats.jetstream().await.request("STREAM.INFO.KV_wa_webhooks", &()).await.expect("the bucket is there");
+    let info: serde_json::Value = app
+        .nats
+        .jetstream()
+        .await
+        .request("STREAM.INFO.KV_wa_webhooks", &())
+        .await
+        .expect("the bucket is there");
     info["state"]["last_seq"].as_u64().expect("a number")
 }
 
@@ -90,15 +124,25 @@ async fn answers_that_come_at_once_are_noted_once() {
     const AT_ONCE: usize = 8;
     let app = App::with(&[("DELIVER__MAX_RETRIES", "0")]).await;
     let client = app.client(1).await;
-    let (operations, receiver) = (Receiver::answering(&[200]).await, Receiver::answering(&[500]).await);
+    let operations = Receiver::answering(&[200]).await;
+    let receiver = Receiver::answering(&[500]).await;
     let body = json!({"webhook_url": operations.url("/"), "events": ["endpoint.disabled"]});
-    assert_eq!(client.call("PUT", "/api/operational-webhook", Some(body)).await.0, 201);
+    assert_eq!(
+        client
+            .call("PUT", "/api/operational-webhook", Some(body))
+            .await
+            .0,
+        201
+    );
     let webhook = client.register(PHONE, &receiver.url("/")).await;
     let path = format!("/api/webhooks/{}", webhook["id"].as_str().expect("an id"));
     client.publish(PHONE, "M0").await;
     client.event_when(&webhook, "M0", "failed").await;
     let is_failing = async || client.get(&path).await["failing_since"].is_string();
-    eventually("its failing is noted", async || is_failing().await.then_some(())).await;
+    eventually("its failing is noted", async || {
+        is_failing().await.then_some(())
+    })
+    .await;
 
     let round = async |status: u16, come: usize, end: &str| {
         receiver.reply(Reply::Late(Duration::from_secs(1), status));
@@ -108,13 +152,23 @@ async fn answers_that_come_at_once_are_noted_once() {
         }
         receiver.wait_for(come).await;
         for number in 0..AT_ONCE {
-            client.event_when(&webhook, &format!("{status}-{number}"), end).await;
+            client
+                .event_when(&webhook, &format!("{status}-{number}"), end)
+                .await;
         }
         writes(&app).await - before
     };
-    assert_eq!(round(200, 1 + AT_ONCE, "delivered").await, 1, "it recovers once");
+    assert_eq!(
+        round(200, 1 + AT_ONCE, "delivered").await,
+        1,
+        "it recovers once"
+    );
     assert!(!is_failing().await);
-    assert_eq!(round(410, 1 + 2 * AT_ONCE, "failed").await, 1, "it is disabled once");
+    assert_eq!(
+        round(410, 1 + 2 * AT_ONCE, "failed").await,
+        1,
+        "it is disabled once"
+    );
     operations.wait_for(1).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(operations.received().len(), 1, "and that is told once");
@@ -123,11 +177,15 @@ async fn answers_that_come_at_once_are_noted_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_attempt_on_record_is_known_and_one_to_come_is_not() {
     let app = App::start().await;
-    let (client, receiver) = (app.client(1).await, Receiver::answering(&[200]).await);
+    let client = app.client(1).await;
+    let receiver = Receiver::answering(&[200]).await;
     let webhook = client.register(PHONE, &receiver.url("/")).await;
     client.publish(PHONE, "M1").await;
     let event = client.event_when(&webhook, "M1", "delivered").await;
-    let id: PublicEventId = event["id"].as_str().and_then(|id| id.parse().ok()).expect("an id");
+    let id: PublicEventId = event["id"]
+        .as_str()
+        .and_then(|id| id.parse().ok())
+        .expect("an id");
     let bus = app.nats.bus().await;
     let made = Delivery {
         event_id: id.event,
@@ -154,15 +212,20 @@ async fn an_attempt_on_record_is_known_and_one_to_come_is_not() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn too_many_retries_stop_the_taking_up_of_new_messages_until_there_are_fewer() {
-    let settings =
-        [("DELIVER__RETRY_BYTES_MAX", "1MiB"), ("DELIVER__RETRY_BASE", "12s"), ("DELIVER__RETRY_JITTER", "0")];
+    let settings = [
+        ("DELIVER__RETRY_BYTES_MAX", "1MiB"),
+        ("DELIVER__RETRY_BASE", "12s"),
+        ("DELIVER__RETRY_JITTER", "0"),
+    ];
     let app = App::with(&settings).await;
-    let (client, receiver) = (app.client(1).await, Receiver::answering(&[500]).await);
+    let client = app.client(1).await;
+    let receiver = Receiver::answering(&[500]).await;
     let webhook = client.register(PHONE, &receiver.url("/")).await;
     let content = "x".repeat(200 * 1024);
     for number in 0..6 {
         let body = json!({
-            "phone_number": PHONE, "message_id": format!("M{number}"), "from": "4915100000001", "type": "text",
+            "phone_number": PHONE, "message_id": format!("M{number}"), "from": "4915100000001",
+            "type": "text",
             "content": content,
         });
         let (status, answer) = client.call("POST", "/api/messages", Some(body)).await;
@@ -170,17 +233,32 @@ async fn too_many_retries_stop_the_taking_up_of_new_messages_until_there_are_few
     }
     receiver.wait_for(6).await;
     let metric = async || {
-        let text = reqwest::get(format!("{}/metrics", app.admin)).await.ok()?.text().await.ok()?;
-        let line = text.lines().find(|line| line.starts_with("wahook_retry_bytes "))?.to_owned();
+        let text = reqwest::get(format!("{}/metrics", app.admin))
+            .await
+            .ok()?
+            .text()
+            .await
+            .ok()?;
+        let line = text
+            .lines()
+            .find(|line| line.starts_with("wahook_retry_bytes "))?
+            .to_owned();
         line.rsplit(' ').next()?.parse::<f64>().ok()
     };
-    eventually("the retries are seen to be too many", async || metric().await.filter(|bytes| *bytes > 1_048_576.0))
-        .await;
+    eventually("the retries are seen to be too many", async || {
+        metric().await.filter(|bytes| *bytes > 1_048_576.0)
+    })
+    .await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     client.publish(PHONE, "LATE").await;
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let late =
-        |receiver: &Receiver| receiver.received().iter().filter(|one| one.json()["message_id"] == "LATE").count();
+    let late = |receiver: &Receiver| {
+        receiver
+            .received()
+            .iter()
+            .filter(|one| one.json()["message_id"] == "LATE")
+            .count()
+    };
     // One message may have been asked for already when the limit was reached.
     assert!(late(&receiver) == 0, "nothing new is taken up");
     receiver.reply(Reply::status(200));

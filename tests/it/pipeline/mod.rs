@@ -23,10 +23,14 @@ async fn a_message_arrives_signed_and_is_audited() {
     let app = App::start().await;
     let client = app.client(1).await;
     let receiver = Receiver::answering(&[200]).await;
-    let webhook = client.register("4915112345678", &receiver.url("/hook?key=1")).await;
+    let webhook = client
+        .register("4915112345678", &receiver.url("/hook?key=1"))
+        .await;
     let body = json!({
-        "phone_number": "4915112345678", "message_id": "M1", "from": "4915100000001", "type": "text",
-        "timestamp": "2026-11-24T08:30:00Z", "content": "grüße 👋\r\n", "metadata": {"push_name": "Ann\r\nBob"},
+        "phone_number": "4915112345678", "message_id": "M1", "from": "4915100000001",
+        "type": "text",
+        "timestamp": "2026-11-24T08:30:00Z", "content": "grüße 👋\r\n",
+        "metadata": {"push_name": "Ann\r\nBob"},
     });
     let (status, answer) = client.call("POST", "/api/messages", Some(body)).await;
     assert_eq!((status, &answer["status"]), (202, &json!("accepted")));
@@ -35,15 +39,25 @@ async fn a_message_arrives_signed_and_is_audited() {
     assert_eq!(
         received.json(),
         json!({
-            "client_id": 1, "message_id": "M1", "from": "4915100000001", "to": "4915112345678", "type": "text",
+            "client_id": 1, "message_id": "M1", "from": "4915100000001", "to": "4915112345678",
+            "type": "text",
             "timestamp": "2026-11-24T08:30:00Z", "content": "grüße 👋\r\n",
             "metadata": {"push_name": "Ann\r\nBob"},
         })
     );
     assert_eq!(received.header("content-type"), "application/json");
     assert!(received.header("user-agent").starts_with("wahook/"));
-    assert!(received.signed_by(webhook["signing_secret"].as_str().expect("shown at registration")));
-    assert!(!received.signed_by("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"), "any other secret must not fit");
+    assert!(
+        received.signed_by(
+            webhook["signing_secret"]
+                .as_str()
+                .expect("shown at registration")
+        )
+    );
+    assert!(
+        !received.signed_by("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+        "any other secret must not fit"
+    );
 
     let event = client.event_when(&webhook, "M1", "delivered").await;
     assert_eq!(event["attempt_count"], 1);
@@ -51,8 +65,16 @@ async fn a_message_arrives_signed_and_is_audited() {
     assert_eq!(event["response"], "answer 200");
     assert_eq!(event["payload"], received.json());
     assert_eq!(event["attempts"].as_array().map(Vec::len), Some(1));
-    let shown = client.get(&format!("/api/webhooks/{}", webhook["id"].as_str().expect("an id"))).await;
-    assert_eq!((&shown["status"], &shown["failure_count"]), (&json!("active"), &json!(0)));
+    let shown = client
+        .get(&format!(
+            "/api/webhooks/{}",
+            webhook["id"].as_str().expect("an id")
+        ))
+        .await;
+    assert_eq!(
+        (&shown["status"], &shown["failure_count"]),
+        (&json!("active"), &json!(0))
+    );
     assert!(shown["last_success_at"].is_string(), "{shown}");
     assert!(shown.get("signing_secret").is_none(), "shown once only");
 }
@@ -67,17 +89,27 @@ async fn two_failures_are_retried_after_the_waits_asked_for() {
 
     let event = client.event_when(&webhook, "M1", "delivered").await;
     assert_eq!(event["attempt_count"], 3);
-    let statuses: Vec<_> = event["attempts"].as_array().expect("a list").iter().map(|a| &a["http_status"]).collect();
+    let statuses: Vec<_> = event["attempts"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|a| &a["http_status"])
+        .collect();
     assert_eq!(statuses, [500, 500, 200]);
     let received = receiver.received();
     assert_eq!(received.len(), 3);
     for (wait, gap) in [1.0, 2.0].into_iter().zip(received.windows(2)) {
         let waited = (gap[1].at - gap[0].at).as_secs_f64();
         // Ten percent of jitter, and the server fires schedules at most a second late.
-        assert!((wait * 0.9..wait * 1.1 + 1.5).contains(&waited), "waited {waited} s instead of {wait} s");
+        assert!(
+            (wait * 0.9..wait * 1.1 + 1.5).contains(&waited),
+            "waited {waited} s instead of {wait} s"
+        );
         assert_eq!(gap[0].body, gap[1].body);
         assert_eq!(gap[0].header("webhook-id"), gap[1].header("webhook-id"));
-        let secret = webhook["signing_secret"].as_str().expect("shown at registration");
+        let secret = webhook["signing_secret"]
+            .as_str()
+            .expect("shown at registration");
         assert!(gap[1].signed_by(secret), "each attempt is signed anew");
     }
 }
@@ -102,12 +134,22 @@ async fn a_message_published_twice_is_delivered_once() {
     let client = app.client(1).await;
     let receiver = Receiver::answering(&[200]).await;
     let webhook = client.register("4915112345678", &receiver.url("/")).await;
-    assert_eq!(client.publish("4915112345678", "M1").await["status"], "accepted");
-    assert_eq!(client.publish("4915112345678", "M1").await["status"], "duplicate");
+    assert_eq!(
+        client.publish("4915112345678", "M1").await["status"],
+        "accepted"
+    );
+    assert_eq!(
+        client.publish("4915112345678", "M1").await["status"],
+        "duplicate"
+    );
     client.publish("4915112345678", "M2").await;
     client.event_when(&webhook, "M1", "delivered").await;
     client.event_when(&webhook, "M2", "delivered").await;
-    let mut ids: Vec<Value> = receiver.received().iter().map(|one| one.json()["message_id"].clone()).collect();
+    let mut ids: Vec<Value> = receiver
+        .received()
+        .iter()
+        .map(|one| one.json()["message_id"].clone())
+        .collect();
     ids.sort_by_key(ToString::to_string);
     assert_eq!(ids, ["M1", "M2"]);
 }
@@ -119,7 +161,9 @@ async fn a_paused_webhook_holds_its_messages_until_it_is_active_again() {
     let receiver = Receiver::answering(&[200]).await;
     let webhook = client.register("4915112345678", &receiver.url("/")).await;
     let path = format!("/api/webhooks/{}", webhook["id"].as_str().expect("an id"));
-    let (status, paused) = client.call("PATCH", &path, Some(json!({"is_active": false}))).await;
+    let (status, paused) = client
+        .call("PATCH", &path, Some(json!({"is_active": false})))
+        .await;
     assert_eq!((status, &paused["status"]), (200, &json!("paused")));
     for id in ["M1", "M2", "M3"] {
         client.publish("4915112345678", id).await;
@@ -128,7 +172,9 @@ async fn a_paused_webhook_holds_its_messages_until_it_is_active_again() {
         client.event_when(&webhook, id, "pending").await;
     }
     assert_eq!(receiver.received().len(), 0);
-    let (status, _) = client.call("PATCH", &path, Some(json!({"is_active": true}))).await;
+    let (status, _) = client
+        .call("PATCH", &path, Some(json!({"is_active": true})))
+        .await;
     assert_eq!(status, 200);
     for id in ["M1", "M2", "M3"] {
         let event = client.event_when(&webhook, id, "delivered").await;
@@ -144,7 +190,9 @@ async fn a_test_event_arrives_and_a_rotated_secret_signs_beside_the_new_one() {
     let receiver = Receiver::answering(&[200]).await;
     let webhook = client.register("4915112345678", &receiver.url("/")).await;
     let path = format!("/api/webhooks/{}", webhook["id"].as_str().expect("an id"));
-    let (status, rotated) = client.call("POST", &format!("{path}/rotate-secret"), None).await;
+    let (status, rotated) = client
+        .call("POST", &format!("{path}/rotate-secret"), None)
+        .await;
     assert_eq!(status, 200, "{rotated}");
     let (status, test) = client.call("POST", &format!("{path}/test"), None).await;
     assert_eq!(status, 202, "{test}");

@@ -27,18 +27,31 @@ async fn a_failing_message_holds_back_its_chat_and_no_other() {
         publish(&client, "4915100000002", &format!("B{number}")).await;
     }
     let waiting = client.event_when(&webhook, "A5", "pending").await;
-    assert_eq!(waiting["error"], "an earlier message of its chat is not delivered yet", "{waiting}");
+    assert_eq!(
+        waiting["error"], "an earlier message of its chat is not delivered yet",
+        "{waiting}"
+    );
     for number in 2..=5 {
-        client.event_when(&webhook, &format!("B{number}"), "delivered").await;
+        client
+            .event_when(&webhook, &format!("B{number}"), "delivered")
+            .await;
     }
     assert_eq!(
-        receiver.ids().iter().filter(|id| id.starts_with('A')).count(),
+        receiver
+            .ids()
+            .iter()
+            .filter(|id| id.starts_with('A'))
+            .count(),
         1,
         "the chat waits: {:?}",
         receiver.ids()
     );
     client.event_when(&webhook, "A5", "delivered").await;
-    let of_a: Vec<_> = receiver.ids().into_iter().filter(|id| id.starts_with('A')).collect();
+    let of_a: Vec<_> = receiver
+        .ids()
+        .into_iter()
+        .filter(|id| id.starts_with('A'))
+        .collect();
     assert_eq!(of_a, ["A1", "A1", "A2", "A3", "A4", "A5"]);
 }
 

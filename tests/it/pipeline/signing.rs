@@ -13,8 +13,15 @@ const PHONE: &str = "4915112345678";
 
 /// As a receiver does it that has the public key alone, with another library than wahook's.
 fn verified_with(received: &Received, public: &Value) -> bool {
-    let public = public.as_str().and_then(|text| text.strip_prefix("whpk_")).expect("a public key");
-    let public: [u8; 32] = BASE64_STANDARD.decode(public).expect("base64").try_into().expect("32 bytes");
+    let public = public
+        .as_str()
+        .and_then(|text| text.strip_prefix("whpk_"))
+        .expect("a public key");
+    let public: [u8; 32] = BASE64_STANDARD
+        .decode(public)
+        .expect("base64")
+        .try_into()
+        .expect("32 bytes");
     let public = VerifyingKey::from_bytes(&public).expect("a point");
     let signed = [
         received.header("webhook-id").as_bytes(),
@@ -24,14 +31,23 @@ fn verified_with(received: &Received, public: &Value) -> bool {
         &received.body,
     ]
     .concat();
-    received.header("webhook-signature").split(' ').filter_map(|one| one.strip_prefix("v1a,")).any(|one| {
-        let signature = Signature::from_slice(&BASE64_STANDARD.decode(one).expect("base64")).expect("64 bytes");
-        public.verify(&signed, &signature).is_ok()
-    })
+    received
+        .header("webhook-signature")
+        .split(' ')
+        .filter_map(|one| one.strip_prefix("v1a,"))
+        .any(|one| {
+            let signature = Signature::from_slice(&BASE64_STANDARD.decode(one).expect("base64"))
+                .expect("64 bytes");
+            public.verify(&signed, &signature).is_ok()
+        })
 }
 
 fn versions(received: &Received) -> Vec<&str> {
-    received.header("webhook-signature").split(' ').filter_map(|one| one.split(',').next()).collect()
+    received
+        .header("webhook-signature")
+        .split(' ')
+        .filter_map(|one| one.split(',').next())
+        .collect()
 }
 
 fn path(webhook: &Value) -> String {
@@ -41,7 +57,11 @@ fn path(webhook: &Value) -> String {
 async fn next(client: &Client, receiver: &Receiver, message: &str) -> Received {
     let before = receiver.received().len();
     client.publish(PHONE, message).await;
-    receiver.wait_for(before + 1).await.pop().expect("a request")
+    receiver
+        .wait_for(before + 1)
+        .await
+        .pop()
+        .expect("a request")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -52,7 +72,13 @@ async fn a_key_signs_in_place_of_the_secret_beside_it_and_after_a_rotation() {
     let webhook = client
         .register_with(json!({"phone_number": PHONE, "webhook_url": receiver.url("/"), "signature": "ed25519"}))
         .await;
-    assert_eq!((&webhook["signature"], webhook["public_keys"].as_array().map(Vec::len)), (&json!("ed25519"), Some(1)));
+    assert_eq!(
+        (
+            &webhook["signature"],
+            webhook["public_keys"].as_array().map(Vec::len)
+        ),
+        (&json!("ed25519"), Some(1))
+    );
     let first = webhook["public_keys"][0].clone();
     let received = next(&client, &receiver, "M1").await;
     assert_eq!(versions(&received), ["v1a"]);
@@ -61,24 +87,39 @@ async fn a_key_signs_in_place_of_the_secret_beside_it_and_after_a_rotation() {
     changed.body.push(b' ');
     assert!(!verified_with(&changed, &first));
 
-    let (status, both) = client.call("PATCH", &path(&webhook), Some(json!({"signature": "both"}))).await;
+    let (status, both) = client
+        .call("PATCH", &path(&webhook), Some(json!({"signature": "both"})))
+        .await;
     assert_eq!((status, &both["public_keys"]), (200, &json!([first])));
     let received = next(&client, &receiver, "M2").await;
     assert_eq!(versions(&received), ["v1", "v1a"]);
     let secret = webhook["signing_secret"].as_str().expect("shown once");
     assert!(received.signed_by(secret) && verified_with(&received, &first));
 
-    let (status, rotated) = client.call("POST", &format!("{}/rotate-secret", path(&webhook)), None).await;
+    let (status, rotated) = client
+        .call("POST", &format!("{}/rotate-secret", path(&webhook)), None)
+        .await;
     assert_eq!(status, 200);
     let new = rotated["public_keys"][0].clone();
-    assert!(new != first && rotated["public_keys"][1] == first, "{rotated}");
+    assert!(
+        new != first && rotated["public_keys"][1] == first,
+        "{rotated}"
+    );
     let received = next(&client, &receiver, "M3").await;
     assert_eq!(versions(&received), ["v1", "v1", "v1a", "v1a"]);
     assert!(verified_with(&received, &first) && verified_with(&received, &new));
-    assert!(received.signed_by(secret) && received.signed_by(rotated["signing_secret"].as_str().expect("new")));
+    assert!(
+        received.signed_by(secret)
+            && received.signed_by(rotated["signing_secret"].as_str().expect("new"))
+    );
 
-    let (status, answer) = client.call("PATCH", &path(&webhook), Some(json!({"signature": "rsa"}))).await;
-    assert_eq!((status, &answer["errors"][0]["pointer"]), (400, &json!("/signature")));
+    let (status, answer) = client
+        .call("PATCH", &path(&webhook), Some(json!({"signature": "rsa"})))
+        .await;
+    assert_eq!(
+        (status, &answer["errors"][0]["pointer"]),
+        (400, &json!("/signature"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,9 +128,13 @@ async fn what_was_rotated_out_signs_no_more_once_the_overlap_is_over() {
     let client = app.client(1).await;
     let receiver = Receiver::answering(&[200]).await;
     let webhook = client
-        .register_with(json!({"phone_number": PHONE, "webhook_url": receiver.url("/"), "signature": "both"}))
+        .register_with(
+            json!({"phone_number": PHONE, "webhook_url": receiver.url("/"), "signature": "both"}),
+        )
         .await;
-    let (_, rotated) = client.call("POST", &format!("{}/rotate-secret", path(&webhook)), None).await;
+    let (_, rotated) = client
+        .call("POST", &format!("{}/rotate-secret", path(&webhook)), None)
+        .await;
     let end = tokio::time::Instant::now() + std::time::Duration::from_secs(2);
     let received = next(&client, &receiver, "M1").await;
     assert_eq!(versions(&received), ["v1", "v1", "v1a", "v1a"]);
@@ -109,34 +154,91 @@ async fn headers_of_its_own_are_sent_and_shown_by_hints_alone() {
     let token = "Bearer 0123456789-secret-abcd";
     let headers = json!({"Authorization": token, "x-tenant": "t1"});
     let webhook = client
-        .register_with(json!({"phone_number": PHONE, "webhook_url": receiver.url("/"), "headers": headers}))
+        .register_with(
+            json!({"phone_number": PHONE, "webhook_url": receiver.url("/"), "headers": headers}),
+        )
         .await;
-    assert_eq!(webhook["headers"], json!({"authorization": "…abcd", "x-tenant": "…"}));
+    assert_eq!(
+        webhook["headers"],
+        json!({"authorization": "…abcd", "x-tenant": "…"})
+    );
     let received = next(&client, &receiver, "M1").await;
-    assert_eq!((received.header("authorization"), received.header("x-tenant")), (token, "t1"));
-    let bucket = app.nats.jetstream().await.get_key_value("wa_webhooks").await.expect("the bucket");
-    let stored = bucket.get(format!("1.{PHONE}")).await.expect("an answer").expect("a value");
-    assert!(!String::from_utf8_lossy(&stored).contains("secret-abcd"), "sealed");
+    assert_eq!(
+        (
+            received.header("authorization"),
+            received.header("x-tenant")
+        ),
+        (token, "t1")
+    );
+    let bucket = app
+        .nats
+        .jetstream()
+        .await
+        .get_key_value("wa_webhooks")
+        .await
+        .expect("the bucket");
+    let stored = bucket
+        .get(format!("1.{PHONE}"))
+        .await
+        .expect("an answer")
+        .expect("a value");
+    assert!(
+        !String::from_utf8_lossy(&stored).contains("secret-abcd"),
+        "sealed"
+    );
 
     let change = json!({"headers": {"x-tenant": null, "x-new": "n"}});
     let (status, changed) = client.call("PATCH", &path(&webhook), Some(change)).await;
-    assert_eq!((status, &changed["headers"]), (200, &json!({"authorization": "…abcd", "x-new": "…"})));
+    assert_eq!(
+        (status, &changed["headers"]),
+        (200, &json!({"authorization": "…abcd", "x-new": "…"}))
+    );
     let received = next(&client, &receiver, "M2").await;
-    assert_eq!((received.header("authorization"), received.header("x-tenant")), (token, ""));
+    assert_eq!(
+        (
+            received.header("authorization"),
+            received.header("x-tenant")
+        ),
+        (token, "")
+    );
 
     let wrong = json!({"Webhook-Id": "x", "host": "internal", "x-a": "a\r\nx-b: c", "x/y": "z", "content-length": "1"});
-    let (status, answer) = client.call("PATCH", &path(&webhook), Some(json!({"headers": wrong}))).await;
+    let (status, answer) = client
+        .call("PATCH", &path(&webhook), Some(json!({"headers": wrong})))
+        .await;
     assert_eq!(status, 400);
-    let mut pointers: Vec<_> =
-        answer["errors"].as_array().expect("errors").iter().map(|e| e["pointer"].clone()).collect();
+    let mut pointers: Vec<_> = answer["errors"]
+        .as_array()
+        .expect("errors")
+        .iter()
+        .map(|e| e["pointer"].clone())
+        .collect();
     pointers.sort_by_key(ToString::to_string);
     assert_eq!(
         pointers,
-        ["/headers/Webhook-Id", "/headers/content-length", "/headers/host", "/headers/x-a", "/headers/x~1y"]
+        [
+            "/headers/Webhook-Id",
+            "/headers/content-length",
+            "/headers/host",
+            "/headers/x-a",
+            "/headers/x~1y"
+        ]
     );
-    assert!(!answer.to_string().contains("internal"), "no value is repeated: {answer}");
+    assert!(
+        !answer.to_string().contains("internal"),
+        "no value is repeated: {answer}"
+    );
     let many: serde_json::Map<_, _> = (0..15).map(|n| (format!("x-{n}"), json!("v"))).collect();
-    let (status, answer) = client.call("PATCH", &path(&webhook), Some(json!({"headers": many}))).await;
-    assert_eq!((status, &answer["errors"][0]["pointer"]), (400, &json!("/headers")), "two are there already");
-    assert_eq!(client.get(&path(&webhook)).await["headers"], changed["headers"]);
+    let (status, answer) = client
+        .call("PATCH", &path(&webhook), Some(json!({"headers": many})))
+        .await;
+    assert_eq!(
+        (status, &answer["errors"][0]["pointer"]),
+        (400, &json!("/headers")),
+        "two are there already"
+    );
+    assert_eq!(
+        client.get(&path(&webhook)).await["headers"],
+        changed["headers"]
+    );
 }

@@ -16,7 +16,11 @@ fn ids(receiver: &Receiver) -> HashSet<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_process_loses_nothing() {
     // A short ack wait, so that what the killed process held comes again soon.
-    let settings = [("BUS__ACK_WAIT", "16s"), ("DELIVER__TIMEOUT", "1s"), ("DELIVER__LANE_WAIT", "500ms")];
+    let settings = [
+        ("BUS__ACK_WAIT", "16s"),
+        ("DELIVER__TIMEOUT", "1s"),
+        ("DELIVER__LANE_WAIT", "500ms"),
+    ];
     let mut app = App::with(&settings).await;
     let client = app.client(1).await;
     let receiver = Receiver::answering(&[200]).await;
@@ -30,7 +34,10 @@ async fn a_killed_process_loses_nothing() {
         }
         app.kill_and_restart().await;
     }
-    eventually("all came", async || (ids(&receiver) == published).then_some(())).await;
+    eventually("all came", async || {
+        (ids(&receiver) == published).then_some(())
+    })
+    .await;
     for id in &published {
         client.event_when(&webhook, id, "delivered").await;
     }
@@ -53,8 +60,15 @@ async fn a_stopped_process_finishes_what_is_under_way_and_doubles_nothing() {
     }
     assert_eq!(app.terminate().await, Some(0));
     app.restart().await;
-    eventually("all came", async || (ids(&receiver) == published).then_some(())).await;
-    assert_eq!(receiver.received().len(), published.len(), "a clean stop doubles nothing");
+    eventually("all came", async || {
+        (ids(&receiver) == published).then_some(())
+    })
+    .await;
+    assert_eq!(
+        receiver.received().len(),
+        published.len(),
+        "a clean stop doubles nothing"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

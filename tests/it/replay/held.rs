@@ -21,7 +21,10 @@ async fn holding(client: &Client, receiver: &Receiver, rate: u32, count: usize) 
     for number in 0..count {
         client.publish(PHONE, &format!("M{number}")).await;
     }
-    eventually("all are held", async || (client.get(&path).await["held_count"] == count).then_some(())).await;
+    eventually("all are held", async || {
+        (client.get(&path).await["held_count"] == count).then_some(())
+    })
+    .await;
     (webhook, path)
 }
 
@@ -33,24 +36,47 @@ async fn what_is_released_lies_in_the_stream_in_order() {
     let receiver = Receiver::answering(&[200]).await;
     let webhook = client
         .register_with(json!({
-            "phone_number": PHONE, "webhook_url": receiver.url("/"), "is_active": false, "rate_per_second": 1000,
+            "phone_number": PHONE, "webhook_url": receiver.url("/"), "is_active": false,
+            "rate_per_second": 1000,
         }))
         .await;
     let path = format!("/api/webhooks/{}", webhook["id"].as_str().expect("an id"));
     let bus = app.nats.bus().await;
-    let all: Vec<_> = (1..=600).map(|age| letter(&webhook, age, &Kind::Text).delivery).collect();
+    let all: Vec<_> = (1..=600)
+        .map(|age| letter(&webhook, age, &Kind::Text).delivery)
+        .collect();
     for (one, number) in all.iter().zip(1..) {
         bus.hold(one, Work::Message, number).await.expect("holds");
     }
     assert_eq!(client.get(&path).await["held_count"], 600);
-    assert_eq!(client.call("PATCH", &path, Some(json!({"is_active": true}))).await.0, 200);
-    let mut pull = bus.pull(Work::Retry, bus.partition_of(all[0].client_id, &all[0].phone), CancellationToken::new());
+    assert_eq!(
+        client
+            .call("PATCH", &path, Some(json!({"is_active": true})))
+            .await
+            .0,
+        200
+    );
+    let mut pull = bus.pull(
+        Work::Retry,
+        bus.partition_of(all[0].client_id, &all[0].phone),
+        CancellationToken::new(),
+    );
     for one in &all {
-        let incoming = timeout(PATIENCE, pull.next()).await.expect("in time").expect("a delivery");
-        assert_eq!(&decode_delivery(incoming.payload()).expect("readable"), one, "of normal priority, in order");
+        let incoming = timeout(PATIENCE, pull.next())
+            .await
+            .expect("in time")
+            .expect("a delivery");
+        assert_eq!(
+            &decode_delivery(incoming.payload()).expect("readable"),
+            one,
+            "of normal priority, in order"
+        );
         incoming.ack().await.expect("acknowledges");
     }
-    eventually("none is held", async || (client.get(&path).await["held_count"] == 0).then_some(())).await;
+    eventually("none is held", async || {
+        (client.get(&path).await["held_count"] == 0).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -61,17 +87,33 @@ async fn what_is_held_is_counted_and_released() {
     let (_, path) = holding(&client, &receiver, 200, 60).await;
     let list = client.get("/api/webhooks/list").await;
     assert_eq!(list["data"][0]["held_count"], 60);
-    let (status, _) = client.call("PATCH", &path, Some(json!({"is_active": true}))).await;
+    let (status, _) = client
+        .call("PATCH", &path, Some(json!({"is_active": true})))
+        .await;
     assert_eq!(status, 200);
     receiver.wait_for(60).await;
-    eventually("none is held", async || (client.get(&path).await["held_count"] == 0).then_some(())).await;
-    assert_eq!(client.get("/api/replays").await["data"], json!([]), "a release is no replay");
+    eventually("none is held", async || {
+        (client.get(&path).await["held_count"] == 0).then_some(())
+    })
+    .await;
+    assert_eq!(
+        client.get("/api/replays").await["data"],
+        json!([]),
+        "a release is no replay"
+    );
 
     // Paused and released once more: the job of before is no hindrance.
-    client.call("PATCH", &path, Some(json!({"is_active": false}))).await;
+    client
+        .call("PATCH", &path, Some(json!({"is_active": false})))
+        .await;
     client.publish(PHONE, "N1").await;
-    eventually("it is held", async || (client.get(&path).await["held_count"] == 1).then_some(())).await;
-    client.call("PATCH", &path, Some(json!({"is_active": true}))).await;
+    eventually("it is held", async || {
+        (client.get(&path).await["held_count"] == 1).then_some(())
+    })
+    .await;
+    client
+        .call("PATCH", &path, Some(json!({"is_active": true})))
+        .await;
     receiver.wait_for(61).await;
 }
 
@@ -81,25 +123,41 @@ async fn a_release_goes_on_after_its_node_was_killed_and_stops_when_it_is_paused
     let client = app.client(1).await;
     let receiver = Receiver::answering(&[200]).await;
     let (_, path) = holding(&client, &receiver, 40, 200).await;
-    client.call("PATCH", &path, Some(json!({"is_active": true}))).await;
+    client
+        .call("PATCH", &path, Some(json!({"is_active": true})))
+        .await;
     receiver.wait_for(40).await;
     app.kill().await;
     let before = times(&receiver).len();
     assert!(before < 190, "{before} had come already");
     app.restart().await;
-    eventually("it goes on", async || (times(&receiver).len() > before + 10).then_some(())).await;
+    eventually("it goes on", async || {
+        (times(&receiver).len() > before + 10).then_some(())
+    })
+    .await;
 
-    client.call("PATCH", &path, Some(json!({"is_active": false}))).await;
+    client
+        .call("PATCH", &path, Some(json!({"is_active": false})))
+        .await;
     let left = eventually("the rest is held", async || {
-        let first = client.get(&path).await["held_count"].as_u64().expect("a number");
+        let first = client.get(&path).await["held_count"]
+            .as_u64()
+            .expect("a number");
         tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-        let second = client.get(&path).await["held_count"].as_u64().expect("a number");
+        let second = client.get(&path).await["held_count"]
+            .as_u64()
+            .expect("a number");
         (first == second && first > 0).then_some(first)
     })
     .await;
     assert!(left < 200);
-    client.call("PATCH", &path, Some(json!({"is_active": true}))).await;
-    eventually("all came", async || (times(&receiver).len() == 200).then_some(())).await;
+    client
+        .call("PATCH", &path, Some(json!({"is_active": true})))
+        .await;
+    eventually("all came", async || {
+        (times(&receiver).len() == 200).then_some(())
+    })
+    .await;
     let extra = receiver.received().len() - 200;
     assert!(extra <= 2, "{extra} came twice; one was under way");
 }

@@ -10,7 +10,10 @@ use std::{collections::HashMap, time::SystemTime};
 use serde_json::Value;
 use wahook::{
     bus::Bus,
-    model::{Attempt, ClientId, Delivery, EventId, EventStatus, Kind, Outcome, Priority, Timestamp, WebhookId},
+    model::{
+        Attempt, ClientId, Delivery, EventId, EventStatus, Kind, Outcome, Priority, Timestamp,
+        WebhookId,
+    },
 };
 
 use crate::support::{
@@ -24,19 +27,28 @@ fn now() -> Timestamp {
     Timestamp::from_system(SystemTime::now())
 }
 
-/// An event of this webhook that was given up after two attempts; `age` tells the events apart, and is how many
-/// milliseconds ago it was published.
+/// An event of this webhook that was given up after two attempts; `age` tells the events apart, and
+/// is how many milliseconds ago it was published.
 fn letter(webhook: &Value, age: i64, kind: &Kind) -> Attempt {
     let created_at = Timestamp::from_millis(now().millis() - age);
-    let webhook_id = WebhookId(webhook["id"].as_str().and_then(|id| id.parse().ok()).expect("an id"));
+    let webhook_id = WebhookId(
+        webhook["id"]
+            .as_str()
+            .and_then(|id| id.parse().ok())
+            .expect("an id"),
+    );
     let message_id = format!("D{age}").parse().expect("valid");
     let body = format!(r#"{{"message_id":"D{age}","type":"{kind}"}}"#).into_bytes();
     Attempt {
         delivery: Delivery {
             event_id: EventId::derive(created_at, webhook_id, "c", "s", &message_id, kind),
             webhook_id,
-            client_id: ClientId::try_from(webhook["client_id"].as_u64().expect("an id")).expect("in range"),
-            phone: webhook["phone_number"].as_str().and_then(|text| text.parse().ok()).expect("a number"),
+            client_id: ClientId::try_from(webhook["client_id"].as_u64().expect("an id"))
+                .expect("in range"),
+            phone: webhook["phone_number"]
+                .as_str()
+                .and_then(|text| text.parse().ok())
+                .expect("a number"),
             message_id,
             kind: kind.clone(),
             created_at,
@@ -60,7 +72,9 @@ fn letter(webhook: &Value, age: i64, kind: &Kind) -> Attempt {
 
 /// Puts so many dead letters of this webhook into the audit, on the way that results take.
 async fn give_up(bus: &Bus, webhook: &Value, count: i64) -> Vec<Attempt> {
-    let letters: Vec<_> = (1..=count).map(|age| letter(webhook, age * 10, &Kind::Text)).collect();
+    let letters: Vec<_> = (1..=count)
+        .map(|age| letter(webhook, age * 10, &Kind::Text))
+        .collect();
     record(bus, &letters).await;
     letters
 }
@@ -75,8 +89,18 @@ async fn record(bus: &Bus, letters: &[Attempt]) {
 /// Waits until a dry run counts so many.
 async fn counted(client: &Client, count: u64) {
     eventually(&format!("{count} match"), async || {
-        let (status, answer) = client.call("POST", "/api/replays", Some(serde_json::json!({"dry_run": true}))).await;
-        assert_eq!((status, &answer["is_complete"]), (200, &Value::Bool(true)), "{answer}");
+        let (status, answer) = client
+            .call(
+                "POST",
+                "/api/replays",
+                Some(serde_json::json!({"dry_run": true})),
+            )
+            .await;
+        assert_eq!(
+            (status, &answer["is_complete"]),
+            (200, &Value::Bool(true)),
+            "{answer}"
+        );
         (answer["matched"] == count).then_some(())
     })
     .await;
@@ -96,7 +120,9 @@ async fn job_when(client: &Client, job: &Value, state: &str) -> Value {
 fn times(receiver: &Receiver) -> HashMap<String, usize> {
     let mut times = HashMap::new();
     for one in receiver.received() {
-        *times.entry(one.json()["message_id"].as_str().expect("an id").to_owned()).or_default() += 1;
+        *times
+            .entry(one.json()["message_id"].as_str().expect("an id").to_owned())
+            .or_default() += 1;
     }
     times
 }

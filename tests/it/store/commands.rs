@@ -6,39 +6,69 @@ use crate::support::{app::App, cassandra};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn migrating_is_done_by_one_at_a_time_and_serving_waits_for_it() {
-    let Some(keyspace) = cassandra::keyspace().await else { return };
+    let Some(keyspace) = cassandra::keyspace().await else {
+        return;
+    };
     let app = App::start().await;
     let settings = keyspace.settings();
     let (code, stdout, stderr) = app.attempt(&["migrate", "--dry-run"], &settings).await;
-    assert!(code == Some(1) && stderr.contains("--create-keyspace"), "{code:?} {stdout} {stderr}");
-    let (code, stdout, _) = app.attempt(&["migrate", "--dry-run", "--create-keyspace", "1"], &settings).await;
+    assert!(
+        code == Some(1) && stderr.contains("--create-keyspace"),
+        "{code:?} {stdout} {stderr}"
+    );
+    let (code, stdout, _) = app
+        .attempt(
+            &["migrate", "--dry-run", "--create-keyspace", "1"],
+            &settings,
+        )
+        .await;
     assert_eq!(code, Some(1), "there is something to do");
     assert!(
-        stdout.contains("would apply common/0001_audit\n") && stdout.contains("Cassandra: 4 steps to do"),
+        stdout.contains("would apply common/0001_audit\n")
+            && stdout.contains("Cassandra: 4 steps to do"),
         "{stdout}"
     );
 
-    let serve = ["serve", "--roles", "record", "--set", "admin.listen=127.0.0.1:0"];
+    let serve = [
+        "serve",
+        "--roles",
+        "record",
+        "--set",
+        "admin.listen=127.0.0.1:0",
+    ];
     let (code, _, stderr) = app.attempt(&serve, &settings).await;
-    assert!(code == Some(1) && stderr.contains("wahook migrate"), "{code:?} {stderr}");
+    assert!(
+        code == Some(1) && stderr.contains("wahook migrate"),
+        "{code:?} {stderr}"
+    );
 
     let both = ["migrate", "--create-keyspace", "1"];
     let ((one, first, wrong), (other, second, also)) =
         tokio::join!(app.attempt(&both, &settings), app.attempt(&both, &settings));
-    assert_eq!((one, other), (Some(0), Some(0)), "{first} {wrong} {second} {also}");
+    assert_eq!(
+        (one, other),
+        (Some(0), Some(0)),
+        "{first} {wrong} {second} {also}"
+    );
     let mut done = [first, second].map(|text| text.lines().last().unwrap_or_default().to_owned());
     done.sort();
     let up_to_date = |steps| format!("Cassandra: {steps} steps done; the schema is up to date");
     assert_eq!(done, [up_to_date(0), up_to_date(4)]);
     let (code, stdout, _) = app.attempt(&["migrate", "--dry-run"], &settings).await;
-    assert!(code == Some(0) && stdout.contains("0 steps to do"), "{stdout}");
+    assert!(
+        code == Some(0) && stdout.contains("0 steps to do"),
+        "{stdout}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_cql_store_there_is_nothing_to_migrate() {
     let app = App::start().await;
     let (code, _, stderr) = app.attempt(&["migrate"], &[]).await;
-    assert!(code == Some(1) && stderr.contains("nothing to migrate"), "{stderr}");
+    assert!(
+        code == Some(1) && stderr.contains("nothing to migrate"),
+        "{stderr}"
+    );
 }
 
 const WEBHOOKS: &str = r#"id,client_id,phone_number,webhook_url,is_active,status,failure_count,max_retries,metadata,created_at,updated_at
@@ -54,9 +84,14 @@ async fn old_tables_are_taken_over_once_into_sqlite() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn old_tables_are_taken_over_once_into_cql() {
-    let Some(keyspace) = cassandra::migrated().await else { return };
+    let Some(keyspace) = cassandra::migrated().await else {
+        return;
+    };
     let settings = keyspace.settings();
-    let settings: Vec<_> = settings.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    let settings: Vec<_> = settings
+        .iter()
+        .map(|(key, value)| (*key, value.as_str()))
+        .collect();
     webhooks_and_events_are_taken_over_once(App::with(&settings).await).await;
 }
 
@@ -67,18 +102,43 @@ async fn webhooks_and_events_are_taken_over_once(app: App) {
         path.display().to_string()
     };
     let webhooks = file("webhooks.csv", WEBHOOKS);
-    let (code, stdout, stderr) = app.attempt(&["import", "webhooks", &webhooks, "--dry-run"], &[]).await;
-    assert!(code == Some(1) && stdout.contains("2 webhooks would be imported, 0 passed over, 1 wrong"), "{stdout}");
-    assert!(stderr.contains("row 3: phone_number") && !stderr.contains("not-a-number"), "{stderr}");
+    let (code, stdout, stderr) = app
+        .attempt(&["import", "webhooks", &webhooks, "--dry-run"], &[])
+        .await;
+    assert!(
+        code == Some(1) && stdout.contains("2 webhooks would be imported, 0 passed over, 1 wrong"),
+        "{stdout}"
+    );
+    assert!(
+        stderr.contains("row 3: phone_number") && !stderr.contains("not-a-number"),
+        "{stderr}"
+    );
     let (_, stdout, _) = app.attempt(&["import", "webhooks", &webhooks], &[]).await;
-    assert!(stdout.contains("2 webhooks imported") && stdout.contains("whsec_"), "{stdout}");
+    assert!(
+        stdout.contains("2 webhooks imported") && stdout.contains("whsec_"),
+        "{stdout}"
+    );
     let (_, stdout, _) = app.attempt(&["import", "webhooks", &webhooks], &[]).await;
-    assert!(stdout.contains("0 webhooks imported, 2 passed over"), "{stdout}");
+    assert!(
+        stdout.contains("0 webhooks imported, 2 passed over"),
+        "{stdout}"
+    );
 
     let client = app.client(1).await;
-    let webhook = client.get("/api/webhooks/3f0e6c0a-52a1-4b7e-9d0c-0e5b8a0c1d2e").await;
-    assert_eq!((&webhook["max_retries"], &webhook["metadata"]["tier"]), (&json!(5), &json!("gold")));
-    assert_eq!(client.get("/api/webhooks/list").await["data"].as_array().expect("a list").len(), 1);
+    let webhook = client
+        .get("/api/webhooks/3f0e6c0a-52a1-4b7e-9d0c-0e5b8a0c1d2e")
+        .await;
+    assert_eq!(
+        (&webhook["max_retries"], &webhook["metadata"]["tier"]),
+        (&json!(5), &json!("gold"))
+    );
+    assert_eq!(
+        client.get("/api/webhooks/list").await["data"]
+            .as_array()
+            .expect("a list")
+            .len(),
+        1
+    );
 
     let today = &time::OffsetDateTime::now_utc().to_string()[..10];
     let event = |id: u32, status: &str, at: &str| {
@@ -97,16 +157,31 @@ async fn webhooks_and_events_are_taken_over_once(app: App) {
         event(5, "lost", today),
     ];
     let events = file("events.jsonl", &lines.join("\n"));
-    for counts in ["3 events imported, 1 passed over", "0 events imported, 4 passed over"] {
+    for counts in [
+        "3 events imported, 1 passed over",
+        "0 events imported, 4 passed over",
+    ] {
         let (code, stdout, stderr) = app.attempt(&["import", "events", &events], &[]).await;
         assert_eq!(code, Some(1), "one is wrong: {stderr}");
-        assert!(stdout.contains(counts) && stdout.contains(", 1 wrong"), "{stdout}");
+        assert!(
+            stdout.contains(counts) && stdout.contains(", 1 wrong"),
+            "{stdout}"
+        );
     }
-    let stats = client.get("/api/webhooks/3f0e6c0a-52a1-4b7e-9d0c-0e5b8a0c1d2e/stats").await;
+    let stats = client
+        .get("/api/webhooks/3f0e6c0a-52a1-4b7e-9d0c-0e5b8a0c1d2e/stats")
+        .await;
     let sums = ["attempts", "delivered", "failed"].map(|name| stats["data"][0][name].as_u64());
     assert_eq!(sums, [Some(3), Some(1), Some(2)], "{stats}");
     let seen = client.events(&webhook).await;
-    let seen: Vec<_> = seen.iter().map(|one| (one["message_id"].as_str(), one["status"].as_str())).collect();
-    let wanted = [("OLD3", "failed"), ("OLD2", "failed"), ("OLD1", "delivered")];
+    let seen: Vec<_> = seen
+        .iter()
+        .map(|one| (one["message_id"].as_str(), one["status"].as_str()))
+        .collect();
+    let wanted = [
+        ("OLD3", "failed"),
+        ("OLD2", "failed"),
+        ("OLD1", "delivered"),
+    ];
     assert_eq!(seen, wanted.map(|(id, status)| (Some(id), Some(status))));
 }

@@ -28,13 +28,21 @@ struct Home {
 
 impl Home {
     async fn open(config: Config, folder: Option<TempDir>) -> Self {
-        let store = store::open(&config.store, &config.cql).await.expect("opens");
-        Self { store, config, _folder: folder }
+        let store = store::open(&config.store, &config.cql)
+            .await
+            .expect("opens");
+        Self {
+            store,
+            config,
+            _folder: folder,
+        }
     }
 
     /// Another opening of the same home.
     async fn reopen(&self) -> Arc<dyn Store> {
-        store::open(&self.config.store, &self.config.cql).await.expect("opens again")
+        store::open(&self.config.store, &self.config.cql)
+            .await
+            .expect("opens again")
     }
 }
 

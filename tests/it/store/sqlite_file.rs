@@ -12,45 +12,76 @@ use super::{
 };
 
 async fn count(store: &dyn Store) -> usize {
-    let (client, webhook) = (1.try_into().expect("in range"), WebhookId(uuid::Uuid::from_u128(1)));
-    store.events(client, webhook, EventFilter::default(), None, 9999).await.expect("answers").len()
+    let client = 1.try_into().expect("in range");
+    let webhook = WebhookId(uuid::Uuid::from_u128(1));
+    store
+        .events(client, webhook, EventFilter::default(), None, 9999)
+        .await
+        .expect("answers")
+        .len()
 }
 
 #[tokio::test]
 async fn a_file_that_cannot_be_opened_is_named_with_the_remedy() {
-    let settings = config::Store { path: "/proc/nowhere/hooks.db".into(), ..config::Config::default().store };
-    let error = Sqlite::open(&settings).await.err().expect("cannot be opened").to_string();
-    assert!(error.contains("store.path /proc/nowhere/hooks.db") && error.contains("name a file"), "{error}");
+    let settings = config::Store {
+        path: "/proc/nowhere/hooks.db".into(),
+        ..config::Config::default().store
+    };
+    let error = Sqlite::open(&settings)
+        .await
+        .err()
+        .expect("cannot be opened")
+        .to_string();
+    assert!(
+        error.contains("store.path /proc/nowhere/hooks.db") && error.contains("name a file"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
 async fn a_file_of_a_newer_wahook_is_refused_and_an_older_one_is_raised() {
     let home = sqlite().await.expect("is always there");
-    home.store.record(vec![attempt(1, 1, Delivered, 1)]).await.expect("writes");
+    home.store
+        .record(vec![attempt(1, 1, Delivered, 1)])
+        .await
+        .expect("writes");
     let settings = home.config.store.clone();
     let file = rusqlite::Connection::open(&settings.path).expect("opens");
     // As version 1 left it.
     let back = "DROP INDEX attempts_failed; DROP INDEX events_undelivered;
-        CREATE INDEX events_by_status ON events (webhook_id, status, event_id); PRAGMA user_version = 1";
+        CREATE INDEX events_by_status ON events (webhook_id, status, event_id); PRAGMA \
+        user_version = 1";
     file.execute_batch(back).expect("goes back");
     let again = Sqlite::open(&settings).await.expect("raises it");
     assert_eq!(count(&again).await, 1);
     let seen: (String, String, i64) = file
-        .query_row("SELECT started_at, event_id, attempt FROM audit", [], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-        })
+        .query_row(
+            "SELECT started_at, event_id, attempt FROM audit",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+        )
         .expect("is shown");
     let event_id = attempt(1, 1, Delivered, 1).delivery.event_id.to_string();
     assert_eq!(seen, (at(1).to_string().replace('Z', ".000Z"), event_id, 1));
-    file.pragma_update(None, "user_version", 99).expect("is set");
-    let error = Sqlite::open(&settings).await.err().expect("is too new").to_string();
-    assert!(error.contains("schema version 99") && error.ends_with("use a newer wahook"), "{error}");
+    file.pragma_update(None, "user_version", 99)
+        .expect("is set");
+    let error = Sqlite::open(&settings)
+        .await
+        .err()
+        .expect("is too new")
+        .to_string();
+    assert!(
+        error.contains("schema version 99") && error.ends_with("use a newer wahook"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
 async fn what_is_older_than_told_is_dropped_in_steps_and_its_pages_are_freed() {
     let home = sqlite().await.expect("is always there");
-    let mut all: Vec<_> = (0..2500).map(|second| attempt(second, 1, Delivered, second)).collect();
+    let mut all: Vec<_> = (0..2500)
+        .map(|second| attempt(second, 1, Delivered, second))
+        .collect();
     for one in &mut all {
         one.response = Some("x".repeat(1000));
     }
@@ -59,13 +90,32 @@ async fn what_is_older_than_told_is_dropped_in_steps_and_its_pages_are_freed() {
     home.store.record(all).await.expect("writes");
     let pages = || -> i64 {
         let file = rusqlite::Connection::open(&home.config.store.path).expect("opens");
-        file.query_row("PRAGMA page_count", [], |row| row.get(0)).expect("is told")
+        file.query_row("PRAGMA page_count", [], |row| row.get(0))
+            .expect("is told")
     };
     let before = pages();
     assert_eq!(home.store.expire(at(0)).await.expect("drops nothing"), 0);
-    assert_eq!(home.store.expire(at(2400)).await.expect("drops"), 2000, "a step at a time");
+    assert_eq!(
+        home.store.expire(at(2400)).await.expect("drops"),
+        2000,
+        "a step at a time"
+    );
     assert_eq!(home.store.expire(at(2400)).await.expect("drops"), 400);
-    assert_eq!(home.store.expire(at(2400)).await.expect("drops nothing more"), 0);
-    assert_eq!(count(&*home.store).await, 101, "a hundred, and the one with a later attempt");
-    assert!(pages() < before / 2, "{} of {before} pages are left", pages());
+    assert_eq!(
+        home.store
+            .expire(at(2400))
+            .await
+            .expect("drops nothing more"),
+        0
+    );
+    assert_eq!(
+        count(&*home.store).await,
+        101,
+        "a hundred, and the one with a later attempt"
+    );
+    assert!(
+        pages() < before / 2,
+        "{} of {before} pages are left",
+        pages()
+    );
 }

@@ -26,12 +26,16 @@ impl Guarded {
         let more = folder.path().join("more.yaml");
         let text = format!(
             "authenticator: PasswordAuthenticator\n\
-             client_encryption_options: {{enabled: true, optional: false, keystore: {}, ssl_context_factory: \
+             client_encryption_options: {{enabled: true, optional: false, keystore: {}, \
+             ssl_context_factory: \
              {{class_name: org.apache.cassandra.security.PEMBasedSslContextFactory}}}}\n",
             folder.path().join("node.pem").display()
         );
         std::fs::write(&more, text).expect("is written");
-        Some(Self { node: cassandra::apart(more).await?, folder })
+        Some(Self {
+            node: cassandra::apart(more).await?,
+            folder,
+        })
     }
 
     fn file(&self, name: &str) -> String {
@@ -39,7 +43,10 @@ impl Guarded {
     }
 
     fn settings(&self, authority: &str, password: &str) -> Vec<(&'static str, String)> {
-        let keyspace = Keyspace { port: self.node.port, name: "guarded".to_owned() };
+        let keyspace = Keyspace {
+            port: self.node.port,
+            name: "guarded".to_owned(),
+        };
         let more = [
             ("CQL__TLS", "true".to_owned()),
             ("CQL__ROOT_CA_FILE", self.file(authority)),
@@ -52,12 +59,16 @@ impl Guarded {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_with_tls_and_a_password_is_used_and_what_is_wrong_is_named() {
-    let Some(guarded) = Guarded::start().await else { return };
+    let Some(guarded) = Guarded::start().await else {
+        return;
+    };
     let app = App::playing("api", &[]).await;
     let right = guarded.settings("ca.pem", USER);
     // The superuser is made a little after the port opens.
     eventually("the password is known", async || {
-        let (code, _, _) = app.attempt(&["migrate", "--create-keyspace", "1"], &right).await;
+        let (code, _, _) = app
+            .attempt(&["migrate", "--create-keyspace", "1"], &right)
+            .await;
         (code == Some(0)).then_some(())
     })
     .await;
@@ -68,26 +79,54 @@ async fn a_cluster_with_tls_and_a_password_is_used_and_what_is_wrong_is_named() 
         stderr
     };
     let said = migrate(&guarded.settings("ca.pem", "wrong")).await;
-    assert!(said.contains("cql.user, cql.password: the cluster refuses them"), "{said}");
+    assert!(
+        said.contains("cql.user, cql.password: the cluster refuses them"),
+        "{said}"
+    );
     assert!(!said.contains("wrong"), "the password is not shown: {said}");
     let said = migrate(&guarded.settings("other.pem", USER)).await;
-    assert!(said.contains("cql.tls: ") && said.contains("cql.root_ca_file"), "{said}");
-    let without =
-        |names: &[&str]| -> Vec<_> { right.iter().filter(|(name, _)| !names.contains(name)).cloned().collect() };
+    assert!(
+        said.contains("cql.tls: ") && said.contains("cql.root_ca_file"),
+        "{said}"
+    );
+    let without = |names: &[&str]| -> Vec<_> {
+        right
+            .iter()
+            .filter(|(name, _)| !names.contains(name))
+            .cloned()
+            .collect()
+    };
     let said = migrate(&without(&["CQL__USER", "CQL__PASSWORD"])).await;
-    assert!(said.contains("cql.user, cql.password: the cluster asks for them"), "{said}");
+    assert!(
+        said.contains("cql.user, cql.password: the cluster asks for them"),
+        "{said}"
+    );
     let said = migrate(&without(&["CQL__TLS"])).await;
     assert!(said.contains("do they want TLS?"), "{said}");
     let said = migrate(&guarded.settings("nothing.pem", USER)).await;
-    assert!(said.contains("cql.root_ca_file") && said.contains("name a PEM file"), "{said}");
+    assert!(
+        said.contains("cql.root_ca_file") && said.contains("name a PEM file"),
+        "{said}"
+    );
 
-    let env = right.iter().map(|(key, value)| (format!("WAHOOK__{key}"), value.clone())).collect();
-    let config = wahook::config::Sources { env, ..wahook::config::Sources::default() };
+    let env = right
+        .iter()
+        .map(|(key, value)| (format!("WAHOOK__{key}"), value.clone()))
+        .collect();
+    let config = wahook::config::Sources {
+        env,
+        ..wahook::config::Sources::default()
+    };
     let config = wahook::config::Config::load(&config).expect("valid settings");
-    let store = store::open(&config.store, &config.cql).await.expect("opens");
+    let store = store::open(&config.store, &config.cql)
+        .await
+        .expect("opens");
     let one = attempt(1, 1, Delivered, 1);
     store.record(vec![one.clone()]).await.expect("writes");
     let delivery = &one.delivery;
-    let event = store.event(delivery.client_id, delivery.webhook_id, delivery.event_id).await.expect("answers");
+    let event = store
+        .event(delivery.client_id, delivery.webhook_id, delivery.event_id)
+        .await
+        .expect("answers");
     assert_eq!(event.expect("is there").attempts, [one]);
 }

@@ -45,16 +45,28 @@ impl App {
         Self::on(NatsServer::start().await, roles, data, settings).await
     }
 
-    async fn on(mut nats: NatsServer, roles: &'static str, data: TempDir, settings: &[(&str, &str)]) -> Self {
+    async fn on(
+        mut nats: NatsServer,
+        roles: &'static str,
+        data: TempDir,
+        settings: &[(&str, &str)],
+    ) -> Self {
         nats.keys_file = Some(data.path().join("secrets.keys"));
-        let (api, admin) = (free_address(), free_address());
+        let api = free_address();
+        let admin = free_address();
         let mut env: Env = [
             ("NATS__URL", nats.url().as_str()),
             ("API__LISTEN", &api),
             ("ADMIN__LISTEN", &admin),
             ("NODE__DATA_DIR", &data.path().display().to_string()),
-            ("STORE__PATH", &data.path().join("hooks.db").display().to_string()),
-            ("WHATSAPP__SESSIONS_DIR", &data.path().join("sessions").display().to_string()),
+            (
+                "STORE__PATH",
+                &data.path().join("hooks.db").display().to_string(),
+            ),
+            (
+                "WHATSAPP__SESSIONS_DIR",
+                &data.path().join("sessions").display().to_string(),
+            ),
             ("EGRESS__ALLOW_HTTP", "true"),
             ("EGRESS__ALLOW_CIDRS", "127.0.0.0/8"),
             ("DELIVER__RETRY_BASE", "500ms"),
@@ -67,15 +79,28 @@ impl App {
         env.push(("NO_COLOR".to_owned(), "1".to_owned()));
         let http = http_client();
         run(&env, &["bus", "apply"]).await;
-        let (api, admin) = (format!("http://{api}"), format!("http://{admin}"));
+        let api = format!("http://{api}");
+        let admin = format!("http://{admin}");
         let process = Node::start(&env, &["serve", "--roles", roles], &admin);
-        let mut app = Self { nats, api, admin, data, http, env, roles, process };
+        let mut app = Self {
+            nats,
+            api,
+            admin,
+            data,
+            http,
+            env,
+            roles,
+            process,
+        };
         app.process.ready().await;
         app
     }
 
     /// One whose WhatsApp is the stand-in.
-    pub(crate) async fn on_whatsapp(server: &whatsapp_sim::Server, settings: &[(&str, &str)]) -> Self {
+    pub(crate) async fn on_whatsapp(
+        server: &whatsapp_sim::Server,
+        settings: &[(&str, &str)],
+    ) -> Self {
         Self::on_whatsapp_playing("api,ingest,deliver,record", server, settings).await
     }
 
@@ -98,7 +123,9 @@ impl App {
         let data = tempfile::tempdir().expect("a temporary folder");
         let ca = data.path().join("whatsapp-ca.pem");
         std::fs::write(&ca, server.ca_pem()).expect("a writable folder");
-        let (url, host, file) = (server.url(), server.media_host(), ca.display().to_string());
+        let url = server.url();
+        let host = server.media_host();
+        let file = ca.display().to_string();
         let own = [
             ("WHATSAPP__URL", url.as_str()),
             ("WHATSAPP__VERSION", "2.3000.1023223821"),
@@ -106,7 +133,15 @@ impl App {
             ("WHATSAPP__ROOT_CA_FILE", &file),
             ("WHATSAPP__CONNECTS_PER_SECOND", "1000"),
         ];
-        Self::on(nats, roles, data, &own.into_iter().chain(settings.iter().copied()).collect::<Vec<_>>()).await
+        Self::on(
+            nats,
+            roles,
+            data,
+            &own.into_iter()
+                .chain(settings.iter().copied())
+                .collect::<Vec<_>>(),
+        )
+        .await
     }
 
     /// Another process on the same bus and folders, with these roles.
@@ -120,13 +155,25 @@ impl App {
     }
 
     /// The same with a place for its log, and the URL of its listener for probes.
-    pub(crate) fn second_logging(&self, roles: &str, settings: &[(&str, &str)], log: Stdio) -> (Node, String) {
+    pub(crate) fn second_logging(
+        &self,
+        roles: &str,
+        settings: &[(&str, &str)],
+        log: Stdio,
+    ) -> (Node, String) {
         let admin = free_address();
         let mut env = self.env.clone();
         env.push(("WAHOOK__ADMIN__LISTEN".to_owned(), admin.clone()));
-        env.extend(settings.iter().map(|(key, value)| (format!("WAHOOK__{key}"), (*value).to_owned())));
+        env.extend(
+            settings
+                .iter()
+                .map(|(key, value)| (format!("WAHOOK__{key}"), (*value).to_owned())),
+        );
         let admin = format!("http://{admin}");
-        (Node::start_logging(&env, &["serve", "--roles", roles], &admin, log), admin)
+        (
+            Node::start_logging(&env, &["serve", "--roles", roles], &admin, log),
+            admin,
+        )
     }
 
     /// SIGKILL, and a new process with the same settings.
@@ -171,10 +218,17 @@ impl App {
 
     /// Runs another `wahook` command that is to fail; what it writes to both outputs.
     pub(crate) async fn failing_command(&self, arguments: &[&str]) -> String {
-        let output = tokio::time::timeout(PATIENCE, wahook(&self.env).args(arguments).output()).await;
-        let output = output.expect("ends in time").expect("the executable starts");
+        let output =
+            tokio::time::timeout(PATIENCE, wahook(&self.env).args(arguments).output()).await;
+        let output = output
+            .expect("ends in time")
+            .expect("the executable starts");
         assert!(!output.status.success(), "wahook {arguments:?} succeeded");
-        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+        format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        )
     }
 
     /// Runs another `wahook` command with the same settings; its standard output.
@@ -182,14 +236,27 @@ impl App {
         run(&self.env, arguments).await
     }
 
-    /// The same, whatever comes of it: exit code, standard output, standard error. With more settings.
-    pub(crate) async fn attempt(&self, arguments: &[&str], more: &[(&str, String)]) -> (Option<i32>, String, String) {
-        let more = more.iter().map(|(key, value)| (format!("WAHOOK__{key}"), value.clone()));
+    /// The same, whatever comes of it: exit code, standard output, standard error. With more
+    /// settings.
+    pub(crate) async fn attempt(
+        &self,
+        arguments: &[&str],
+        more: &[(&str, String)],
+    ) -> (Option<i32>, String, String) {
+        let more = more
+            .iter()
+            .map(|(key, value)| (format!("WAHOOK__{key}"), value.clone()));
         let env: Vec<_> = self.env.iter().cloned().chain(more).collect();
         let output = tokio::time::timeout(PATIENCE, wahook(&env).args(arguments).output()).await;
-        let output = output.expect("ends in time").expect("the executable starts");
+        let output = output
+            .expect("ends in time")
+            .expect("the executable starts");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (output.status.code(), text(&output.stdout), text(&output.stderr))
+        (
+            output.status.code(),
+            text(&output.stdout),
+            text(&output.stderr),
+        )
     }
 
     /// A caller of the API with a new token for this client, with every scope.
@@ -203,8 +270,14 @@ impl App {
     }
 
     /// The same, its token made with more settings.
-    pub(crate) async fn client_by(&self, id: u64, scopes: &[&str], more: &[(&str, String)]) -> Client {
-        let (id, scopes) = (id.to_string(), scopes.join(","));
+    pub(crate) async fn client_by(
+        &self,
+        id: u64,
+        scopes: &[&str],
+        more: &[(&str, String)],
+    ) -> Client {
+        let id = id.to_string();
+        let scopes = scopes.join(",");
         let mut arguments = vec!["token", "create", "--client", &id];
         if !scopes.is_empty() {
             arguments.extend(["--scopes", &scopes]);
@@ -212,7 +285,11 @@ impl App {
         let (code, output, said) = self.attempt(&arguments, more).await;
         assert_eq!(code, Some(0), "{said}");
         let token = output.lines().last().expect("the token's line").to_owned();
-        Client { api: self.api.clone(), token, http: self.http.clone() }
+        Client {
+            api: self.api.clone(),
+            token,
+            http: self.http.clone(),
+        }
     }
 }
 
@@ -222,7 +299,10 @@ impl Drop for App {
         if std::thread::panicking() {
             let log = std::fs::read_to_string(self.data.path().join(LOG)).unwrap_or_default();
             let lines: Vec<_> = log.lines().collect();
-            eprintln!("the last of its log:\n{}", lines[lines.len().saturating_sub(60)..].join("\n"));
+            eprintln!(
+                "the last of its log:\n{}",
+                lines[lines.len().saturating_sub(60)..].join("\n")
+            );
         }
     }
 }
@@ -248,12 +328,18 @@ impl Client {
 
     async fn send(&self, method: &str, path: &str, body: Option<Value>) -> (u16, String) {
         let method = method.parse().expect("a method");
-        let mut request = self.http.request(method, format!("{}{path}", self.api)).bearer_auth(&self.token);
+        let mut request = self
+            .http
+            .request(method, format!("{}{path}", self.api))
+            .bearer_auth(&self.token);
         if let Some(body) = body {
             request = request.json(&body);
         }
         let answer = request.send().await.expect("the API answers");
-        (answer.status().as_u16(), answer.text().await.expect("a body"))
+        (
+            answer.status().as_u16(),
+            answer.text().await.expect("a body"),
+        )
     }
 
     pub(crate) async fn get(&self, path: &str) -> Value {
@@ -264,11 +350,14 @@ impl Client {
 
     /// Registers a webhook; its JSON, the signing secret with it.
     pub(crate) async fn register(&self, phone: &str, url: &str) -> Value {
-        self.register_with(json!({"phone_number": phone, "webhook_url": url})).await
+        self.register_with(json!({"phone_number": phone, "webhook_url": url}))
+            .await
     }
 
     pub(crate) async fn register_with(&self, body: Value) -> Value {
-        let (status, answer) = self.call("POST", "/api/webhooks/register", Some(body)).await;
+        let (status, answer) = self
+            .call("POST", "/api/webhooks/register", Some(body))
+            .await;
         assert!(status == 201 || status == 200, "{status}: {answer}");
         answer
     }
@@ -287,9 +376,16 @@ impl Client {
     }
 
     /// Publishes a message of this type in the chat with this number.
-    pub(crate) async fn publish_from(&self, phone: &str, chat: &str, id: &str, kind: &str) -> Value {
+    pub(crate) async fn publish_from(
+        &self,
+        phone: &str,
+        chat: &str,
+        id: &str,
+        kind: &str,
+    ) -> Value {
         let body = json!({
-            "phone_number": phone, "message_id": id, "from": chat, "type": kind, "content": format!("hello {id}"),
+            "phone_number": phone, "message_id": id, "from": chat, "type": kind,
+            "content": format!("hello {id}"),
         });
         let (status, answer) = self.call("POST", "/api/messages", Some(body)).await;
         assert_eq!(status, 202, "{answer}");
@@ -299,7 +395,9 @@ impl Client {
     /// The events of a webhook, newest first.
     pub(crate) async fn events(&self, webhook: &Value) -> Vec<Value> {
         let id = webhook["id"].as_str().expect("an id");
-        let page = self.get(&format!("/api/webhooks/{id}/events?limit=250")).await;
+        let page = self
+            .get(&format!("/api/webhooks/{id}/events?limit=250"))
+            .await;
         page["data"].as_array().expect("a list").clone()
     }
 
@@ -307,17 +405,26 @@ impl Client {
     pub(crate) async fn event_when(&self, webhook: &Value, message: &str, status: &str) -> Value {
         let found = eventually(&format!("{message} is {status}"), async || {
             let events = self.events(webhook).await;
-            events.into_iter().find(|event| event["message_id"] == message && event["status"] == status)
+            events
+                .into_iter()
+                .find(|event| event["message_id"] == message && event["status"] == status)
         })
         .await;
-        self.get(&format!("/api/webhooks/events/{}", found["id"].as_str().expect("an id"))).await
+        self.get(&format!(
+            "/api/webhooks/events/{}",
+            found["id"].as_str().expect("an id")
+        ))
+        .await
     }
 }
 
-/// `wahook dev` with a nats-server child of its own; started again after SIGKILL on the same ports and data.
+/// `wahook dev` with a nats-server child of its own; started again after SIGKILL on the same ports
+/// and data.
 pub(crate) async fn dev_survives_a_kill() {
     let data = tempfile::tempdir().expect("a temporary folder");
-    let (nats, api, admin) = (free_address(), free_address(), free_address());
+    let nats = free_address();
+    let api = free_address();
+    let admin = free_address();
     let path = |name: &str| data.path().join(name).display().to_string();
     let settings = [
         ("NATS__URL", format!("nats://{nats}")),
@@ -327,7 +434,10 @@ pub(crate) async fn dev_survives_a_kill() {
         ("STORE__PATH", path("hooks.db")),
         ("WHATSAPP__SESSIONS_DIR", path("sessions")),
     ];
-    let env: Env = settings.into_iter().map(|(key, value)| (format!("WAHOOK__{key}"), value)).collect();
+    let env: Env = settings
+        .into_iter()
+        .map(|(key, value)| (format!("WAHOOK__{key}"), value))
+        .collect();
     let admin = format!("http://{admin}");
     for _ in 0..2 {
         let mut node = Node::start(&env, &["dev"], &admin);
@@ -358,7 +468,11 @@ pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Opti
 pub(crate) fn http_client() -> reqwest::Client {
     // Only loopback is called, but the client wants a TLS provider all the same.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().expect("a plain client")
+    reqwest::Client::builder()
+        .no_proxy()
+        .timeout(PATIENCE)
+        .build()
+        .expect("a plain client")
 }
 
 fn free_address() -> String {

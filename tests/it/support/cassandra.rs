@@ -40,7 +40,10 @@ pub(crate) async fn keyspace() -> Option<Keyspace> {
     let start = || NODE.get_or_init(|| Node::start(None)).as_ref();
     let node = tokio::task::spawn_blocking(start).await.expect("starts")?;
     let name = format!("t_{}", &Uuid::now_v7().simple().to_string()[16..]);
-    Some(Keyspace { port: node.port, name })
+    Some(Keyspace {
+        port: node.port,
+        name,
+    })
 }
 
 /// The same with all tables.
@@ -53,21 +56,35 @@ pub(crate) async fn migrated() -> Option<Keyspace> {
 /// A node apart, with the settings in this file beside the usual ones.
 #[cfg(feature = "cql-tls")]
 pub(crate) async fn apart(more: std::path::PathBuf) -> Option<Node> {
-    tokio::task::spawn_blocking(move || Node::start(Some(&more))).await.expect("starts")
+    tokio::task::spawn_blocking(move || Node::start(Some(&more)))
+        .await
+        .expect("starts")
 }
 
 impl Node {
     fn start(more: Option<&Path>) -> Option<Self> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let installed = std::fs::read_dir(root.join(".tools")).into_iter().flatten().flatten().any(|entry| {
-            entry.file_name().to_string_lossy().starts_with("cassandra-") && entry.path().join("complete").exists()
-        });
+        let installed = std::fs::read_dir(root.join(".tools"))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .any(|entry| {
+                entry
+                    .file_name()
+                    .to_string_lossy()
+                    .starts_with("cassandra-")
+                    && entry.path().join("complete").exists()
+            });
         if !installed {
-            assert!(std::env::var_os("CI").is_none(), "no Cassandra in .tools: run `make cassandra`");
+            assert!(
+                std::env::var_os("CI").is_none(),
+                "no Cassandra in .tools: run `make cassandra`"
+            );
             // Past the capturing of tests' output: this must be seen.
             let _ = writeln!(
                 io::stderr(),
-                "\n*** NO CASSANDRA IN .tools: TESTS OF THE CQL STORE DO NOTHING. `make cassandra` brings it.\n"
+                "\n*** NO CASSANDRA IN .tools: TESTS OF THE CQL STORE DO NOTHING. `make \
+                 cassandra` brings it.\n"
             );
             return None;
         }
@@ -81,9 +98,14 @@ impl Node {
             .expect("the script starts");
         let mut said = String::new();
         let stdout = script.stdout.take().expect("piped above");
-        BufReader::new(stdout).read_line(&mut said).expect("the script speaks");
+        BufReader::new(stdout)
+            .read_line(&mut said)
+            .expect("the script speaks");
         assert_eq!(said.trim(), "ready", "Cassandra did not start");
-        Some(Self { port: ports[0], _script: script })
+        Some(Self {
+            port: ports[0],
+            _script: script,
+        })
     }
 }
 
@@ -115,14 +137,28 @@ impl Keyspace {
 
     /// The same with more settings: `("CQL__WRITE_TIMEOUT", "1s")`.
     pub(crate) fn config_with(&self, more: &[(&str, &str)]) -> Config {
-        let own = self.settings().into_iter().map(|(key, value)| (key.to_owned(), value));
-        let all = own.chain(more.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
-        let env = all.map(|(key, value)| (format!("WAHOOK__{key}"), value)).collect();
-        Config::load(&config::Sources { env, ..config::Sources::default() }).expect("valid settings")
+        let own = self
+            .settings()
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value));
+        let all = own.chain(
+            more.iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned())),
+        );
+        let env = all
+            .map(|(key, value)| (format!("WAHOOK__{key}"), value))
+            .collect();
+        Config::load(&config::Sources {
+            env,
+            ..config::Sources::default()
+        })
+        .expect("valid settings")
     }
 
     pub(crate) async fn migrator(&self, config: &Config) -> Migrator {
-        Migrator::connect(&config.cql, config.store.retention).await.expect("Cassandra answers")
+        Migrator::connect(&config.cql, config.store.retention)
+            .await
+            .expect("Cassandra answers")
     }
 
     /// Makes the keyspace and its tables.

@@ -30,7 +30,12 @@ pub(crate) async fn wear_out(bus: &Bus, work: Work, partition: u16) {
     let cancel = CancellationToken::new();
     let mut pull = bus.pull(work, partition, cancel.clone());
     for _ in 0..10 {
-        timeout(PATIENCE, pull.next()).await.expect("in time").expect("a message").nak(None).await;
+        timeout(PATIENCE, pull.next())
+            .await
+            .expect("in time")
+            .expect("a message")
+            .nak(None)
+            .await;
     }
     // The eleventh time is when the server notices.
     let eleventh = timeout(Duration::from_secs(1), pull.next()).await;
@@ -51,13 +56,18 @@ pub(crate) struct NatsServer {
     pub(crate) keys_file: Option<PathBuf>,
 }
 
-/// `NATS_SERVER_BIN`, what `make nats` installed, or the PATH: without any the tests fail, they are not skipped.
+/// `NATS_SERVER_BIN`, what `make nats` installed, or the PATH: without any the tests fail, they are
+/// not skipped.
 fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("NATS_SERVER_BIN") {
         return path.into();
     }
     let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/bin/nats-server");
-    if installed.is_file() { installed } else { "nats-server".into() }
+    if installed.is_file() {
+        installed
+    } else {
+        "nats-server".into()
+    }
 }
 
 fn spawn(port: u16, folder: &Path, more: &[String]) -> Child {
@@ -87,13 +97,23 @@ impl NatsServer {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let process = spawn(port, folder.path(), &more);
         let key = Keyring::new_line("test").expect("an id");
-        let server = Self { port, folder, process, more, key, keys_file: None };
+        let server = Self {
+            port,
+            folder,
+            process,
+            more,
+            key,
+            keys_file: None,
+        };
         server.wait().await;
         server
     }
 
     async fn wait(&self) {
-        eventually("nats-server answers", async || TcpStream::connect(("127.0.0.1", self.port)).await.ok()).await;
+        eventually("nats-server answers", async || {
+            TcpStream::connect(("127.0.0.1", self.port)).await.ok()
+        })
+        .await;
     }
 
     /// SIGKILL, and a new process on the same data.
@@ -124,22 +144,32 @@ impl NatsServer {
     /// The defaults, with this server.
     pub(crate) fn config(&self) -> Config {
         let flags = vec![("nats.url".to_owned(), self.url())];
-        let sources = config::Sources { flags, ..config::Sources::default() };
-        config::load(&sources).expect("the defaults are right").config
+        let sources = config::Sources {
+            flags,
+            ..config::Sources::default()
+        };
+        config::load(&sources)
+            .expect("the defaults are right")
+            .config
     }
 
     /// A connection of the library's, before anything is declared.
     pub(crate) async fn connect(&self) -> Bus {
         let config = self.config();
-        eventually("the server takes clients", async || Bus::connect(&config.nats, &config.bus, "test").await.ok())
-            .await
+        eventually("the server takes clients", async || {
+            Bus::connect(&config.nats, &config.bus, "test").await.ok()
+        })
+        .await
     }
 
     /// The same with everything declared and the registry loaded.
     pub(crate) async fn bus(&self) -> Bus {
         let bus = self.connect().await;
         bus.apply().await.expect("applies");
-        let made = self.keys_file.as_ref().map(|file| std::fs::read_to_string(file).expect("a node has made it"));
+        let made = self
+            .keys_file
+            .as_ref()
+            .map(|file| std::fs::read_to_string(file).expect("a node has made it"));
         let keys = Keyring::parse(&made.unwrap_or_else(|| self.key.clone())).expect("a key");
         bus.start_registry(keys).await.expect("loads");
         bus
@@ -161,8 +191,12 @@ impl NatsServer {
     }
 
     async fn state(&self, stream: &str, field: &str) -> u64 {
-        let info: Value =
-            self.jetstream().await.request(format!("STREAM.INFO.{stream}"), &()).await.expect("the stream is there");
+        let info: Value = self
+            .jetstream()
+            .await
+            .request(format!("STREAM.INFO.{stream}"), &())
+            .await
+            .expect("the stream is there");
         info["state"][field].as_u64().expect("a number")
     }
 }

@@ -26,10 +26,21 @@ pub(crate) struct Node {
 impl Node {
     /// Starts it; `admin` is the URL of its listener for probes.
     pub(crate) fn start(env: &Env, arguments: &[&str], admin: &str) -> Self {
-        let folder = env.iter().find(|(key, _)| key == "WAHOOK__NODE__DATA_DIR").map_or(".", |(_, value)| value);
+        let folder = env
+            .iter()
+            .find(|(key, _)| key == "WAHOOK__NODE__DATA_DIR")
+            .map_or(".", |(_, value)| value);
         std::fs::create_dir_all(folder).expect("a writable place");
-        let log = OpenOptions::new().create(true).append(true).open(PathBuf::from(folder).join(LOG));
-        Self::start_logging(env, arguments, admin, log.expect("a writable folder").into())
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(PathBuf::from(folder).join(LOG));
+        Self::start_logging(
+            env,
+            arguments,
+            admin,
+            log.expect("a writable folder").into(),
+        )
     }
 
     /// The same with a place for its log.
@@ -37,15 +48,25 @@ impl Node {
         let mut command = wahook(env);
         command.args(arguments).stdout(Stdio::null()).stderr(log);
         let child = command.spawn().expect("the executable starts");
-        Self { child, ready_url: format!("{admin}/readyz") }
+        Self {
+            child,
+            ready_url: format!("{admin}/readyz"),
+        }
     }
 
     /// Waits until it says that it is ready.
     pub(crate) async fn ready(&mut self) {
         let http = http_client();
         eventually("the node is ready", async || {
-            assert!(self.child.try_wait().expect("its own child").is_none(), "it ended");
-            http.get(&self.ready_url).send().await.ok().filter(|answer| answer.status().is_success())
+            assert!(
+                self.child.try_wait().expect("its own child").is_none(),
+                "it ended"
+            );
+            http.get(&self.ready_url)
+                .send()
+                .await
+                .ok()
+                .filter(|answer| answer.status().is_success())
         })
         .await;
     }
@@ -59,13 +80,19 @@ impl Node {
     pub(crate) async fn terminate(&mut self) -> Option<i32> {
         self.signal("TERM").await;
         let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
-        ended.expect("ends in time").expect("was started here").code()
+        ended
+            .expect("ends in time")
+            .expect("was started here")
+            .code()
     }
 
     /// Sends a signal by its name.
     pub(crate) async fn signal(&self, name: &str) {
         let pid = self.child.id().expect("the process runs").to_string();
-        let status = Command::new("kill").args([&format!("-{name}"), &pid]).status().await;
+        let status = Command::new("kill")
+            .args([&format!("-{name}"), &pid])
+            .status()
+            .await;
         assert!(status.is_ok_and(|status| status.success()), "kill -{name}");
     }
 
@@ -86,17 +113,28 @@ impl Node {
 
     fn memory(&self, key: &str) -> u64 {
         let status = std::fs::read_to_string(self.proc("status")).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("a line of it");
-        line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("KiB") * 1024
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(key))
+            .expect("a line of it");
+        line.split_whitespace()
+            .nth(1)
+            .and_then(|kib| kib.parse::<u64>().ok())
+            .expect("KiB")
+            * 1024
     }
 
     fn proc(&self, file: &str) -> String {
-        format!("/proc/{}/{file}", self.child.id().expect("the process runs"))
+        format!(
+            "/proc/{}/{file}",
+            self.child.id().expect("the process runs")
+        )
     }
 }
 
-/// A port for a server of another process. Not from the range of which the kernel takes ports for connections and for port
-/// 0: between the choice and the start something else would get it now and then.
+/// A port for a server of another process. Not from the range of which the kernel takes ports for
+/// connections and for port 0: between the choice and the start something else would get it now and
+/// then.
 pub(crate) fn free_port() -> u16 {
     const FIRST: u32 = 10_000;
     const COUNT: u32 = 20_000;
@@ -104,7 +142,9 @@ pub(crate) fn free_port() -> u16 {
     // Several executables may be at it.
     let offset = std::process::id().wrapping_mul(541);
     let next = || FIRST + offset.wrapping_add(CHOSEN.fetch_add(1, Ordering::Relaxed)) % COUNT;
-    let ports = std::iter::repeat_with(next).take(COUNT as usize).filter_map(|port| u16::try_from(port).ok());
+    let ports = std::iter::repeat_with(next)
+        .take(COUNT as usize)
+        .filter_map(|port| u16::try_from(port).ok());
     let mut free = ports.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
     free.next().expect("one of all is free")
 }
@@ -112,14 +152,24 @@ pub(crate) fn free_port() -> u16 {
 /// Runs a command to its end; its standard output.
 pub(crate) async fn run(env: &Env, arguments: &[&str]) -> String {
     let output = tokio::time::timeout(PATIENCE, wahook(env).args(arguments).output()).await;
-    let output = output.expect("ends in time").expect("the executable starts");
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "wahook {arguments:?}: {}\n{stdout}\n{stderr}", output.status);
+    let output = output
+        .expect("ends in time")
+        .expect("the executable starts");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "wahook {arguments:?}: {}\n{stdout}\n{stderr}",
+        output.status
+    );
     stdout.into_owned()
 }
 
 pub(crate) fn wahook(env: &Env) -> Command {
     let mut command = Command::new(PathBuf::from(env!("CARGO_BIN_EXE_wahook")));
-    command.envs(env.iter().cloned()).stdin(Stdio::null()).kill_on_drop(true);
+    command
+        .envs(env.iter().cloned())
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
     command
 }

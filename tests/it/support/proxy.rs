@@ -59,23 +59,41 @@ impl NatsProxy {
         let shared = Arc::clone(&traps);
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let Ok(server) = TcpStream::connect(("127.0.0.1", server_port)).await else { continue };
-                let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
+                let Ok(server) = TcpStream::connect(("127.0.0.1", server_port)).await else {
+                    continue;
+                };
+                let (from_client, to_client) = client.into_split();
+                let (from_server, to_server) = server.into_split();
                 tokio::spawn(pass(from_client, to_server, Arc::clone(&shared), publish));
-                tokio::spawn(pass(from_server, to_client, Arc::clone(&shared), acknowledgement));
+                tokio::spawn(pass(
+                    from_server,
+                    to_client,
+                    Arc::clone(&shared),
+                    acknowledgement,
+                ));
             }
         });
-        Self { port, traps, accepting }
+        Self {
+            port,
+            traps,
+            accepting,
+        }
     }
 
     pub(crate) fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    /// Stops at this point of the next publish of a message whose payload holds `marker`; tells when it did.
+    /// Stops at this point of the next publish of a message whose payload holds `marker`; tells
+    /// when it did.
     pub(crate) fn trap(&self, at: At, marker: &str) -> oneshot::Receiver<()> {
         let (sprung, told) = oneshot::channel();
-        let trap = Trap { at, marker: marker.as_bytes().to_vec(), reply: None, sprung };
+        let trap = Trap {
+            at,
+            marker: marker.as_bytes().to_vec(),
+            reply: None,
+            sprung,
+        };
         *self.traps.lock().expect("no panic while held") = Some(trap);
         told
     }
@@ -100,7 +118,9 @@ fn contains(frame: &[u8], marker: &[u8]) -> bool {
 fn publish(words: &[&[u8]], frame: &[u8], trap: &mut Option<Trap>) -> Way {
     let to_subject = |trap: &Trap| matches!(trap.at, At::Subject | At::Lost);
     if trap.as_ref().is_some_and(to_subject) {
-        let is_it = |trap: &Trap| words[0].ends_with(b"PUB") && words.len() > 1 && contains(words[1], &trap.marker);
+        let is_it = |trap: &Trap| {
+            words[0].ends_with(b"PUB") && words.len() > 1 && contains(words[1], &trap.marker)
+        };
         return match trap.take_if(|trap| is_it(trap)) {
             Some(trap) if trap.at == At::Lost => Way::Nowhere(trap.sprung),
             Some(trap) => Way::Stop(trap.sprung),
@@ -108,13 +128,20 @@ fn publish(words: &[&[u8]], frame: &[u8], trap: &mut Option<Trap>) -> Way {
         };
     }
     let is_message = words.len() == 5 && words[0] == b"HPUB" && words[1].starts_with(b"wa.msg.");
-    if !is_message || !trap.as_ref().is_some_and(|trap| contains(frame, &trap.marker)) {
+    if !is_message
+        || !trap
+            .as_ref()
+            .is_some_and(|trap| contains(frame, &trap.marker))
+    {
         return Way::On;
     }
     match trap.take() {
         Some(trap) if trap.at == At::Publish => Way::Stop(trap.sprung),
         Some(other) => {
-            *trap = Some(Trap { reply: Some(words[2].to_vec()), ..other });
+            *trap = Some(Trap {
+                reply: Some(words[2].to_vec()),
+                ..other
+            });
             Way::On
         }
         None => Way::On,
@@ -137,7 +164,11 @@ async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, traps: Traps, jud
     let mut buffer = BytesMut::new();
     while let Some((line, frame)) = next(&mut from, &mut buffer).await {
         let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
-        let way = judge(&words, &frame, &mut traps.lock().expect("no panic while held"));
+        let way = judge(
+            &words,
+            &frame,
+            &mut traps.lock().expect("no panic while held"),
+        );
         if let Way::Stop(sprung) = way {
             let _ = sprung.send(());
             // Both ends stay open; whoever waits for more waits until it is killed.
@@ -162,8 +193,14 @@ async fn next(from: &mut OwnedReadHalf, buffer: &mut BytesMut) -> Option<(Bytes,
     loop {
         if let Some(end) = buffer.windows(2).position(|two| two == b"\r\n") {
             let line = Bytes::copy_from_slice(&buffer[..end]);
-            let has_payload = [&b"PUB "[..], b"HPUB ", b"MSG ", b"HMSG "].iter().any(|verb| line.starts_with(verb));
-            let payload = if has_payload { last_number(&line)? + 2 } else { 0 };
+            let has_payload = [&b"PUB "[..], b"HPUB ", b"MSG ", b"HMSG "]
+                .iter()
+                .any(|verb| line.starts_with(verb));
+            let payload = if has_payload {
+                last_number(&line)? + 2
+            } else {
+                0
+            };
             let whole = end + 2 + payload;
             if buffer.len() >= whole {
                 return Some((line, buffer.split_to(whole).freeze()));
@@ -176,5 +213,8 @@ async fn next(from: &mut OwnedReadHalf, buffer: &mut BytesMut) -> Option<(Bytes,
 }
 
 fn last_number(line: &[u8]) -> Option<usize> {
-    std::str::from_utf8(line.rsplit(|byte| *byte == b' ').next()?).ok()?.parse().ok()
+    std::str::from_utf8(line.rsplit(|byte| *byte == b' ').next()?)
+        .ok()?
+        .parse()
+        .ok()
 }

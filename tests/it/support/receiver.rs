@@ -28,7 +28,9 @@ pub(crate) struct Received {
 
 impl Received {
     pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().expect("ASCII"))
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().expect("ASCII"))
     }
 
     pub(crate) fn json(&self) -> serde_json::Value {
@@ -37,12 +39,23 @@ impl Received {
 
     /// Checks the signature as the Standard Webhooks specification tells receivers to.
     pub(crate) fn signed_by(&self, secret: &str) -> bool {
-        let key = BASE64_STANDARD.decode(secret.strip_prefix("whsec_").expect("a secret")).expect("base64");
+        let key = BASE64_STANDARD
+            .decode(secret.strip_prefix("whsec_").expect("a secret"))
+            .expect("base64");
         let mut mac = Hmac::<Sha256>::new_from_slice(&key).expect("any length will do");
-        mac.update(format!("{}.{}.", self.header("webhook-id"), self.header("webhook-timestamp")).as_bytes());
+        mac.update(
+            format!(
+                "{}.{}.",
+                self.header("webhook-id"),
+                self.header("webhook-timestamp")
+            )
+            .as_bytes(),
+        );
         mac.update(&self.body);
         let expected = format!("v1,{}", BASE64_STANDARD.encode(mac.finalize().into_bytes()));
-        self.header("webhook-signature").split(' ').any(|signature| signature == expected)
+        self.header("webhook-signature")
+            .split(' ')
+            .any(|signature| signature == expected)
     }
 }
 
@@ -81,14 +94,25 @@ pub(crate) struct Receiver {
 impl Receiver {
     /// Answers with these in turn; the last one for ever (200 when there is none).
     pub(crate) async fn start(replies: impl IntoIterator<Item = Reply>) -> Self {
-        let shared = Arc::new(Shared { replies: Mutex::new(replies.into_iter().collect()), ..Shared::default() });
+        let shared = Arc::new(Shared {
+            replies: Mutex::new(replies.into_iter().collect()),
+            ..Shared::default()
+        });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let router = Router::new().fallback(answer).with_state(Arc::clone(&shared));
+        let router = Router::new()
+            .fallback(answer)
+            .with_state(Arc::clone(&shared));
         let task = tokio::spawn(async move {
-            axum::serve(listener, router).await.expect("serves until aborted");
+            axum::serve(listener, router)
+                .await
+                .expect("serves until aborted");
         });
-        Self { address, shared, task }
+        Self {
+            address,
+            shared,
+            task,
+        }
     }
 
     pub(crate) async fn answering(codes: &[u16]) -> Self {
@@ -100,12 +124,19 @@ impl Receiver {
     }
 
     pub(crate) fn received(&self) -> Vec<Received> {
-        self.shared.received.lock().expect("no panic while held").clone()
+        self.shared
+            .received
+            .lock()
+            .expect("no panic while held")
+            .clone()
     }
 
     /// The messages that came, in their order.
     pub(crate) fn ids(&self) -> Vec<String> {
-        self.received().iter().map(|one| one.json()["message_id"].as_str().expect("an id").to_owned()).collect()
+        self.received()
+            .iter()
+            .map(|one| one.json()["message_id"].as_str().expect("an id").to_owned())
+            .collect()
     }
 
     /// From now on, answers so.
@@ -131,12 +162,27 @@ impl Drop for Receiver {
 async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response<Body> {
     let at = Instant::now();
     let (parts, body) = request.into_parts();
-    let body = to_bytes(body, 1 << 20).await.expect("a small body").to_vec();
-    let received = Received { at, headers: parts.headers, body };
-    shared.received.lock().expect("no panic while held").push(received);
+    let body = to_bytes(body, 1 << 20)
+        .await
+        .expect("a small body")
+        .to_vec();
+    let received = Received {
+        at,
+        headers: parts.headers,
+        body,
+    };
+    shared
+        .received
+        .lock()
+        .expect("no panic while held")
+        .push(received);
     let reply = {
         let mut replies = shared.replies.lock().expect("no panic while held");
-        if replies.len() > 1 { replies.pop_front() } else { replies.front().cloned() }
+        if replies.len() > 1 {
+            replies.pop_front()
+        } else {
+            replies.front().cloned()
+        }
     };
     let mut reply = reply.unwrap_or(Reply::status(200));
     if let Reply::Slow(time) = reply {
@@ -153,11 +199,14 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
             unreachable!("the test ended long ago");
         }
         Reply::Status(code, headers) => {
-            let mut response = Response::builder().status(StatusCode::from_u16(code).expect("a status"));
+            let mut response =
+                Response::builder().status(StatusCode::from_u16(code).expect("a status"));
             for (name, value) in headers {
                 response = response.header(name, value);
             }
-            response.body(Body::from(format!("answer {code}"))).expect("a response")
+            response
+                .body(Body::from(format!("answer {code}")))
+                .expect("a response")
         }
     }
 }

@@ -1,8 +1,12 @@
-//! Cassandra behind a proxy that can be told to fail: by the driver's own authors, so that it speaks the protocol.
+//! Cassandra behind a proxy that can be told to fail: by the driver's own authors, so that it
+//! speaks the protocol.
 
 use std::net::SocketAddr;
 
-use scylla_proxy::{Condition, Node, Proxy, RequestOpcode, RequestReaction, RequestRule, RunningProxy, ShardAwareness};
+use scylla_proxy::{
+    Condition, Node, Proxy, RequestOpcode, RequestReaction, RequestRule, RunningProxy,
+    ShardAwareness,
+};
 use tokio::net::TcpStream;
 
 use super::{app::eventually, process::free_port};
@@ -24,7 +28,11 @@ impl Troubled {
     /// One that is still to be started.
     pub(crate) fn stopped(port: u16) -> Self {
         let address = ([127, 0, 0, 1], free_port()).into();
-        Self { real: ([127, 0, 0, 1], port).into(), address, running: None }
+        Self {
+            real: ([127, 0, 0, 1], port).into(),
+            address,
+            running: None,
+        }
     }
 
     pub(crate) fn node(&self) -> String {
@@ -40,10 +48,17 @@ impl Troubled {
     /// The node is gone, its connections with it.
     pub(crate) async fn stop(&mut self) {
         if let Some(running) = self.running.take() {
-            // In a task of its own: it reports the connections that it cut, and in 0.0.8 may panic over them.
+            // In a task of its own: it reports the connections that it cut, and in 0.0.8 may panic
+            // over them.
             let _ = tokio::spawn(running.finish()).await;
         }
-        eventually("the proxy is gone", async || TcpStream::connect(self.address).await.is_err().then_some(())).await;
+        eventually("the proxy is gone", async || {
+            TcpStream::connect(self.address)
+                .await
+                .is_err()
+                .then_some(())
+        })
+        .await;
     }
 
     /// What happens to the next `times` prepared statements, from now on.

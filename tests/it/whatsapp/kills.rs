@@ -68,11 +68,14 @@ type Marked = Arc<Mutex<Option<Mark>>>;
 /// Whether the stand-in reads what it saw.
 fn at_mark(marked: &Marked, seen: &Seen) -> bool {
     let mut marked = marked.lock().expect("no panic while held");
-    let Some(mark) = marked.as_mut() else { return true };
+    let Some(mark) = marked.as_mut() else {
+        return true;
+    };
     let (reaches, reads) = match seen {
         Seen::Sent { id } => (mark.point == Point::StanzaSent && *id == mark.id, true),
         Seen::Receipt { ids } if !ids.contains(&mark.id) => (false, true),
-        // Were the client faster than the kill, the point would be another: a receipt that comes too soon is not read.
+        // Were the client faster than the kill, the point would be another: a receipt that comes
+        // too soon is not read.
         Seen::Receipt { .. } => (
             matches!(mark.point, Point::ReceiptUnread | Point::ReceiptRead),
             matches!(mark.point, Point::ReceiptRead | Point::StanzaSent),
@@ -106,14 +109,28 @@ impl Scene {
         let ingest = app.second_with("ingest", &[("NATS__URL", &proxy.url())]);
         let (_, device) = link(&client, &server, json!({}), PHONE).await;
         let stored = Arc::new(tokio::sync::Mutex::new(Stored::new(&app.nats).await));
-        let (order, marked) = (Order::default(), Marked::default());
-        let (noting, marking) = (order.clone(), Arc::clone(&marked));
+        let order = Order::default();
+        let marked = Marked::default();
+        let noting = order.clone();
+        let marking = Arc::clone(&marked);
         server.watch(move |seen| {
-            let (reads, noted) = (at_mark(&marking, &seen), noting.clone().note(seen, Arc::clone(&stored), PREFIX));
+            let reads = at_mark(&marking, &seen);
+            let noted = noting.clone().note(seen, Arc::clone(&stored), PREFIX);
             Box::pin(async move { noted.await && reads })
         });
-        let (alice, bob) = (server.contact("4915200000001", "Alice"), server.contact("4915200000002", "Bob"));
-        let mut scene = Self { app, proxy, device, marked, order, ingest, alice, bob, sent: Vec::new() };
+        let alice = server.contact("4915200000001", "Alice");
+        let bob = server.contact("4915200000002", "Bob");
+        let mut scene = Self {
+            app,
+            proxy,
+            device,
+            marked,
+            order,
+            ingest,
+            alice,
+            bob,
+            sent: Vec::new(),
+        };
         // Sessions of both chats exist, so that what follows is what follows most of the time.
         for chat in [Chat::Direct, Chat::Group] {
             let id = scene.next_id();
@@ -133,7 +150,11 @@ impl Scene {
         let message = content::text(id);
         let written = match chat {
             Chat::Direct => self.alice.send_as(&self.device, id, message).await,
-            Chat::Group => self.bob.send_group_as(&self.device, GROUP, id, message).await,
+            Chat::Group => {
+                self.bob
+                    .send_group_as(&self.device, GROUP, id, message)
+                    .await
+            }
         };
         written.expect("sent");
     }
@@ -149,33 +170,58 @@ impl Scene {
             Point::StanzaSent | Point::ReceiptUnread | Point::ReceiptRead => None,
         };
         let told = of_proxy.map_or(told, |at| self.proxy.trap(at, &ids[2]));
-        let mark = Mark { point, id: ids[2].clone(), reached: Some(reached) };
+        let mark = Mark {
+            point,
+            id: ids[2].clone(),
+            reached: Some(reached),
+        };
         *self.marked.lock().expect("no panic while held") = Some(mark);
-        let other = if chat == Chat::Direct { Chat::Group } else { Chat::Direct };
-        for (chat, id) in [(chat, &ids[0]), (other, &ids[1]), (chat, &ids[2]), (other, &ids[3])] {
+        let other = if chat == Chat::Direct {
+            Chat::Group
+        } else {
+            Chat::Direct
+        };
+        for (chat, id) in [
+            (chat, &ids[0]),
+            (other, &ids[1]),
+            (chat, &ids[2]),
+            (other, &ids[3]),
+        ] {
             self.write(chat, id).await;
         }
         if is_offline {
             self.ingest = self.start();
         }
         let told = timeout(SOON, told).await;
-        told.unwrap_or_else(|_| panic!("{point:?} was not reached, {chat:?}, offline: {is_offline}"))
-            .expect("told once");
+        told.unwrap_or_else(|_| {
+            panic!("{point:?} was not reached, {chat:?}, offline: {is_offline}")
+        })
+        .expect("told once");
         self.ingest.kill().await;
-        self.device.wait_offline(SOON).await.expect("the connection died with it");
+        self.device
+            .wait_offline(SOON)
+            .await
+            .expect("the connection died with it");
         *self.marked.lock().expect("no panic while held") = None;
     }
 
     fn start(&self) -> Node {
-        self.app.second_with("ingest", &[("NATS__URL", &self.proxy.url())])
+        self.app
+            .second_with("ingest", &[("NATS__URL", &self.proxy.url())])
     }
 
     /// Starts ingest, which has to come to terms with what its predecessor left.
     async fn recover(&mut self) {
         self.ingest = self.start();
         let logins = self.device.logins();
-        self.device.wait_online(logins + 1, SOON).await.expect("taken up again");
-        self.device.wait_idle(SOON).await.expect("all acknowledged in the end");
+        self.device
+            .wait_online(logins + 1, SOON)
+            .await
+            .expect("taken up again");
+        self.device
+            .wait_idle(SOON)
+            .await
+            .expect("all acknowledged in the end");
     }
 }
 
@@ -189,21 +235,41 @@ async fn dies_everywhere(chat: Chat) {
     scene.ingest.kill().await;
     let sent: BTreeSet<String> = scene.sent.iter().cloned().collect();
     let (acknowledged, early) = scene.order.acknowledged();
-    assert_eq!(early, Vec::<String>::new(), "acknowledged before the stream had it");
-    assert_eq!(acknowledged.into_iter().collect::<BTreeSet<_>>(), sent, "all were acknowledged");
+    assert_eq!(
+        early,
+        Vec::<String>::new(),
+        "acknowledged before the stream had it"
+    );
+    assert_eq!(
+        acknowledged.into_iter().collect::<BTreeSet<_>>(),
+        sent,
+        "all were acknowledged"
+    );
     let mut stored = Stored::new(&scene.app.nats).await;
     let mut ids = stored.look().await.to_vec();
     ids.sort();
-    assert_eq!(ids, sent.iter().cloned().collect::<Vec<_>>(), "each is stored, and once");
+    assert_eq!(
+        ids,
+        sent.iter().cloned().collect::<Vec<_>>(),
+        "each is stored, and once"
+    );
 
     let receiver = Receiver::answering(&[200]).await;
-    scene.app.client(1).await.register(PHONE, &receiver.url("/")).await;
+    scene
+        .app
+        .client(1)
+        .await
+        .register(PHONE, &receiver.url("/"))
+        .await;
     let mut deliver = scene.app.second("deliver,record");
     receiver.wait_for(sent.len()).await;
     // Long enough for one too many to come as well.
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let received: Vec<String> =
-        receiver.received().iter().map(|one| one.json()["message_id"].as_str().expect("an id").to_owned()).collect();
+    let received: Vec<String> = receiver
+        .received()
+        .iter()
+        .map(|one| one.json()["message_id"].as_str().expect("an id").to_owned())
+        .collect();
     assert_eq!(received.len(), sent.len(), "no webhook twice");
     assert_eq!(received.into_iter().collect::<BTreeSet<_>>(), sent);
     deliver.kill().await;

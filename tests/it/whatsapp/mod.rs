@@ -33,12 +33,21 @@ struct Linked {
 }
 
 /// Asks for a session and scans its code.
-pub(crate) async fn link(client: &Client, server: &Server, body: Value, phone: &str) -> (String, Device) {
+pub(crate) async fn link(
+    client: &Client,
+    server: &Server,
+    body: Value,
+    phone: &str,
+) -> (String, Device) {
     let (status, session) = client.call("POST", "/api/sessions", Some(body)).await;
     assert_eq!(status, 201, "{session}");
     let id = session["id"].as_str().expect("an id").to_owned();
     let code = qr_content(client, &id).await;
-    let device = server.phone(phone).scan(&code).await.expect("the phone links it");
+    let device = server
+        .phone(phone)
+        .scan(&code)
+        .await
+        .expect("the phone links it");
     when(client, &id, "connected").await;
     device.wait_online(1, SOON).await.expect("online");
     (id, device)
@@ -47,7 +56,9 @@ pub(crate) async fn link(client: &Client, server: &Server, body: Value, phone: &
 /// What the QR code says.
 async fn qr_content(client: &Client, id: &str) -> String {
     eventually("a QR code is shown", async || {
-        let (status, content) = client.text(&format!("/api/sessions/{id}/qr?format=raw")).await;
+        let (status, content) = client
+            .text(&format!("/api/sessions/{id}/qr?format=raw"))
+            .await;
         (status == 200).then_some(content)
     })
     .await
@@ -71,11 +82,20 @@ impl Linked {
         let app = App::on_whatsapp(&server, settings).await;
         let client = app.client(1).await;
         let (session, device) = link(&client, &server, json!({}), PHONE).await;
-        Self { server, app, client, session, device }
+        Self {
+            server,
+            app,
+            client,
+            session,
+            device,
+        }
     }
 
     async fn webhook(&self) -> (Value, Receiver) {
         let receiver = Receiver::answering(&[200]).await;
-        (self.client.register(PHONE, &receiver.url("/hook")).await, receiver)
+        (
+            self.client.register(PHONE, &receiver.url("/hook")).await,
+            receiver,
+        )
     }
 }

@@ -23,44 +23,78 @@ async fn a_session_that_panics_touches_no_other_and_comes_back() {
         url: server.url(),
         version: Some(config::WebVersion(2, 3000, 1_023_223_821)),
         connects_per_second: 1000,
-        ..config::load(&Sources::default()).expect("the defaults are right").config.whatsapp
+        ..config::load(&Sources::default())
+            .expect("the defaults are right")
+            .config
+            .whatsapp
     };
     // The keys of the session named here cannot be opened: trying it panics, once.
     let poisoned = Arc::new(Mutex::new(None::<String>));
     let poison = Arc::clone(&poisoned);
     let open: Open = Arc::new(move |path| {
-        let hit = poison.lock().expect("not held by a panic").take_if(|id| path.display().to_string().contains(&**id));
+        let hit = poison
+            .lock()
+            .expect("not held by a panic")
+            .take_if(|id| path.display().to_string().contains(&**id));
         assert!(hit.is_none(), "poisoned");
         ingest::sqlite(path)
     });
     let fetch: Fetch = Arc::new(|_| Box::pin(async { Err("nothing is fetched here".to_owned()) }));
-    let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
+    let tasks = TaskTracker::new();
+    let cancel = CancellationToken::new();
     let bus = app.nats.bus().await;
-    Ingest::start(bus, &settings, fetch, open, &tasks, cancel.clone()).await.expect("ingest starts");
+    Ingest::start(bus, &settings, fetch, open, &tasks, cancel.clone())
+        .await
+        .expect("ingest starts");
 
     let (one, first) = link(&client, &server, json!({}), PHONE).await;
     let (_, second) = link(&client, &server, json!({}), "4915187654321").await;
-    let (at_first, at_second) = (Receiver::answering(&[200]).await, Receiver::answering(&[200]).await);
+    let at_first = Receiver::answering(&[200]).await;
+    let at_second = Receiver::answering(&[200]).await;
     client.register(PHONE, &at_first.url("/")).await;
     client.register("4915187654321", &at_second.url("/")).await;
     let alice = server.contact("4915200000001", "Alice");
-    let (first_logins, second_logins) = (first.logins(), second.logins());
+    let first_logins = first.logins();
+    let second_logins = second.logins();
 
     *poisoned.lock().expect("not held by a panic") = Some(one.clone());
-    let (status, _) = client.call("POST", &format!("/api/sessions/{one}/restart"), None).await;
+    let (status, _) = client
+        .call("POST", &format!("/api/sessions/{one}/restart"), None)
+        .await;
     assert_eq!(status, 202);
     first.wait_offline(SOON).await.expect("it ends");
-    let meant_for_first = alice.send(&first, content::text("to the one that panics")).await.expect("sent");
-    let id = alice.send(&second, content::text("to the other")).await.expect("sent");
-    second.wait_acked(&id, SOON).await.expect("the other goes on");
+    let meant_for_first = alice
+        .send(&first, content::text("to the one that panics"))
+        .await
+        .expect("sent");
+    let id = alice
+        .send(&second, content::text("to the other"))
+        .await
+        .expect("sent");
+    second
+        .wait_acked(&id, SOON)
+        .await
+        .expect("the other goes on");
     at_second.wait_for(1).await;
 
-    first.wait_acked(&meant_for_first, SOON).await.expect("it comes back");
+    first
+        .wait_acked(&meant_for_first, SOON)
+        .await
+        .expect("it comes back");
     at_first.wait_for(1).await;
     when(&client, &one, "connected").await;
-    assert_eq!(*poisoned.lock().expect("not held by a panic"), None, "it did panic");
-    assert_eq!((first.logins(), second.logins()), (first_logins + 1, second_logins));
+    assert_eq!(
+        *poisoned.lock().expect("not held by a panic"),
+        None,
+        "it did panic"
+    );
+    assert_eq!(
+        (first.logins(), second.logins()),
+        (first_logins + 1, second_logins)
+    );
     cancel.cancel();
     tasks.close();
-    tokio::time::timeout(SOON, tasks.wait()).await.expect("stops in time");
+    tokio::time::timeout(SOON, tasks.wait())
+        .await
+        .expect("stops in time");
 }

@@ -21,14 +21,23 @@ const PASSWORD: &str = "for-tests";
 fn alone() -> String {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("nats/cluster.conf");
     let text = fs::read_to_string(file).expect("the file is there");
-    let (before, rest) = text.split_once("\ncluster {").expect("a block named cluster");
+    let (before, rest) = text
+        .split_once("\ncluster {")
+        .expect("a block named cluster");
     let (_, after) = rest.split_once("\n}\n").expect("an end of it");
     let mut text = format!("{before}\n{after}").replace("$SERVER_NAME", "alone");
     for role in ["OPERATOR", "API", "INGEST", "DELIVER", "RECORD"] {
         text = text.replace(&format!("${role}_PASSWORD"), PASSWORD);
     }
-    let other = |line: &&str| !["http:", "listen:", "store_dir:"].iter().any(|key| line.trim().starts_with(key));
-    text.lines().filter(other).map(|line| format!("{line}\n")).collect()
+    let other = |line: &&str| {
+        !["http:", "listen:", "store_dir:"]
+            .iter()
+            .any(|key| line.trim().starts_with(key))
+    };
+    text.lines()
+        .filter(other)
+        .map(|line| format!("{line}\n"))
+        .collect()
 }
 
 fn user(role: &str) -> [(&'static str, String); 3] {
@@ -40,9 +49,16 @@ fn user(role: &str) -> [(&'static str, String); 3] {
 }
 
 async fn role(app: &App, role: &str) -> Node {
-    let log = File::options().create(true).append(true).open(log_of(app, role)).expect("a writable folder");
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(log_of(app, role))
+        .expect("a writable folder");
     let user = user(role);
-    let settings: Vec<_> = user.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    let settings: Vec<_> = user
+        .iter()
+        .map(|(key, value)| (*key, value.as_str()))
+        .collect();
     let (mut node, _) = app.second_logging(role, &settings, log.into());
     node.ready().await;
     node
@@ -60,15 +76,21 @@ async fn each_role_does_its_work_with_the_permissions_of_its_user() {
     let nats = NatsServer::with(vec!["--config".to_owned(), file.display().to_string()]).await;
     let whatsapp = Server::start().await.expect("the stand-in starts");
     let api = user("api");
-    let settings: Vec<_> = api.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    let settings: Vec<_> = api
+        .iter()
+        .map(|(key, value)| (*key, value.as_str()))
+        .collect();
     let app = App::on_both(nats, "api", &whatsapp, &settings).await;
-    let (_record, _ingest, mut deliver) =
-        (role(&app, "record").await, role(&app, "ingest").await, role(&app, "deliver").await);
+    let _record = role(&app, "record").await;
+    let _ingest = role(&app, "ingest").await;
+    let mut deliver = role(&app, "deliver").await;
     let client = app.client_by(1, &[], &user("operator")).await;
 
     // A chat whose first message fails at first; a dead letter, sent again by hand and by a job.
     let receiver = Receiver::answering(&[500, 200]).await;
-    let ordered = client.register_ordered(ORDERED, &receiver.url("/hook")).await;
+    let ordered = client
+        .register_ordered(ORDERED, &receiver.url("/hook"))
+        .await;
     client.publish(ORDERED, "O1").await;
     client.publish(ORDERED, "O2").await;
     client.event_when(&ordered, "O2", "delivered").await;
@@ -76,21 +98,45 @@ async fn each_role_does_its_work_with_the_permissions_of_its_user() {
     receiver.reply(Reply::status(400));
     client.publish(ORDERED, "O3").await;
     let dead = client.event_when(&ordered, "O3", "failed").await;
-    let retry = format!("/api/webhooks/events/{}/retry", dead["id"].as_str().expect("an id"));
+    let retry = format!(
+        "/api/webhooks/events/{}/retry",
+        dead["id"].as_str().expect("an id")
+    );
     assert_eq!(client.call("POST", &retry, None).await.0, 202);
-    eventually("it came again", async || (receiver.ids().len() == 5).then_some(())).await;
+    eventually("it came again", async || {
+        (receiver.ids().len() == 5).then_some(())
+    })
+    .await;
     client.event_when(&ordered, "O3", "failed").await;
     receiver.reply(Reply::status(200));
-    let (status, job) = client.call("POST", "/api/replays", Some(json!({"rate_per_second": 100}))).await;
+    let (status, job) = client
+        .call(
+            "POST",
+            "/api/replays",
+            Some(json!({"rate_per_second": 100})),
+        )
+        .await;
     assert_eq!(status, 202, "{job}");
     client.event_when(&ordered, "O3", "delivered").await;
 
     // Held while paused, and released.
     let path = format!("/api/webhooks/{}", ordered["id"].as_str().expect("an id"));
-    assert_eq!(client.call("PATCH", &path, Some(json!({"is_active": false}))).await.0, 200);
+    assert_eq!(
+        client
+            .call("PATCH", &path, Some(json!({"is_active": false})))
+            .await
+            .0,
+        200
+    );
     client.publish(ORDERED, "O4").await;
     client.event_when(&ordered, "O4", "pending").await;
-    assert_eq!(client.call("PATCH", &path, Some(json!({"is_active": true}))).await.0, 200);
+    assert_eq!(
+        client
+            .call("PATCH", &path, Some(json!({"is_active": true})))
+            .await
+            .0,
+        200
+    );
     client.event_when(&ordered, "O4", "delivered").await;
 
     // In hand when its node leaves: the next asks `record` for each that came before.
@@ -104,7 +150,9 @@ async fn each_role_does_its_work_with_the_permissions_of_its_user() {
     assert_eq!(deliver.terminate().await, Some(0));
     let _deliver = role(&app, "deliver").await;
     for number in 0..3 {
-        client.event_when(&limited, &format!("S{number}"), "delivered").await;
+        client
+            .event_when(&limited, &format!("S{number}"), "delivered")
+            .await;
     }
 
     // From WhatsApp and to it.
@@ -112,16 +160,29 @@ async fn each_role_does_its_work_with_the_permissions_of_its_user() {
     let inbound = Receiver::answering(&[200]).await;
     client.register(PHONE, &inbound.url("/hook")).await;
     let alice = whatsapp.contact("4915200000001", "Alice");
-    alice.send(&device, content::text("hello")).await.expect("sent");
+    alice
+        .send(&device, content::text("hello"))
+        .await
+        .expect("sent");
     inbound.wait_for(1).await;
     device.wait_idle(SOON).await.expect("acknowledged");
     let body = json!({"session_id": session, "to": "4915200000001", "text": "hello yourself"});
     let (status, answer) = client.call("POST", "/api/messages/send", Some(body)).await;
     assert!(status < 300, "{status} {answer}");
-    assert_eq!(client.call("DELETE", &format!("/api/sessions/{session}"), None).await.0, 204);
+    assert_eq!(
+        client
+            .call("DELETE", &format!("/api/sessions/{session}"), None)
+            .await
+            .0,
+        204
+    );
 
-    let logs = ["record", "ingest", "deliver"].map(|role| fs::read_to_string(log_of(&app, role)).expect("a log"));
+    let logs = ["record", "ingest", "deliver"]
+        .map(|role| fs::read_to_string(log_of(&app, role)).expect("a log"));
     let all = logs.join("") + &app.log();
-    let denied: Vec<_> = all.lines().filter(|line| line.contains("Violation")).collect();
+    let denied: Vec<_> = all
+        .lines()
+        .filter(|line| line.contains("Violation"))
+        .collect();
     assert!(denied.is_empty(), "{denied:#?}");
 }

@@ -13,30 +13,59 @@ use crate::support::app::App;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_acknowledged_while_nats_is_down() {
-    let mut linked = Linked::with(&[("WHATSAPP__PUBLISH_PATIENCE", "5s"), ("BUS__PUBLISH_DEADLINE", "2s")]).await;
+    let mut linked = Linked::with(&[
+        ("WHATSAPP__PUBLISH_PATIENCE", "5s"),
+        ("BUS__PUBLISH_DEADLINE", "2s"),
+    ])
+    .await;
     let (_, receiver) = linked.webhook().await;
     let alice = linked.server.contact("4915200000001", "Alice");
-    alice.send(&linked.device, content::text("before")).await.expect("sent");
+    alice
+        .send(&linked.device, content::text("before"))
+        .await
+        .expect("sent");
     receiver.wait_for(1).await;
     linked.device.wait_idle(SOON).await.expect("acknowledged");
     linked.app.nats.stop().await;
-    let (memory, mut sent) = (linked.app.rss_bytes(), Vec::new());
+    let memory = linked.app.rss_bytes();
+    let mut sent = Vec::new();
     let down_since = Instant::now();
     while down_since.elapsed() < Duration::from_secs(30) {
         let text = format!("down {}", sent.len());
-        sent.push(alice.send(&linked.device, content::text(&text)).await.expect("sent"));
+        sent.push(
+            alice
+                .send(&linked.device, content::text(&text))
+                .await
+                .expect("sent"),
+        );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    linked.device.wait_offline(SOON).await.expect("the session went offline");
+    linked
+        .device
+        .wait_offline(SOON)
+        .await
+        .expect("the session went offline");
     assert_eq!(linked.device.pending(), sent, "WhatsApp keeps them all");
     let grown = linked.app.rss_bytes().saturating_sub(memory);
     assert!(grown < 16 * 1024 * 1024, "{grown} bytes more");
     linked.app.nats.start_again().await;
-    linked.device.wait_idle(Duration::from_secs(60)).await.expect("back by itself");
+    linked
+        .device
+        .wait_idle(Duration::from_secs(60))
+        .await
+        .expect("back by itself");
     receiver.wait_for(sent.len() + 1).await;
     when(&linked.client, &linked.session, "connected").await;
-    let ids: BTreeSet<_> = receiver.received().iter().map(|one| one.header("webhook-id").to_owned()).collect();
-    assert_eq!((ids.len(), receiver.received().len()), (sent.len() + 1, sent.len() + 1), "each once");
+    let ids: BTreeSet<_> = receiver
+        .received()
+        .iter()
+        .map(|one| one.header("webhook-id").to_owned())
+        .collect();
+    assert_eq!(
+        (ids.len(), receiver.received().len()),
+        (sent.len() + 1, sent.len() + 1),
+        "each once"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -50,8 +79,15 @@ async fn a_second_node_takes_over_when_the_first_dies() {
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(linked.device.logins(), logins);
     linked.app.kill().await;
-    let id = alice.send(&linked.device, content::text("while nobody is there")).await.expect("sent");
-    linked.device.wait_acked(&id, Duration::from_secs(40)).await.expect("the second has it");
+    let id = alice
+        .send(&linked.device, content::text("while nobody is there"))
+        .await
+        .expect("sent");
+    linked
+        .device
+        .wait_acked(&id, Duration::from_secs(40))
+        .await
+        .expect("the second has it");
     receiver.wait_for(1).await;
     linked.app.restart().await;
     tokio::time::sleep(Duration::from_secs(5)).await;
@@ -70,14 +106,20 @@ async fn every_acknowledgement_follows_its_publish() {
     let client = app.client(1).await;
     let (_, device) = link(&client, &server, json!({}), PHONE).await;
     let order = Order::watch(&server, &app.nats, "SEEN").await;
-    let contacts: Vec<_> = (0..5).map(|number| server.contact(&format!("491520000000{number}"), "C")).collect();
+    let contacts: Vec<_> = (0..5)
+        .map(|number| server.contact(&format!("491520000000{number}"), "C"))
+        .collect();
     let mut sent = Vec::new();
     let mut send = async |count: usize| {
         for number in 0..count {
-            let (contact, id) = (&contacts[number % contacts.len()], format!("SEEN{:04}", sent.len()));
+            let contact = &contacts[number % contacts.len()];
+            let id = format!("SEEN{:04}", sent.len());
             let message = content::text(&id);
             match number % 3 {
-                0 => contact.send_group_as(&device, "120363000000000001@g.us", &id, message).await.expect("sent"),
+                0 => contact
+                    .send_group_as(&device, "120363000000000001@g.us", &id, message)
+                    .await
+                    .expect("sent"),
                 _ => contact.send_as(&device, &id, message).await.expect("sent"),
             }
             sent.push(id);

@@ -72,7 +72,8 @@ pub struct Dead {
 pub struct Fault {
     /// When it began.
     pub at: u64,
-    /// Until when it may make itself felt at the endpoints, like the end of a pause; `at` for a kill.
+    /// Until when it may make itself felt at the endpoints, like the end of a pause; `at` for a
+    /// kill.
     pub until: u64,
 }
 
@@ -106,22 +107,28 @@ impl Ledgers {
         all
     }
 
-    /// Accepted messages that no endpoint took and that are not among the dead letters, smallest first.
+    /// Accepted messages that no endpoint took and that are not among the dead letters, smallest
+    /// first.
     pub fn outstanding(&self) -> Vec<u64> {
         let mut left = self.accepted.clone();
         for sighting in self.sightings.iter().filter(|sighting| sighting.taken()) {
             left.remove(&sighting.id);
         }
-        let mut left: Vec<u64> = left.into_keys().filter(|id| !self.dead.contains_key(id)).collect();
+        let mut left: Vec<u64> = left
+            .into_keys()
+            .filter(|id| !self.dead.contains_key(id))
+            .collect();
         left.sort_unstable();
         left
     }
 
-    /// From each acknowledgement to the first time that the endpoint saw the message, sorted. What endpoints make of it
-    /// is not the product's time.
+    /// From each acknowledgement to the first time that the endpoint saw the message, sorted. What
+    /// endpoints make of it is not the product's time.
     pub fn latencies(&self) -> Vec<u64> {
         let first = self.first(|_| true);
-        let mut all: Vec<u64> = first.map(|(accepted, at)| at.saturating_sub(accepted.at)).collect();
+        let mut all: Vec<u64> = first
+            .map(|(accepted, at)| at.saturating_sub(accepted.at))
+            .collect();
         all.sort_unstable();
         all
     }
@@ -131,7 +138,10 @@ impl Ledgers {
         let taken: Vec<(Accepted, u64)> = self.first(Sighting::taken).collect();
         let after = |fault: &Fault| {
             let before = taken.iter().filter(|(accepted, _)| accepted.at <= fault.at);
-            before.map(|(_, at)| at.saturating_sub(fault.at)).max().unwrap_or(0)
+            before
+                .map(|(_, at)| at.saturating_sub(fault.at))
+                .max()
+                .unwrap_or(0)
         };
         self.faults.iter().map(after).max().unwrap_or(0)
     }
@@ -143,7 +153,9 @@ impl Ledgers {
             let at = first.entry(sighting.id).or_insert(sighting.at);
             *at = sighting.at.min(*at);
         }
-        first.into_iter().filter_map(|(id, at)| self.accepted.get(&id).map(|accepted| (*accepted, at)))
+        first
+            .into_iter()
+            .filter_map(|(id, at)| self.accepted.get(&id).map(|accepted| (*accepted, at)))
     }
 }
 

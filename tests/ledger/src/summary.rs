@@ -76,7 +76,9 @@ impl fmt::Display for Summary {
 /// NaN when there is none: no figure at all is not a good one.
 fn quantile(sorted: &[u64], quantile: f64) -> f64 {
     let rank = (sorted.len() as f64 * quantile).ceil() as usize;
-    sorted.get(rank.saturating_sub(1)).map_or(f64::NAN, |value| *value as f64)
+    sorted
+        .get(rank.saturating_sub(1))
+        .map_or(f64::NAN, |value| *value as f64)
 }
 
 fn round(value: f64) -> f64 {

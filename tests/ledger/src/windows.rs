@@ -1,9 +1,11 @@
 //! How many came in any stretch of time.
 
-/// Most of `times` (sorted) in any window `[t, t + length)`, and where it begins. (0, 0) when there are none.
+/// Most of `times` (sorted) in any window `[t, t + length)`, and where it begins. (0, 0) when there
+/// are none.
 pub fn fullest(times: &[u64], length: u64) -> (usize, u64) {
     debug_assert!(times.is_sorted(), "times are sorted");
-    let (mut most, mut first) = ((0, 0), 0);
+    let mut most = (0, 0);
+    let mut first = 0;
     for (last, at) in times.iter().enumerate() {
         while at - times[first] >= length {
             first += 1;
@@ -16,10 +18,12 @@ pub fn fullest(times: &[u64], length: u64) -> (usize, u64) {
     most
 }
 
-/// Windows of this length that hold more than `most(begin)`: begin and count, one for each arrival that is too many.
+/// Windows of this length that hold more than `most(begin)`: begin and count, one for each arrival
+/// that is too many.
 pub fn overfull(times: &[u64], length: u64, most: impl Fn(u64) -> usize) -> Vec<(u64, usize)> {
     debug_assert!(times.is_sorted(), "times are sorted");
-    let (mut faults, mut first) = (Vec::new(), 0);
+    let mut faults = Vec::new();
+    let mut first = 0;
     for (last, at) in times.iter().enumerate() {
         while at - times[first] >= length {
             first += 1;
@@ -50,6 +54,9 @@ mod tests {
         let times = [0, 1, 2, 3, 100];
         assert_eq!(overfull(&times, 10, |_| 4), []);
         assert_eq!(overfull(&times, 10, |_| 2), [(0, 3), (0, 4)]);
-        assert_eq!(overfull(&times, 10, |begin| if begin < 50 { 4 } else { 0 }), [(100, 1)]);
+        assert_eq!(
+            overfull(&times, 10, |begin| if begin < 50 { 4 } else { 0 }),
+            [(100, 1)]
+        );
     }
 }

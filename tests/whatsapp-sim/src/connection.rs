@@ -27,10 +27,24 @@ pub(crate) struct Connection {
 
 /// Serves a client until either side ends it.
 pub(crate) async fn serve(server: Server, socket: TcpStream, number: usize) {
-    let Ok(Secured { mut reader, writer, client, payload }) = accept(&server, socket).await else { return };
+    let Ok(Secured {
+        mut reader,
+        writer,
+        client,
+        payload,
+    }) = accept(&server, socket).await
+    else {
+        return;
+    };
     let (out, stanzas) = mpsc::channel(OUTBOX);
     let writer = tokio::spawn(writer.run(stanzas, server.clone()));
-    let mut connection = Connection { server, number, device: None, noise: client, out };
+    let mut connection = Connection {
+        server,
+        number,
+        device: None,
+        noise: client,
+        out,
+    };
     if connection.open(payload).is_ok() {
         loop {
             tokio::select! {
@@ -70,18 +84,39 @@ impl Connection {
 
     fn open(&mut self, payload: wa::ClientPayload) -> anyhow::Result<()> {
         match payload.username {
-            Some(user) => self.login((user.to_string(), u16::try_from(payload.device.unwrap_or(0))?)),
-            None => self.register(payload.device_pairing_data.into_option().context("neither login nor registration")?),
+            Some(user) => self.login((
+                user.to_string(),
+                u16::try_from(payload.device.unwrap_or(0))?,
+            )),
+            None => self.register(
+                payload
+                    .device_pairing_data
+                    .into_option()
+                    .context("neither login nor registration")?,
+            ),
         }
     }
 
     fn login(&mut self, key: DeviceKey) -> anyhow::Result<()> {
         let mut state = self.server.state();
-        let lid = state.accounts.get(&key.0).map(|account| account.lid.clone()).unwrap_or_default();
+        let lid = state
+            .accounts
+            .get(&key.0)
+            .map(|account| account.lid.clone())
+            .unwrap_or_default();
         let noise = self.noise;
-        let Some(device) = state.devices.get_mut(&key).filter(|device| device.noise == noise) else {
+        let Some(device) = state
+            .devices
+            .get_mut(&key)
+            .filter(|device| device.noise == noise)
+        else {
             drop(state);
-            self.send(NodeBuilder::new("failure").attr("reason", "401").attr("location", "rva").build());
+            self.send(
+                NodeBuilder::new("failure")
+                    .attr("reason", "401")
+                    .attr("location", "rva")
+                    .build(),
+            );
             self.close();
             return Ok(());
         };
@@ -92,8 +127,14 @@ impl Connection {
             return Ok(());
         }
         if let Some(earlier) = device.online.replace(self.out.clone()) {
-            let conflict = NodeBuilder::new("conflict").attr("type", "replaced").build();
-            let _ = earlier.try_send(Out::Stanza(NodeBuilder::new("stream:error").children([conflict]).build()));
+            let conflict = NodeBuilder::new("conflict")
+                .attr("type", "replaced")
+                .build();
+            let _ = earlier.try_send(Out::Stanza(
+                NodeBuilder::new("stream:error")
+                    .children([conflict])
+                    .build(),
+            ));
             let _ = earlier.try_send(Out::Close);
         }
         device.is_active = false;
@@ -101,14 +142,21 @@ impl Connection {
         drop(state);
         let lid: Jid = format!("{lid}:{}@lid", key.1).parse()?;
         self.device = Some(key);
-        let success = NodeBuilder::new("success").attr("t", now().to_string()).attr("lid", lid);
+        let success = NodeBuilder::new("success")
+            .attr("t", now().to_string())
+            .attr("lid", lid);
         self.send(success.attr("props", "1").attr("location", "loc").build());
         self.server.touch();
         Ok(())
     }
 
-    fn register(&mut self, data: wa::client_payload::DevicePairingRegistrationData) -> anyhow::Result<()> {
-        let references: Vec<String> = (0..REFERENCES).map(|i| format!("2@ref{}x{i}", self.number)).collect();
+    fn register(
+        &mut self,
+        data: wa::client_payload::DevicePairingRegistrationData,
+    ) -> anyhow::Result<()> {
+        let references: Vec<String> = (0..REFERENCES)
+            .map(|i| format!("2@ref{}x{i}", self.number))
+            .collect();
         {
             let mut state = self.server.state();
             state.registrations.insert(self.number, data);
@@ -116,10 +164,20 @@ impl Connection {
                 state.references.insert(reference.clone(), self.out.clone());
             }
         }
-        let shown = references.iter().map(|reference| NodeBuilder::new("ref").bytes(reference.as_bytes()).build());
+        let shown = references
+            .iter()
+            .map(|reference| NodeBuilder::new("ref").bytes(reference.as_bytes()).build());
         let pair = NodeBuilder::new("pair-device").children(shown).build();
-        let request = NodeBuilder::new("iq").attr("from", SERVER).attr("type", "set").attr("xmlns", "md");
-        self.send(request.attr("id", format!("pd{}", self.number)).children([pair]).build());
+        let request = NodeBuilder::new("iq")
+            .attr("from", SERVER)
+            .attr("type", "set")
+            .attr("xmlns", "md");
+        self.send(
+            request
+                .attr("id", format!("pd{}", self.number))
+                .children([pair])
+                .build(),
+        );
         Ok(())
     }
 
@@ -128,7 +186,11 @@ impl Connection {
             "iq" => iq::answer(self, stanza)?,
             "message" => self.message(stanza)?,
             "receipt" => self.receipt(stanza),
-            "ack" => self.acknowledges(stanza).into_iter().flatten().for_each(|id| self.acked(&id)),
+            "ack" => self
+                .acknowledges(stanza)
+                .into_iter()
+                .flatten()
+                .for_each(|id| self.acked(&id)),
             "ib" if stanza.get_optional_child("offline_batch").is_some() => self.send_queue(),
             "xmlstreamend" => bail!("the client ended the stream"),
             _ => {}
@@ -142,8 +204,14 @@ impl Connection {
         if let Some(device) = self.server.state().devices.get_mut(&key) {
             device.sent.push(stanza.to_owned());
         }
-        let ack = NodeBuilder::new("ack").attr("class", "message").attr("id", attr(stanza, "id"));
-        self.send(ack.attr("from", attr(stanza, "to")).attr("t", now().to_string()).build());
+        let ack = NodeBuilder::new("ack")
+            .attr("class", "message")
+            .attr("id", attr(stanza, "id"));
+        self.send(
+            ack.attr("from", attr(stanza, "to"))
+                .attr("t", now().to_string())
+                .build(),
+        );
         Ok(())
     }
 
@@ -152,14 +220,19 @@ impl Connection {
         if attr(stanza, "type") == "retry" {
             self.send_again(&id);
         } else {
-            acknowledged(stanza).into_iter().flatten().for_each(|id| self.acked(&id));
+            acknowledged(stanza)
+                .into_iter()
+                .flatten()
+                .for_each(|id| self.acked(&id));
         }
-        let ack = NodeBuilder::new("ack").attr("class", "receipt").attr("id", id);
+        let ack = NodeBuilder::new("ack")
+            .attr("class", "receipt")
+            .attr("id", id);
         self.send(ack.attr("from", attr(stanza, "to")).build());
     }
 
-    /// The messages of which this stanza says that the device has them. One that it could not decrypt is acknowledged
-    /// as well, but not because the device had it.
+    /// The messages of which this stanza says that the device has them. One that it could not
+    /// decrypt is acknowledged as well, but not because the device had it.
     fn acknowledges(&self, stanza: &NodeRef<'_>) -> Option<Vec<String>> {
         let mut ids = acknowledged(stanza)?;
         if stanza.tag.as_ref() == "ack" {
@@ -174,12 +247,15 @@ impl Connection {
     fn send_again(&self, id: &str) {
         let Some(key) = &self.device else { return };
         let mut state = self.server.state();
-        let Some(device) = state.devices.get_mut(key) else { return };
+        let Some(device) = state.devices.get_mut(key) else {
+            return;
+        };
         device.retries.push(id.to_owned());
         device.retried.insert(id.to_owned());
         device.queue.retain(|queued| own_attr(queued, "id") != id);
         if let Some(resend) = state.resends.get(id).cloned() {
-            let (device, id) = (Device::new(self.server.clone(), key.clone()), id.to_owned());
+            let device = Device::new(self.server.clone(), key.clone());
+            let id = id.to_owned();
             // Should it fail, the message is missed by whoever waits for it.
             tokio::spawn(async move { resend.again(&device, &id).await });
         }
@@ -204,7 +280,13 @@ impl Connection {
         let Some(key) = &self.device else { return };
         let queued: Vec<Node> = {
             let mut state = self.server.state();
-            let Some(device) = state.devices.get_mut(key).filter(|device| !device.is_active) else { return };
+            let Some(device) = state
+                .devices
+                .get_mut(key)
+                .filter(|device| !device.is_active)
+            else {
+                return;
+            };
             device.is_active = true;
             // Sent under the lock: a live message must not overtake the queue.
             let queued: Vec<Node> = device.queue.iter().cloned().collect();
@@ -214,14 +296,24 @@ impl Connection {
             }
             queued
         };
-        let done = NodeBuilder::new("offline").attr("count", queued.len().to_string()).build();
-        self.send(NodeBuilder::new("ib").attr("from", SERVER).children([done]).build());
+        let done = NodeBuilder::new("offline")
+            .attr("count", queued.len().to_string())
+            .build();
+        self.send(
+            NodeBuilder::new("ib")
+                .attr("from", SERVER)
+                .children([done])
+                .build(),
+        );
     }
 
     fn gone(&self) {
         if let Some(key) = &self.device
             && let Some(device) = self.server.state().devices.get_mut(key)
-            && device.online.as_ref().is_some_and(|online| online.same_channel(&self.out))
+            && device
+                .online
+                .as_ref()
+                .is_some_and(|online| online.same_channel(&self.out))
         {
             device.online = None;
             device.is_active = false;

@@ -16,7 +16,10 @@ use crate::Server;
 
 /// A plain text.
 pub fn text(text: &str) -> wa::Message {
-    wa::Message { conversation: Some(text.to_owned()), ..Default::default() }
+    wa::Message {
+        conversation: Some(text.to_owned()),
+        ..Default::default()
+    }
 }
 
 /// A text that quotes an earlier message of somebody.
@@ -31,7 +34,10 @@ pub fn quote(text: &str, message_id: &str, from: &str) -> wa::Message {
         context_info: MessageField::some(context),
         ..Default::default()
     };
-    wa::Message { extended_text_message: MessageField::some(extended), ..Default::default() }
+    wa::Message {
+        extended_text_message: MessageField::some(extended),
+        ..Default::default()
+    }
 }
 
 macro_rules! stored {
@@ -63,9 +69,15 @@ impl Server {
             MediaType::Image,
             file,
             "i",
-            ImageMessage { mimetype: Some("image/jpeg".to_owned()), caption: Some(caption.to_owned()) }
+            ImageMessage {
+                mimetype: Some("image/jpeg".to_owned()),
+                caption: Some(caption.to_owned())
+            }
         );
-        Ok(wa::Message { image_message: MessageField::some(image), ..Default::default() })
+        Ok(wa::Message {
+            image_message: MessageField::some(image),
+            ..Default::default()
+        })
     }
 
     /// A video.
@@ -84,7 +96,10 @@ impl Server {
                 seconds: Some(3)
             }
         );
-        Ok(wa::Message { video_message: MessageField::some(video), ..Default::default() })
+        Ok(wa::Message {
+            video_message: MessageField::some(video),
+            ..Default::default()
+        })
     }
 
     /// A voice message.
@@ -97,9 +112,16 @@ impl Server {
             MediaType::Audio,
             file,
             "a",
-            AudioMessage { mimetype: Some("audio/ogg; codecs=opus".to_owned()), seconds: Some(2), ptt: Some(true) }
+            AudioMessage {
+                mimetype: Some("audio/ogg; codecs=opus".to_owned()),
+                seconds: Some(2),
+                ptt: Some(true)
+            }
         );
-        Ok(wa::Message { audio_message: MessageField::some(audio), ..Default::default() })
+        Ok(wa::Message {
+            audio_message: MessageField::some(audio),
+            ..Default::default()
+        })
     }
 
     /// A document.
@@ -112,9 +134,15 @@ impl Server {
             MediaType::Document,
             file,
             "d",
-            DocumentMessage { mimetype: Some("application/pdf".to_owned()), file_name: Some(name.to_owned()) }
+            DocumentMessage {
+                mimetype: Some("application/pdf".to_owned()),
+                file_name: Some(name.to_owned())
+            }
         );
-        Ok(wa::Message { document_message: MessageField::some(document), ..Default::default() })
+        Ok(wa::Message {
+            document_message: MessageField::some(document),
+            ..Default::default()
+        })
     }
 
     /// A sticker.
@@ -122,9 +150,19 @@ impl Server {
     /// # Errors
     /// When it cannot be encrypted.
     pub fn sticker(&self, file: &[u8]) -> anyhow::Result<wa::Message> {
-        let sticker =
-            stored!(self, MediaType::Sticker, file, "s", StickerMessage { mimetype: Some("image/webp".to_owned()) });
-        Ok(wa::Message { sticker_message: MessageField::some(sticker), ..Default::default() })
+        let sticker = stored!(
+            self,
+            MediaType::Sticker,
+            file,
+            "s",
+            StickerMessage {
+                mimetype: Some("image/webp".to_owned())
+            }
+        );
+        Ok(wa::Message {
+            sticker_message: MessageField::some(sticker),
+            ..Default::default()
+        })
     }
 
     /// What an image that a device sent shows, decrypted with the key in its message.
@@ -136,12 +174,21 @@ impl Server {
         let path = image.direct_path.as_deref().context("no path")?;
         let sealed = self.0.media.file(path).context("no such file")?;
         let key = image.media_key.as_deref().context("no key")?;
-        Ok(DownloadUtils::verify_and_decrypt(&sealed, key, MediaType::Image)?)
+        Ok(DownloadUtils::verify_and_decrypt(
+            &sealed,
+            key,
+            MediaType::Image,
+        )?)
     }
 
     /// Changes a byte in the middle of a stored file.
     pub fn spoil_file(&self, path: &str) {
-        let mut file = self.0.media.file(path).map(|file| file.to_vec()).unwrap_or_default();
+        let mut file = self
+            .0
+            .media
+            .file(path)
+            .map(|file| file.to_vec())
+            .unwrap_or_default();
         let middle = file.len() / 2;
         if let Some(byte) = file.get_mut(middle) {
             *byte ^= 1;
@@ -156,7 +203,11 @@ impl Server {
 
     /// Lets WhatsApp forget the file of an image message.
     pub fn forget_image(&self, message: &wa::Message) {
-        if let Some(path) = message.image_message.as_option().and_then(|image| image.direct_path.as_ref()) {
+        if let Some(path) = message
+            .image_message
+            .as_option()
+            .and_then(|image| image.direct_path.as_ref())
+        {
             self.0.media.remove(path);
         }
     }
@@ -170,7 +221,10 @@ pub fn location(latitude: f64, longitude: f64, name: &str) -> wa::Message {
         name: Some(name.to_owned()),
         ..Default::default()
     };
-    wa::Message { location_message: MessageField::some(location), ..Default::default() }
+    wa::Message {
+        location_message: MessageField::some(location),
+        ..Default::default()
+    }
 }
 
 /// A contact card.
@@ -180,18 +234,31 @@ pub fn contact(name: &str, vcard: &str) -> wa::Message {
         vcard: Some(vcard.to_owned()),
         ..Default::default()
     };
-    wa::Message { contact_message: MessageField::some(contact), ..Default::default() }
+    wa::Message {
+        contact_message: MessageField::some(contact),
+        ..Default::default()
+    }
 }
 
 fn key(message_id: &str) -> MessageField<wa::MessageKey> {
-    MessageField::some(wa::MessageKey { id: Some(message_id.to_owned()), from_me: Some(false), ..Default::default() })
+    MessageField::some(wa::MessageKey {
+        id: Some(message_id.to_owned()),
+        from_me: Some(false),
+        ..Default::default()
+    })
 }
 
 /// A reaction; an empty one takes an earlier one back.
 pub fn reaction(message_id: &str, emoji: &str) -> wa::Message {
-    let reaction =
-        wa::message::ReactionMessage { key: key(message_id), text: Some(emoji.to_owned()), ..Default::default() };
-    wa::Message { reaction_message: MessageField::some(reaction), ..Default::default() }
+    let reaction = wa::message::ReactionMessage {
+        key: key(message_id),
+        text: Some(emoji.to_owned()),
+        ..Default::default()
+    };
+    wa::Message {
+        reaction_message: MessageField::some(reaction),
+        ..Default::default()
+    }
 }
 
 /// A poll.
@@ -206,11 +273,17 @@ pub fn poll(question: &str, options: &[&str]) -> wa::Message {
         selectable_options_count: Some(1),
         ..Default::default()
     };
-    wa::Message { poll_creation_message: MessageField::some(poll), ..Default::default() }
+    wa::Message {
+        poll_creation_message: MessageField::some(poll),
+        ..Default::default()
+    }
 }
 
 fn protocol(message: wa::message::ProtocolMessage) -> wa::Message {
-    wa::Message { protocol_message: MessageField::some(message), ..Default::default() }
+    wa::Message {
+        protocol_message: MessageField::some(message),
+        ..Default::default()
+    }
 }
 
 /// A new text for an earlier message.
@@ -236,21 +309,31 @@ pub fn revoke(message_id: &str) -> wa::Message {
 pub fn button_reply(id: &str, shown: &str) -> wa::Message {
     let reply = wa::message::ButtonsResponseMessage {
         selected_button_id: Some(id.to_owned()),
-        response: Some(wa::message::buttons_response_message::Response::SelectedDisplayText(shown.to_owned())),
+        response: Some(
+            wa::message::buttons_response_message::Response::SelectedDisplayText(shown.to_owned()),
+        ),
         ..Default::default()
     };
-    wa::Message { buttons_response_message: MessageField::some(reply), ..Default::default() }
+    wa::Message {
+        buttons_response_message: MessageField::some(reply),
+        ..Default::default()
+    }
 }
 
 /// A row of a list that was chosen.
 pub fn list_reply(row_id: &str, title: &str) -> wa::Message {
-    let row = wa::message::list_response_message::SingleSelectReply { selected_row_id: Some(row_id.to_owned()) };
+    let row = wa::message::list_response_message::SingleSelectReply {
+        selected_row_id: Some(row_id.to_owned()),
+    };
     let reply = wa::message::ListResponseMessage {
         title: Some(title.to_owned()),
         single_select_reply: MessageField::some(row),
         ..Default::default()
     };
-    wa::Message { list_response_message: MessageField::some(reply), ..Default::default() }
+    wa::Message {
+        list_response_message: MessageField::some(reply),
+        ..Default::default()
+    }
 }
 
 /// What the account itself wrote to somebody, as its other devices hear of it.
@@ -260,7 +343,10 @@ pub(crate) fn sent_to(chat: &str, message: wa::Message) -> wa::Message {
         message: MessageField::some(message),
         ..Default::default()
     };
-    wa::Message { device_sent_message: MessageField::some(sent), ..Default::default() }
+    wa::Message {
+        device_sent_message: MessageField::some(sent),
+        ..Default::default()
+    }
 }
 
 /// What was written in a chat before the device was linked.
@@ -278,7 +364,10 @@ pub(crate) fn history(chat: &str, texts: &[&str]) -> anyhow::Result<wa::Message>
             message_timestamp: Some(1_700_000_000),
             ..Default::default()
         };
-        wa::HistorySyncMsg { message: MessageField::some(message), ..Default::default() }
+        wa::HistorySyncMsg {
+            message: MessageField::some(message),
+            ..Default::default()
+        }
     };
     let conversation = wa::Conversation {
         id: chat.to_owned(),
@@ -310,10 +399,13 @@ pub(crate) fn history(chat: &str, texts: &[&str]) -> anyhow::Result<wa::Message>
     }))
 }
 
-/// What a handset shares with a freshly linked device. Without it a connect takes ten seconds longer.
+/// What a handset shares with a freshly linked device. Without it a connect takes ten seconds
+/// longer.
 pub(crate) fn app_state_keys() -> wa::Message {
     let key = wa::message::AppStateSyncKey {
-        key_id: MessageField::some(wa::message::AppStateSyncKeyId { key_id: Some(vec![0, 0, 0, 0, 0, 1]) }),
+        key_id: MessageField::some(wa::message::AppStateSyncKeyId {
+            key_id: Some(vec![0, 0, 0, 0, 0, 1]),
+        }),
         key_data: MessageField::some(wa::message::AppStateSyncKeyData {
             key_data: Some(vec![7; 32]),
             timestamp: Some(1),
@@ -327,7 +419,9 @@ pub(crate) fn app_state_keys() -> wa::Message {
     };
     protocol(wa::message::ProtocolMessage {
         r#type: Some(wa::message::protocol_message::Type::APP_STATE_SYNC_KEY_SHARE),
-        app_state_sync_key_share: MessageField::some(wa::message::AppStateSyncKeyShare { keys: vec![key] }),
+        app_state_sync_key_share: MessageField::some(wa::message::AppStateSyncKeyShare {
+            keys: vec![key],
+        }),
         ..Default::default()
     })
 }

@@ -33,7 +33,12 @@ impl Device {
     }
 
     fn look<T: Default>(&self, look: impl FnOnce(&mut DeviceRecord) -> T) -> T {
-        self.server.state().devices.get_mut(&self.key).map(look).unwrap_or_default()
+        self.server
+            .state()
+            .devices
+            .get_mut(&self.key)
+            .map(look)
+            .unwrap_or_default()
     }
 
     /// Whether it is linked still.
@@ -53,7 +58,13 @@ impl Device {
 
     /// Ids of messages that it has not acknowledged yet, in the order in which they were sent.
     pub fn pending(&self) -> Vec<String> {
-        self.look(|device| device.queue.iter().map(|stanza| own_attr(stanza, "id")).collect())
+        self.look(|device| {
+            device
+                .queue
+                .iter()
+                .map(|stanza| own_attr(stanza, "id"))
+                .collect()
+        })
     }
 
     /// Ids of messages in the order in which it acknowledged them.
@@ -71,8 +82,10 @@ impl Device {
     /// # Errors
     /// When it did not in time.
     pub async fn wait_acked(&self, id: &str, patience: Duration) -> anyhow::Result<()> {
-        let acked = |device: &DeviceRecord| device.acked.iter().any(|acked| acked == id).then_some(());
-        self.wait(patience, &format!("the acknowledgement of {id}"), acked).await
+        let acked =
+            |device: &DeviceRecord| device.acked.iter().any(|acked| acked == id).then_some(());
+        self.wait(patience, &format!("the acknowledgement of {id}"), acked)
+            .await
     }
 
     /// Waits until nothing is left to acknowledge.
@@ -80,7 +93,10 @@ impl Device {
     /// # Errors
     /// When something is left after that time.
     pub async fn wait_idle(&self, patience: Duration) -> anyhow::Result<()> {
-        self.wait(patience, "an empty queue", |device| device.queue.is_empty().then_some(())).await
+        self.wait(patience, "an empty queue", |device| {
+            device.queue.is_empty().then_some(())
+        })
+        .await
     }
 
     /// Waits until it is online, after at least so many logins.
@@ -88,7 +104,8 @@ impl Device {
     /// # Errors
     /// When it was not in time.
     pub async fn wait_online(&self, logins_min: u32, patience: Duration) -> anyhow::Result<()> {
-        let online = |device: &DeviceRecord| (device.is_active && device.logins >= logins_min).then_some(());
+        let online =
+            |device: &DeviceRecord| (device.is_active && device.logins >= logins_min).then_some(());
         self.wait(patience, "the device to be online", online).await
     }
 
@@ -97,7 +114,10 @@ impl Device {
     /// # Errors
     /// When it had one all that time.
     pub async fn wait_offline(&self, patience: Duration) -> anyhow::Result<()> {
-        self.wait(patience, "the device to be offline", |device| device.online.is_none().then_some(())).await
+        self.wait(patience, "the device to be offline", |device| {
+            device.online.is_none().then_some(())
+        })
+        .await
     }
 
     /// Waits until it has said that it could not decrypt a message.
@@ -105,8 +125,10 @@ impl Device {
     /// # Errors
     /// When it did not in time.
     pub async fn wait_retry(&self, id: &str, patience: Duration) -> anyhow::Result<()> {
-        let asked = |device: &DeviceRecord| device.retries.iter().any(|retry| retry == id).then_some(());
-        self.wait(patience, &format!("a retry receipt for {id}"), asked).await
+        let asked =
+            |device: &DeviceRecord| device.retries.iter().any(|retry| retry == id).then_some(());
+        self.wait(patience, &format!("a retry receipt for {id}"), asked)
+            .await
     }
 
     async fn wait<T>(
@@ -115,7 +137,11 @@ impl Device {
         what: &str,
         look: impl Fn(&DeviceRecord) -> Option<T>,
     ) -> anyhow::Result<T> {
-        self.server.wait(patience, what, |state| state.devices.get(&self.key).and_then(&look)).await
+        self.server
+            .wait(patience, what, |state| {
+                state.devices.get(&self.key).and_then(&look)
+            })
+            .await
     }
 
     fn tell(&self, out: Vec<Out>) {
@@ -133,20 +159,33 @@ impl Device {
 
     /// Ends the stream as WhatsApp does now and then.
     pub fn end_stream(&self) {
-        self.tell(vec![Out::Stanza(NodeBuilder::new("xmlstreamend").build()), Out::Close]);
+        self.tell(vec![
+            Out::Stanza(NodeBuilder::new("xmlstreamend").build()),
+            Out::Close,
+        ]);
     }
 
     /// Tells it that another connection uses its keys.
     pub fn replace(&self) {
-        let conflict = NodeBuilder::new("conflict").attr("type", "replaced").build();
-        let error = NodeBuilder::new("stream:error").children([conflict]).build();
+        let conflict = NodeBuilder::new("conflict")
+            .attr("type", "replaced")
+            .build();
+        let error = NodeBuilder::new("stream:error")
+            .children([conflict])
+            .build();
         self.tell(vec![Out::Stanza(error), Out::Close]);
     }
 
     /// Refuses its next login: the account is banned for so long.
     pub fn ban(&self, code: u16, duration: Duration) {
-        let failure = NodeBuilder::new("failure").attr("reason", "402").attr("code", code.to_string());
-        self.refuse(failure.attr("expire", duration.as_secs().to_string()).build());
+        let failure = NodeBuilder::new("failure")
+            .attr("reason", "402")
+            .attr("code", code.to_string());
+        self.refuse(
+            failure
+                .attr("expire", duration.as_secs().to_string())
+                .build(),
+        );
     }
 
     /// Refuses its next login: its version is too old.
@@ -181,7 +220,10 @@ impl Device {
     pub(crate) fn take_bundle(&self) -> Option<Bundle> {
         self.look(|device| {
             let first = device.bundle.one_time.pop_front()?;
-            Some(Bundle { one_time: [first].into(), ..device.bundle.clone() })
+            Some(Bundle {
+                one_time: [first].into(),
+                ..device.bundle.clone()
+            })
         })
     }
 }

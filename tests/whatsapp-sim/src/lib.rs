@@ -1,12 +1,14 @@
 //! A stand-in WhatsApp server that the real client talks to on loopback.
 //!
-//! It speaks what the client needs and no more: the Noise handshake over a WebSocket, pairing by QR code and by pair
-//! code, login, the requests that a client sends at its start, an offline queue per linked device, and media by HTTPS.
-//! A [`Phone`] is a person's handset with an account; a [`Device`] is what got linked to it, seen from the server; a
-//! [`Contact`] is somebody else, with real Signal sessions to each device.
+//! It speaks what the client needs and no more: the Noise handshake over a WebSocket, pairing by QR
+//! code and by pair code, login, the requests that a client sends at its start, an offline queue
+//! per linked device, and media by HTTPS. A [`Phone`] is a person's handset with an account; a
+//! [`Device`] is what got linked to it, seen from the server; a [`Contact`] is somebody else, with
+//! real Signal sessions to each device.
 //!
-//! Every message stays queued until the device acknowledges it, and is handed out again at the next connect. Tests look
-//! at [`Device::pending`] and [`Device::acked`] to see what the client has promised.
+//! Every message stays queued until the device acknowledges it, and is handed out again at the next
+//! connect. Tests look at [`Device::pending`] and [`Device::acked`] to see what the client has
+//! promised.
 
 mod connection;
 mod contact;
@@ -132,15 +134,28 @@ impl Server {
         Contact::new(self.clone(), number, name, None)
     }
 
-    /// Somebody whose number WhatsApp hides behind a LID, and tells beside it only when `tells_number`.
-    pub fn hidden_contact(&self, number: &str, lid: &str, name: &str, tells_number: bool) -> Contact {
+    /// Somebody whose number WhatsApp hides behind a LID, and tells beside it only when
+    /// `tells_number`.
+    pub fn hidden_contact(
+        &self,
+        number: &str,
+        lid: &str,
+        name: &str,
+        tells_number: bool,
+    ) -> Contact {
         Contact::new(self.clone(), number, name, Some((lid, tells_number)))
     }
 
     /// A group of these contacts and of an account; a device of the account can write to it.
     pub fn group(&self, id: &str, account: &str, members: &[&Contact]) {
-        let account = format!("{account}@{}", connection::SERVER).parse().expect("a number makes a JID");
-        let members = members.iter().map(|member| member.jid().clone()).chain([account]).collect();
+        let account = format!("{account}@{}", connection::SERVER)
+            .parse()
+            .expect("a number makes a JID");
+        let members = members
+            .iter()
+            .map(|member| member.jid().clone())
+            .chain([account])
+            .collect();
         self.state().groups.insert(id.to_owned(), members);
     }
 
@@ -148,11 +163,23 @@ impl Server {
     ///
     /// # Errors
     /// When the channel's id is none.
-    pub fn publish(&self, device: &Device, channel: &str, message: &wa::Message) -> anyhow::Result<String> {
+    pub fn publish(
+        &self,
+        device: &Device,
+        channel: &str,
+        message: &wa::Message,
+    ) -> anyhow::Result<String> {
         let id = format!("{:016X}", rand::random::<u64>());
-        let plain = NodeBuilder::new("plaintext").bytes(message.encode_to_vec()).build();
-        let stanza = NodeBuilder::new("message").attr("id", id.clone()).attr("from", channel.parse::<Jid>()?);
-        let stanza = stanza.attr("t", keys::now().to_string()).attr("type", "text").attr("server_id", "100");
+        let plain = NodeBuilder::new("plaintext")
+            .bytes(message.encode_to_vec())
+            .build();
+        let stanza = NodeBuilder::new("message")
+            .attr("id", id.clone())
+            .attr("from", channel.parse::<Jid>()?);
+        let stanza = stanza
+            .attr("t", keys::now().to_string())
+            .attr("type", "text")
+            .attr("server_id", "100");
         device.send_now(stanza.children([plain]).build());
         Ok(id)
     }
@@ -160,11 +187,16 @@ impl Server {
     /// Devices that are linked now, with their account's number.
     pub fn devices(&self) -> Vec<Device> {
         let keys: Vec<_> = self.state().devices.keys().cloned().collect();
-        keys.into_iter().map(|key| Device::new(self.clone(), key)).collect()
+        keys.into_iter()
+            .map(|key| Device::new(self.clone(), key))
+            .collect()
     }
 
     pub(crate) fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.0
+            .state
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     pub(crate) fn touch(&self) {

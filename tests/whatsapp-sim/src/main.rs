@@ -64,7 +64,11 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 
 impl axum::response::IntoResponse for Failure {
     fn into_response(self) -> axum::response::Response {
-        (StatusCode::BAD_REQUEST, Json(json!({"error": format!("{:#}", self.0)}))).into_response()
+        (
+            StatusCode::BAD_REQUEST,
+            Json(json!({"error": format!("{:#}", self.0)})),
+        )
+            .into_response()
     }
 }
 
@@ -81,16 +85,23 @@ type Answer = Result<Json<Value>, Failure>;
 async fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     let server = Server::bind(cli.listen).await?;
-    std::fs::write(&cli.ca_file, server.ca_pem()).with_context(|| format!("writing {}", cli.ca_file.display()))?;
+    std::fs::write(&cli.ca_file, server.ca_pem())
+        .with_context(|| format!("writing {}", cli.ca_file.display()))?;
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
     let control = format!("http://{}", listener.local_addr()?);
-    println!("{}", json!({"url": server.url(), "media_host": server.media_host(), "control": control}));
+    println!(
+        "{}",
+        json!({"url": server.url(), "media_host": server.media_host(), "control": control})
+    );
     let router = Router::new()
         .route("/scan", post(scan))
         .route("/code", post(code))
         .route("/messages", post(send))
         .route("/devices", get(devices))
-        .with_state(Control { server, contacts: Arc::default() });
+        .with_state(Control {
+            server,
+            contacts: Arc::default(),
+        });
     axum::serve(listener, router).await?;
     Ok(())
 }
@@ -104,12 +115,20 @@ async fn scan(State(Control { server, .. }): State<Control>, Json(scan): Json<Sc
 }
 
 async fn code(State(Control { server, .. }): State<Control>, Json(code): Json<Code>) -> Answer {
-    Ok(linked(&server.phone(&code.phone).enter_code(&code.code).await?))
+    Ok(linked(
+        &server.phone(&code.phone).enter_code(&code.code).await?,
+    ))
 }
 
-async fn send(State(Control { server, contacts }): State<Control>, Json(send): Json<Send>) -> Answer {
+async fn send(
+    State(Control { server, contacts }): State<Control>,
+    Json(send): Json<Send>,
+) -> Answer {
     use base64::{Engine, prelude::BASE64_STANDARD};
-    let found = server.devices().into_iter().find(|device| device.number() == send.to);
+    let found = server
+        .devices()
+        .into_iter()
+        .find(|device| device.number() == send.to);
     let device = found.context("no device is linked to that number")?;
     device.wait_online(0, PATIENCE).await?;
     let message = match &send.image {
@@ -117,7 +136,9 @@ async fn send(State(Control { server, contacts }): State<Control>, Json(send): J
         None => content::text(&send.text),
     };
     let mut contacts = contacts.lock().await;
-    let contact = contacts.entry(send.from.clone()).or_insert_with(|| server.contact(&send.from, &send.name));
+    let contact = contacts
+        .entry(send.from.clone())
+        .or_insert_with(|| server.contact(&send.from, &send.name));
     let id = match &send.group {
         Some(group) => contact.send_group(&device, group, message).await?,
         None => contact.send(&device, message).await?,

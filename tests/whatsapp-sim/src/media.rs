@@ -53,7 +53,8 @@ impl Drop for MediaServer {
 impl MediaServer {
     pub(crate) async fn start() -> anyhow::Result<Self> {
         let key = rcgen::KeyPair::generate()?;
-        let certificate = rcgen::CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])?;
+        let certificate =
+            rcgen::CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])?;
         // Self-signed: the certificate is its own authority.
         let certificate = certificate.self_signed(&key)?;
         let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
@@ -62,20 +63,32 @@ impl MediaServer {
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_single_cert(vec![certificate.der().clone()], private)?;
-        let (acceptor, listener) = (TlsAcceptor::from(Arc::new(tls)), TcpListener::bind(("127.0.0.1", 0)).await?);
-        let (port, files) = (listener.local_addr()?.port(), Files::default());
+        let acceptor = TlsAcceptor::from(Arc::new(tls));
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let port = listener.local_addr()?.port();
+        let files = Files::default();
         let served = files.clone();
         let accepting = tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                let (acceptor, files) = (acceptor.clone(), served.clone());
+                let acceptor = acceptor.clone();
+                let files = served.clone();
                 tokio::spawn(async move {
-                    let Ok(stream) = acceptor.accept(socket).await else { return };
+                    let Ok(stream) = acceptor.accept(socket).await else {
+                        return;
+                    };
                     let service = service_fn(move |request| answer(files.clone(), request));
-                    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                    let _ = http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await;
                 });
             }
         });
-        Ok(Self { ca_pem: certificate.pem(), port, files, accepting: accepting.abort_handle() })
+        Ok(Self {
+            ca_pem: certificate.pem(),
+            port,
+            files,
+            accepting: accepting.abort_handle(),
+        })
     }
 
     pub(crate) fn host(&self) -> String {
@@ -91,7 +104,11 @@ impl MediaServer {
     }
 
     pub(crate) fn set_pace(&self, bytes: usize, pause: Duration) {
-        *self.files.pace.lock().unwrap_or_else(PoisonError::into_inner) = Some((bytes, pause));
+        *self
+            .files
+            .pace
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some((bytes, pause));
     }
 
     pub(crate) fn remove(&self, path: &str) {
@@ -111,13 +128,28 @@ async fn answer(files: Files, request: Request<Incoming>) -> anyhow::Result<Resp
     };
     if *request.method() != Method::POST {
         let found = files.lock().get(&path).cloned();
-        return Ok(found.map_or_else(|| plain(StatusCode::NOT_FOUND, Bytes::new()), |file| plain(StatusCode::OK, file)));
+        return Ok(found.map_or_else(
+            || plain(StatusCode::NOT_FOUND, Bytes::new()),
+            |file| plain(StatusCode::OK, file),
+        ));
     }
-    if request.uri().query().is_some_and(|query| query.contains("resume=1")) {
+    if request
+        .uri()
+        .query()
+        .is_some_and(|query| query.contains("resume=1"))
+    {
         return Ok(plain(StatusCode::NOT_FOUND, Bytes::new()));
     }
-    let host = request.headers().get("host").and_then(|host| host.to_str().ok()).unwrap_or_default().to_owned();
-    let Ok(body) = Limited::new(request.into_body(), FILE_BYTES_MAX).collect().await else {
+    let host = request
+        .headers()
+        .get("host")
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or_default()
+        .to_owned();
+    let Ok(body) = Limited::new(request.into_body(), FILE_BYTES_MAX)
+        .collect()
+        .await
+    else {
         return Ok(plain(StatusCode::PAYLOAD_TOO_LARGE, Bytes::new()));
     };
     let answer = serde_json::json!({"url": format!("https://{host}{path}"), "direct_path": path});
@@ -125,7 +157,10 @@ async fn answer(files: Files, request: Request<Incoming>) -> anyhow::Result<Resp
     Ok(plain(StatusCode::OK, answer.to_string().into()))
 }
 
-fn paced(body: Bytes, pace: Option<(usize, Duration)>) -> impl Stream<Item = anyhow::Result<Frame<Bytes>>> {
+fn paced(
+    body: Bytes,
+    pace: Option<(usize, Duration)>,
+) -> impl Stream<Item = anyhow::Result<Frame<Bytes>>> {
     let (bytes, pause) = pace.unwrap_or((usize::MAX, Duration::ZERO));
     futures_util::stream::unfold((body, true), move |(mut rest, is_first)| async move {
         if rest.is_empty() {

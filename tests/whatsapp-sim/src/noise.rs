@@ -72,7 +72,11 @@ impl Frames {
                 continue;
             }
             let bytes = Bytes::from(message.into_payload());
-            let rest = if std::mem::take(&mut self.is_first) { after_header(&bytes)? } else { &bytes };
+            let rest = if std::mem::take(&mut self.is_first) {
+                after_header(&bytes)?
+            } else {
+                &bytes
+            };
             self.decoder.feed(rest);
         }
     }
@@ -87,11 +91,17 @@ fn after_header(bytes: &[u8]) -> anyhow::Result<&[u8]> {
         }
         _ => bytes,
     };
-    bytes.strip_prefix(&WA_CONN_HEADER[..]).context("no WhatsApp header")
+    bytes
+        .strip_prefix(&WA_CONN_HEADER[..])
+        .context("no WhatsApp header")
 }
 
 fn key(bytes: Option<Vec<u8>>) -> anyhow::Result<[u8; 32]> {
-    bytes.unwrap_or_default().try_into().ok().context("a key has 32 bytes")
+    bytes
+        .unwrap_or_default()
+        .try_into()
+        .ok()
+        .context("a key has 32 bytes")
 }
 
 fn hello(ephemeral: &[u8; 32], identity: Option<Vec<u8>>, certificate: Vec<u8>) -> Vec<u8> {
@@ -102,61 +112,81 @@ fn hello(ephemeral: &[u8; 32], identity: Option<Vec<u8>>, certificate: Vec<u8>) 
         ..Default::default()
     };
     let server_hello = buffa::MessageField::some(hello);
-    wa::HandshakeMessage { server_hello, ..Default::default() }.encode_to_vec()
+    wa::HandshakeMessage {
+        server_hello,
+        ..Default::default()
+    }
+    .encode_to_vec()
 }
 
 async fn send(sink: &mut SplitSink<Socket, Message>, bytes: &[u8]) -> anyhow::Result<()> {
-    sink.send(Message::binary(encode_frame(bytes, None)?)).await?;
+    sink.send(Message::binary(encode_frame(bytes, None)?))
+        .await?;
     Ok(())
 }
 
 /// Does the handshake: IK when the client knows our key, XX when not.
 pub(crate) async fn accept(server: &Server, socket: TcpStream) -> anyhow::Result<Secured> {
-    let (_, socket) = tokio_websockets::ServerBuilder::new().accept(socket).await?;
+    let (_, socket) = tokio_websockets::ServerBuilder::new()
+        .accept(socket)
+        .await?;
     let (mut sink, stream) = socket.split();
-    let mut frames = Frames { stream, decoder: FrameDecoder::new(), is_first: true };
+    let mut frames = Frames {
+        stream,
+        decoder: FrameDecoder::new(),
+        is_first: true,
+    };
     let message = wa::HandshakeMessage::decode_from_slice(&frames.next().await?)?;
     let client_hello = message.client_hello.into_option().context("no hello")?;
     let theirs = key(client_hello.ephemeral)?;
     let ephemeral = KeyPair::generate(&mut rng());
-    let (ours, identity) = (public(&ephemeral.public_key), &server.0.identity);
+    let ours = public(&ephemeral.public_key);
+    let identity = &server.0.identity;
 
-    let (noise, client, payload) = if let (Some(sealed), Some(payload)) = (client_hello.r#static, client_hello.payload)
-    {
-        let mut noise = NoiseHandshake::new(NOISE_PATTERN_IK, &WA_CONN_HEADER)?;
-        noise.authenticate(&public(&identity.public_key));
-        noise.authenticate(&theirs);
-        noise.mix_shared_secret(identity.private_key.serialize(), &theirs)?;
-        let client = key(Some(noise.decrypt(&sealed)?))?;
-        noise.mix_shared_secret(identity.private_key.serialize(), &client)?;
-        let payload = noise.decrypt(&payload)?;
-        noise.authenticate(&ours);
-        noise.mix_shared_secret(ephemeral.private_key.serialize(), &theirs)?;
-        noise.mix_shared_secret(ephemeral.private_key.serialize(), &client)?;
-        let certificate = noise.encrypt(&server.0.certificate)?;
-        send(&mut sink, &hello(&ours, None, certificate)).await?;
-        (noise, client, payload)
-    } else {
-        let mut noise = NoiseHandshake::new(NOISE_PATTERN_XX, &WA_CONN_HEADER)?;
-        noise.authenticate(&theirs);
-        noise.authenticate(&ours);
-        noise.mix_shared_secret(ephemeral.private_key.serialize(), &theirs)?;
-        let sealed = noise.encrypt(&public(&identity.public_key))?;
-        noise.mix_shared_secret(identity.private_key.serialize(), &theirs)?;
-        let certificate = noise.encrypt(&server.0.certificate)?;
-        send(&mut sink, &hello(&ours, Some(sealed), certificate)).await?;
-        let message = wa::HandshakeMessage::decode_from_slice(&frames.next().await?)?;
-        let finish = message.client_finish.into_option().context("no finish")?;
-        let client = key(Some(noise.decrypt(&finish.r#static.unwrap_or_default())?))?;
-        noise.mix_shared_secret(ephemeral.private_key.serialize(), &client)?;
-        let payload = noise.decrypt(&finish.payload.unwrap_or_default())?;
-        (noise, client, payload)
-    };
+    let (noise, client, payload) =
+        if let (Some(sealed), Some(payload)) = (client_hello.r#static, client_hello.payload) {
+            let mut noise = NoiseHandshake::new(NOISE_PATTERN_IK, &WA_CONN_HEADER)?;
+            noise.authenticate(&public(&identity.public_key));
+            noise.authenticate(&theirs);
+            noise.mix_shared_secret(identity.private_key.serialize(), &theirs)?;
+            let client = key(Some(noise.decrypt(&sealed)?))?;
+            noise.mix_shared_secret(identity.private_key.serialize(), &client)?;
+            let payload = noise.decrypt(&payload)?;
+            noise.authenticate(&ours);
+            noise.mix_shared_secret(ephemeral.private_key.serialize(), &theirs)?;
+            noise.mix_shared_secret(ephemeral.private_key.serialize(), &client)?;
+            let certificate = noise.encrypt(&server.0.certificate)?;
+            send(&mut sink, &hello(&ours, None, certificate)).await?;
+            (noise, client, payload)
+        } else {
+            let mut noise = NoiseHandshake::new(NOISE_PATTERN_XX, &WA_CONN_HEADER)?;
+            noise.authenticate(&theirs);
+            noise.authenticate(&ours);
+            noise.mix_shared_secret(ephemeral.private_key.serialize(), &theirs)?;
+            let sealed = noise.encrypt(&public(&identity.public_key))?;
+            noise.mix_shared_secret(identity.private_key.serialize(), &theirs)?;
+            let certificate = noise.encrypt(&server.0.certificate)?;
+            send(&mut sink, &hello(&ours, Some(sealed), certificate)).await?;
+            let message = wa::HandshakeMessage::decode_from_slice(&frames.next().await?)?;
+            let finish = message.client_finish.into_option().context("no finish")?;
+            let client = key(Some(noise.decrypt(&finish.r#static.unwrap_or_default())?))?;
+            noise.mix_shared_secret(ephemeral.private_key.serialize(), &client)?;
+            let payload = noise.decrypt(&finish.payload.unwrap_or_default())?;
+            (noise, client, payload)
+        };
     // What the initiator writes with is what we read with.
     let (read, write) = noise.finish()?;
     Ok(Secured {
-        reader: Reader { frames, cipher: read, counter: 0 },
-        writer: Writer { sink, cipher: write, counter: 0 },
+        reader: Reader {
+            frames,
+            cipher: read,
+            counter: 0,
+        },
+        writer: Writer {
+            sink,
+            cipher: write,
+            counter: 0,
+        },
         client,
         payload: wa::ClientPayload::decode_from_slice(&payload)?,
     })
@@ -165,7 +195,8 @@ pub(crate) async fn accept(server: &Server, socket: TcpStream) -> anyhow::Result
 impl Reader {
     pub(crate) async fn next(&mut self) -> anyhow::Result<OwnedNodeRef> {
         let mut frame = self.frames.next().await?;
-        self.cipher.decrypt_in_place_with_counter(self.counter, &mut frame)?;
+        self.cipher
+            .decrypt_in_place_with_counter(self.counter, &mut frame)?;
         self.counter += 1;
         Ok(OwnedNodeRef::new(unpack_bytes(frame)?)?)
     }
@@ -181,8 +212,14 @@ impl Writer {
                 }
                 return;
             };
-            let Ok(mut bytes) = marshal(&stanza) else { return };
-            if self.cipher.encrypt_in_place_with_counter(self.counter, &mut bytes).is_err() {
+            let Ok(mut bytes) = marshal(&stanza) else {
+                return;
+            };
+            if self
+                .cipher
+                .encrypt_in_place_with_counter(self.counter, &mut bytes)
+                .is_err()
+            {
                 return;
             }
             self.counter += 1;
@@ -190,7 +227,11 @@ impl Writer {
                 return;
             }
             if stanza.tag == "message" {
-                server.seen(Seen::Sent { id: own_attr(&stanza, "id") }).await;
+                server
+                    .seen(Seen::Sent {
+                        id: own_attr(&stanza, "id"),
+                    })
+                    .await;
             }
         }
     }

@@ -5,7 +5,8 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use tokio::sync::mpsc;
 use wacore_binary::{Jid, Node};
 use whatsapp_rust::{
-    wacore::libsignal::protocol::KeyPair, waproto::whatsapp::client_payload::DevicePairingRegistrationData,
+    wacore::libsignal::protocol::KeyPair,
+    waproto::whatsapp::client_payload::DevicePairingRegistrationData,
 };
 
 use crate::contact::Resend;

@@ -29,11 +29,20 @@ pub(crate) type Watcher = Arc<dyn Fn(Seen) -> Watching + Send + Sync>;
 impl Server {
     /// Calls this for all that is seen from now on; the connection waits for its answer.
     pub fn watch(&self, watcher: impl Fn(Seen) -> Watching + Send + Sync + 'static) {
-        *self.0.watcher.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Arc::new(watcher));
+        *self
+            .0
+            .watcher
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Arc::new(watcher));
     }
 
     pub(crate) async fn seen(&self, seen: Seen) -> bool {
-        let watcher = self.0.watcher.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        let watcher = self
+            .0
+            .watcher
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone();
         match watcher {
             Some(watcher) => watcher(seen).await,
             None => true,
@@ -50,7 +59,10 @@ pub(crate) fn acknowledged(stanza: &NodeRef<'_>) -> Option<Vec<String>> {
     let mut ids = vec![attr(stanza, "id")];
     // Receipts of an offline batch come together.
     if let Some(list) = stanza.get_optional_child("list") {
-        ids.extend(list.get_children_by_tag("item").map(|item| attr(item, "id")));
+        ids.extend(
+            list.get_children_by_tag("item")
+                .map(|item| attr(item, "id")),
+        );
     }
     Some(ids)
 }

@@ -1,5 +1,5 @@
-//! Many WhatsApp sessions in one `wahook serve --roles ingest`: memory per session, and messages per second from
-//! WhatsApp to the stream. Everything runs on this machine and shares it.
+//! Many WhatsApp sessions in one `wahook serve --roles ingest`: memory per session, and messages
+//! per second from WhatsApp to the stream. Everything runs on this machine and shares it.
 
 use std::{
     path::{Path, PathBuf},
@@ -40,30 +40,47 @@ struct Lab {
 }
 
 fn free_port() -> anyhow::Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?
+        .local_addr()?
+        .port())
 }
 
 fn beside(name: &str) -> anyhow::Result<PathBuf> {
     let path = std::env::current_exe()?.with_file_name(name);
-    ensure!(path.is_file(), "{} is missing: `make bench-whatsapp` builds it", path.display());
+    ensure!(
+        path.is_file(),
+        "{} is missing: `make bench-whatsapp` builds it",
+        path.display()
+    );
     Ok(path)
 }
 
 fn spawn(command: &mut Command) -> anyhow::Result<Child> {
     let program = command.as_std().get_program().to_owned();
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-    command.spawn().with_context(|| format!("starting {}", program.display()))
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true);
+    command
+        .spawn()
+        .with_context(|| format!("starting {}", program.display()))
 }
 
 fn nats_server() -> PathBuf {
-    let installed = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../.tools/bin/nats-server")).to_owned();
+    let installed = Path::new(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../.tools/bin/nats-server"
+    ))
+    .to_owned();
     std::env::var_os("NATS_SERVER_BIN").map_or(installed, PathBuf::from)
 }
 
 impl Lab {
     async fn start(server: &Server) -> anyhow::Result<Self> {
         let data = tempfile::tempdir()?;
-        let (nats_port, api_port) = (free_port()?, free_port()?);
+        let nats_port = free_port()?;
+        let api_port = free_port()?;
         let nats = spawn(
             Command::new(nats_server())
                 .arg("--config")
@@ -76,18 +93,35 @@ impl Lab {
             ("NATS__URL", format!("nats://127.0.0.1:{nats_port}")),
             ("API__LISTEN", format!("127.0.0.1:{api_port}")),
             ("ADMIN__LISTEN", "127.0.0.1:0".to_owned()),
-            ("STORE__PATH", data.path().join("hooks.db").display().to_string()),
-            ("WHATSAPP__SESSIONS_DIR", data.path().join("sessions").display().to_string()),
+            (
+                "STORE__PATH",
+                data.path().join("hooks.db").display().to_string(),
+            ),
+            (
+                "WHATSAPP__SESSIONS_DIR",
+                data.path().join("sessions").display().to_string(),
+            ),
             ("WHATSAPP__URL", server.url()),
             ("WHATSAPP__VERSION", "2.3000.1023223821".to_owned()),
             ("WHATSAPP__CONNECTS_PER_SECOND", "1000".to_owned()),
             ("LOG__FILTER", "warn".to_owned()),
         ];
-        let env: Vec<_> = settings.into_iter().map(|(key, value)| (format!("WAHOOK__{key}"), value)).collect();
+        let env: Vec<_> = settings
+            .into_iter()
+            .map(|(key, value)| (format!("WAHOOK__{key}"), value))
+            .collect();
         let wahook = beside("wahook")?;
         let run = async |arguments: &[&str]| {
-            let output = Command::new(&wahook).args(arguments).envs(env.clone()).output().await?;
-            ensure!(output.status.success(), "wahook {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+            let output = Command::new(&wahook)
+                .args(arguments)
+                .envs(env.clone())
+                .output()
+                .await?;
+            ensure!(
+                output.status.success(),
+                "wahook {arguments:?}: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
             Ok(String::from_utf8(output.stdout)?)
         };
         let deadline = Instant::now() + PATIENCE;
@@ -96,21 +130,43 @@ impl Lab {
             sleep(Duration::from_millis(100)).await;
         }
         let token = run(&["token", "create", "--client", "1"]).await?;
-        let serve = |roles: &str| spawn(Command::new(&wahook).args(["serve", "--roles", roles]).envs(env.clone()));
-        let (api, ingest) = (serve("api")?, serve("ingest")?);
+        let serve = |roles: &str| {
+            spawn(
+                Command::new(&wahook)
+                    .args(["serve", "--roles", roles])
+                    .envs(env.clone()),
+            )
+        };
+        let api = serve("api")?;
+        let ingest = serve("ingest")?;
         let token = token.lines().last().unwrap_or_default().to_owned();
-        let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(PATIENCE)
+            .build()?;
         let api_url = format!("http://127.0.0.1:{api_port}");
-        Ok(Self { api: api_url, token, http, ingest, _others: vec![nats, api], _data: data })
+        Ok(Self {
+            api: api_url,
+            token,
+            http,
+            ingest,
+            _others: vec![nats, api],
+            _data: data,
+        })
     }
 
     async fn call(&self, method: &str, path: &str) -> anyhow::Result<String> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let request = self.http.request(method.parse()?, format!("{}{path}", self.api)).bearer_auth(&self.token);
+            let request = self
+                .http
+                .request(method.parse()?, format!("{}{path}", self.api))
+                .bearer_auth(&self.token);
             match request.json(&json!({})).send().await {
                 Ok(answer) if answer.status().is_success() => return Ok(answer.text().await?),
-                Ok(answer) if Instant::now() >= deadline => bail!("{method} {path}: {}", answer.text().await?),
+                Ok(answer) if Instant::now() >= deadline => {
+                    bail!("{method} {path}: {}", answer.text().await?)
+                }
                 Err(error) if Instant::now() >= deadline => return Err(error.into()),
                 _ => sleep(Duration::from_millis(100)).await,
             }
@@ -121,15 +177,24 @@ impl Lab {
     fn rss_bytes(&self) -> anyhow::Result<u64> {
         let pid = self.ingest.id().context("ingest ended during the run")?;
         let statm = std::fs::read_to_string(format!("/proc/{pid}/statm"))?;
-        let pages: u64 = statm.split_whitespace().nth(1).context("/proc/…/statm")?.parse()?;
+        let pages: u64 = statm
+            .split_whitespace()
+            .nth(1)
+            .context("/proc/…/statm")?
+            .parse()?;
         Ok(pages * 4096)
     }
 
     async fn link(&self, server: &Server, number: u32) -> anyhow::Result<Device> {
         let session: Value = serde_json::from_str(&self.call("POST", "/api/sessions").await?)?;
         let id = session["id"].as_str().context("an id")?;
-        let code = self.call("GET", &format!("/api/sessions/{id}/qr?format=raw")).await?;
-        let device = server.phone(&format!("4917{number:08}")).scan(&code).await?;
+        let code = self
+            .call("GET", &format!("/api/sessions/{id}/qr?format=raw"))
+            .await?;
+        let device = server
+            .phone(&format!("4917{number:08}"))
+            .scan(&code)
+            .await?;
         device.wait_online(1, PATIENCE).await?;
         Ok(device)
     }
@@ -139,7 +204,9 @@ async fn burst(pairs: &[(Contact, Device)], messages: u32) -> anyhow::Result<Dur
     let began = Instant::now();
     for number in 0..messages {
         for (contact, device) in pairs {
-            contact.send(device, content::text(&format!("message {number}"))).await?;
+            contact
+                .send(device, content::text(&format!("message {number}")))
+                .await?;
         }
     }
     for (_, device) in pairs {
@@ -162,20 +229,38 @@ async fn main() -> anyhow::Result<()> {
     let began = Instant::now();
     let mut pairs = Vec::new();
     for number in 0..cli.sessions {
-        let device = timeout(PATIENCE, lab.link(&server, number)).await.context("linking took too long")??;
+        let device = timeout(PATIENCE, lab.link(&server, number))
+            .await
+            .context("linking took too long")??;
         pairs.push((server.contact(&format!("4918{number:08}"), "Ann"), device));
     }
     println!("sessions                  {:>10}", cli.sessions);
-    println!("linked one after other    {:>10.1} s", began.elapsed().as_secs_f64());
+    println!(
+        "linked one after other    {:>10.1} s",
+        began.elapsed().as_secs_f64()
+    );
     sleep(SETTLE).await;
     let idle = lab.rss_bytes()?;
-    println!("memory without sessions   {:>10.1} MiB (ingest)", mib(before));
+    println!(
+        "memory without sessions   {:>10.1} MiB (ingest)",
+        mib(before)
+    );
     println!("memory with all, idle     {:>10.1} MiB (ingest)", mib(idle));
-    println!("memory per idle session   {:>10.2} MiB", mib(idle.saturating_sub(before)) / f64::from(cli.sessions));
-    let (warm, took) = (burst(&pairs, 1).await?, burst(&pairs, cli.messages).await?);
+    println!(
+        "memory per idle session   {:>10.2} MiB",
+        mib(idle.saturating_sub(before)) / f64::from(cli.sessions)
+    );
+    let warm = burst(&pairs, 1).await?;
+    let took = burst(&pairs, cli.messages).await?;
     let all = f64::from(cli.sessions * cli.messages);
     println!("first message of each     {:>10.2} s", warm.as_secs_f64());
-    println!("WhatsApp to stream        {:>10.0} messages/s, acknowledged ({all} messages)", all / took.as_secs_f64());
-    println!("memory after the burst    {:>10.1} MiB (ingest)", mib(lab.rss_bytes()?));
+    println!(
+        "WhatsApp to stream        {:>10.0} messages/s, acknowledged ({all} messages)",
+        all / took.as_secs_f64()
+    );
+    println!(
+        "memory after the burst    {:>10.1} MiB (ingest)",
+        mib(lab.rss_bytes()?)
+    );
     Ok(())
 }
