@@ -15,5 +15,6 @@ pub mod policy;
 pub mod record;
 pub mod replay;
 pub mod store;
+pub mod tasks;
 pub mod telemetry;
 pub mod wire;

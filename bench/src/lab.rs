@@ -10,7 +10,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use wahook::{bus::Bus, config, wire::Keyring};
+use wahook::{bus::Bus, config, tasks::Tasks, wire::Keyring};
 
 use crate::{
     caller::Caller,
@@ -82,7 +82,8 @@ impl Lab {
         let keys = data.path().join("secrets.keys");
         let line = Keyring::new_line("lab")?;
         std::fs::write(&keys, &line)?;
-        bus.start_registry(Keyring::parse(&line)?).await?;
+        bus.start_registry(Keyring::parse(&line)?, &Tasks::default())
+            .await?;
         env.push((
             "WAHOOK__SECRETS__KEYS_FILE".to_owned(),
             keys.display().to_string(),
@@ -203,7 +204,7 @@ impl System for Lab {
         let webhook = self
             .bus
             .registry()
-            .fresh(client(), &phone(endpoint))
+            .fetch_by_phone(client(), &phone(endpoint))
             .await?
             .context("registered before")?;
         let page = caller

@@ -23,6 +23,7 @@ use wahook::{
     config::{Config, Sources},
     model::{EventFilter, EventStatus},
     store::{self, Migrator},
+    tasks::Tasks,
 };
 
 use crate::{
@@ -225,7 +226,7 @@ fn latencies(
 
 /// Which messages are on record, and whether each was delivered at its first attempt.
 async fn recorded(lab: &Lab, config: &Config) -> anyhow::Result<HashMap<u32, bool>> {
-    let store = store::open(&config.store, &config.cql).await?;
+    let store = store::open(&config.store, &config.cql, &Tasks::default()).await?;
     let mut all = HashMap::new();
     for webhook in lab.bus.registry().list(client()).await? {
         let mut after = None;

@@ -21,7 +21,7 @@ use tokio::{
     task::JoinSet,
     time::{sleep, timeout},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use wahook::{
     bus::Bus,
@@ -32,6 +32,7 @@ use wahook::{
     },
     record::Record,
     store::{self, Error, Migrator, Store},
+    tasks::Tasks,
     telemetry::Metrics,
 };
 
@@ -137,7 +138,7 @@ struct Bench {
     store: Arc<Counting>,
     metrics: Metrics,
     cancel: CancellationToken,
-    tasks: TaskTracker,
+    tasks: Tasks,
     webhooks: u64,
 }
 
@@ -177,13 +178,13 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     }
     let bus = connect(&config).await?;
     bus.apply().await?;
-    let inner = store::open(&config.store, &config.cql).await?;
+    let inner = store::open(&config.store, &config.cql, &Tasks::default()).await?;
     let store = Arc::new(Counting {
         inner,
         recorded: AtomicU64::new(0),
     });
     let cancel = CancellationToken::new();
-    let tasks = TaskTracker::new();
+    let tasks = Tasks::default();
     Record::start(
         bus.clone(),
         Arc::clone(&store) as Arc<dyn Store>,
@@ -227,7 +228,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     }
     bench.read().await?;
     bench.cancel.cancel();
-    bench.tasks.close();
+
     bench.tasks.wait().await;
     drop(bench);
     nats.stop().await?;
@@ -337,8 +338,8 @@ impl Bench {
                 kind: Kind::Text,
                 created_at,
                 body: body(number).into(),
-                attempts: tries,
-                tries,
+                attempt_count: tries,
+                attempts_this_round: tries,
                 priority: Priority::Normal,
                 chat: String::new(),
             },

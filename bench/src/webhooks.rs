@@ -158,7 +158,11 @@ pub(crate) async fn park(
     many: u32,
     wait: Duration,
 ) -> anyhow::Result<()> {
-    let webhook = lab.bus.registry().fresh(client(), &phone(endpoint)).await?;
+    let webhook = lab
+        .bus
+        .registry()
+        .fetch_by_phone(client(), &phone(endpoint))
+        .await?;
     let webhook_id = webhook
         .ok_or_else(|| anyhow::anyhow!("the endpoint is not registered"))?
         .id;
@@ -176,8 +180,8 @@ pub(crate) async fn park(
             kind: Kind::Text,
             created_at: message.timestamp,
             body: Bytes::from(message.content),
-            attempts: 1,
-            tries: 1,
+            attempt_count: 1,
+            attempts_this_round: 1,
             priority: Priority::Normal,
             chat: String::new(),
         };

@@ -64,7 +64,7 @@ pub(super) async fn list(
         state
             .bus
             .registry()
-            .get(client, webhook)
+            .by_id(client, webhook)
             .await?
             .ok_or_else(Problem::not_found)?;
     }

@@ -73,7 +73,7 @@ pub(super) async fn list(
     state
         .bus
         .registry()
-        .get(client, webhook)
+        .by_id(client, webhook)
         .await?
         .ok_or_else(Problem::not_found)?;
     let filter = EventFilter {
@@ -121,7 +121,7 @@ pub(super) async fn retry(
     let webhook = state
         .bus
         .registry()
-        .get(client, id.webhook)
+        .by_id(client, id.webhook)
         .await?
         .ok_or_else(Problem::not_found)?;
     if !webhook.takes_deliveries() {
@@ -136,7 +136,7 @@ pub(super) async fn retry(
     if !state.bus.bring_forward(client, id.event, now).await? {
         if state
             .bus
-            .is_in_line(client, &webhook.phone, id.event)
+            .is_queued(client, &webhook.phone, id.event)
             .await?
         {
             return Err(Problem::new(

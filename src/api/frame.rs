@@ -100,6 +100,7 @@ mod tests {
 
     use super::*;
     use crate::api::serve;
+    use crate::tasks::Tasks;
 
     /// The whole answer to a GET of this path, over a socket.
     async fn get_raw(path: &str) -> String {
@@ -122,7 +123,7 @@ mod tests {
         let address = listener.local_addr().expect("an address");
         let cancel = CancellationToken::new();
         let _stop = cancel.clone().drop_guard();
-        tokio::spawn(async move { serve(listener, router, &settings, cancel).await });
+        tokio::spawn(serve(listener, router, settings, Tasks::default(), cancel));
         let mut stream = TcpStream::connect(address).await.expect("connects");
         let request = format!(
             "GET {path} HTTP/1.1\r\nhost: x\r\nx-request-id: mine-1\r\nconnection: close\r\n\r\n"

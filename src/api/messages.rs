@@ -44,7 +44,7 @@ pub(super) async fn publish(
     if state
         .bus
         .registry()
-        .find(client, &message.phone)
+        .by_phone(client, &message.phone)
         .await?
         .is_none()
     {
@@ -74,7 +74,7 @@ fn message(client_id: ClientId, incoming: Incoming, now: Timestamp) -> Result<Me
     let phone: Result<Phone, _> = incoming.phone_number.parse();
     match &phone {
         Err(error) => wrong("/phone_number", error.to_string()),
-        Ok(phone) if phone.is_of_operations() => wrong(
+        Ok(phone) if phone.is_operational() => wrong(
             "/phone_number",
             "is a number that nobody can have".to_owned(),
         ),

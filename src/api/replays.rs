@@ -141,7 +141,7 @@ async fn ask(
     let registry = state.bus.registry();
     if let Some(id) = webhook {
         let webhook = registry
-            .get(client, id)
+            .by_id(client, id)
             .await?
             .ok_or_else(Problem::not_found)?;
         if !wanted.dry_run && !webhook.takes_deliveries() {
@@ -276,7 +276,7 @@ fn check(
         match text.as_ref().map(|text| text.parse()).transpose() {
             Ok(time) => time,
             Err(error) => {
-                wrong(pointer, crate::model::InvalidId::to_string(&error));
+                wrong(pointer, crate::model::ParseError::to_string(&error));
                 None
             }
         }

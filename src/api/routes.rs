@@ -12,7 +12,7 @@ use super::{
     auth::authorize,
     dead_letters, events,
     frame::frame,
-    media, messages, operations,
+    media, messages, notices,
     problem::{Code, Problem},
     replays, send, sessions, stats, webhooks,
 };
@@ -148,19 +148,19 @@ fn table() -> Vec<Route> {
             "PUT",
             "/api/operational-webhook",
             WebhooksWrite,
-            put(operations::put),
+            put(notices::put),
         ),
         route(
             "GET",
             "/api/operational-webhook",
             WebhooksRead,
-            get(operations::get),
+            get(notices::get),
         ),
         route(
             "DELETE",
             "/api/operational-webhook",
             WebhooksWrite,
-            delete(operations::delete),
+            delete(notices::delete),
         ),
         route(
             "POST",

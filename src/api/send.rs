@@ -18,7 +18,9 @@ use super::{
 };
 use crate::{
     bus::SendClaim,
-    model::{ClientId, MessageId, Outgoing, OutgoingMedia, Phone, Quoted, SendOutcome, SessionId},
+    model::{
+        ClientId, MessageId, OutboundMedia, OutboundMessage, Phone, Quoted, SendOutcome, SessionId,
+    },
     policy::address::check_url,
     wire::dedupe_id,
 };
@@ -78,11 +80,11 @@ pub(super) async fn send(
         message_id: reply.message_id,
         from: reply.from,
     });
-    let media = wanted.media.map(|media| OutgoingMedia {
+    let media = wanted.media.map(|media| OutboundMedia {
         url: media.url,
         file_name: media.file_name,
     });
-    let outgoing = Outgoing {
+    let outgoing = OutboundMessage {
         message_id: message_id.clone(),
         to: wanted.to,
         text: wanted.text,
@@ -191,7 +193,7 @@ async fn session(state: &State, client: ClientId, wanted: &Send) -> Result<Sessi
             .id);
     }
     let number = wanted.phone_number.as_deref().unwrap_or_default();
-    let phone: Phone = number.parse().map_err(|error: crate::model::InvalidId| {
+    let phone: Phone = number.parse().map_err(|error: crate::model::ParseError| {
         Problem::field("/phone_number", error.to_string())
     })?;
     for session in registry.sessions(client).await? {

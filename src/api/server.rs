@@ -14,9 +14,12 @@ use tokio::{
     sync::Semaphore,
     time::sleep,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
-use crate::config;
+use crate::{
+    config,
+    tasks::{TaskKind, Tasks},
+};
 
 /// After a connection could not be accepted: most often there are too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -28,11 +31,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub async fn serve(
     listener: TcpListener,
     router: Router,
-    settings: &config::Api,
+    settings: config::Api,
+    tasks: Tasks,
     cancel: CancellationToken,
 ) -> io::Result<()> {
     let permits = Arc::new(Semaphore::new(settings.connections_max));
-    let connections = TaskTracker::new();
+    let connections = tasks.group();
     loop {
         let permit = tokio::select! {
             () = cancel.cancelled() => break,
@@ -53,12 +57,11 @@ pub async fn serve(
         let router = router.clone();
         let cancel = cancel.clone();
         let header_timeout = settings.header_timeout;
-        connections.spawn(async move {
+        connections.once(TaskKind::Connection, async move {
             connection(stream, router, header_timeout, cancel).await;
             drop(permit);
         });
     }
-    connections.close();
     connections.wait().await;
     Ok(())
 }
@@ -120,7 +123,9 @@ mod tests {
         };
         let token = cancel.clone();
         let router = Router::new().route("/", get(async || "hello"));
-        let served = tokio::spawn(async move { serve(listener, router, &settings, token).await });
+        let served = tokio::spawn(async move {
+            serve(listener, router, settings, Tasks::default(), token).await
+        });
         (address, cancel, served)
     }
 

@@ -64,7 +64,7 @@ pub(super) async fn get(
     state
         .bus
         .registry()
-        .get(client, webhook)
+        .by_id(client, webhook)
         .await?
         .ok_or_else(Problem::not_found)?;
     let time = |text: Option<String>, pointer| -> Result<Option<Timestamp>, Problem> {

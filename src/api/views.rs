@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::sending::SendingView;
+use super::delivery_options::DeliveryOptionsView;
 use crate::{
     model::{
-        Attempt, ClientId, DisabledReason, Event, EventType, Ordering, Outcome, Webhook, WebhookId,
-        WebhookState, WebhookStatus,
+        Attempt, ClientId, DeliveryOrder, DisabledReason, Event, EventType, Outcome, Webhook,
+        WebhookId, WebhookState, WebhookStatus,
     },
     wire::shown,
 };
@@ -40,11 +40,11 @@ pub(super) struct WebhookView {
     burst: u32,
     in_flight: u32,
     retry_schedule: Vec<u32>,
-    ordering: Ordering,
+    ordering: DeliveryOrder,
     failing_since: Option<String>,
     event_types: Vec<EventType>,
     #[serde(flatten)]
-    sending: SendingView,
+    sending: DeliveryOptionsView,
     signing_secret_hint: Option<String>,
     /// Shown only when it was just made.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -91,7 +91,7 @@ impl WebhookView {
             ordering: webhook.ordering,
             failing_since: webhook.failing_since.map(|at| at.to_string()),
             event_types: webhook.event_types.clone(),
-            sending: SendingView::from(&webhook.sending),
+            sending: DeliveryOptionsView::from(&webhook.sending),
             signing_secret_hint: webhook.secrets.first().map(|secret| secret.hint()),
             signing_secret: None,
             last_error: state.last_error,

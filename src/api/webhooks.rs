@@ -10,15 +10,15 @@ use uuid::Uuid;
 use super::{
     State,
     auth::Caller,
+    delivery_options::{DeliveryOptionsChange, Headers, too_many_headers},
     extract::{Body, WebhookPath},
     problem::{FieldError, Problem},
-    sending::{Headers, SendingChange, too_many_headers},
     views::{Page, WebhookView},
 };
 use crate::{
     model::{
-        BURST_SECONDS_MAX, ClientId, Delivery, EventId, EventType, Kind, Message, Operation,
-        Ordering, Phone, Priority, SigningSecret, Timestamp, Webhook, WebhookId,
+        BURST_SECONDS_MAX, ClientId, Delivery, DeliveryOrder, EventId, EventType, Kind, Message,
+        NoticeKind, Phone, Priority, SigningSecret, Timestamp, Webhook, WebhookId,
     },
     policy::address::check_url,
     wire::{delivery_body, new_signing_key},
@@ -44,7 +44,7 @@ pub(super) struct Change {
     burst: Option<u32>,
     in_flight: Option<u32>,
     retry_schedule: Option<Vec<u32>>,
-    ordering: Option<Ordering>,
+    ordering: Option<DeliveryOrder>,
     event_types: Option<Vec<EventType>>,
     format: Option<String>,
     signature: Option<String>,
@@ -64,7 +64,7 @@ pub(super) struct Registration {
     burst: Option<u32>,
     in_flight: Option<u32>,
     retry_schedule: Option<Vec<u32>>,
-    ordering: Option<Ordering>,
+    ordering: Option<DeliveryOrder>,
     event_types: Option<Vec<EventType>>,
     format: Option<String>,
     signature: Option<String>,
@@ -81,8 +81,8 @@ pub(super) fn new_secret() -> SigningSecret {
 }
 
 impl Change {
-    fn sending(&self) -> SendingChange<'_> {
-        SendingChange {
+    fn sending(&self) -> DeliveryOptionsChange<'_> {
+        DeliveryOptionsChange {
             format: self.format.as_ref(),
             signature: self.signature.as_ref(),
             headers: self.headers.as_ref(),
@@ -236,7 +236,7 @@ async fn tell_enabled(state: &State, webhook: &Webhook, was_disabled: bool) {
     // It is active all the same: the request has done what it was asked for.
     if let Err(error) = state
         .bus
-        .tell(client, Operation::EndpointEnabled, at, data, &once)
+        .notify(client, NoticeKind::EndpointEnabled, at, data, &once)
         .await
     {
         tracing::warn!(%error, client.id = %client, webhook.id = %webhook.id, "a notice is lost");
@@ -312,7 +312,7 @@ pub(super) async fn register(
     let refused = match &phone {
         Err(error) => Some(error.to_string()),
         Ok(phone) => phone
-            .is_of_operations()
+            .is_operational()
             .then(|| "is a number that nobody can have".to_owned()),
     };
     if let Some(detail) = refused {
@@ -405,7 +405,7 @@ pub(super) async fn get(
     let webhook = state
         .bus
         .registry()
-        .get(client, id)
+        .by_id(client, id)
         .await?
         .ok_or_else(Problem::not_found)?;
     Ok((StatusCode::OK, Json(view(&state, &webhook).await)))
@@ -449,7 +449,7 @@ pub(super) async fn delete(
         .await?
         .ok_or_else(Problem::not_found)?;
     state.bus.purge_held(client, &webhook.phone).await?;
-    state.bus.purge_lines(client, &webhook.phone).await?;
+    state.bus.purge_chat_queues(client, &webhook.phone).await?;
     tracing::info!(client.id = %client, webhook.id = %id, "webhook deleted");
     Ok(StatusCode::NO_CONTENT)
 }
@@ -501,7 +501,7 @@ pub(super) async fn test(
     let webhook = state
         .bus
         .registry()
-        .get(client, id)
+        .by_id(client, id)
         .await?
         .ok_or_else(Problem::not_found)?;
     let at = now();
@@ -535,8 +535,8 @@ pub(super) async fn test(
         kind: Kind::Test,
         created_at: at,
         body: delivery_body(&webhook, &message, event_id, at),
-        attempts: 0,
-        tries: 0,
+        attempt_count: 0,
+        attempts_this_round: 0,
         priority: Priority::Normal,
         chat: String::new(),
     };

@@ -43,14 +43,14 @@ impl Advisory {
 }
 
 /// A message that lies in its stream and that nobody is handed.
-pub struct Stuck {
+pub struct ExhaustedMessage {
     /// Its subject.
     pub subject: String,
     /// Its bytes.
     pub payload: Bytes,
     /// When the stream stored it.
     pub published_at: Timestamp,
-    /// Whether it got stuck before, see [`Bus::second_life`].
+    /// Whether it got stuck before, see [`Bus::requeue_once`].
     pub is_second: bool,
 }
 
@@ -59,7 +59,10 @@ impl Bus {
     ///
     /// # Errors
     /// When the bus does not answer.
-    pub async fn stuck(&self, advisory: &Advisory) -> Result<Option<Stuck>, Error> {
+    pub async fn exhausted_message(
+        &self,
+        advisory: &Advisory,
+    ) -> Result<Option<ExhaustedMessage>, Error> {
         let stream = self
             .context
             .get_stream_no_info(&advisory.stream)
@@ -85,7 +88,7 @@ impl Bus {
         let millis = message.time.unix_timestamp_nanos() / 1_000_000;
         let published_at = Timestamp::from_millis(i64::try_from(millis).unwrap_or_default());
         let is_second = message.headers.get(AGAIN).is_some();
-        Ok(Some(Stuck {
+        Ok(Some(ExhaustedMessage {
             subject: message.subject.to_string(),
             payload: message.payload,
             published_at,
@@ -98,7 +101,7 @@ impl Bus {
     ///
     /// # Errors
     /// When no acknowledgement came in time.
-    pub async fn second_life(&self, stuck: &Stuck) -> Result<(), Error> {
+    pub async fn requeue_once(&self, stuck: &ExhaustedMessage) -> Result<(), Error> {
         let mut headers = HeaderMap::new();
         headers.insert(AGAIN, "1");
         self.publish(stuck.subject.clone(), headers, stuck.payload.to_vec())
@@ -110,7 +113,7 @@ impl Bus {
     ///
     /// # Errors
     /// When the bus does not answer.
-    pub async fn remove_stuck(&self, advisory: &Advisory) -> Result<(), Error> {
+    pub async fn remove_exhausted(&self, advisory: &Advisory) -> Result<(), Error> {
         let stream = self
             .context
             .get_stream_no_info(&advisory.stream)

@@ -37,7 +37,7 @@ pub(super) const FROM_LINE: &str = "wa-line";
 const READ: Duration = Duration::from_secs(10);
 
 /// One in a line.
-pub struct InLine {
+pub struct Queued {
     /// Its number in the stream.
     pub sequence: u64,
     /// What waits.
@@ -49,7 +49,7 @@ impl Bus {
     ///
     /// # Errors
     /// [`Error::Full`] when there is no room; else when no acknowledgement came in time.
-    pub async fn join_line(&self, delivery: &Delivery) -> Result<(), Error> {
+    pub async fn enqueue(&self, delivery: &Delivery) -> Result<(), Error> {
         let mut headers = HeaderMap::new();
         // Its subject is its own: there is none of it yet.
         headers.insert(header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, "0");
@@ -70,8 +70,8 @@ impl Bus {
     ///
     /// # Errors
     /// When the bus does not answer.
-    pub async fn first_in_line(&self, of: &Delivery) -> Result<Option<InLine>, Error> {
-        self.first_of(&subject::line(
+    pub async fn queue_head(&self, of: &Delivery) -> Result<Option<Queued>, Error> {
+        self.first_of(&subject::chat_queue(
             self.partition_count(),
             of.client_id,
             &of.phone,
@@ -84,8 +84,8 @@ impl Bus {
     ///
     /// # Errors
     /// When the bus does not answer.
-    pub async fn first_before(&self, place: &ChatPlace) -> Result<Option<InLine>, Error> {
-        self.first_of(&subject::line(
+    pub async fn queue_head_before(&self, place: &ChatPlace) -> Result<Option<Queued>, Error> {
+        self.first_of(&subject::chat_queue(
             self.partition_count(),
             place.client_id,
             &place.phone,
@@ -94,13 +94,13 @@ impl Bus {
         .await
     }
 
-    async fn first_of(&self, line: &str) -> Result<Option<InLine>, Error> {
+    async fn first_of(&self, line: &str) -> Result<Option<Queued>, Error> {
         loop {
             let Some(message) = self.oldest(STREAM, line, 1).await? else {
                 return Ok(None);
             };
             if let Ok(delivery) = wire::decode_delivery(&message.payload) {
-                return Ok(Some(InLine {
+                return Ok(Some(Queued {
                     sequence: message.sequence,
                     delivery,
                 }));
@@ -124,17 +124,17 @@ impl Bus {
     ///
     /// # Errors
     /// When the bus does not answer.
-    pub async fn leave_line(&self, delivery: &Delivery, again: bool) -> Result<(), Error> {
+    pub async fn dequeue(&self, delivery: &Delivery, again: bool) -> Result<(), Error> {
         if delivery.chat.is_empty() {
             return Ok(());
         }
-        let mut next = self.first_in_line(delivery).await?;
+        let mut next = self.queue_head(delivery).await?;
         let was_first = next
             .as_ref()
             .is_some_and(|first| first.delivery.event_id == delivery.event_id);
         if let (Some(first), true) = (&next, was_first) {
             self.take_out(first.sequence).await?;
-            next = self.first_in_line(delivery).await?;
+            next = self.queue_head(delivery).await?;
         } else if next.is_some()
             && let Some(place) = self
                 .place_of(&subject::chat(self.partition_count(), delivery))
@@ -143,7 +143,7 @@ impl Bus {
             self.take_out(place).await?;
         }
         match next {
-            Some(next) if was_first || again => self.send_first(&next).await,
+            Some(next) if was_first || again => self.dispatch_head(&next).await,
             _ => Ok(()),
         }
     }
@@ -162,8 +162,8 @@ impl Bus {
     ///
     /// # Errors
     /// When no acknowledgement came in time.
-    pub async fn send_first(&self, first: &InLine) -> Result<(), Error> {
-        let InLine { sequence, delivery } = first;
+    pub async fn dispatch_head(&self, first: &Queued) -> Result<(), Error> {
+        let Queued { sequence, delivery } = first;
         let mut headers = HeaderMap::new();
         headers.insert(header::NATS_MESSAGE_ID, format!("line:{sequence}").as_str());
         headers.insert(FROM_LINE, sequence.to_string().as_str());
@@ -177,7 +177,7 @@ impl Bus {
     ///
     /// # Errors
     /// When the bus does not answer.
-    pub async fn is_in_line(
+    pub async fn is_queued(
         &self,
         client: ClientId,
         phone: &Phone,
@@ -199,13 +199,13 @@ impl Bus {
     ///
     /// # Errors
     /// When the bus does not answer.
-    pub async fn places_in_line(
+    pub async fn queued_entries(
         &self,
         partition: u16,
         after: u64,
         max: usize,
     ) -> Result<Vec<(u64, ChatPlace)>, Error> {
-        let lines = subject::lines_in(partition);
+        let lines = subject::chat_queues_in(partition);
         // Mostly there is none: then this was all.
         if self.oldest(STREAM, &lines, after + 1).await?.is_none() {
             return Ok(Vec::new());
@@ -252,7 +252,7 @@ impl Bus {
     ///
     /// # Errors
     /// When the bus does not answer.
-    pub async fn line_bytes(&self) -> Result<u64, Error> {
+    pub async fn chat_queue_bytes(&self) -> Result<u64, Error> {
         self.bytes_in(STREAM).await
     }
 
@@ -260,13 +260,13 @@ impl Bus {
     ///
     /// # Errors
     /// When the bus does not answer.
-    pub async fn purge_lines(&self, client: ClientId, phone: &Phone) -> Result<(), Error> {
+    pub async fn purge_chat_queues(&self, client: ClientId, phone: &Phone) -> Result<(), Error> {
         let stream = self
             .context
             .get_stream_no_info(STREAM)
             .await
             .map_err(Error::api)?;
-        let lines = subject::lines_of(self.partition_count(), client, phone);
+        let lines = subject::chat_queues_of(self.partition_count(), client, phone);
         stream.purge().filter(lines).await.map_err(Error::api)?;
         Ok(())
     }

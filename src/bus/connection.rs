@@ -13,7 +13,7 @@ use async_nats::{
 use tokio::{sync::watch, time::timeout};
 
 use super::{Error, Registry};
-use crate::{config, telemetry, wire::Keyring};
+use crate::{config, tasks::Tasks, telemetry, wire::Keyring};
 
 const PING_EVERY: Duration = Duration::from_secs(10);
 /// Requests waiting for the connection; more of them wait outside.
@@ -109,9 +109,9 @@ impl Bus {
     ///
     /// # Errors
     /// When a bucket is missing or does not answer, or the keys are not those of the bus.
-    pub async fn start_registry(&self, keys: Keyring) -> Result<(), Error> {
+    pub async fn start_registry(&self, keys: Keyring, tasks: &Tasks) -> Result<(), Error> {
         self.registry.check_keys(&keys).await?;
-        self.registry.start(keys).await
+        self.registry.start(keys, tasks).await
     }
 }
 

@@ -19,10 +19,13 @@ use tokio::{
     sync::watch,
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 use super::{Bus, Error, registry};
-use crate::telemetry;
+use crate::{
+    tasks::{TaskKind, Tasks},
+    telemetry,
+};
 
 const MEMBERS: &str = "wa_members";
 const PREFIX: &str = "deliver.";
@@ -89,7 +92,7 @@ impl Bus {
     ///
     /// # Errors
     /// When the bus does not answer.
-    pub async fn join(&self, node: &str, tasks: &TaskTracker) -> Result<Membership, Error> {
+    pub async fn join(&self, node: &str, tasks: &Tasks) -> Result<Membership, Error> {
         let bucket = self.registry().bucket(MEMBERS).await?;
         let membership = Membership(Arc::new(Shared {
             bucket,
@@ -109,8 +112,15 @@ impl Bus {
         }));
         membership.beat().await?;
         membership.load().await?;
-        tasks.spawn(membership.clone().keep_beating());
-        tasks.spawn(membership.clone().keep_watching());
+        let left = &membership.0.cancel;
+        let beating = membership.clone();
+        tasks.keep(TaskKind::Heartbeat, left, move || {
+            beating.clone().keep_beating()
+        });
+        let watching = membership.clone();
+        tasks.keep(TaskKind::MemberWatch, left, move || {
+            watching.clone().keep_watching()
+        });
         Ok(membership)
     }
 

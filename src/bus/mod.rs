@@ -10,11 +10,11 @@
 //! - [`Resealed`]: secrets lie in the buckets sealed, with keys that the nodes alone have.
 //! - [`SessionChanges`]: WhatsApp sessions as their clients want them, one change after the other.
 //! - [`JobChanges`]: jobs that send many deliveries again, likewise.
-//! - [`Advisory`] and [`Stuck`]: messages that the server hands out no more, and taking them out.
+//! - [`Advisory`] and [`ExhaustedMessage`]: messages that the server hands out no more, and taking them out.
 //! - [`SendRequests`]: what a session is asked to send.
 //! - [`Lease`]: the right to be the only one who runs something, for as long as it is renewed.
-//! - [`InLine`]: the line of a chat whose messages go one after the other.
-//! - [`Question`]: whether an attempt is on record, asked of the nodes that record.
+//! - [`Queued`]: the line of a chat whose messages go one after the other.
+//! - [`AttemptQuery`]: whether an attempt is on record, asked of the nodes that record.
 //! - [`Membership`]: which nodes deliver, and whether this one may still count itself among them.
 //! - [`Partition`]: what operators see: who runs what, and how far behind it is.
 //! - [`Change`] and [`Difference`]: the streams and consumers as `nats/` declares them, applied or
@@ -24,7 +24,7 @@
 //! endpoint: consumers cost the server memory and start-up time, endpoints are only data.
 
 mod advisory;
-mod ask;
+mod attempt_query;
 mod chat;
 mod connection;
 mod declare;
@@ -32,9 +32,10 @@ mod error;
 mod feed;
 mod hold;
 mod jobs;
+mod key_rotation;
 mod lease;
 mod members;
-mod operations;
+mod notices;
 mod parked;
 mod partitions;
 mod poison;
@@ -42,25 +43,24 @@ mod publish;
 mod pull;
 mod registry;
 mod repartition;
-mod seal;
 mod send;
 mod sessions;
 mod tokens;
 
-pub use advisory::{Advisory, Stuck};
-pub use ask::{Answer, Question, Questions};
-pub use chat::InLine;
+pub use advisory::{Advisory, ExhaustedMessage};
+pub use attempt_query::{AttemptQueries, AttemptQuery, Reply};
+pub use chat::Queued;
 pub use connection::Bus;
 pub use declare::{Change, Difference};
 pub use error::Error;
 pub use hold::{Held, HeldReader};
 pub use jobs::JobChanges;
+pub use key_rotation::Resealed;
 pub use lease::{LEASE_TTL, Lease};
 pub use members::{Member, Membership};
 pub use partitions::{Backlog, Partition};
 pub use publish::Published;
 pub use pull::{Incoming, Pull, Work};
 pub use registry::Registry;
-pub use seal::Resealed;
 pub use send::{SendClaim, SendReply, SendRequests};
 pub use sessions::SessionChanges;

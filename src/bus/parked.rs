@@ -89,7 +89,7 @@ impl Bus {
                 return Ok(false);
             };
             let delivery = Delivery {
-                tries: 0,
+                attempts_this_round: 0,
                 ..delivery
             };
             // Not if its time has come meanwhile: it would come twice.

@@ -71,7 +71,7 @@ impl Bus {
     pub async fn publish_delivery(&self, delivery: &Delivery) -> Result<(), Error> {
         self.publish_delivery_as(
             delivery,
-            format!("retry:{}:{}", delivery.event_id, delivery.attempts),
+            format!("retry:{}:{}", delivery.event_id, delivery.attempt_count),
         )
         .await
     }
@@ -152,7 +152,10 @@ impl Bus {
     /// When no acknowledgement came in time.
     pub async fn dead_letter(&self, letter: &DeadLetter) -> Result<(), Error> {
         let delivery = &letter.delivery;
-        let headers = with_id(format!("dead:{}:{}", delivery.event_id, delivery.attempts));
+        let headers = with_id(format!(
+            "dead:{}:{}",
+            delivery.event_id, delivery.attempt_count
+        ));
         let subject = subject::dead_letter(delivery.client_id, &delivery.phone);
         self.publish(subject, headers, wire::encode_dead_letter(letter))
             .await

@@ -238,8 +238,8 @@ impl Incoming {
         self.received_at.elapsed() + ACK_MARGIN < time
     }
 
-    /// Whether a line sent it on its way, see [`Bus::send_first`].
-    pub fn is_from_line(&self) -> bool {
+    /// Whether a line sent it on its way, see [`Bus::dispatch_head`].
+    pub fn is_from_chat_queue(&self) -> bool {
         self.message
             .headers
             .as_ref()

@@ -17,10 +17,12 @@ use tokio::{
     sync::watch,
     time::{sleep, timeout},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::Error;
 use crate::{
     model::{ClientId, Phone, Webhook, WebhookId},
+    tasks::{TaskKind, Tasks},
     wire::{self, Keyring},
 };
 
@@ -175,24 +177,30 @@ impl Registry {
     }
 
     /// Loads all webhooks, then keeps them current for as long as the process lives.
-    pub(super) async fn start(&self, keys: Keyring) -> Result<(), Error> {
+    pub(super) async fn start(&self, keys: Keyring, tasks: &Tasks) -> Result<(), Error> {
         // A second start goes on with the keys of the first.
         let _ = self.keys.set(keys);
         let bucket = self.bucket(WEBHOOKS).await?;
         let registry = self.clone();
-        tokio::spawn(async move {
-            loop {
-                if let Err(error) = registry.follow(&bucket).await {
-                    tracing::warn!(%error, "watching the registry again");
-                }
-                sleep(WATCH_PAUSE).await;
-            }
+        // Not among those that a drain waits for: deliveries need it to their end.
+        let never = CancellationToken::new();
+        tasks.group().keep(TaskKind::WebhookWatch, &never, move || {
+            registry.clone().keep_following(bucket.clone())
         });
         let loaded = self.catch_up(LOAD).await?;
         if loaded {
             Ok(())
         } else {
             Err(Error::Api("the registry did not load in time".to_owned()))
+        }
+    }
+
+    async fn keep_following(self, bucket: kv::Store) {
+        loop {
+            if let Err(error) = self.follow(&bucket).await {
+                tracing::warn!(%error, "watching the registry again");
+            }
+            sleep(WATCH_PAUSE).await;
         }
     }
 
@@ -246,21 +254,21 @@ impl Registry {
     ///
     /// # Errors
     /// When the bus does not answer.
-    pub async fn find(
+    pub async fn by_phone(
         &self,
         client: ClientId,
         phone: &Phone,
     ) -> Result<Option<Arc<Webhook>>, Error> {
-        let cached = self.known(client, phone);
+        let cached = self.cached_by_phone(client, phone);
         if cached.is_some() {
             Ok(cached)
         } else {
-            self.fresh(client, phone).await
+            self.fetch_by_phone(client, phone).await
         }
     }
 
     /// The webhook of a number, as far as the cache knows.
-    pub fn known(&self, client: ClientId, phone: &Phone) -> Option<Arc<Webhook>> {
+    pub fn cached_by_phone(&self, client: ClientId, phone: &Phone) -> Option<Arc<Webhook>> {
         self.read_cache()
             .by_key
             .get(&(client, phone.clone()))
@@ -271,7 +279,7 @@ impl Registry {
     ///
     /// # Errors
     /// When the bus does not answer.
-    pub async fn fresh(
+    pub async fn fetch_by_phone(
         &self,
         client: ClientId,
         phone: &Phone,
@@ -306,19 +314,19 @@ impl Registry {
     ///
     /// # Errors
     /// When the bus does not answer.
-    pub async fn get(
+    pub async fn by_id(
         &self,
         client: ClientId,
         id: WebhookId,
     ) -> Result<Option<Arc<Webhook>>, Error> {
-        if let Some(webhook) = self.cached(client, id) {
+        if let Some(webhook) = self.cached_by_id(client, id) {
             return Ok(Some(webhook));
         }
         self.catch_up(CATCH_UP).await?;
-        Ok(self.cached(client, id))
+        Ok(self.cached_by_id(client, id))
     }
 
-    fn cached(&self, client: ClientId, id: WebhookId) -> Option<Arc<Webhook>> {
+    fn cached_by_id(&self, client: ClientId, id: WebhookId) -> Option<Arc<Webhook>> {
         let cache = self.read_cache();
         let key = cache.by_id.get(&id).filter(|key| key.0 == client)?;
         cache
@@ -337,7 +345,7 @@ impl Registry {
         let mine = cache
             .by_key
             .iter()
-            .filter(|(key, _)| key.0 == client && !key.1.is_of_operations());
+            .filter(|(key, _)| key.0 == client && !key.1.is_operational());
         let mut all: Vec<_> = mine.map(|(_, (_, webhook))| Arc::clone(webhook)).collect();
         all.sort_by(|a, b| a.phone.cmp(&b.phone));
         Ok(all)
@@ -406,7 +414,7 @@ impl Registry {
         id: WebhookId,
         mut change: impl FnMut(&mut Webhook),
     ) -> Result<Option<Arc<Webhook>>, Error> {
-        let Some(known) = self.get(client, id).await? else {
+        let Some(known) = self.by_id(client, id).await? else {
             return Ok(None);
         };
         let bucket = self.bucket(WEBHOOKS).await?;
@@ -450,7 +458,7 @@ impl Registry {
         client: ClientId,
         id: WebhookId,
     ) -> Result<Option<Arc<Webhook>>, Error> {
-        let Some(known) = self.get(client, id).await? else {
+        let Some(known) = self.by_id(client, id).await? else {
             return Ok(None);
         };
         let bucket = self.bucket(WEBHOOKS).await?;

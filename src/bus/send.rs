@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::{Bus, Error};
 use crate::{
-    model::{ClientId, Outgoing, SendOutcome, SessionId},
+    model::{ClientId, OutboundMessage, SendOutcome, SessionId},
     wire::subject,
 };
 
@@ -50,7 +50,7 @@ pub struct SendReply {
 
 impl SendRequests {
     /// The next one; `None` when the connection is closed for good.
-    pub async fn next(&mut self) -> Option<(Outgoing, SendReply)> {
+    pub async fn next(&mut self) -> Option<(OutboundMessage, SendReply)> {
         loop {
             let request = self.requests.next().await?;
             let (Some(inbox), Ok(outgoing)) =
@@ -88,7 +88,7 @@ impl Bus {
         &self,
         client: ClientId,
         session: SessionId,
-        outgoing: &Outgoing,
+        outgoing: &OutboundMessage,
         patience: Duration,
     ) -> Result<Option<SendOutcome>, Error> {
         let bytes = serde_json::to_vec(outgoing).map_err(Error::api)?;

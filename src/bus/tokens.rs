@@ -4,8 +4,8 @@ use async_nats::jetstream::kv;
 
 use super::{
     Error, Registry,
+    key_rotation::{open_shared, seal_shared},
     registry::{read, write},
-    seal::{open_shared, seal_shared},
 };
 use crate::model::{Token, TokenHash};
 

@@ -15,7 +15,7 @@ use super::{
     steps,
 };
 use crate::{
-    bus::{Advisory, Bus, Error, Incoming, Pull, Stuck, Work},
+    bus::{Advisory, Bus, Error, ExhaustedMessage, Incoming, Pull, Work},
     model::{Delivery, Timestamp},
     telemetry,
     wire::{self, DeadLetter},
@@ -54,7 +54,7 @@ async fn follow(bus: &Bus, notices: &Notices, incoming: &Incoming) -> Result<(),
         return Ok(());
     };
     // What was terminated is gone: whoever did it has kept its bytes.
-    let Some(stuck) = bus.stuck(&advisory).await? else {
+    let Some(stuck) = bus.exhausted_message(&advisory).await? else {
         return Ok(());
     };
     tracing::error!(
@@ -64,12 +64,12 @@ async fn follow(bus: &Bus, notices: &Notices, incoming: &Incoming) -> Result<(),
     );
     match work {
         Work::Result if !stuck.is_second && wire::decode_attempts(&stuck.payload).is_ok() => {
-            bus.second_life(&stuck).await?;
+            bus.requeue_once(&stuck).await?;
         }
         Work::Message | Work::Retry => give_up(bus, notices, work, &advisory, &stuck).await?,
         _ => keep(bus, &advisory, &stuck).await?,
     }
-    bus.remove_stuck(&advisory).await
+    bus.remove_exhausted(&advisory).await
 }
 
 async fn give_up(
@@ -77,7 +77,7 @@ async fn give_up(
     notices: &Notices,
     work: Work,
     advisory: &Advisory,
-    stuck: &Stuck,
+    stuck: &ExhaustedMessage,
 ) -> Result<(), Error> {
     // Whoever had it last may have died when it had left its line: as if handed out again.
     let again = true;
@@ -88,16 +88,16 @@ async fn give_up(
             Ok(())
         }
         Route::Gone(delivery) => {
-            bus.leave_line(&delivery, again).await?;
+            bus.dequeue(&delivery, again).await?;
             record(bus, steps::gone(delivery, now())).await
         }
         Route::To(delivery, webhook) if webhook.wants(&delivery.kind) => {
             letter(bus, advisory, delivery.clone()).await?;
-            bus.leave_line(&delivery, again).await?;
+            bus.dequeue(&delivery, again).await?;
             notices.dead_letter(&delivery);
             Ok(())
         }
-        Route::To(delivery, _) => bus.leave_line(&delivery, again).await,
+        Route::To(delivery, _) => bus.dequeue(&delivery, again).await,
     }
 }
 
@@ -121,7 +121,7 @@ async fn record(bus: &Bus, attempt: crate::model::Attempt) -> Result<(), Error> 
     bus.publish_results(partition, &[attempt]).await
 }
 
-async fn keep(bus: &Bus, advisory: &Advisory, stuck: &Stuck) -> Result<(), Error> {
+async fn keep(bus: &Bus, advisory: &Advisory, stuck: &ExhaustedMessage) -> Result<(), Error> {
     telemetry::error("deliver", "undecodable");
     bus.undecodable(
         &advisory.stream,

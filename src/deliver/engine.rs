@@ -24,7 +24,7 @@ use super::{
 use crate::{
     bus::{Error, Incoming, Work},
     model::{Attempt, Delivery, Priority, Timestamp, Verdict, Webhook},
-    policy::{self, Plan, Schedule},
+    policy::{self, Backoff, RetryPolicy},
     telemetry,
     wire::{self, DeadLetter},
 };
@@ -54,20 +54,20 @@ pub(super) struct Engine {
     shared: Arc<Shared>,
     lanes: Lanes,
     lines: Arc<Lines>,
-    schedule: Schedule,
+    schedule: Backoff,
     cancel: CancellationToken,
 }
 
 impl Engine {
     pub(super) fn new(shared: Arc<Shared>, cancel: CancellationToken) -> Self {
         let settings = &shared.deliver;
-        let schedule = Schedule {
+        let schedule = Backoff {
             base: settings.retry_base,
             jitter: settings.retry_jitter,
             max: settings.retry_max,
         };
         Self {
-            lanes: Lanes::new(settings.clone()),
+            lanes: Lanes::new(settings.clone(), shared.tasks.clone()),
             lines: Arc::default(),
             schedule,
             shared,
@@ -165,7 +165,7 @@ impl Engine {
                 Route::To(delivery, webhook) => (delivery, webhook),
                 Route::Undecodable => return Ok(Settle::Undecodable),
                 Route::Gone(delivery) => {
-                    Box::pin(self.shared.bus.leave_line(&delivery, came.again)).await?;
+                    Box::pin(self.shared.bus.dequeue(&delivery, came.again)).await?;
                     return Ok(publish(steps::gone(delivery, now())));
                 }
                 Route::Unrouted => {
@@ -176,7 +176,7 @@ impl Engine {
         if !webhook.wants(&delivery.kind) {
             // What is new and was never handed out cannot be in line.
             if work == Work::Retry || came.again {
-                Box::pin(self.shared.bus.leave_line(&delivery, came.again)).await?;
+                Box::pin(self.shared.bus.dequeue(&delivery, came.again)).await?;
             }
             return Ok(Settle::Ack);
         }
@@ -188,7 +188,7 @@ impl Engine {
             Some(ticket) if !delivery.chat.is_empty() => {
                 match Box::pin(ticket.place(&self.shared.bus, &delivery, came)).await? {
                     Place::Go(head) => Some(head),
-                    Place::InLine => {
+                    Place::Queued => {
                         return Ok(steps::in_line(delivery, now()).map_or(Settle::Ack, publish));
                     }
                     Place::Surplus => return Ok(Settle::Ack),
@@ -203,7 +203,7 @@ impl Engine {
             self.shared
                 .bus
                 .registry()
-                .known(delivery.client_id, &delivery.phone)
+                .cached_by_phone(delivery.client_id, &delivery.phone)
         });
         let webhook = known
             .flatten()
@@ -303,7 +303,7 @@ impl Engine {
         turn: Turn,
     ) -> (Attempt, Verdict) {
         let started_at = now();
-        let number = delivery.attempts.saturating_add(1);
+        let number = delivery.attempt_count.saturating_add(1);
         let headers = wire::request_headers(
             webhook,
             delivery.event_id,
@@ -329,10 +329,10 @@ impl Engine {
             .retry_after
             .as_deref()
             .and_then(|text| policy::parse_retry_after(text, now));
-        let tries = delivery.tries.saturating_add(1);
+        let tries = delivery.attempts_this_round.saturating_add(1);
         let plan = match &webhook.retry_schedule[..] {
-            [] => Plan::Doubling(webhook.max_retries, &self.schedule),
-            listed => Plan::Listed(listed, &self.schedule),
+            [] => RetryPolicy::Doubling(webhook.max_retries, &self.schedule),
+            listed => RetryPolicy::Listed(listed, &self.schedule),
         };
         let verdict = policy::verdict(
             answer.outcome,
@@ -451,7 +451,7 @@ impl Engine {
             .shared
             .bus
             .registry()
-            .fresh(delivery.client_id, &delivery.phone)
+            .fetch_by_phone(delivery.client_id, &delivery.phone)
             .await?;
         let its = webhook
             .filter(|webhook| webhook.id == delivery.webhook_id && webhook.takes_deliveries());

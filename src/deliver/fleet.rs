@@ -13,14 +13,16 @@ use tokio::{
     task::JoinHandle,
     time::interval,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     engine::Engine, health::Noting, notices::Notices, pump::Pump, results::Settled, sweep::Sweep,
 };
 use crate::{
     bus::{Bus, Membership, Work},
-    config, egress, policy, telemetry,
+    config, egress, policy,
+    tasks::{TaskKind, Tasks},
+    telemetry,
 };
 
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -42,9 +44,9 @@ pub(super) struct Shared {
     pub(super) membership: Membership,
     /// Requests under way on this node.
     pub(super) permits: Arc<Semaphore>,
-    pub(super) tasks: TaskTracker,
+    pub(super) tasks: Tasks,
     /// Bytes that may wait in lines.
-    pub(super) line_bytes_max: u64,
+    pub(super) chat_queue_bytes_max: u64,
     /// Which webhooks' health is being written.
     pub(super) noting: Noting,
     /// Whether more retries, and more who wait in lines, may be stored.
@@ -65,12 +67,12 @@ pub(super) async fn watch_room(shared: Arc<Shared>, cancel: CancellationToken) {
             continue;
         };
         telemetry::retry_bytes(bytes);
-        let Ok(in_line) = shared.bus.line_bytes().await else {
+        let Ok(in_line) = shared.bus.chat_queue_bytes().await else {
             continue;
         };
-        telemetry::line_bytes(in_line);
+        telemetry::chat_queue_bytes(in_line);
         let room = bytes < shared.deliver.retry_bytes_max
-            && in_line < shared.line_bytes_max / 10 * LINE_TENTHS;
+            && in_line < shared.chat_queue_bytes_max / 10 * LINE_TENTHS;
         if shared.room.send_replace(room) != room {
             tracing::warn!(
                 bytes,
@@ -158,13 +160,11 @@ async fn reconcile(
 /// `fresh`: no other node ran it lately.
 fn start(shared: &Arc<Shared>, partition: u16, fresh: bool, cancel: CancellationToken) -> Running {
     let engine = Arc::new(Engine::new(Arc::clone(shared), cancel.clone()));
-    let sweep = Sweep::new(
-        shared.bus.clone(),
-        partition,
-        engine.lines(),
-        shared.ack_wait,
-    );
-    shared.tasks.spawn(sweep.run(cancel.clone()));
+    let swept = (Arc::clone(shared), engine.lines(), cancel.clone());
+    shared.tasks.keep(TaskKind::StalledChats, &cancel, move || {
+        let (shared, lines, cancel) = swept.clone();
+        Sweep::new(shared.bus.clone(), partition, lines, shared.ack_wait).run(cancel)
+    });
     let loops = [Work::Message, Work::Retry].map(|work| {
         let pump = Pump {
             work,
@@ -175,7 +175,7 @@ fn start(shared: &Arc<Shared>, partition: u16, fresh: bool, cancel: Cancellation
             fresh,
             cancel: cancel.clone(),
         };
-        shared.tasks.spawn(pump.run())
+        shared.tasks.run(TaskKind::PullLoop, &cancel, pump.run())
     });
     Running {
         cancel,

@@ -140,7 +140,7 @@ impl Shared {
         let known = self
             .bus
             .registry()
-            .known(attempted.client_id, &attempted.phone);
+            .cached_by_phone(attempted.client_id, &attempted.phone);
         if known.is_some_and(|known| known.id != attempted.id || !is_same(attempted, &known)) {
             return;
         }

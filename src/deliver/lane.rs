@@ -23,6 +23,7 @@ use crate::{
     egress::{self, Target},
     model::{BURST_SECONDS_MAX, Priority, Timestamp, Webhook},
     policy::{Admit, Breaker, Limiter},
+    tasks::{TaskKind, Tasks},
     telemetry,
 };
 
@@ -133,6 +134,7 @@ impl Lane {
         webhook: &Webhook,
         settings: &config::Deliver,
         now: Instant,
+        tasks: &Tasks,
     ) -> Self {
         let mut changed = Self::new(webhook, settings, now, Some(Duration::ZERO));
         if webhook.url == self.url {
@@ -148,7 +150,7 @@ impl Lane {
                 let fewer = self.in_flight.max(1) - changed.in_flight.max(1);
                 let permits = Arc::clone(&self.permits);
                 // Those that are taken go when their requests end.
-                tokio::spawn(async move {
+                tasks.once(TaskKind::PermitShrink, async move {
                     if let Ok(gone) = permits.acquire_many_owned(fewer).await {
                         gone.forget();
                     }

@@ -10,6 +10,7 @@ use super::lane::Lane;
 use crate::{
     config,
     model::{Webhook, WebhookId},
+    tasks::Tasks,
 };
 
 /// Below so many lanes nobody looks for idle ones.
@@ -19,6 +20,7 @@ const FEW: usize = 128;
 /// there are.
 pub(super) struct Lanes {
     settings: config::Deliver,
+    tasks: Tasks,
     map: Mutex<Map>,
 }
 
@@ -31,9 +33,10 @@ struct Map {
 }
 
 impl Lanes {
-    pub(super) fn new(settings: config::Deliver) -> Self {
+    pub(super) fn new(settings: config::Deliver, tasks: Tasks) -> Self {
         Self {
             settings,
+            tasks,
             map: Mutex::new(Map {
                 lanes: HashMap::new(),
                 since: None,
@@ -59,7 +62,7 @@ impl Lanes {
             if lane.fits(webhook) || lane.is_newer_than(webhook) {
                 return Arc::clone(lane);
             }
-            let changed = Arc::new(lane.changed(webhook, &self.settings, now));
+            let changed = Arc::new(lane.changed(webhook, &self.settings, now, &self.tasks));
             map.lanes.insert(webhook.id, Arc::clone(&changed));
             return changed;
         }

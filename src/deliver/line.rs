@@ -4,7 +4,7 @@
 //! delivered or given up. While all goes well that costs a look at an empty line. A message that
 //! cannot be delivered now joins the chat's line in the stream as its first, and is parked as ever;
 //! those that come after it join behind. Whoever is done with the first takes it out and sends the
-//! next on its way (see [`Bus::leave_line`] for what holds when that is interrupted).
+//! next on its way (see [`Bus::dequeue`] for what holds when that is interrupted).
 //!
 //! A loop takes a [`Ticket`] for each message in the order in which they come, before their tasks
 //! begin. A ticket waits for the one before it to have its place, and that one waits for no longer
@@ -86,7 +86,7 @@ pub(super) struct Ticket {
 pub(super) struct Came {
     /// It was handed out before: whoever had it may have died over it.
     pub(super) again: bool,
-    /// Its line sent it, see [`Bus::send_first`].
+    /// Its line sent it, see [`Bus::dispatch_head`].
     pub(super) from_line: bool,
 }
 
@@ -95,7 +95,7 @@ pub(super) enum Place {
     /// It is this message's turn.
     Go(Head),
     /// It waits in the line.
-    InLine,
+    Queued,
     /// A copy of what is done with, or of what waits for its time.
     Surplus,
     /// It is being attempted.
@@ -111,7 +111,7 @@ impl Came {
     pub(super) fn new(work: Work, incoming: &Incoming) -> Self {
         Self {
             again: incoming.deliveries > 1,
-            from_line: work == Work::Retry && incoming.is_from_line(),
+            from_line: work == Work::Retry && incoming.is_from_chat_queue(),
         }
     }
 }
@@ -207,7 +207,7 @@ impl Chat {
     async fn head_joins(&self, bus: &Bus) -> Result<(), Error> {
         let head = self.now().head.clone();
         if let Some(head) = head.filter(|head| !head.in_line) {
-            bus.join_line(&head.delivery).await?;
+            bus.enqueue(&head.delivery).await?;
             if let Some(head) = &mut self.now().head {
                 head.in_line = true;
             }
@@ -218,7 +218,7 @@ impl Chat {
     /// Puts a message behind those before it. To be called with the gate held.
     async fn joins(&self, bus: &Bus, delivery: &Delivery) -> Result<(), Error> {
         self.head_joins(bus).await?;
-        bus.join_line(delivery).await
+        bus.enqueue(delivery).await
     }
 }
 
@@ -303,18 +303,18 @@ async fn stand(chat: &Chat, bus: &Bus, delivery: &Delivery, came: Came) -> Resul
         }
         if !is_surplus {
             chat.joins(bus, delivery).await?;
-            return Ok(Stand::Other(Place::InLine));
+            return Ok(Stand::Other(Place::Queued));
         }
     }
-    let mut first = bus.first_in_line(delivery).await?;
+    let mut first = bus.queue_head(delivery).await?;
     if !is_surplus
         && first
             .as_ref()
             .is_some_and(|first| first.delivery.event_id != delivery.event_id)
     {
-        bus.join_line(delivery).await?;
+        bus.enqueue(delivery).await?;
         // It may have left before this one joined, and seen nobody.
-        first = bus.first_in_line(delivery).await?;
+        first = bus.queue_head(delivery).await?;
     }
     let Some(first) = first else {
         return Ok(if is_surplus {
@@ -341,12 +341,12 @@ async fn stand(chat: &Chat, bus: &Bus, delivery: &Delivery, came: Came) -> Resul
     }
     // Whoever had this one may have died when it had left the line and had not sent the next.
     if came.again && is_parked().await?.is_none() {
-        bus.send_first(&first).await?;
+        bus.dispatch_head(&first).await?;
     }
     Ok(Stand::Other(if is_surplus {
         Place::Surplus
     } else {
-        Place::InLine
+        Place::Queued
     }))
 }
 
@@ -366,13 +366,13 @@ impl Head {
         }
     }
 
-    /// It is delivered, held or given up: the next may go. `again`: see [`Bus::leave_line`].
+    /// It is delivered, held or given up: the next may go. `again`: see [`Bus::dequeue`].
     pub(super) async fn done(self, bus: &Bus, again: bool) -> Result<(), Error> {
         let chat = &self.0.0;
         let _gate = chat.gate.lock().await;
         let head = chat.now().head.clone();
         if let Some(head) = head.filter(|head| head.in_line) {
-            bus.leave_line(&head.delivery, again).await?;
+            bus.dequeue(&head.delivery, again).await?;
         }
         // Before the gate opens: nobody shall join behind what is over.
         chat.over();

@@ -45,11 +45,12 @@ mod sweep;
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, watch};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     bus::{Bus, Error, Work},
     config, egress,
+    tasks::{TaskKind, Tasks},
 };
 
 /// The role that delivers.
@@ -68,7 +69,7 @@ impl Deliver {
         egress: egress::Client,
         deliver: &config::Deliver,
         settings: &config::Bus,
-        tasks: &TaskTracker,
+        tasks: &Tasks,
         cancel: CancellationToken,
     ) -> Result<(), Error> {
         let membership = bus.join(node, tasks).await?;
@@ -78,12 +79,16 @@ impl Deliver {
         let notices = Arc::new(notices::Notices::new(bus.clone()));
         let telling = Arc::clone(&notices);
         let cancelled = cancel.clone();
-        tasks.spawn(async move { telling.run(cancelled).await });
-        tasks.spawn(abandoned::run(
-            bus.pull(Work::Advisory, 0, cancel.clone()),
-            bus.clone(),
-            Arc::clone(&notices),
-        ));
+        tasks.keep(TaskKind::Notices, &cancel, move || {
+            let telling = Arc::clone(&telling);
+            let cancelled = cancelled.clone();
+            async move { telling.run(cancelled).await }
+        });
+        let giving_up = (bus.clone(), Arc::clone(&notices), cancel.clone());
+        tasks.keep(TaskKind::Advisories, &cancel, move || {
+            let (bus, notices, cancel) = giving_up.clone();
+            abandoned::run(bus.pull(Work::Advisory, 0, cancel), bus, notices)
+        });
         let results = results::start(bus.clone(), settings, tasks, cancel.clone());
         let ack_wait = settings.ack_wait;
         let shared = fleet::Shared {
@@ -96,13 +101,18 @@ impl Deliver {
             membership,
             permits: Arc::new(Semaphore::new(deliver.in_flight_max)),
             tasks: tasks.clone(),
-            line_bytes_max: u64::try_from(settings.message_bytes_max).unwrap_or(u64::MAX),
+            chat_queue_bytes_max: u64::try_from(settings.message_bytes_max).unwrap_or(u64::MAX),
             noting: health::Noting::default(),
             room: watch::Sender::new(true),
         };
         let shared = Arc::new(shared);
-        tasks.spawn(fleet::watch_room(Arc::clone(&shared), cancel.clone()));
-        tasks.spawn(fleet::run(shared, first, cancel));
+        let watched = (Arc::clone(&shared), cancel.clone());
+        tasks.keep(TaskKind::Backpressure, &cancel, move || {
+            let (shared, cancel) = watched.clone();
+            fleet::watch_room(shared, cancel)
+        });
+        let assignment = fleet::run(shared, first, cancel.clone());
+        tasks.run(TaskKind::Assignment, &cancel, assignment);
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     bus::{Bus, Error},
-    model::{ClientId, Delivery, DisabledReason, Operation, Phone, Timestamp, Webhook},
+    model::{ClientId, Delivery, DisabledReason, NoticeKind, Phone, Timestamp, Webhook},
     telemetry,
 };
 
@@ -49,7 +49,7 @@ impl Notices {
         let once = format!("{} {}", webhook.id, webhook.updated_at);
         self.tell(
             webhook.client_id,
-            Operation::EndpointDisabled,
+            NoticeKind::EndpointDisabled,
             webhook.updated_at,
             data,
             &once,
@@ -60,7 +60,7 @@ impl Notices {
     /// A delivery was given up.
     pub(super) fn dead_letter(&self, delivery: &Delivery) {
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
-        if !delivery.phone.is_of_operations() && noted.len() < NOTED_MAX {
+        if !delivery.phone.is_operational() && noted.len() < NOTED_MAX {
             noted.insert(delivery.client_id);
         }
     }
@@ -94,14 +94,14 @@ impl Notices {
         );
         let is_due = |webhook: &Webhook| {
             webhook.operations.as_ref().is_some_and(|operations| {
-                operations.events.contains(&Operation::DeadLetters)
+                operations.events.contains(&NoticeKind::DeadLetters)
                     && operations.dead_letters_told_at.is_none_or(|at| at < since)
             })
         };
         let Some(webhook) = self
             .bus
             .registry()
-            .find(client, &Phone::of_operations())
+            .by_phone(client, &Phone::operational())
             .await?
         else {
             return Ok(());
@@ -128,7 +128,7 @@ impl Notices {
         self.bus.registry().update(client, webhook.id, mark).await?;
         if is_first {
             let data = json!({"count": count, "threshold": threshold, "since": since.to_string()});
-            self.tell(client, Operation::DeadLetters, now, data, &now.to_string())
+            self.tell(client, NoticeKind::DeadLetters, now, data, &now.to_string())
                 .await;
         }
         Ok(())
@@ -137,7 +137,7 @@ impl Notices {
     async fn tell(
         &self,
         client: ClientId,
-        operation: Operation,
+        operation: NoticeKind,
         at: Timestamp,
         data: Value,
         once: &str,
@@ -145,7 +145,7 @@ impl Notices {
         let Value::Object(data) = data else { return };
         let told: Result<bool, Error> = self
             .bus
-            .tell(client, operation, at, Map::from_iter(data), once)
+            .notify(client, operation, at, Map::from_iter(data), once)
             .await;
         if let Err(error) = told {
             telemetry::error("deliver", "notice");

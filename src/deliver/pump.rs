@@ -10,7 +10,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     engine::{Engine, Settle},
@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     bus::{Incoming, Pull, Work},
+    tasks::{TaskKind, Tasks},
     telemetry,
 };
 
@@ -38,7 +39,7 @@ pub(super) struct Pump {
     pub(super) work: Work,
     pub(super) pull: Pull,
     pub(super) engine: Arc<Engine>,
-    pub(super) tasks: TaskTracker,
+    pub(super) tasks: Tasks,
     /// Whether no other node had this partition lately.
     pub(super) fresh: bool,
     pub(super) cancel: CancellationToken,
@@ -105,14 +106,15 @@ impl Pump {
             }
             let read = self.engine.read(self.work, &incoming);
             let ticket = self.engine.ticket(&read);
-            self.tasks.spawn(handle(
+            let handled = handle(
                 Arc::clone(&self.engine),
                 self.work,
                 read,
                 incoming,
                 ticket,
                 slot,
-            ));
+            );
+            self.tasks.once(TaskKind::Message, handled);
         }
     }
 

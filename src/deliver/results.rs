@@ -10,12 +10,13 @@ use tokio::{
     sync::{OwnedSemaphorePermit, mpsc},
     time::{Instant, sleep, timeout_at},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     bus::{Bus, Error, Incoming},
     config,
     model::Attempt,
+    tasks::{TaskKind, Tasks},
     telemetry,
 };
 
@@ -53,23 +54,21 @@ struct Grouper {
 pub(super) fn start(
     bus: Bus,
     settings: &config::Bus,
-    tasks: &TaskTracker,
+    tasks: &Tasks,
     cancel: CancellationToken,
 ) -> mpsc::Sender<Settled> {
     let (sender, receiver) = mpsc::channel(QUEUE);
     let most = settings.result_group_max.max(1);
     let wait = settings.result_group_wait;
-    tasks.spawn(
-        Grouper {
-            bus,
-            partition: 0,
-            since: Instant::now(),
-            most,
-            wait,
-            cancel,
-        }
-        .run(receiver),
-    );
+    let grouper = Grouper {
+        bus,
+        partition: 0,
+        since: Instant::now(),
+        most,
+        wait,
+        cancel: cancel.clone(),
+    };
+    tasks.run(TaskKind::ResultGrouper, &cancel, grouper.run(receiver));
     sender
 }
 

@@ -38,7 +38,9 @@ pub(super) fn read(bus: &Bus, work: Work, payload: &[u8]) -> Read {
     let Ok(message) = wire::decode_message(payload) else {
         return Read::Undecodable;
     };
-    let webhook = bus.registry().known(message.client_id, &message.phone);
+    let webhook = bus
+        .registry()
+        .cached_by_phone(message.client_id, &message.phone);
     Read::Message(Box::new(message), webhook)
 }
 
@@ -51,7 +53,11 @@ pub(super) async fn route(bus: &Bus, read: Read, published_at: Timestamp) -> Res
             let webhook = match known {
                 Some(webhook) => Some(webhook),
                 // A miss is asked of the server before it is believed.
-                None => registry.fresh(message.client_id, &message.phone).await?,
+                None => {
+                    registry
+                        .fetch_by_phone(message.client_id, &message.phone)
+                        .await?
+                }
             };
             return Ok(match webhook {
                 None => Route::Unrouted,
@@ -61,13 +67,15 @@ pub(super) async fn route(bus: &Bus, read: Read, published_at: Timestamp) -> Res
         Read::Delivery(delivery) => delivery,
     };
     if let Some(webhook) = registry
-        .get(delivery.client_id, delivery.webhook_id)
+        .by_id(delivery.client_id, delivery.webhook_id)
         .await?
     {
         return Ok(Route::To(delivery, webhook));
     }
     // The cache may lag behind; giving a delivery up takes the server's word.
-    let webhook = registry.fresh(delivery.client_id, &delivery.phone).await?;
+    let webhook = registry
+        .fetch_by_phone(delivery.client_id, &delivery.phone)
+        .await?;
     Ok(
         match webhook.filter(|webhook| webhook.id == delivery.webhook_id) {
             Some(webhook) => Route::To(delivery, webhook),

@@ -3,7 +3,7 @@
 use crate::{
     egress::Answer,
     model::{
-        Attempt, Delivery, ERROR_CHARS_MAX, EventId, EventStatus, Message, Ordering, Outcome,
+        Attempt, Delivery, DeliveryOrder, ERROR_CHARS_MAX, EventId, EventStatus, Message, Outcome,
         Priority, Timestamp, Verdict, Webhook,
     },
     wire,
@@ -28,8 +28,8 @@ pub(super) fn first(message: &Message, webhook: &Webhook, published_at: Timestam
         kind: kind.clone(),
         created_at: published_at,
         body: wire::delivery_body(webhook, message, event_id, published_at),
-        attempts: 0,
-        tries: 0,
+        attempt_count: 0,
+        attempts_this_round: 0,
         priority: Priority::Normal,
         chat: line(message, webhook),
     }
@@ -38,19 +38,19 @@ pub(super) fn first(message: &Message, webhook: &Webhook, published_at: Timestam
 /// Stands for a message's chat where the webhook asks for its order; else empty.
 pub(super) fn line(message: &Message, webhook: &Webhook) -> String {
     match webhook.ordering {
-        Ordering::None => String::new(),
+        DeliveryOrder::None => String::new(),
         // With the webhook: the number's next one shall not wait for what this one left behind.
-        Ordering::Chat => wire::dedupe_id(&[&webhook.id.to_string(), &message.chat]),
+        DeliveryOrder::Chat => wire::dedupe_id(&[&webhook.id.to_string(), &message.chat]),
     }
 }
 
 /// The delivery after one more attempt.
 pub(super) fn next(delivery: &Delivery) -> Delivery {
-    let attempts = delivery.attempts.saturating_add(1);
-    let tries = delivery.tries.saturating_add(1);
+    let attempts = delivery.attempt_count.saturating_add(1);
+    let tries = delivery.attempts_this_round.saturating_add(1);
     Delivery {
-        attempts,
-        tries,
+        attempt_count: attempts,
+        attempts_this_round: tries,
         ..delivery.clone()
     }
 }
@@ -70,7 +70,7 @@ pub(super) fn attempt(
         Verdict::Failed { .. } => (EventStatus::Failed, None),
     };
     Attempt {
-        number: delivery.attempts.saturating_add(1),
+        number: delivery.attempt_count.saturating_add(1),
         delivery,
         outcome: answer.outcome,
         status,
@@ -86,7 +86,7 @@ pub(super) fn attempt(
 /// The audit's word that the webhook is gone. Its number follows the last attempt's, so that it
 /// hides none; no real attempt can ever have it, since a webhook's id does not come back.
 pub(super) fn gone(delivery: Delivery, now: Timestamp) -> Attempt {
-    let number = delivery.attempts.saturating_add(1);
+    let number = delivery.attempt_count.saturating_add(1);
     let error = "the webhook was deleted before this could be delivered";
     no_attempt(
         delivery,
@@ -100,7 +100,7 @@ pub(super) fn gone(delivery: Delivery, now: Timestamp) -> Attempt {
 
 /// The audit's word that the delivery was handed out `deliveries` times and never settled.
 pub(super) fn abandoned(delivery: Delivery, deliveries: u64, now: Timestamp) -> Attempt {
-    let number = delivery.attempts.saturating_add(1);
+    let number = delivery.attempt_count.saturating_add(1);
     let error = format!(
         "handed out {deliveries} times and never settled: a fault of wahook's, not of the endpoint"
     );
@@ -118,14 +118,14 @@ pub(super) fn abandoned(delivery: Delivery, deliveries: u64, now: Timestamp) -> 
 /// the event.
 pub(super) fn held(delivery: Delivery, now: Timestamp) -> Option<Attempt> {
     let error = "the webhook is paused or disabled";
-    (delivery.attempts == 0)
+    (delivery.attempt_count == 0)
         .then(|| no_attempt(delivery, 0, Outcome::Held, EventStatus::Pending, error, now))
 }
 
 /// The audit's word that the delivery waits behind an earlier one of its chat; likewise.
 pub(super) fn in_line(delivery: Delivery, now: Timestamp) -> Option<Attempt> {
     let error = "an earlier message of its chat is not delivered yet";
-    (delivery.attempts == 0)
+    (delivery.attempt_count == 0)
         .then(|| no_attempt(delivery, 0, Outcome::Held, EventStatus::Pending, error, now))
 }
 
@@ -191,8 +191,8 @@ mod tests {
             kind: Kind::Text,
             created_at: NOW,
             body: Bytes::from_static(b"{}"),
-            attempts,
-            tries,
+            attempt_count: attempts,
+            attempts_this_round: tries,
             priority: Priority::Normal,
             chat: String::new(),
         }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::line::Lines;
 use crate::{
-    bus::{Bus, Error, InLine},
+    bus::{Bus, Error, Queued},
     telemetry,
     wire::subject::ChatPlace,
 };
@@ -77,7 +77,7 @@ impl Sweep {
     async fn look(&mut self) -> Result<(), Error> {
         let places = self
             .bus
-            .places_in_line(self.partition, self.after, PLACES)
+            .queued_entries(self.partition, self.after, PLACES)
             .await?;
         let mut seen = HashSet::new();
         for (_, place) in &places {
@@ -107,7 +107,7 @@ impl Sweep {
         {
             return Ok(());
         }
-        let Some(first) = self.bus.first_before(place).await? else {
+        let Some(first) = self.bus.queue_head_before(place).await? else {
             return Ok(());
         };
         let is_first = first.delivery.event_id == place.event_id;
@@ -129,13 +129,14 @@ impl Sweep {
     }
 
     /// Its place tells of the attempts before it joined; the record may tell of more.
-    async fn send(&self, mut first: InLine) -> Result<(), Error> {
-        let known = first.delivery.attempts;
-        while first.delivery.attempts < known.saturating_add(ATTEMPTS)
+    async fn send(&self, mut first: Queued) -> Result<(), Error> {
+        let known = first.delivery.attempt_count;
+        while first.delivery.attempt_count < known.saturating_add(ATTEMPTS)
             && self.bus.is_recorded(&first.delivery).await
         {
-            first.delivery.attempts += 1;
-            first.delivery.tries = first.delivery.tries.saturating_add(1);
+            first.delivery.attempt_count += 1;
+            first.delivery.attempts_this_round =
+                first.delivery.attempts_this_round.saturating_add(1);
         }
         telemetry::error("deliver", "line_found");
         tracing::error!(
@@ -143,6 +144,6 @@ impl Sweep {
             sequence = first.sequence,
             "a line that nobody worked on goes on"
         );
-        self.bus.send_first(&first).await
+        self.bus.dispatch_head(&first).await
     }
 }

@@ -190,7 +190,7 @@ impl Publisher {
         let webhook = self
             .bus
             .registry()
-            .find(self.session.client_id, &phone)
+            .by_phone(self.session.client_id, &phone)
             .await?;
         if !webhook.is_some_and(|webhook| webhook.wants(&Kind::Receipt)) {
             return Ok(());

@@ -8,7 +8,7 @@ use tokio::{
     task::{Id, JoinSet},
     time::{Instant, interval, sleep, sleep_until, timeout},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 use whatsapp_rust::{http::UreqHttpClient, version::fetch_latest_app_version};
 
 use super::{
@@ -22,7 +22,7 @@ use crate::{
     bus::{self, Bus, SessionChanges},
     config,
     model::{Session, SessionId},
-    telemetry,
+    tasks::{End, TaskKind, Tasks},
 };
 
 /// How often sessions without a node are looked for.
@@ -103,7 +103,8 @@ pub struct Ingest {
     wanted: HashMap<SessionId, watch::Sender<Session>>,
     running: HashMap<Id, SessionId>,
     paused: HashMap<SessionId, Instant>,
-    tasks: JoinSet<anyhow::Result<()>>,
+    sessions: JoinSet<End>,
+    tasks: Tasks,
 }
 
 impl Ingest {
@@ -117,7 +118,7 @@ impl Ingest {
         settings: &config::WhatsApp,
         fetch: Fetch,
         open: Open,
-        tasks: &TaskTracker,
+        tasks: &Tasks,
         cancel: CancellationToken,
     ) -> anyhow::Result<()> {
         make_private(&settings.sessions_dir)?;
@@ -139,9 +140,11 @@ impl Ingest {
             wanted: HashMap::new(),
             running: HashMap::new(),
             paused: HashMap::new(),
-            tasks: JoinSet::new(),
+            sessions: JoinSet::new(),
+            tasks: tasks.clone(),
         };
-        tasks.spawn(ingest.run());
+        let until = ingest.cancel.clone();
+        tasks.run(TaskKind::SessionManager, &until, ingest.run());
         Ok(())
     }
 
@@ -164,7 +167,7 @@ impl Ingest {
                         sleep(WATCH_PAUSE).await;
                     }
                 },
-                Some(ended) = self.tasks.join_next_with_id() => self.ended(ended),
+                Some(ended) = self.sessions.join_next_with_id() => self.ended(ended),
                 _ = scan.tick() => {
                     if let Err(error) = self.scan().await {
                         tracing::warn!(%error, "looking for sessions again later");
@@ -173,7 +176,7 @@ impl Ingest {
             }
         }
         // Each sees the same token, flushes its keys and gives its lease back.
-        while self.tasks.join_next().await.is_some() {}
+        while self.sessions.join_next().await.is_some() {}
     }
 
     /// Whether it may be a session to start.
@@ -239,41 +242,30 @@ impl Ingest {
                 wanted,
                 lease: Arc::new(lease),
                 lock,
+                tasks: self.tasks.clone(),
                 cancel: self.cancel.clone(),
             };
-            let task = self.tasks.spawn(running.run());
+            let task = self
+                .tasks
+                .once_in(&mut self.sessions, TaskKind::Session, running.run());
             self.running.insert(task.id(), id);
         }
         Ok(())
     }
 
-    fn ended(&mut self, ended: Result<(Id, anyhow::Result<()>), tokio::task::JoinError>) {
-        let (task, how) = match &ended {
-            Ok((task, Ok(()))) => (*task, "ok"),
-            Ok((task, Err(error))) => {
-                tracing::error!(
-                    error = format!("{error:#}"),
-                    "a session failed and is tried again"
-                );
-                (*task, "error")
-            }
-            Err(error) => {
-                tracing::error!("a session's task panicked; it is started again");
-                (error.id(), "panic")
-            }
+    fn ended(&mut self, ended: Result<(Id, End), tokio::task::JoinError>) {
+        let (task, end) = ended.unwrap_or_else(|error| (error.id(), End::Cancelled));
+        let Some(id) = self.running.remove(&task) else {
+            return;
         };
-        telemetry::task_ended("session", how);
-        if let Some(id) = self.running.remove(&task) {
-            self.paused.insert(
-                id,
-                Instant::now()
-                    + if how == "ok" {
-                        SCAN_EVERY
-                    } else {
-                        FAILURE_PAUSE
-                    },
-            );
-        }
+        let pause = if end == End::Ok {
+            SCAN_EVERY
+        } else {
+            let end = end.as_str();
+            tracing::error!(session.id = %id, task.end = end, "a session is started again");
+            FAILURE_PAUSE
+        };
+        self.paused.insert(id, Instant::now() + pause);
     }
 }
 

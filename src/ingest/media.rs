@@ -31,7 +31,12 @@ use whatsapp_rust::{
     wacore::download::DownloadUtils,
 };
 
-use crate::{config, model::ClientId, wire};
+use crate::{
+    config,
+    model::ClientId,
+    tasks::{TaskKind, Tasks},
+    wire,
+};
 
 /// WhatsApp's own limit for documents.
 pub const MEDIA_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
@@ -173,6 +178,7 @@ pub struct Media {
     route: Arc<MediaRoute>,
     permits: Arc<Semaphore>,
     stall: Duration,
+    tasks: Tasks,
 }
 
 /// One file to get.
@@ -186,11 +192,15 @@ struct Task {
 impl Media {
     /// # Errors
     /// When `whatsapp.root_ca_file` cannot be read.
-    pub fn new(settings: &config::WhatsApp) -> anyhow::Result<Self> {
-        Self::with_stall(settings, STALL)
+    pub fn new(settings: &config::WhatsApp, tasks: &Tasks) -> anyhow::Result<Self> {
+        Self::with_stall(settings, STALL, tasks)
     }
 
-    fn with_stall(settings: &config::WhatsApp, stall: Duration) -> anyhow::Result<Self> {
+    fn with_stall(
+        settings: &config::WhatsApp,
+        stall: Duration,
+        tasks: &Tasks,
+    ) -> anyhow::Result<Self> {
         Ok(Self {
             agent: agent(settings)?
                 .timeout_recv_response(Some(stall))
@@ -202,6 +212,7 @@ impl Media {
             )])),
             permits: Arc::new(Semaphore::new(DOWNLOADS_MAX)),
             stall,
+            tasks: tasks.clone(),
         })
     }
 
@@ -226,7 +237,7 @@ impl Media {
         };
         let agent = self.agent.clone();
         // A thread: WhatsApp's client decrypts from a reader into a writer.
-        tokio::task::spawn_blocking(move || {
+        let download = self.tasks.blocking(TaskKind::MediaDownload, move || {
             let body = match open(&agent, &task) {
                 Ok(body) => body,
                 Err(error) => return drop(began.send(Err(error))),
@@ -237,6 +248,8 @@ impl Media {
                 DownloadUtils::decrypt_stream_to_writer(body, &task.key, task.kind, &mut writer);
             writer.end(decrypted.map(drop), permit);
         });
+        // Its pieces tell how it goes.
+        drop(download);
         let began = timeout(self.stall, beginning)
             .await
             .context("WhatsApp's media servers did not answer in time");

@@ -10,7 +10,7 @@ use whatsapp_rust::{
 };
 
 use super::Context;
-use crate::model::{Outgoing, OutgoingMedia, SendOutcome};
+use crate::model::{OutboundMedia, OutboundMessage, SendOutcome};
 
 /// A file from somewhere else.
 pub struct Fetched {
@@ -64,7 +64,7 @@ impl Pace {
 pub(super) async fn send(
     client: &Arc<Client>,
     context: &Context,
-    outgoing: &Outgoing,
+    outgoing: &OutboundMessage,
 ) -> SendOutcome {
     if !client.is_logged_in() {
         return SendOutcome::NotConnected;
@@ -98,7 +98,7 @@ fn address(to: &str) -> String {
     }
 }
 
-fn quoted(outgoing: &Outgoing) -> MessageField<wa::ContextInfo> {
+fn quoted(outgoing: &OutboundMessage) -> MessageField<wa::ContextInfo> {
     let Some(reply) = &outgoing.reply_to else {
         return MessageField::none();
     };
@@ -114,7 +114,7 @@ fn quoted(outgoing: &Outgoing) -> MessageField<wa::ContextInfo> {
     })
 }
 
-fn text(outgoing: &Outgoing) -> wa::Message {
+fn text(outgoing: &OutboundMessage) -> wa::Message {
     if outgoing.reply_to.is_none() {
         return wa::Message {
             conversation: Some(outgoing.text.clone()),
@@ -136,8 +136,8 @@ fn text(outgoing: &Outgoing) -> wa::Message {
 async fn with_file(
     client: &Arc<Client>,
     context: &Context,
-    outgoing: &Outgoing,
-    media: &OutgoingMedia,
+    outgoing: &OutboundMessage,
+    media: &OutboundMedia,
 ) -> Result<wa::Message, SendOutcome> {
     let failed = |reason: &str| SendOutcome::MediaFailed {
         reason: reason.to_owned(),

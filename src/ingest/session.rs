@@ -35,6 +35,7 @@ use super::{
 use crate::{
     bus::{LEASE_TTL, Lease},
     model::{Pairing, PairingMethod, SendOutcome, Session, SessionState, Timestamp},
+    tasks::{End, TaskKind, Tasks},
 };
 
 /// How often the status is written, when it changed.
@@ -70,6 +71,7 @@ pub(super) struct Running {
     pub(super) lease: Arc<Lease>,
     /// Held until the lease is given back, and dropped by the kernel when the process dies.
     pub(super) lock: Option<Lock>,
+    pub(super) tasks: Tasks,
     pub(super) cancel: CancellationToken,
 }
 
@@ -78,8 +80,9 @@ impl Running {
     pub(super) async fn run(mut self) -> anyhow::Result<()> {
         let session = self.wanted.borrow().clone();
         let lost = CancellationToken::new();
-        let renewal =
-            AbortOnDropHandle::new(tokio::spawn(renew(Arc::clone(&self.lease), lost.clone())));
+        let renewal = renew(Arc::clone(&self.lease), lost.clone());
+        let renewal = self.tasks.once(TaskKind::LeaseRenewal, renewal);
+        let renewal = AbortOnDropHandle::new(renewal);
         let registry = self.context.bus.registry().clone();
         let earlier = registry
             .session_status(session.client_id, session.id)
@@ -184,14 +187,16 @@ impl Running {
                     Ok(at) => {
                         let client = handle.client();
                         let context = Arc::clone(&self.context);
-                        sending.spawn(async move {
+                        let send_it = async move {
                             sleep_until(at).await;
                             let sent = timeout(SEND_PATIENCE, send(&client, &context, &outgoing)).await;
                             // Without an answer whoever asked learns that it is not known.
                             if let Ok(outcome) = sent {
                                 reply.answer(&outcome).await;
                             }
-                        });
+                        };
+                        self.tasks
+                            .once_in(&mut sending, TaskKind::OutboundMessage, send_it);
                     }
                     Err(wait) => {
                         let retry_after_seconds = wait.as_secs() + 1;
@@ -232,7 +237,7 @@ impl Running {
             },
             other => other,
         };
-        let has_stopped = stop(handle, session).await;
+        let has_stopped = stop(&self.tasks, handle, session).await;
         let ended = match ended {
             // It may still write: only a new lease fences it off.
             Ended::Anew if !has_stopped => Ended::Leave,
@@ -433,7 +438,7 @@ impl Running {
             () = &mut handle => false,
         };
         let is_told = is_connected && unlink(&client).await;
-        stop(handle, session).await;
+        stop(&self.tasks, handle, session).await;
         Ok(is_told)
     }
 }
@@ -452,14 +457,16 @@ async fn unlink(client: &Arc<Client>) -> bool {
 /// Disconnects; whether it has stopped. A client that takes longer goes on with that by itself for
 /// a while: dropped halfway, it would leave its connection open, and WhatsApp would go on handing
 /// out messages to nobody.
-async fn stop(handle: BotHandle, session: &Session) -> bool {
-    let stopping = tokio::spawn(timeout(SHUTDOWN_MAX, handle.shutdown()));
+async fn stop(tasks: &Tasks, handle: BotHandle, session: &Session) -> bool {
+    let stopping = tasks.once(TaskKind::ClientShutdown, async move {
+        timeout(SHUTDOWN_MAX, handle.shutdown()).await
+    });
     match timeout(SHUTDOWN_PATIENCE, stopping).await {
-        Ok(Ok(Ok(()))) => return true,
-        Ok(Err(_)) => {
+        Ok(Ok(End::Ok)) => return true,
+        Ok(Ok(End::Panic)) => {
             tracing::warn!(session.id = %session.id, "the client panicked while it stopped")
         }
-        Ok(Ok(Err(_))) | Err(_) => {
+        Ok(_) | Err(_) => {
             tracing::warn!(session.id = %session.id, "the client takes its time to stop")
         }
     }
@@ -489,6 +496,8 @@ async fn wish(wanted: &mut watch::Receiver<Session>, generation: u32) -> Ended {
 
 /// Keeps the lease until it is lost.
 async fn renew(lease: Arc<Lease>, lost: CancellationToken) {
+    // Also when this panics: nobody renews it any more.
+    let _lost = lost.drop_guard();
     let mut ticks = interval(LEASE_TTL / 4);
     ticks.tick().await;
     loop {
@@ -500,5 +509,4 @@ async fn renew(lease: Arc<Lease>, lost: CancellationToken) {
             Err(_) => break,
         }
     }
-    lost.cancel();
 }

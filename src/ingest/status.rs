@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use crate::{
     bus::Bus,
-    model::{Operation, Pairing, Phone, Session, SessionState, SessionStatus, Timestamp},
+    model::{NoticeKind, Pairing, Phone, Session, SessionState, SessionStatus, Timestamp},
     telemetry,
 };
 
@@ -160,7 +160,7 @@ impl Board {
         let once = format!("{id} {at} {state}");
         let telling = self
             .bus
-            .tell(client_id, Operation::SessionState, *at, data, &once);
+            .notify(client_id, NoticeKind::SessionState, *at, data, &once);
         match timeout(TELL_PATIENCE, telling).await {
             Ok(Ok(_)) => self.told = Some(*state),
             Ok(Err(error)) => {

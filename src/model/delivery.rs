@@ -44,10 +44,12 @@ pub struct Delivery {
     /// The JSON body, byte for byte; built once, before the first attempt.
     pub body: Bytes,
     /// Attempts made so far, over all rounds: the next one has this number plus one.
-    pub attempts: u16,
+    #[serde(rename = "attempts")]
+    pub attempt_count: u16,
     /// Attempts made in this round: a retry by hand starts a new round, with the whole retry
     /// schedule before it.
-    pub tries: u16,
+    #[serde(rename = "tries")]
+    pub attempts_this_round: u16,
     /// Whether it gives way to others. Absent in what an older wahook wrote, and where it is
     /// normal.
     #[serde(default, skip_serializing_if = "Priority::is_normal")]
@@ -66,12 +68,12 @@ impl Delivery {
         }
     }
 
-    /// The same for a new round: numbers go on after `attempts`, the retry schedule starts anew.
+    /// The same for a new round: numbers go on after `attempt_count`, the retry schedule starts again.
     #[must_use]
-    pub fn again(&self, attempts: u16, priority: Priority) -> Self {
+    pub fn again(&self, attempt_count: u16, priority: Priority) -> Self {
         Self {
-            attempts,
-            tries: 0,
+            attempt_count,
+            attempts_this_round: 0,
             priority,
             ..self.clone()
         }
@@ -85,8 +87,8 @@ impl fmt::Debug for Delivery {
             .field("event_id", &self.event_id)
             .field("webhook_id", &self.webhook_id)
             .field("client_id", &self.client_id)
-            .field("attempts", &self.attempts)
-            .field("tries", &self.tries)
+            .field("attempt_count", &self.attempt_count)
+            .field("attempts_this_round", &self.attempts_this_round)
             .field("body_bytes", &self.body.len())
             .finish_non_exhaustive()
     }

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Attempt, EventId, InvalidId, Timestamp};
+use super::{Attempt, EventId, ParseError, Timestamp};
 
 /// Where an event stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -33,12 +33,12 @@ impl EventStatus {
 }
 
 impl FromStr for EventStatus {
-    type Err = InvalidId;
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
+    type Err = ParseError;
+    fn from_str(text: &str) -> Result<Self, ParseError> {
         [Self::Pending, Self::Sent, Self::Delivered, Self::Failed]
             .into_iter()
             .find(|status| status.as_str() == text)
-            .ok_or(InvalidId("a status is pending, sent, delivered or failed"))
+            .ok_or(ParseError("a status is pending, sent, delivered or failed"))
     }
 }
 

@@ -11,7 +11,7 @@ use super::{Kind, Timestamp};
 /// Why a text is no id; names what is allowed, never repeats the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct InvalidId(pub &'static str);
+pub struct ParseError(pub &'static str);
 
 /// Owner of webhooks, sessions and tokens: an integer from 1 to 2^53−1, so that JSON readers keep
 /// it exact.
@@ -27,12 +27,12 @@ impl ClientId {
 }
 
 impl TryFrom<u64> for ClientId {
-    type Error = InvalidId;
-    fn try_from(value: u64) -> Result<Self, InvalidId> {
+    type Error = ParseError;
+    fn try_from(value: u64) -> Result<Self, ParseError> {
         if (1..=(1 << 53) - 1).contains(&value) {
             Ok(Self(value))
         } else {
-            Err(InvalidId(
+            Err(ParseError(
                 "a client id is an integer from 1 to 9007199254740991",
             ))
         }
@@ -46,8 +46,8 @@ impl From<ClientId> for u64 {
 }
 
 impl FromStr for ClientId {
-    type Err = InvalidId;
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
+    type Err = ParseError;
+    fn from_str(text: &str) -> Result<Self, ParseError> {
         // `parse` would take a leading `+` or zeros, and one client would have two names in
         // subjects.
         let value = text.parse::<u64>().ok().filter(|v| v.to_string() == text);
@@ -75,24 +75,24 @@ impl Phone {
 
     /// Stands for a number where there is none: that of a client's operational webhook. Nobody can
     /// have it: country code 1 has numbers of eleven digits, and none of them has a 0 behind the 1.
-    pub fn of_operations() -> Self {
+    pub fn operational() -> Self {
         Self("10000".into())
     }
 
     /// Whether it is that one.
-    pub fn is_of_operations(&self) -> bool {
-        *self == Self::of_operations()
+    pub fn is_operational(&self) -> bool {
+        *self == Self::operational()
     }
 }
 
 impl FromStr for Phone {
-    type Err = InvalidId;
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
+    type Err = ParseError;
+    fn from_str(text: &str) -> Result<Self, ParseError> {
         let digits = text.bytes().all(|b| b.is_ascii_digit());
         if digits && (5..=15).contains(&text.len()) && !text.starts_with('0') {
             Ok(Self(text.into()))
         } else {
-            Err(InvalidId(
+            Err(ParseError(
                 "a phone number has 5 to 15 digits in international form, without +, spaces or a \
                  leading 0",
             ))
@@ -101,8 +101,8 @@ impl FromStr for Phone {
 }
 
 impl TryFrom<String> for Phone {
-    type Error = InvalidId;
-    fn try_from(text: String) -> Result<Self, InvalidId> {
+    type Error = ParseError;
+    fn try_from(text: String) -> Result<Self, ParseError> {
         text.parse()
     }
 }
@@ -132,12 +132,12 @@ impl MessageId {
 }
 
 impl FromStr for MessageId {
-    type Err = InvalidId;
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
+    type Err = ParseError;
+    fn from_str(text: &str) -> Result<Self, ParseError> {
         if (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic()) {
             Ok(Self(text.into()))
         } else {
-            Err(InvalidId(
+            Err(ParseError(
                 "a message id has 1 to 128 printable ASCII characters and no spaces",
             ))
         }
@@ -145,8 +145,8 @@ impl FromStr for MessageId {
 }
 
 impl TryFrom<String> for MessageId {
-    type Error = InvalidId;
-    fn try_from(text: String) -> Result<Self, InvalidId> {
+    type Error = ParseError;
+    fn try_from(text: String) -> Result<Self, ParseError> {
         text.parse()
     }
 }
@@ -261,10 +261,10 @@ impl fmt::Display for PublicEventId {
 }
 
 impl FromStr for PublicEventId {
-    type Err = InvalidId;
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
-        const INVALID: InvalidId =
-            InvalidId("an event id is evt_ followed by 44 letters and digits");
+    type Err = ParseError;
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        const INVALID: ParseError =
+            ParseError("an event id is evt_ followed by 44 letters and digits");
         let digits = text.strip_prefix("evt_").ok_or(INVALID)?.as_bytes();
         if digits.len() != 2 * DIGITS {
             return Err(INVALID);
@@ -285,9 +285,9 @@ macro_rules! uuid_text {
             }
         }
         impl FromStr for $id {
-            type Err = InvalidId;
-            fn from_str(text: &str) -> Result<Self, InvalidId> {
-                Uuid::try_parse(text).map(Self).map_err(|_| InvalidId($hint))
+            type Err = ParseError;
+            fn from_str(text: &str) -> Result<Self, ParseError> {
+                Uuid::try_parse(text).map(Self).map_err(|_| ParseError($hint))
             }
         }
     )*};

@@ -47,7 +47,7 @@ pub struct JobFilter {
 /// How far a replay has come: webhook after webhook by id, in each from the newest event to the
 /// oldest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct JobPlace {
+pub struct JobCursor {
     /// In this webhook's events.
     pub webhook: WebhookId,
     /// Before (newer than or at) this one all is done.
@@ -67,7 +67,7 @@ pub enum JobWork {
         /// How many a second at most.
         rate_per_second: u32,
         /// All before this is done.
-        place: Option<JobPlace>,
+        place: Option<JobCursor>,
     },
     /// Sends what a webhook held meanwhile, in order. What is sent is no longer held, so it needs
     /// no place.

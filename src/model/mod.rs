@@ -11,14 +11,14 @@
 
 mod attempt;
 mod delivery;
+mod delivery_options;
 mod event;
 mod ids;
 mod job;
 mod message;
-mod operation;
-mod outgoing;
+mod notice;
+mod outbound_message;
 mod secret;
-mod sending;
 mod session;
 mod timestamp;
 mod token;
@@ -26,17 +26,19 @@ mod webhook;
 
 pub use attempt::{Attempt, ERROR_CHARS_MAX, Outcome, RESPONSE_BYTES_MAX, Verdict};
 pub use delivery::{Delivery, Priority};
+pub use delivery_options::{DeliveryOptions, Format, SignatureScheme};
 pub use event::{Event, EventFilter, EventStatus, HourStats, Position, WebhookState};
 pub use ids::{
-    ClientId, EventId, InvalidId, JobId, MessageId, Phone, PublicEventId, SessionId, WebhookId,
+    ClientId, EventId, JobId, MessageId, ParseError, Phone, PublicEventId, SessionId, WebhookId,
 };
-pub use job::{Job, JobFilter, JobPlace, JobState, JobWork};
+pub use job::{Job, JobCursor, JobFilter, JobState, JobWork};
 pub use message::{CONTENT_BYTES_MAX, Kind, Message};
-pub use operation::{Operation, Operations};
-pub use outgoing::{Outgoing, OutgoingMedia, Quoted, SendOutcome};
+pub use notice::{NoticeKind, NoticeSettings};
+pub use outbound_message::{OutboundMedia, OutboundMessage, Quoted, SendOutcome};
 pub use secret::{Secret, SigningKey, SigningSecret};
-pub use sending::{Format, Sending, SignatureScheme};
 pub use session::{Pairing, PairingMethod, Session, SessionState, SessionStatus};
 pub use timestamp::Timestamp;
 pub use token::{Scope, Token, TokenHash};
-pub use webhook::{BURST_SECONDS_MAX, DisabledReason, EventType, Ordering, Webhook, WebhookStatus};
+pub use webhook::{
+    BURST_SECONDS_MAX, DeliveryOrder, DisabledReason, EventType, Webhook, WebhookStatus,
+};

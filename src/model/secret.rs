@@ -5,7 +5,7 @@ use std::fmt;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
 
-use super::{InvalidId, Timestamp};
+use super::{ParseError, Timestamp};
 
 /// A text that no log, error or dump may show: its `Debug` is a mask.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,9 +58,9 @@ impl SigningSecret {
     ///
     /// # Errors
     /// When it is not `whsec_` and base64 of 24 to 64 bytes.
-    pub fn parse(text: &str) -> Result<Self, InvalidId> {
-        const INVALID: InvalidId =
-            InvalidId("a signing secret is whsec_ followed by base64 of 24 to 64 bytes");
+    pub fn parse(text: &str) -> Result<Self, ParseError> {
+        const INVALID: ParseError =
+            ParseError("a signing secret is whsec_ followed by base64 of 24 to 64 bytes");
         let key = BASE64_STANDARD
             .decode(text.strip_prefix("whsec_").ok_or(INVALID)?)
             .map_err(|_| INVALID)?;

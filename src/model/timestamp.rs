@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr, time::Duration};
 use serde::{Deserialize, Serialize};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::InvalidId;
+use super::ParseError;
 
 /// Milliseconds since 1970-01-01T00:00:00Z. Between the years 0 and 9999, so it always has an RFC
 /// 3339 form.
@@ -86,9 +86,9 @@ impl fmt::Display for Timestamp {
 }
 
 impl FromStr for Timestamp {
-    type Err = InvalidId;
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let invalid = |_| InvalidId("a time is RFC 3339, like 2026-11-24T08:30:00Z");
+    type Err = ParseError;
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let invalid = |_| ParseError("a time is RFC 3339, like 2026-11-24T08:30:00Z");
         let time = OffsetDateTime::parse(text, &Rfc3339).map_err(invalid)?;
         Ok(Self::from_millis(
             i64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap_or(MAX),

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{ClientId, InvalidId, Timestamp};
+use super::{ClientId, ParseError, Timestamp};
 
 /// One thing that a token may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -71,9 +71,9 @@ impl fmt::Display for Scope {
 }
 
 impl FromStr for Scope {
-    type Err = InvalidId;
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
-        Self::ALL.into_iter().find(|scope| scope.as_str() == text).ok_or(InvalidId(
+    type Err = ParseError;
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        Self::ALL.into_iter().find(|scope| scope.as_str() == text).ok_or(ParseError(
             "a scope is webhooks:read, webhooks:write, events:read, events:write, messages:write, \
              messages:send, \
                  sessions:read or sessions:write",

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    ClientId, Format, Kind, Operations, Phone, Sending, SigningKey, SigningSecret, Timestamp,
-    WebhookId,
+    ClientId, DeliveryOptions, Format, Kind, NoticeSettings, Phone, SigningKey, SigningSecret,
+    Timestamp, WebhookId,
 };
 
 /// Largest burst, as seconds of the rate: what a limiter must remember to be exact.
@@ -34,7 +34,7 @@ pub enum EventType {
 /// What a webhook's messages wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Ordering {
+pub enum DeliveryOrder {
     /// Each goes when it can: a later one may overtake one that failed.
     #[default]
     None,
@@ -86,7 +86,7 @@ pub struct Webhook {
     pub retry_schedule: Vec<u32>,
     /// Whether the order of messages matters more than each one's speed.
     #[serde(default)]
-    pub ordering: Ordering,
+    pub ordering: DeliveryOrder,
     /// Since when deliveries were given up without one success between.
     #[serde(default)]
     pub failing_since: Option<Timestamp>,
@@ -97,10 +97,10 @@ pub struct Webhook {
     pub secrets: Vec<SigningSecret>,
     /// Set when it is the client's operational webhook, which gets this and nothing else.
     #[serde(default)]
-    pub operations: Option<Operations>,
+    pub operations: Option<NoticeSettings>,
     /// How deliveries are sent.
     #[serde(default)]
-    pub sending: Sending,
+    pub sending: DeliveryOptions,
     /// The owner's own notes; never sent to the endpoint.
     pub metadata: Map<String, Value>,
     /// First registration.
@@ -136,12 +136,12 @@ impl Webhook {
             burst: None,
             in_flight: 8,
             retry_schedule: Vec::new(),
-            ordering: Ordering::None,
+            ordering: DeliveryOrder::None,
             failing_since: None,
             event_types: messages_only(),
             secrets: Vec::new(),
             operations: None,
-            sending: Sending::default(),
+            sending: DeliveryOptions::default(),
             metadata: Map::new(),
             created_at,
             updated_at: created_at,

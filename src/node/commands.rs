@@ -16,6 +16,7 @@ use crate::{
     bus::{Bus, Partition},
     config::Config,
     model::{Scope, Timestamp, Token, TokenHash},
+    tasks::Tasks,
     telemetry,
 };
 
@@ -100,19 +101,21 @@ async fn serve(config: &Config, roles: &[Role]) -> anyhow::Result<ExitCode> {
         bail!("the streams are not as declared: see the lines above, then run `wahook bus apply`");
     }
     let signals = drain::Signals::new()?;
-    let node = roles::start(config, bus, roles).await?;
+    let node = roles::start(config, bus, Tasks::default(), roles).await?;
     drain::run(node, signals, config).await
 }
 
 async fn dev(config: &Config) -> anyhow::Result<ExitCode> {
     let signals = drain::Signals::new()?;
-    let server = dev::NatsServer::start(config).await?;
+    let tasks = Tasks::default();
+    let server = dev::NatsServer::start(config, &tasks).await?;
     let result = async {
         let bus = connect(config, "wahook-dev").await?;
         bus.apply().await.context("declaring the streams")?;
         let node = roles::start(
             config,
             bus,
+            tasks.clone(),
             &[Role::Api, Role::Ingest, Role::Deliver, Role::Record],
         )
         .await?;

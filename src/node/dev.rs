@@ -17,7 +17,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::config::Config;
+use crate::{
+    config::Config,
+    tasks::{TaskKind, Tasks},
+};
 
 const CONFIG: &str = include_str!("../../nats/dev.conf");
 /// How long the server may take to answer, and to stop.
@@ -40,7 +43,7 @@ struct Launch {
 
 impl NatsServer {
     /// Starts the server on the host and port of `nats.url`, its data below `node.data_dir`.
-    pub(super) async fn start(config: &Config) -> anyhow::Result<Self> {
+    pub(super) async fn start(config: &Config, tasks: &Tasks) -> anyhow::Result<Self> {
         let url = Url::parse(&config.nats.url).context("reading nats.url")?;
         let folder = config.node.data_dir.join("nats");
         fs::create_dir_all(&folder)
@@ -69,7 +72,9 @@ impl NatsServer {
         tracing::info!(port = launch.port, binary = %launch.binary.display(), "nats-server is up");
 
         let cancel = CancellationToken::new();
-        let supervisor = tokio::spawn(supervise(launch, child, cancel.clone()));
+        // Not among those that a drain waits for: the node needs its server to the end.
+        let supervised = supervise(launch, child, cancel.clone());
+        let supervisor = tasks.group().run(TaskKind::NatsServer, &cancel, supervised);
         Ok(Self { cancel, supervisor })
     }
 

@@ -33,18 +33,16 @@ impl Signals {
     }
 }
 
-/// Runs until a signal, or until a listener ends by itself; then drains.
+/// Runs until a signal, or until a task ends that the node cannot do without; then drains.
 pub(super) async fn run(
-    mut node: Node,
+    node: Node,
     mut signals: Signals,
     config: &Config,
 ) -> anyhow::Result<ExitCode> {
     let failed = tokio::select! {
         () = signals.next() => false,
-        Some(ended) = node.servers.join_next() => {
-            tracing::error!(?ended, "a listener ended by itself; stopping");
-            true
-        }
+        // It has told why.
+        _ = node.tasks.failed() => true,
     };
     let deadline = Instant::now() + config.node.drain_deadline;
     tracing::info!(tasks = node.tasks.len(), "draining");
@@ -63,11 +61,10 @@ pub(super) async fn run(
 }
 
 /// Whether all ended in time.
-async fn drain(mut node: Node, config: &Config, deadline: Instant) -> bool {
+async fn drain(node: Node, config: &Config, deadline: Instant) -> bool {
     node.readiness.drain();
     sleep(config.node.drain_delay.min(deadline - Instant::now())).await;
     node.cancel.cancel();
-    node.tasks.close();
     let tasks = timeout_at(deadline, node.tasks.wait()).await.is_ok();
     if !tasks {
         tracing::error!(
@@ -81,13 +78,9 @@ async fn drain(mut node: Node, config: &Config, deadline: Instant) -> bool {
         tracing::warn!("the last acknowledgements may not have reached NATS");
     }
     node.admin_cancel.cancel();
-    let servers = timeout_at(deadline, async {
-        while node.servers.join_next().await.is_some() {}
-    })
-    .await
-    .is_ok();
-    if !servers {
+    let listeners = timeout_at(deadline, node.listeners.wait()).await.is_ok();
+    if !listeners {
         tracing::error!("drain deadline passed: requests to the API were cut");
     }
-    tasks && servers
+    tasks && listeners
 }

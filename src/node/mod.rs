@@ -1,7 +1,6 @@
 //! Composition root: which roles this process plays, when it is ready, and how it stops.
 //!
-//! A role is a set of tasks on one [`TaskTracker`](tokio_util::task::TaskTracker) and one
-//! cancellation token:
+//! A role is a set of [`tasks`](crate::tasks) that end after one cancellation token:
 //!
 //! | role | tasks | ready when |
 //! | --- | --- | --- |
@@ -10,10 +9,11 @@
 //! | `deliver` | pull loops, lanes, result groups | the bus is connected; the store may be down |
 //! | `record` | pull loops | the bus is connected and the store answers |
 //!
-//! The listener for people and probes runs beside every role. A listener that ends before the drain
-//! ends the node with exit code 1, so that its supervisor starts it anew. A task that panics costs
-//! its message one redelivery; every panic is logged with its place and counted in
-//! `wahook_errors_total{code="panic"}`, which deserves an alarm.
+//! The listener for people and probes runs beside every role. A task that the node cannot do
+//! without ends it with exit code 1 when it ends before the drain, so that its supervisor starts
+//! the node again; others are started again here. Each kind of task says which it is. A task that
+//! panics over one message costs that message one redelivery. Every panic is logged with its place
+//! and counted in `wahook_errors_total{code="panic"}`, which deserves an alarm.
 //!
 //! Stopping has one deadline, `node.drain_deadline`, counted from the first SIGTERM or SIGINT:
 //! `/readyz` turns 503, after `node.drain_delay` the loops stop taking work, attempts under way end

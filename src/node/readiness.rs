@@ -9,9 +9,13 @@ use std::{
 };
 
 use tokio::time::{interval, timeout};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
-use crate::{bus::Bus, store::Store};
+use crate::{
+    bus::Bus,
+    store::Store,
+    tasks::{TaskKind, Tasks},
+};
 
 const STORE_PATIENCE: Duration = Duration::from_millis(500);
 const STORE_EVERY: Duration = Duration::from_secs(1);
@@ -33,12 +37,16 @@ impl Readiness {
     pub(super) fn new(
         bus: Bus,
         store: Option<Arc<dyn Store>>,
-        tasks: &TaskTracker,
+        tasks: &Tasks,
         cancel: &CancellationToken,
     ) -> Self {
         let store = store.map(|store| {
             let state = Arc::new(Mutex::new(Err("not asked yet".to_owned())));
-            tasks.spawn(watch(store, Arc::clone(&state), cancel.clone()));
+            let watched = (store, Arc::clone(&state), cancel.clone());
+            tasks.keep(TaskKind::StoreProbe, cancel, move || {
+                let (store, state, cancel) = watched.clone();
+                watch(store, state, cancel)
+            });
             state
         });
         Self {

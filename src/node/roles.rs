@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
-use tokio::{net::TcpListener, task::JoinSet};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use super::{cli::Role, readiness::Readiness, secrets};
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
     record::Record,
     replay::Replay,
     store::{self, Store},
+    tasks::{TaskKind, Tasks},
     telemetry::Metrics,
 };
 
@@ -33,26 +34,30 @@ pub(super) struct Node {
     /// Stops the listener for probes, after all else.
     pub(super) admin_cancel: CancellationToken,
     /// Pull loops and attempts.
-    pub(super) tasks: TaskTracker,
-    /// The listeners: none may end before the drain.
-    pub(super) servers: JoinSet<(&'static str, std::io::Result<()>)>,
+    pub(super) tasks: Tasks,
+    /// The listeners, which end after all else.
+    pub(super) listeners: Tasks,
 }
 
 /// Opens what the roles need, binds the ports, and starts them.
-pub(super) async fn start(config: &Config, bus: Bus, roles: &[Role]) -> anyhow::Result<Node> {
+pub(super) async fn start(
+    config: &Config,
+    bus: Bus,
+    tasks: Tasks,
+    roles: &[Role],
+) -> anyhow::Result<Node> {
     let metrics = Metrics::install();
     let keys = secrets::keyring(config, &bus).await?;
-    bus.start_registry(keys)
+    bus.start_registry(keys, &tasks)
         .await
         .context("reading the registry of webhooks")?;
     let cancel = CancellationToken::new();
     let admin_cancel = CancellationToken::new();
-    let tasks = TaskTracker::new();
     let plays = |role| roles.contains(&role);
 
     let store: Option<Arc<dyn Store>> = if plays(Role::Api) || plays(Role::Record) {
         Some(
-            store::open(&config.store, &config.cql)
+            store::open(&config.store, &config.cql, &tasks)
                 .await
                 .context("opening the store")?,
         )
@@ -66,7 +71,12 @@ pub(super) async fn start(config: &Config, bus: Bus, roles: &[Role]) -> anyhow::
         &cancel,
     );
 
-    let mut servers = JoinSet::new();
+    let listeners = tasks.group();
+    let upkeep = metrics.clone();
+    tasks.keep(TaskKind::MetricsUpkeep, &cancel, {
+        let cancel = cancel.clone();
+        move || upkeep.clone().keep_up(cancel.clone())
+    });
     let admin = TcpListener::bind(config.admin.listen)
         .await
         .with_context(|| format!("binding admin.listen {}", config.admin.listen))?;
@@ -74,13 +84,14 @@ pub(super) async fn start(config: &Config, bus: Bus, roles: &[Role]) -> anyhow::
     let conditions = readiness.clone();
     let admin_router = api::admin::router(Arc::new(move || conditions.conditions()), metrics);
     let settings = config.api.clone();
-    let stop = admin_cancel.clone();
-    servers.spawn(async move {
-        (
-            "admin",
-            api::serve(admin, admin_router, &settings, stop).await,
-        )
-    });
+    let serving = api::serve(
+        admin,
+        admin_router,
+        settings,
+        tasks.clone(),
+        admin_cancel.clone(),
+    );
+    listeners.run(TaskKind::ProbeListener, &admin_cancel, serving);
 
     if plays(Role::Api) {
         let listener = TcpListener::bind(config.api.listen)
@@ -95,11 +106,11 @@ pub(super) async fn start(config: &Config, bus: Bus, roles: &[Role]) -> anyhow::
             &tasks,
             cancel.clone(),
         );
-        let media = media_source(&bus, config).await?;
+        let media = media_source(&bus, config, &tasks).await?;
         let router = api::router(api::State::new(bus.clone(), store, media, config).await?);
         let settings = config.api.clone();
-        let stop = cancel.clone();
-        servers.spawn(async move { ("api", api::serve(listener, router, &settings, stop).await) });
+        let serving = api::serve(listener, router, settings, tasks.clone(), cancel.clone());
+        listeners.run(TaskKind::ApiListener, &cancel, serving);
     }
     if plays(Role::Ingest) {
         let open = Arc::new(ingest::sqlite);
@@ -147,7 +158,7 @@ pub(super) async fn start(config: &Config, bus: Bus, roles: &[Role]) -> anyhow::
         cancel,
         admin_cancel,
         tasks,
-        servers,
+        listeners,
     })
 }
 
@@ -184,13 +195,17 @@ fn fetch(config: &Config) -> anyhow::Result<Fetch> {
 }
 
 /// How the API gets media: unsealed with the key that all nodes share, fetched without any session.
-async fn media_source(bus: &Bus, config: &Config) -> anyhow::Result<api::MediaSource> {
+async fn media_source(
+    bus: &Bus,
+    config: &Config,
+    tasks: &Tasks,
+) -> anyhow::Result<api::MediaSource> {
     let secret = bus
         .registry()
         .media_key()
         .await
         .context("reading the key of media ids")?;
-    let media = Media::new(&config.whatsapp)?;
+    let media = Media::new(&config.whatsapp, tasks)?;
     Ok(Arc::new(move |client, id| {
         let reference = Reference::unseal(&secret, client, id);
         let media = media.clone();

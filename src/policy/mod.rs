@@ -18,4 +18,6 @@ mod verdict;
 pub use breaker::{Admit, Breaker};
 pub use limiter::{KeyedLimiter, Limiter};
 pub use owners::owners;
-pub use verdict::{Plan, RETRY_AFTER_MAX, Schedule, outcome_of_status, parse_retry_after, verdict};
+pub use verdict::{
+    Backoff, RETRY_AFTER_MAX, RetryPolicy, outcome_of_status, parse_retry_after, verdict,
+};

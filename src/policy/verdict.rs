@@ -9,7 +9,7 @@ pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// When retries happen: `base`, doubled each time, at most `max`, give or take the share `jitter`.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Schedule {
+pub struct Backoff {
     /// Before the first retry.
     pub base: Duration,
     /// 0.1 is ten percent to either side.
@@ -18,7 +18,7 @@ pub struct Schedule {
     pub max: Duration,
 }
 
-impl Schedule {
+impl Backoff {
     /// The wait after so many tries; `chance` from 0 to 1 picks the place within the jitter.
     fn wait(&self, tries: u16, chance: f64) -> Duration {
         let doublings = u32::from(tries.saturating_sub(1)).min(31);
@@ -35,14 +35,14 @@ impl Schedule {
 
 /// When a webhook's retries happen.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Plan<'a> {
+pub enum RetryPolicy<'a> {
     /// So many, at doubling waits.
-    Doubling(u16, &'a Schedule),
+    Doubling(u16, &'a Backoff),
     /// After these waits, in seconds, give or take the schedule's jitter.
-    Listed(&'a [u32], &'a Schedule),
+    Listed(&'a [u32], &'a Backoff),
 }
 
-impl Plan<'_> {
+impl RetryPolicy<'_> {
     /// What an answer may ask for at most.
     fn longest(&self) -> Duration {
         match self {
@@ -82,7 +82,7 @@ pub fn outcome_of_status(status: u16) -> Outcome {
 pub fn verdict(
     outcome: Outcome,
     tries: u16,
-    plan: &Plan<'_>,
+    plan: &RetryPolicy<'_>,
     retry_after: Option<Duration>,
     now: Timestamp,
     chance: f64,
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     const NOW: Timestamp = Timestamp::EPOCH;
-    const SCHEDULE: Schedule = Schedule {
+    const SCHEDULE: Backoff = Backoff {
         base: Duration::from_secs(5),
         jitter: 0.1,
         max: Duration::from_secs(86_400),
@@ -147,7 +147,7 @@ mod tests {
         verdict(
             outcome_of_status(status),
             tries,
-            &Plan::Doubling(3, &SCHEDULE),
+            &RetryPolicy::Doubling(3, &SCHEDULE),
             None,
             NOW,
             0.5,
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn listed_waits_are_taken_in_turn_and_end() {
-        let plan = Plan::Listed(&[1, 60, 604_800], &SCHEDULE);
+        let plan = RetryPolicy::Listed(&[1, 60, 604_800], &SCHEDULE);
         let after = |tries| verdict(Outcome::Timeout, tries, &plan, None, NOW, 0.5);
         assert_eq!([1, 2, 3].map(after), [1, 60, 604_800].map(in_seconds));
         assert_eq!(after(4), Verdict::Failed { disable: false });
@@ -202,7 +202,7 @@ mod tests {
             verdict(
                 Outcome::RateLimited,
                 1,
-                &Plan::Doubling(3, &SCHEDULE),
+                &RetryPolicy::Doubling(3, &SCHEDULE),
                 asked,
                 NOW,
                 0.5,
@@ -238,7 +238,7 @@ mod tests {
 
         #[test]
         fn attempts_never_exceed_the_schedule(max_retries in 0_u16..=20, status: u16) {
-            let plan = Plan::Doubling(max_retries, &SCHEDULE);
+            let plan = RetryPolicy::Doubling(max_retries, &SCHEDULE);
             let last = verdict(outcome_of_status(status), max_retries + 1, &plan, None, NOW, 0.5);
             let retried = matches!(last, Verdict::Retry { .. });
             prop_assert!(!retried);

@@ -9,18 +9,19 @@
 //! What can never be written, because nobody can read it or the store refuses it, is kept in WA_DLQ
 //! under `wa.undecodable.WA_RESULT`: it must not hold up what comes after it.
 
-mod ask;
+mod attempt_query;
 mod retention;
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::{sleep, timeout};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     bus::{Bus, Incoming, Pull, Work},
     model::Attempt,
     store::{self, Store},
+    tasks::{TaskKind, Tasks},
     telemetry, wire,
 };
 
@@ -45,23 +46,39 @@ impl Record {
         bus: Bus,
         store: Arc<dyn Store>,
         retention: Duration,
-        tasks: &TaskTracker,
+        tasks: &Tasks,
         cancel: CancellationToken,
     ) {
-        let loops = TaskTracker::new();
-        loops.spawn(ask::run(bus.clone(), Arc::clone(&store), cancel.clone()));
+        let loops = tasks.group();
+        let queries = (
+            bus.clone(),
+            Arc::clone(&store),
+            loops.clone(),
+            cancel.clone(),
+        );
+        loops.keep(TaskKind::AttemptQueries, &cancel, move || {
+            let (bus, store, tasks, cancel) = queries.clone();
+            attempt_query::run(bus, store, tasks, cancel)
+        });
         for partition in 0..bus.partition_count() {
-            let pull = bus.pull(Work::Result, partition, cancel.clone());
             let recorder = Recorder {
                 bus: bus.clone(),
                 store: Arc::clone(&store),
                 cancel: cancel.clone(),
             };
-            loops.spawn(recorder.run(pull));
+            loops.keep(TaskKind::Recorder, &cancel, move || {
+                let pull = recorder
+                    .bus
+                    .pull(Work::Result, partition, recorder.cancel.clone());
+                recorder.clone().run(pull)
+            });
         }
-        loops.spawn(retention::keep(Arc::clone(&store), retention, cancel));
-        loops.close();
-        tasks.spawn(async move {
+        let kept = (Arc::clone(&store), cancel.clone());
+        loops.keep(TaskKind::Retention, &cancel, move || {
+            let (store, cancel) = kept.clone();
+            retention::keep(store, retention, cancel)
+        });
+        tasks.once(TaskKind::StoreFlush, async move {
             loops.wait().await;
             if let Ok(Err(error)) = timeout(FLUSH_PATIENCE, store.flush()).await {
                 tracing::warn!(%error, "the last second of webhooks' states could not be written");
@@ -93,6 +110,7 @@ enum Written {
 }
 
 /// The loop of one partition.
+#[derive(Clone)]
 struct Recorder {
     bus: Bus,
     store: Arc<dyn Store>,

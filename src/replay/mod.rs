@@ -26,9 +26,14 @@ mod window;
 
 use std::sync::Arc;
 
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
-use crate::{bus::Bus, config, store::Store};
+use crate::{
+    bus::Bus,
+    config,
+    store::Store,
+    tasks::{TaskKind, Tasks},
+};
 
 pub use error::Error;
 pub use scan::{Count, Page, Scan, count};
@@ -52,9 +57,14 @@ impl Replay {
         bus: Bus,
         store: Arc<dyn Store>,
         settings: &config::Replay,
-        tasks: &TaskTracker,
+        tasks: &Tasks,
         cancel: CancellationToken,
     ) {
-        tasks.spawn(supervisor::Supervisor::new(bus, store, settings.jobs_max, cancel).run());
+        let jobs_max = settings.jobs_max;
+        let supervised = (bus, store, tasks.clone(), cancel.clone());
+        tasks.keep(TaskKind::JobSupervisor, &cancel, move || {
+            let (bus, store, tasks, cancel) = supervised.clone();
+            supervisor::Supervisor::new(bus, store, jobs_max, tasks, cancel).run()
+        });
     }
 }

@@ -86,7 +86,7 @@ async fn pass(context: &Context, job: &Job, id: WebhookId, phone: &Phone) -> Res
         let is_end = held.is_empty();
         while !held.is_empty() {
             let webhook = registry
-                .get(job.client_id, id)
+                .by_id(job.client_id, id)
                 .await?
                 .filter(|webhook| webhook.takes_deliveries());
             let Some(webhook) = webhook else {

@@ -11,7 +11,7 @@ use super::{
     window::Window,
 };
 use crate::{
-    model::{Delivery, Event, EventId, Job, JobFilter, JobPlace, JobState, JobWork, Priority},
+    model::{Delivery, Event, EventId, Job, JobCursor, JobFilter, JobState, JobWork, Priority},
     telemetry,
 };
 
@@ -46,7 +46,7 @@ pub(super) async fn run(
         let webhook = context
             .bus
             .registry()
-            .get(job.client_id, page.webhook)
+            .by_id(job.client_id, page.webhook)
             .await?;
         let webhook = webhook.filter(|webhook| webhook.takes_deliveries());
         let found = page.events.len();
@@ -96,7 +96,7 @@ async fn scan(
     context: &Context,
     job: &Job,
     filter: &JobFilter,
-    place: Option<JobPlace>,
+    place: Option<JobCursor>,
 ) -> Result<Scan, Error> {
     Scan::new(
         &context.bus,
@@ -162,7 +162,7 @@ async fn send(
 }
 
 /// Where to go on once the first `done` events of a page are done.
-fn place_after(page: &Page, done: usize) -> JobPlace {
+fn place_after(page: &Page, done: usize) -> JobCursor {
     if done >= page.events.len() {
         return page.place;
     }
@@ -173,7 +173,7 @@ fn place_after(page: &Page, done: usize) -> JobPlace {
         .first()
         .map(|event| just_before(event.last().delivery.event_id));
     let after = last.map(|event| event.last().delivery.event_id).or(first);
-    JobPlace {
+    JobCursor {
         webhook: page.webhook,
         after,
         is_done: false,
@@ -185,14 +185,14 @@ fn just_before(event: EventId) -> EventId {
     EventId(Uuid::from_u128(event.0.as_u128().saturating_add(1)))
 }
 
-fn place_of(job: &Job) -> Option<JobPlace> {
+fn place_of(job: &Job) -> Option<JobCursor> {
     match job.work {
         JobWork::Replay { place, .. } => place,
         JobWork::Release { .. } => None,
     }
 }
 
-fn set_place(job: &mut Job, to: JobPlace) {
+fn set_place(job: &mut Job, to: JobCursor) {
     if let JobWork::Replay { place, .. } = &mut job.work {
         *place = Some(to);
     }

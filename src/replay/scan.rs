@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout};
 use super::Error;
 use crate::{
     bus::Bus,
-    model::{ClientId, Event, EventFilter, JobFilter, JobPlace, WebhookId},
+    model::{ClientId, Event, EventFilter, JobCursor, JobFilter, WebhookId},
     store::Store,
 };
 
@@ -23,7 +23,7 @@ pub struct Page {
     /// Those that match, newest first; may be none.
     pub events: Vec<Event>,
     /// The place after them.
-    pub place: JobPlace,
+    pub place: JobCursor,
 }
 
 /// Goes through a client's webhooks in the order of their ids, and through the events of each from
@@ -34,7 +34,7 @@ pub struct Scan {
     client: ClientId,
     filter: JobFilter,
     webhooks: Vec<WebhookId>,
-    place: Option<JobPlace>,
+    place: Option<JobCursor>,
 }
 
 impl Scan {
@@ -47,7 +47,7 @@ impl Scan {
         store: Arc<dyn Store>,
         client: ClientId,
         filter: JobFilter,
-        place: Option<JobPlace>,
+        place: Option<JobCursor>,
     ) -> Result<Self, Error> {
         let all = bus.registry().list(client).await?;
         let wanted = |id: &WebhookId| filter.webhook.is_none_or(|only| only == *id);
@@ -84,7 +84,7 @@ impl Scan {
             .events(self.client, webhook, filter, after, limit);
         let mut events = timeout(PATIENCE, asked).await.map_err(|_| Error::Slow)??;
         let last = events.last().map(|event| event.last().delivery.event_id);
-        let place = JobPlace {
+        let place = JobCursor {
             webhook,
             after: last.or(after),
             is_done: events.len() < limit,
@@ -104,7 +104,7 @@ impl Scan {
 /// The webhook that comes at or after a place, and the event to go on after. `webhooks` are sorted.
 fn next_of(
     webhooks: &[WebhookId],
-    place: Option<JobPlace>,
+    place: Option<JobCursor>,
 ) -> Option<(WebhookId, Option<crate::model::EventId>)> {
     let Some(place) = place else {
         return webhooks.first().map(|first| (*first, None));
@@ -157,7 +157,7 @@ mod tests {
         let event = Some(EventId(Uuid::from_u128(77)));
         let webhooks = [id(2), id(4), id(6)];
         let at = |webhook, is_done| {
-            Some(JobPlace {
+            Some(JobCursor {
                 webhook: id(webhook),
                 after: event,
                 is_done,

@@ -18,6 +18,7 @@ use crate::{
     bus::{Bus, JobChanges, LEASE_TTL, Lease},
     model::{ClientId, Job, JobId, JobWork, Timestamp},
     store::Store,
+    tasks::{End, TaskKind, Tasks},
     telemetry,
 };
 
@@ -47,7 +48,8 @@ pub(super) struct Supervisor {
     jobs_max: usize,
     /// Jobs that are not over, and when each was last tried here.
     active: HashMap<Key, (Job, Option<Instant>)>,
-    running: JoinSet<()>,
+    running: JoinSet<End>,
+    tasks: Tasks,
     keys: HashMap<Id, Key>,
 }
 
@@ -56,6 +58,7 @@ impl Supervisor {
         bus: Bus,
         store: Arc<dyn Store>,
         jobs_max: usize,
+        tasks: Tasks,
         cancel: CancellationToken,
     ) -> Self {
         let context = Context {
@@ -71,6 +74,7 @@ impl Supervisor {
             jobs_max,
             active,
             running: JoinSet::new(),
+            tasks,
             keys,
         }
     }
@@ -121,14 +125,16 @@ impl Supervisor {
         self.active.insert(key, (job, tried));
     }
 
-    fn ended(&mut self, ended: Result<(Id, ()), tokio::task::JoinError>) {
+    fn ended(&mut self, ended: Result<(Id, End), tokio::task::JoinError>) {
         let id = match ended {
-            Ok((id, ())) => id,
-            Err(error) => {
+            Ok((id, End::Ok)) => id,
+            Ok((id, end)) => {
                 telemetry::error("replay", "job");
-                tracing::error!(%error, "a job died; some node takes it up again");
-                error.id()
+                let end = end.as_str();
+                tracing::error!(task.end = end, "a job died; some node takes it up again");
+                id
             }
+            Err(error) => error.id(),
         };
         self.keys.remove(&id);
     }
@@ -146,9 +152,8 @@ impl Supervisor {
                 continue;
             };
             *tried = Some(now);
-            let handle = self
-                .running
-                .spawn(Arc::clone(&self.context).take(job.clone()));
+            let work = Arc::clone(&self.context).take(job.clone());
+            let handle = self.tasks.once_in(&mut self.running, TaskKind::Job, work);
             self.keys.insert(handle.id(), key);
         }
     }

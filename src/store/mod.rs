@@ -26,6 +26,7 @@ use crate::{
         Attempt, ClientId, Event, EventFilter, EventId, HourStats, Position, Timestamp, WebhookId,
         WebhookState,
     },
+    tasks::Tasks,
 };
 
 pub use cql::{Cql, Migrator, Step};
@@ -122,9 +123,15 @@ pub trait Store: Send + Sync + 'static {
 /// # Errors
 /// [`Error::Open`] when it cannot work as it is: says what to do. A CQL cluster that does not
 /// answer is no error; it is tried again until it does, and until then every call fails.
-pub async fn open(settings: &config::Store, cql: &config::Cql) -> Result<Arc<dyn Store>, Error> {
+pub async fn open(
+    settings: &config::Store,
+    cql: &config::Cql,
+    tasks: &Tasks,
+) -> Result<Arc<dyn Store>, Error> {
+    // Not among those that a drain waits for: the store is there to the end.
+    let tasks = &tasks.group();
     Ok(match settings.kind {
-        StoreKind::Sqlite => Arc::new(Sqlite::open(settings).await?),
-        StoreKind::Cql => Arc::new(Cql::open(cql, settings.retention).await?),
+        StoreKind::Sqlite => Arc::new(Sqlite::open(settings, tasks).await?),
+        StoreKind::Cql => Arc::new(Cql::open(cql, settings.retention, tasks).await?),
     })
 }

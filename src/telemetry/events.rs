@@ -24,7 +24,7 @@ pub fn retry_bytes(bytes: u64) {
 }
 
 /// So many bytes wait in lines.
-pub fn line_bytes(bytes: u64) {
+pub fn chat_queue_bytes(bytes: u64) {
     gauge!(names::LINE_BYTES).set(bytes as f64);
 }
 

@@ -1,6 +1,6 @@
 //! The Prometheus recorder: set up from the table of names, rendered on demand.
 
-use std::{sync::OnceLock, thread, time::Duration};
+use std::{sync::OnceLock, time::Duration};
 
 use metrics::{
     Recorder, describe_counter, describe_gauge, describe_histogram, gauge, with_local_recorder,
@@ -8,6 +8,8 @@ use metrics::{
 use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
+use tokio::time::interval;
+use tokio_util::sync::CancellationToken;
 
 use super::names::{self, Kind};
 
@@ -30,24 +32,18 @@ impl Metrics {
             let handle = recorder.handle();
             describe(&recorder);
             metrics::set_global_recorder(recorder).expect("nothing else installs a recorder");
-            let upkeep = handle.clone();
-            // A thread rather than a task: it needs no runtime, and a busy runtime cannot starve
-            // it.
-            let thread = thread::Builder::new()
-                .name("metrics-upkeep".into())
-                .spawn(move || {
-                    loop {
-                        thread::sleep(UPKEEP);
-                        upkeep.run_upkeep();
-                    }
-                });
-            if let Err(error) = thread {
-                tracing::warn!(%error, "no thread for the upkeep of metrics: memory grows between \
-                    scrapes");
-            }
             Self(handle)
         };
         INSTALLED.get_or_init(install).clone()
+    }
+
+    /// Folds samples of histograms into their buckets every five seconds, until cancelled: without
+    /// it, memory grows between scrapes.
+    pub async fn keep_up(self, cancel: CancellationToken) {
+        let mut ticks = interval(UPKEEP);
+        while cancel.run_until_cancelled(ticks.tick()).await.is_some() {
+            self.0.run_upkeep();
+        }
     }
 
     /// In Prometheus' text format.

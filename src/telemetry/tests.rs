@@ -18,7 +18,7 @@ fn scrape_after_all_events() -> String {
         event::attempt(Outcome::Http5xx, time);
         event::end_to_end(time);
         event::retry_bytes(4096);
-        event::line_bytes(4096);
+        event::chat_queue_bytes(4096);
         event::spared();
         event::partitions_owned(8);
         event::parked("rate");

@@ -144,8 +144,8 @@ mod tests {
             kind: Kind::ButtonReply,
             created_at: Timestamp::from_millis(5),
             body: Bytes::from(body),
-            attempts,
-            tries: 0,
+            attempt_count: attempts,
+            attempts_this_round: 0,
             priority: if attempts.is_multiple_of(2) {
                 Priority::Normal
             } else {

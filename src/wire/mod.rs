@@ -18,10 +18,10 @@ mod body;
 mod envelope;
 mod keyring;
 mod mac;
-mod seal;
+mod opaque_id;
 mod signature;
-mod stored;
 pub mod subject;
+mod webhook_codec;
 
 pub use body::{Payload, Shown, delivery_body, shown, webhook_body};
 pub use envelope::{
@@ -30,7 +30,7 @@ pub use envelope::{
 };
 pub use keyring::{Keyring, KeyringError, SealError};
 pub use mac::{mac, mac_is};
-pub use seal::{seal, unseal};
+pub use opaque_id::{seal, unseal};
 pub use signature::{new_signing_key, request_headers};
-pub use stored::{Sealing, StoredError, decode_webhook, encode_webhook, sealing};
 pub use subject::{dedupe_id, message_dedupe_id, partition};
+pub use webhook_codec::{Sealing, StoredError, decode_webhook, encode_webhook, sealing};

@@ -113,7 +113,7 @@ mod tests {
     use ring::signature::{ED25519, UnparsedPublicKey};
 
     use super::*;
-    use crate::model::{Secret, Sending, SignatureScheme, WebhookId};
+    use crate::model::{DeliveryOptions, Secret, SignatureScheme, WebhookId};
 
     const SIGNED: &[u8] = br#"msg_p5jXN8AQM9LWM0D4loKWxJek.1614265330.{"test": 2432232314}"#;
 
@@ -131,10 +131,10 @@ mod tests {
         let url = "https://example.com/".to_owned();
         Webhook {
             secrets,
-            sending: Sending {
+            sending: DeliveryOptions {
                 signature,
                 keys,
-                ..Sending::default()
+                ..DeliveryOptions::default()
             },
             ..Webhook::new(id, client, phone, url, Timestamp::EPOCH)
         }

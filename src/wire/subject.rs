@@ -75,7 +75,7 @@ pub fn chat(partitions: u16, delivery: &Delivery) -> String {
 }
 
 /// All that wait in a chat.
-pub fn line(partitions: u16, client: ClientId, phone: &Phone, chat: &str) -> String {
+pub fn chat_queue(partitions: u16, client: ClientId, phone: &Phone, chat: &str) -> String {
     format!("{}.{chat}.*", lines(partitions, client, phone))
 }
 
@@ -89,12 +89,12 @@ pub fn chat_of_any(partitions: u16, client: ClientId, phone: &Phone, event: Even
 }
 
 /// All that wait in chats of a number.
-pub fn lines_of(partitions: u16, client: ClientId, phone: &Phone) -> String {
+pub fn chat_queues_of(partitions: u16, client: ClientId, phone: &Phone) -> String {
     format!("{}.>", lines(partitions, client, phone))
 }
 
 /// All that wait in chats of a partition.
-pub fn lines_in(partition: u16) -> String {
+pub fn chat_queues_in(partition: u16) -> String {
     format!("wa.chat.{partition}.>")
 }
 

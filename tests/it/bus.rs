@@ -58,8 +58,8 @@ fn delivery(event: u128) -> Delivery {
         message_id: message.message_id,
         kind: message.kind,
         created_at: Timestamp::EPOCH,
-        attempts: 1,
-        tries: 1,
+        attempt_count: 1,
+        attempts_this_round: 1,
         priority: Priority::Normal,
         chat: String::new(),
     }
@@ -289,7 +289,7 @@ async fn a_parked_delivery_comes_at_its_time_and_parking_again_replaces_it() {
         .expect("parks");
     let started = Instant::now();
     let later = Delivery {
-        attempts: 2,
+        attempt_count: 2,
         ..early.clone()
     };
     bus.park(&later, now().after(Duration::from_secs(1)))
@@ -439,15 +439,15 @@ async fn a_webhook_changed_on_one_node_is_changed_on_the_other() {
     assert!(created);
     // Read at once, on both nodes, by number and by id.
     assert_eq!(
-        there.find(client(1), &number).await.expect("answers"),
+        there.by_phone(client(1), &number).await.expect("answers"),
         Some(Arc::clone(&registered))
     );
     assert_eq!(
-        there.get(client(1), id).await.expect("answers"),
+        there.by_id(client(1), id).await.expect("answers"),
         Some(registered)
     );
     assert_eq!(
-        there.get(client(2), id).await.expect("answers"),
+        there.by_id(client(2), id).await.expect("answers"),
         None,
         "another client's"
     );
@@ -464,7 +464,7 @@ async fn a_webhook_changed_on_one_node_is_changed_on_the_other() {
     tokio::join!(bump(first.clone()), bump(second.clone()));
     eventually("both nodes know", async || {
         let rates = [here, there].map(async |one| {
-            one.get(client(1), id)
+            one.by_id(client(1), id)
                 .await
                 .expect("answers")
                 .map(|w| w.rate_per_second)
@@ -488,9 +488,12 @@ async fn a_webhook_changed_on_one_node_is_changed_on_the_other() {
             .expect("answers")
             .is_some()
     );
-    assert_eq!(there.find(client(1), &number).await.expect("answers"), None);
+    assert_eq!(
+        there.by_phone(client(1), &number).await.expect("answers"),
+        None
+    );
     eventually("the other node knows", async || {
-        here.get(client(1), id)
+        here.by_id(client(1), id)
             .await
             .expect("answers")
             .is_none()

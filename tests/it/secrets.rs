@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use wahook::{
     model::{ClientId, Phone, SigningSecret, Timestamp, Webhook, WebhookId},
+    tasks::Tasks,
     wire::Keyring,
 };
 
@@ -253,11 +254,14 @@ async fn a_rotation_goes_on_where_it_was_cut_off_and_loses_no_change_made_meanwh
     let after = server.connect().await;
     before.apply().await.expect("applies");
     before
-        .start_registry(keys(&format!("{old}\n{new}")))
+        .start_registry(keys(&format!("{old}\n{new}")), &Tasks::default())
         .await
         .expect("loads");
     let both = keys(&format!("{new}\n{old}"));
-    after.start_registry(both.clone()).await.expect("loads");
+    after
+        .start_registry(both.clone(), &Tasks::default())
+        .await
+        .expect("loads");
     let client = ClientId::try_from(1).expect("in range");
     let mut ids = Vec::new();
     for number in 0..40_u32 {
@@ -302,7 +306,7 @@ async fn a_rotation_goes_on_where_it_was_cut_off_and_loses_no_change_made_meanwh
     // A node with the new key alone reads all of it.
     let third = server.connect().await;
     third
-        .start_registry(keys(&new))
+        .start_registry(keys(&new), &Tasks::default())
         .await
         .expect("its keys are those of the bus");
     let all = third.registry().list(client).await.expect("answers");

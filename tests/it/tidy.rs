@@ -8,7 +8,7 @@ use std::{
 };
 
 /// A room, the rooms it may use, the dependencies that it alone names.
-const ROOMS: [(&str, &[&str], &[&str]); 14] = [
+const ROOMS: [(&str, &[&str], &[&str]); 15] = [
     ("model", &[], &[]),
     ("config", &["model"], &["toml"]),
     (
@@ -20,6 +20,7 @@ const ROOMS: [(&str, &[&str], &[&str]); 14] = [
             "metrics_exporter_prometheus",
         ],
     ),
+    ("tasks", &["telemetry"], &[]),
     (
         "wire",
         &["model"],
@@ -28,17 +29,17 @@ const ROOMS: [(&str, &[&str], &[&str]); 14] = [
     ("policy", &["model"], &["governor", "httpdate"]),
     (
         "bus",
-        &["model", "config", "telemetry", "wire"],
+        &["model", "config", "telemetry", "tasks", "wire"],
         &["async_nats"],
     ),
     (
         "store",
-        &["model", "config", "telemetry"],
+        &["model", "config", "telemetry", "tasks"],
         &["rusqlite", "rustix", "scylla"],
     ),
     (
         "ingest",
-        &["model", "config", "telemetry", "wire", "bus"],
+        &["model", "config", "telemetry", "tasks", "wire", "bus"],
         &["whatsapp_rust", "ureq"],
     ),
     (
@@ -52,6 +53,7 @@ const ROOMS: [(&str, &[&str], &[&str]); 14] = [
             "model",
             "config",
             "telemetry",
+            "tasks",
             "wire",
             "policy",
             "bus",
@@ -61,12 +63,20 @@ const ROOMS: [(&str, &[&str], &[&str]); 14] = [
     ),
     (
         "record",
-        &["model", "config", "telemetry", "wire", "bus", "store"],
+        &[
+            "model",
+            "config",
+            "telemetry",
+            "tasks",
+            "wire",
+            "bus",
+            "store",
+        ],
         &[],
     ),
     (
         "replay",
-        &["model", "config", "telemetry", "bus", "store"],
+        &["model", "config", "telemetry", "tasks", "bus", "store"],
         &[],
     ),
     (
@@ -75,6 +85,7 @@ const ROOMS: [(&str, &[&str], &[&str]); 14] = [
             "model",
             "config",
             "telemetry",
+            "tasks",
             "policy",
             "wire",
             "bus",
@@ -89,6 +100,7 @@ const ROOMS: [(&str, &[&str], &[&str]); 14] = [
             "model",
             "config",
             "telemetry",
+            "tasks",
             "policy",
             "wire",
             "bus",

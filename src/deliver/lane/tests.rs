@@ -223,12 +223,27 @@ async fn turns_that_waited_for_something_else_are_counted_again() {
 async fn other_settings_bring_neither_places_nor_a_burst_nor_close_the_breaker() {
     let lane = lane(1000, 2);
     let held = lane.turn(Priority::Normal).await.expect("free");
-    let same = lane.changed(&webhook(10, 2), &settings(), Instant::now());
+    let same = lane.changed(
+        &webhook(10, 2),
+        &settings(),
+        Instant::now(),
+        &Tasks::default(),
+    );
     assert_eq!(same.permits.available_permits(), 1, "one is taken");
     assert!(same.limiter.check().is_err(), "no burst");
-    let more = same.changed(&webhook(10, 5), &settings(), Instant::now());
+    let more = same.changed(
+        &webhook(10, 5),
+        &settings(),
+        Instant::now(),
+        &Tasks::default(),
+    );
     assert_eq!(more.permits.available_permits(), 4);
-    let fewer = Arc::new(more.changed(&webhook(1000, 1), &settings(), Instant::now()));
+    let fewer = Arc::new(more.changed(
+        &webhook(1000, 1),
+        &settings(),
+        Instant::now(),
+        &Tasks::default(),
+    ));
     tokio::task::yield_now().await;
     assert_eq!(
         fewer.permits.available_permits(),
@@ -246,7 +261,12 @@ async fn other_settings_bring_neither_places_nor_a_burst_nor_close_the_breaker()
         fewer.ended(turn, Duration::ZERO, true),
         "the second in a row"
     );
-    let open = fewer.changed(&webhook(1000, 9), &settings(), Instant::now());
+    let open = fewer.changed(
+        &webhook(1000, 9),
+        &settings(),
+        Instant::now(),
+        &Tasks::default(),
+    );
     assert!(
         open.state()
             .breaker
@@ -257,7 +277,7 @@ async fn other_settings_bring_neither_places_nor_a_burst_nor_close_the_breaker()
         url: "https://example.org/".to_owned(),
         ..webhook(1000, 9)
     };
-    let elsewhere = open.changed(&elsewhere, &settings(), Instant::now());
+    let elsewhere = open.changed(&elsewhere, &settings(), Instant::now(), &Tasks::default());
     assert!(
         elsewhere
             .state()

@@ -28,7 +28,8 @@ impl Scene {
             root_ca_file: Some(ca),
             ..Config::default().whatsapp
         };
-        let media = Media::with_stall(&settings, QUICK).expect("the certificate is one");
+        let media =
+            Media::with_stall(&settings, QUICK, &Tasks::default()).expect("the certificate is one");
         let file: Vec<u8> = (0..bytes)
             .map(|at| u8::try_from(at % 251).expect("below 256"))
             .collect();

@@ -46,7 +46,7 @@ pub(super) async fn import(
         };
         let Some(webhook) = bus
             .registry()
-            .find(client, &phone)
+            .by_phone(client, &phone)
             .await
             .context("asking the registry")?
         else {
@@ -163,8 +163,8 @@ fn attempt(
                 .as_bytes()
                 .to_vec()
                 .into(),
-            attempts: number - 1,
-            tries: number - 1,
+            attempt_count: number - 1,
+            attempts_this_round: number - 1,
             priority: Priority::Normal,
             chat: String::new(),
         },

@@ -15,7 +15,7 @@ use anyhow::Context;
 
 use self::rows::{Row, Rows};
 use super::{cli::ImportCommand, secrets};
-use crate::{bus::Bus, config::Config, store};
+use crate::{bus::Bus, config::Config, store, tasks::Tasks};
 
 /// Wrong rows that are shown; the rest is counted.
 const SHOWN: usize = 50;
@@ -66,7 +66,8 @@ pub(super) async fn run(
     command: ImportCommand,
 ) -> anyhow::Result<ExitCode> {
     let keys = secrets::keyring(config, bus).await?;
-    bus.start_registry(keys)
+    let tasks = Tasks::default();
+    bus.start_registry(keys, &tasks)
         .await
         .context("reading the registry of webhooks")?;
     match command {
@@ -75,7 +76,7 @@ pub(super) async fn run(
             Ok(tally.end("webhooks", dry_run))
         }
         ImportCommand::Events { file, dry_run } => {
-            let store = store::open(&config.store, &config.cql)
+            let store = store::open(&config.store, &config.cql, &tasks)
                 .await
                 .context("opening the store")?;
             let tally = events::import(config, bus, &*store, open(&file)?, dry_run).await?;

@@ -39,7 +39,7 @@ pub(super) async fn import(
         let phone = webhook.phone.clone();
         if bus
             .registry()
-            .find(client, &phone)
+            .by_phone(client, &phone)
             .await
             .context("asking the registry")?
             .is_some()

@@ -24,6 +24,7 @@ use std::{
 use async_trait::async_trait;
 use scylla::client::session::Session;
 use tokio::sync::Semaphore;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::{
     recent::{Hours, Key, Known},
@@ -37,6 +38,7 @@ use crate::{
         Attempt, ClientId, Event, EventFilter, EventId, HourStats, Position, Timestamp, WebhookId,
         WebhookState,
     },
+    tasks::{TaskKind, Tasks},
     telemetry,
 };
 
@@ -87,6 +89,8 @@ type Slot = RwLock<Result<Arc<Connected>, String>>;
 /// The store in a ScyllaDB or Cassandra cluster.
 pub struct Cql {
     slot: Arc<Slot>,
+    /// Ends the maintenance with the store.
+    _open: Arc<DropGuard>,
 }
 
 impl Cql {
@@ -95,7 +99,11 @@ impl Cql {
     ///
     /// # Errors
     /// [`Error::Open`] when the schema is missing, behind or changed, or the settings cannot work.
-    pub async fn open(settings: &config::Cql, retention: Duration) -> Result<Self, Error> {
+    pub async fn open(
+        settings: &config::Cql,
+        retention: Duration,
+        tasks: &Tasks,
+    ) -> Result<Self, Error> {
         let slot = match Connected::new(settings, retention).await {
             Ok(connected) => Ok(Arc::new(connected)),
             Err(Error::Failed(error)) => {
@@ -109,12 +117,17 @@ impl Cql {
             Err(error) => return Err(error),
         };
         let slot = Arc::new(RwLock::new(slot));
-        tokio::spawn(tend::tend(
-            Arc::downgrade(&slot),
-            settings.clone(),
-            retention,
-        ));
-        Ok(Self { slot })
+        let tended = (Arc::downgrade(&slot), settings.clone());
+        let dropped = CancellationToken::new();
+        let open = dropped.clone().drop_guard();
+        tasks.keep(TaskKind::CqlMaintenance, &dropped, move || {
+            let (slot, settings) = tended.clone();
+            tend::tend(slot, settings, retention)
+        });
+        Ok(Self {
+            slot,
+            _open: Arc::new(open),
+        })
     }
 
     fn connected(&self) -> Result<Arc<Connected>, Error> {

@@ -87,7 +87,7 @@ impl<'a> From<&'a Attempt> for NewRow<'a> {
             message_id: delivery.message_id.as_str(),
             kind: delivery.kind.as_str(),
             body: &delivery.body,
-            tries: delivery.tries.into(),
+            tries: delivery.attempts_this_round.into(),
             outcome: attempt.outcome.as_str(),
             status: attempt.status.as_str(),
             http_status: MaybeUnset::from_option(attempt.http_status.map(i32::from)),
@@ -149,8 +149,8 @@ impl TryFrom<Row> for Attempt {
                 kind: kind(row.kind)?,
                 created_at: from_time(row.created_at),
                 body: row.body.into(),
-                attempts: number.saturating_sub(1),
-                tries: u16::try_from(row.tries).map_err(damaged)?,
+                attempt_count: number.saturating_sub(1),
+                attempts_this_round: u16::try_from(row.tries).map_err(damaged)?,
                 // A matter of the way, not of the attempt: what is read here goes out anew, if at
                 // all.
                 priority: Priority::Normal,

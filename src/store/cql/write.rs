@@ -265,7 +265,8 @@ fn is_troubled(attempt: &Attempt) -> bool {
 /// Whether listings of dead letters must be able to find it; a later round began among them, and
 /// has to take the event out.
 fn is_letter(attempt: &Attempt) -> bool {
-    attempt.status == EventStatus::Failed || attempt.delivery.attempts > attempt.delivery.tries
+    attempt.status == EventStatus::Failed
+        || attempt.delivery.attempt_count > attempt.delivery.attempts_this_round
 }
 
 /// Why a statement failed: the label of the metric.

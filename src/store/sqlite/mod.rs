@@ -25,6 +25,7 @@ use crate::{
         Attempt, ClientId, Event, EventFilter, EventId, HourStats, Position, Timestamp, WebhookId,
         WebhookState,
     },
+    tasks::{TaskKind, Tasks},
     telemetry,
 };
 
@@ -53,6 +54,7 @@ pub struct Sqlite {
     writer: write::Writer,
     readers: Arc<Mutex<Vec<Connection>>>,
     permits: Arc<Semaphore>,
+    tasks: Tasks,
 }
 
 impl Sqlite {
@@ -60,14 +62,15 @@ impl Sqlite {
     ///
     /// # Errors
     /// When it cannot be opened, or was written by a newer wahook; names `store.path`.
-    pub async fn open(settings: &config::Store) -> Result<Self, Error> {
+    pub async fn open(settings: &config::Store, tasks: &Tasks) -> Result<Self, Error> {
         let settings = settings.clone();
-        let opened = tokio::task::spawn_blocking(move || {
+        let own = tasks.clone();
+        let opened = tasks.blocking(TaskKind::SqliteQuery, move || {
             let path = &settings.path;
-            open_all(&settings)
+            open_all(&settings, own)
                 .map_err(|error| Error::Open(format!("store.path {}: {error}", path.display())))
         });
-        opened.await.map_err(|_| Error::Closed)?
+        opened.await.ok_or(Error::Closed)?
     }
 
     /// Runs a query on a reading connection, on a thread that may block.
@@ -82,7 +85,7 @@ impl Sqlite {
             .await
             .map_err(|_| Error::Closed)?;
         let readers = Arc::clone(&self.readers);
-        let answer = tokio::task::spawn_blocking(move || {
+        let answer = self.tasks.blocking(TaskKind::SqliteQuery, move || {
             let lock = || readers.lock().unwrap_or_else(PoisonError::into_inner);
             let connection = lock()
                 .pop()
@@ -95,13 +98,13 @@ impl Sqlite {
                 .map_err(|_| Error::Failed(format!("the query {name} panicked")))?
                 .map_err(Error::from)
         });
-        let answer = answer.await.map_err(|_| Error::Closed)?;
+        let answer = answer.await.ok_or(Error::Closed)?;
         telemetry::store_request(name, answer.is_ok(), started.elapsed());
         answer
     }
 }
 
-fn open_all(settings: &config::Store) -> Result<Sqlite, String> {
+fn open_all(settings: &config::Store, tasks: Tasks) -> Result<Sqlite, String> {
     let text = |error: &dyn std::fmt::Display| {
         format!("{error}; name a file in a folder that can be written")
     };
@@ -128,9 +131,10 @@ fn open_all(settings: &config::Store) -> Result<Sqlite, String> {
         .map(|_| connect(&settings.path, settings.busy_timeout, flags))
         .collect();
     Ok(Sqlite {
-        writer: write::Writer::start(connection, settings),
+        writer: write::Writer::start(connection, settings, &tasks),
         readers: Arc::new(Mutex::new(readers.map_err(|error| text(&error))?)),
         permits: Arc::new(Semaphore::new(READERS)),
+        tasks,
     })
 }
 
@@ -283,7 +287,9 @@ mod tests {
             path: folder.path().join("hooks.db"),
             ..config::Config::default().store
         };
-        let _store = Sqlite::open(&settings).await.expect("opens");
+        let _store = Sqlite::open(&settings, &Tasks::default())
+            .await
+            .expect("opens");
         let files: Vec<_> = std::fs::read_dir(folder.path())
             .expect("a folder")
             .map(|file| file.expect("a file"))
@@ -302,7 +308,9 @@ mod tests {
             path: folder.path().join("hooks.db"),
             ..config::Config::default().store
         };
-        let store = Sqlite::open(&settings).await.expect("opens");
+        let store = Sqlite::open(&settings, &Tasks::default())
+            .await
+            .expect("opens");
         for _ in 0..=READERS {
             let answer = store
                 .read("test", |_| -> rusqlite::Result<()> { panic!("on purpose") })

@@ -48,8 +48,8 @@ pub(super) fn attempt(row: &Row<'_>) -> rusqlite::Result<Attempt> {
             kind: named(row, "kind")?,
             created_at: time(row, "created_at")?.unwrap_or(Timestamp::EPOCH),
             body: row.get::<_, Vec<u8>>("body")?.into(),
-            attempts: number.saturating_sub(1),
-            tries: row.get("tries")?,
+            attempt_count: number.saturating_sub(1),
+            attempts_this_round: row.get("tries")?,
             // A matter of the way, not of the attempt: what is read here goes out anew, if at all.
             priority: Priority::Normal,
             chat: String::new(),

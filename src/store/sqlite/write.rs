@@ -14,6 +14,7 @@ use crate::{
     config,
     model::{Attempt, EventStatus, Outcome, Timestamp},
     store::Error,
+    tasks::{TaskKind, Tasks},
 };
 
 /// Groups that may wait for the thread; more of them wait outside.
@@ -56,13 +57,17 @@ pub(super) struct Writer(mpsc::Sender<Work>);
 
 impl Writer {
     /// The thread ends when the last writer is gone.
-    pub(super) fn start(connection: Connection, settings: &config::Store) -> Self {
+    pub(super) fn start(connection: Connection, settings: &config::Store, tasks: &Tasks) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let max = settings.batch_max;
         let wait = settings.batch_wait;
-        thread::Builder::new()
-            .name("store-writer".to_owned())
-            .spawn(move || run(connection, receiver, max, wait))
+        let work = move || {
+            run(connection, receiver, max, wait);
+            // All writers are gone.
+            true
+        };
+        tasks
+            .thread(TaskKind::SqliteWriter, work)
             .expect("a thread can be started while the process starts");
         Self(sender)
     }
@@ -185,7 +190,7 @@ fn insert(transaction: &Transaction<'_>, attempt: &Attempt) -> rusqlite::Result<
         delivery.message_id.as_str(),
         delivery.kind.as_str(),
         &delivery.body[..],
-        delivery.tries,
+        delivery.attempts_this_round,
         name(attempt.outcome),
         attempt.status.as_str(),
         attempt.http_status,

@@ -8,7 +8,7 @@
 mod cloud;
 mod evolution;
 mod native;
-mod operation;
+mod notice;
 mod parts;
 #[cfg(test)]
 mod tests;
@@ -49,7 +49,7 @@ pub fn delivery_body(
         url: &webhook.url,
     };
     if message.kind == Kind::Operational {
-        return operation::body(message).into();
+        return notice::body(message).into();
     }
     let body = match webhook.sending.format {
         Format::Native => return webhook_body(message),

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::*;
-use crate::model::{ClientId, Kind, Sending, SigningSecret, WebhookId};
+use crate::model::{ClientId, DeliveryOptions, Kind, SigningSecret, WebhookId};
 
 const EVENT: EventId = EventId(Uuid::from_u128(9));
 fn at() -> Timestamp {
@@ -24,9 +24,9 @@ fn webhook(format: Format) -> Webhook {
         metadata: [("mine".to_owned(), json!("private"))]
             .into_iter()
             .collect(),
-        sending: Sending {
+        sending: DeliveryOptions {
             format,
-            ..Sending::default()
+            ..DeliveryOptions::default()
         },
         ..Webhook::new(id, client, phone, url, Timestamp::EPOCH)
     }

@@ -49,7 +49,7 @@ async fn what_the_server_gives_up_lets_the_next_one_go() {
     let bus = app.nats.bus().await;
     let all = ["A1", "A2", "A3"].map(|id| delivery(&webhook, id));
     for one in &all {
-        bus.join_line(one).await.expect("joins");
+        bus.enqueue(one).await.expect("joins");
     }
     bus.publish_delivery(&all[0]).await.expect("publishes");
     wear_out(
@@ -160,13 +160,13 @@ async fn what_waits_for_a_deleted_webhook_does_not_stay() {
     // A node had them in hand when the webhook was deleted.
     let all = ["A1", "A2"].map(|id| delivery(&webhook, id));
     for one in &all {
-        bus.join_line(one).await.expect("joins");
+        bus.enqueue(one).await.expect("joins");
     }
     bus.publish_delivery(&all[0]).await.expect("publishes");
     // The number's next webhook has its own lines.
     let next = ordered(&client, &receiver).await;
     let of_next = delivery(&next, "B1");
-    bus.join_line(&of_next).await.expect("joins");
+    bus.enqueue(&of_next).await.expect("joins");
     bus.publish_delivery(&of_next).await.expect("publishes");
     let _deliver = app.second("deliver");
     client.event_when(&next, "B1", "delivered").await;

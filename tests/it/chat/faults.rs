@@ -128,7 +128,7 @@ async fn a_line_that_nobody_works_on_is_found() {
     let bus = app.nats.bus().await;
     // As after an operator emptied WA_RETRY.
     for id in ["A1", "A2", "A3"] {
-        bus.join_line(&delivery(&webhook, id)).await.expect("joins");
+        bus.enqueue(&delivery(&webhook, id)).await.expect("joins");
     }
     at_last("all came", async || receiver.ids().len() == 3).await;
     assert_eq!(receiver.ids(), ["A1", "A2", "A3"]);

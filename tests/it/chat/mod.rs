@@ -69,8 +69,8 @@ fn delivery(webhook: &Value, id: &str) -> Delivery {
         kind: Kind::Text,
         created_at,
         body: format!(r#"{{"message_id":"{id}"}}"#).into_bytes().into(),
-        attempts: 0,
-        tries: 0,
+        attempt_count: 0,
+        attempts_this_round: 0,
         priority: Priority::Normal,
         chat: "c0ffee".to_owned(),
     }

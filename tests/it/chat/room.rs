@@ -59,7 +59,7 @@ async fn nothing_new_is_taken_up_until_there_is_room() {
     app.nats
         .bus()
         .await
-        .purge_lines(ClientId::try_from(1).expect("in range"), &phone)
+        .purge_chat_queues(ClientId::try_from(1).expect("in range"), &phone)
         .await
         .expect("purges");
     client.event_when(&webhook, "A1", "delivered").await;

@@ -196,14 +196,14 @@ async fn an_attempt_on_record_is_known_and_one_to_come_is_not() {
         kind: Kind::Text,
         created_at: Timestamp::EPOCH,
         body: Vec::new().into(),
-        attempts: 0,
-        tries: 0,
+        attempt_count: 0,
+        attempts_this_round: 0,
         priority: Priority::Normal,
         chat: String::new(),
     };
     assert!(bus.is_recorded(&made).await, "the first attempt was made");
     let mut next = made.clone();
-    next.attempts = 1;
+    next.attempt_count = 1;
     assert!(!bus.is_recorded(&next).await, "a second was not");
     let mut other = made.clone();
     other.client_id = 2.try_into().expect("in range");

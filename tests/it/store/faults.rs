@@ -6,6 +6,7 @@ use scylla_proxy::{Action, Reaction, RequestReaction, example_db_errors};
 use wahook::{
     model::{EventFilter, EventStatus::Delivered, WebhookId},
     store::{self, Error, Store},
+    tasks::Tasks,
 };
 
 use super::contract::attempt;
@@ -27,7 +28,7 @@ impl Home {
             .chain([("CQL__NODES", node.as_str())])
             .collect();
         let config = keyspace.config_with(&more);
-        let store = store::open(&config.store, &config.cql)
+        let store = store::open(&config.store, &config.cql, &Tasks::default())
             .await
             .expect("opens");
         // So that the day is known, and the next attempt is one statement.
@@ -179,7 +180,7 @@ async fn a_store_that_is_not_there_yet_is_found_once_it_is() {
         ("CQL__NODES", node.as_str()),
         ("CQL__CONNECT_TIMEOUT", "1s"),
     ]);
-    let store = store::open(&config.store, &config.cql)
+    let store = store::open(&config.store, &config.cql, &Tasks::default())
         .await
         .expect("a node starts without its store");
     store.ping().await.expect_err("nobody answers");

@@ -1,12 +1,18 @@
 //! Bringing a schema up to date, and refusing to serve without.
 
-use wahook::store::{Cql, Error};
+use wahook::{
+    store::{Cql, Error},
+    tasks::Tasks,
+};
 
 use crate::support::cassandra::{Keyspace, keyspace};
 
 async fn refused(keyspace: &Keyspace) -> String {
     let config = keyspace.config();
-    match Cql::open(&config.cql, config.store.retention).await.err() {
+    match Cql::open(&config.cql, config.store.retention, &Tasks::default())
+        .await
+        .err()
+    {
         Some(Error::Open(text)) => text,
         other => panic!("not refused: {other:?}"),
     }
@@ -80,7 +86,7 @@ async fn a_schema_is_made_step_by_step_and_only_a_whole_one_is_served() {
         migrator.apply(step).await.expect("applies");
     }
     assert!(plan(&keyspace, &[]).await.is_empty());
-    Cql::open(&config.cql, config.store.retention)
+    Cql::open(&config.cql, config.store.retention, &Tasks::default())
         .await
         .expect("is served");
 }
@@ -102,7 +108,7 @@ async fn a_migration_that_was_changed_is_named_and_a_newer_schema_is_served() {
     };
     write("common", 99).await;
     let config = keyspace.config();
-    Cql::open(&config.cql, config.store.retention)
+    Cql::open(&config.cql, config.store.retention, &Tasks::default())
         .await
         .expect("what is added does not hurt");
     write("common", 2).await;

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use wahook::{
     config::Config,
     store::{self, Store},
+    tasks::Tasks,
 };
 
 use crate::support::cassandra;
@@ -28,7 +29,7 @@ struct Home {
 
 impl Home {
     async fn open(config: Config, folder: Option<TempDir>) -> Self {
-        let store = store::open(&config.store, &config.cql)
+        let store = store::open(&config.store, &config.cql, &Tasks::default())
             .await
             .expect("opens");
         Self {
@@ -40,7 +41,7 @@ impl Home {
 
     /// Another opening of the same home.
     async fn reopen(&self) -> Arc<dyn Store> {
-        store::open(&self.config.store, &self.config.cql)
+        store::open(&self.config.store, &self.config.cql, &Tasks::default())
             .await
             .expect("opens again")
     }

@@ -4,6 +4,7 @@ use wahook::{
     config,
     model::{EventFilter, EventStatus::Delivered, WebhookId},
     store::{Sqlite, Store},
+    tasks::Tasks,
 };
 
 use super::{
@@ -27,7 +28,7 @@ async fn a_file_that_cannot_be_opened_is_named_with_the_remedy() {
         path: "/proc/nowhere/hooks.db".into(),
         ..config::Config::default().store
     };
-    let error = Sqlite::open(&settings)
+    let error = Sqlite::open(&settings, &Tasks::default())
         .await
         .err()
         .expect("cannot be opened")
@@ -52,7 +53,9 @@ async fn a_file_of_a_newer_wahook_is_refused_and_an_older_one_is_raised() {
         CREATE INDEX events_by_status ON events (webhook_id, status, event_id); PRAGMA \
         user_version = 1";
     file.execute_batch(back).expect("goes back");
-    let again = Sqlite::open(&settings).await.expect("raises it");
+    let again = Sqlite::open(&settings, &Tasks::default())
+        .await
+        .expect("raises it");
     assert_eq!(count(&again).await, 1);
     let seen: (String, String, i64) = file
         .query_row(
@@ -65,7 +68,7 @@ async fn a_file_of_a_newer_wahook_is_refused_and_an_older_one_is_raised() {
     assert_eq!(seen, (at(1).to_string().replace('Z', ".000Z"), event_id, 1));
     file.pragma_update(None, "user_version", 99)
         .expect("is set");
-    let error = Sqlite::open(&settings)
+    let error = Sqlite::open(&settings, &Tasks::default())
         .await
         .err()
         .expect("is too new")

@@ -1,7 +1,7 @@
 //! A cluster that wants TLS and a password.
 
 use tempfile::TempDir;
-use wahook::{model::EventStatus::Delivered, store};
+use wahook::{model::EventStatus::Delivered, store, tasks::Tasks};
 
 use super::contract::attempt;
 use crate::support::{
@@ -118,7 +118,7 @@ async fn a_cluster_with_tls_and_a_password_is_used_and_what_is_wrong_is_named() 
         ..wahook::config::Sources::default()
     };
     let config = wahook::config::Config::load(&config).expect("valid settings");
-    let store = store::open(&config.store, &config.cql)
+    let store = store::open(&config.store, &config.cql, &Tasks::default())
         .await
         .expect("opens");
     let one = attempt(1, 1, Delivered, 1);

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use wahook::{
     bus::{Bus, Work},
     config::{self, Config},
+    tasks::Tasks,
     wire::Keyring,
 };
 
@@ -171,7 +172,9 @@ impl NatsServer {
             .as_ref()
             .map(|file| std::fs::read_to_string(file).expect("a node has made it"));
         let keys = Keyring::parse(&made.unwrap_or_else(|| self.key.clone())).expect("a key");
-        bus.start_registry(keys).await.expect("loads");
+        bus.start_registry(keys, &Tasks::default())
+            .await
+            .expect("loads");
         bus
     }
 

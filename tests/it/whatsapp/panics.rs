@@ -3,10 +3,11 @@
 use std::sync::{Arc, Mutex};
 
 use serde_json::json;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 use wahook::{
     config::{self, Sources},
     ingest::{self, Fetch, Ingest, Open},
+    tasks::Tasks,
 };
 use whatsapp_sim::{Server, content};
 
@@ -40,7 +41,7 @@ async fn a_session_that_panics_touches_no_other_and_comes_back() {
         ingest::sqlite(path)
     });
     let fetch: Fetch = Arc::new(|_| Box::pin(async { Err("nothing is fetched here".to_owned()) }));
-    let tasks = TaskTracker::new();
+    let tasks = Tasks::default();
     let cancel = CancellationToken::new();
     let bus = app.nats.bus().await;
     Ingest::start(bus, &settings, fetch, open, &tasks, cancel.clone())
@@ -93,7 +94,7 @@ async fn a_session_that_panics_touches_no_other_and_comes_back() {
         (first_logins + 1, second_logins)
     );
     cancel.cancel();
-    tasks.close();
+
     tokio::time::timeout(SOON, tasks.wait())
         .await
         .expect("stops in time");

@@ -6,7 +6,7 @@ use super::MessageId;
 
 /// A text or file that a session is to send.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Outgoing {
+pub struct OutboundMessage {
     /// Its id at WhatsApp. Sent twice under the same id, its receiver sees it once.
     pub message_id: MessageId,
     /// A phone number, or a group's id.
@@ -15,14 +15,14 @@ pub struct Outgoing {
     pub text: String,
     /// A file to fetch and to send.
     #[serde(default)]
-    pub media: Option<OutgoingMedia>,
+    pub media: Option<OutboundMedia>,
     /// The message that it answers.
     pub reply_to: Option<Quoted>,
 }
 
 /// A file that is sent.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OutgoingMedia {
+pub struct OutboundMedia {
     /// Where it can be fetched from.
     pub url: String,
     /// How a document is called.
@@ -38,7 +38,7 @@ pub struct Quoted {
     pub from: String,
 }
 
-/// What became of an [`Outgoing`].
+/// What became of an [`OutboundMessage`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SendOutcome {

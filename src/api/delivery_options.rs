@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::problem::{FieldError, Problem};
 use crate::{
-    model::{Format, Secret, Sending, SignatureScheme},
+    model::{DeliveryOptions, Format, Secret, SignatureScheme},
     policy::header::{HEADERS_MAX, check_header_name, check_header_value},
     wire::new_signing_key,
 };
@@ -21,13 +21,13 @@ pub(super) type Headers = BTreeMap<String, Option<String>>;
 
 /// The part of a change that is about sending. Absent means unchanged.
 #[derive(Clone, Copy)]
-pub(super) struct SendingChange<'a> {
+pub(super) struct DeliveryOptionsChange<'a> {
     pub(super) format: Option<&'a String>,
     pub(super) signature: Option<&'a String>,
     pub(super) headers: Option<&'a Headers>,
 }
 
-impl SendingChange<'_> {
+impl DeliveryOptionsChange<'_> {
     /// All that is wrong with it.
     pub(super) fn errors(self) -> Vec<FieldError> {
         let mut errors = Vec::new();
@@ -66,7 +66,7 @@ impl SendingChange<'_> {
 
     /// Puts it into a webhook; `None`, and nothing is changed, when that would make too many
     /// headers.
-    pub(super) fn apply(self, sending: &mut Sending) -> Option<()> {
+    pub(super) fn apply(self, sending: &mut DeliveryOptions) -> Option<()> {
         let mut headers = sending.headers.clone();
         for (name, value) in self.headers.into_iter().flatten() {
             let name = name.to_ascii_lowercase();
@@ -94,22 +94,22 @@ impl SendingChange<'_> {
     }
 }
 
-/// What is said of [`apply`](SendingChange::apply)'s `None`.
+/// What is said of [`apply`](DeliveryOptionsChange::apply)'s `None`.
 pub(super) fn too_many_headers() -> Problem {
     Problem::field("/headers", TOO_MANY)
 }
 
 /// What callers see of it: no value of a header, no private key.
 #[derive(Serialize)]
-pub(super) struct SendingView {
+pub(super) struct DeliveryOptionsView {
     format: &'static str,
     signature: &'static str,
     public_keys: Vec<String>,
     headers: BTreeMap<String, String>,
 }
 
-impl From<&Sending> for SendingView {
-    fn from(sending: &Sending) -> Self {
+impl From<&DeliveryOptions> for DeliveryOptionsView {
+    fn from(sending: &DeliveryOptions) -> Self {
         let keys = sending
             .keys
             .iter()

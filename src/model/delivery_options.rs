@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{InvalidId, Secret, SigningKey};
+use super::{ParseError, Secret, SigningKey};
 
 /// The shape of a body.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -38,10 +38,10 @@ impl Format {
 }
 
 impl FromStr for Format {
-    type Err = InvalidId;
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
+    type Err = ParseError;
+    fn from_str(text: &str) -> Result<Self, ParseError> {
         let found = Self::ALL.into_iter().find(|format| format.as_str() == text);
-        found.ok_or(InvalidId("is native, waha, evolution or cloud"))
+        found.ok_or(ParseError("is native, waha, evolution or cloud"))
     }
 }
 
@@ -82,17 +82,17 @@ impl SignatureScheme {
 }
 
 impl FromStr for SignatureScheme {
-    type Err = InvalidId;
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
+    type Err = ParseError;
+    fn from_str(text: &str) -> Result<Self, ParseError> {
         let found = Self::ALL.into_iter().find(|scheme| scheme.as_str() == text);
-        found.ok_or(InvalidId("is hmac, ed25519 or both"))
+        found.ok_or(ParseError("is hmac, ed25519 or both"))
     }
 }
 
 /// How deliveries are sent. What was stored before this existed reads as its default.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Sending {
+pub struct DeliveryOptions {
     /// Of bodies that are built from now on.
     pub format: Format,
     /// What signs.

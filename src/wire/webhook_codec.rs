@@ -121,7 +121,7 @@ fn texts<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Secret, Sending, SigningKey, SigningSecret, Timestamp, WebhookId};
+    use crate::model::{DeliveryOptions, Secret, SigningKey, SigningSecret, Timestamp, WebhookId};
 
     const SECRET: [u8; 32] = [0x5e; 32];
 
@@ -134,7 +134,7 @@ mod tests {
                 SigningSecret::from_key(&SECRET),
                 SigningSecret::from_key(&[1; 24]),
             ],
-            sending: Sending {
+            sending: DeliveryOptions {
                 keys: vec![SigningKey::from_parts(&SECRET, &[2; 32])],
                 headers: [(
                     "authorization".to_owned(),
@@ -142,7 +142,7 @@ mod tests {
                 )]
                 .into_iter()
                 .collect(),
-                ..Sending::default()
+                ..DeliveryOptions::default()
             },
             ..Webhook::new(
                 id,

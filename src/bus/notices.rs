@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Bus, Error};
 use crate::{
-    model::{ClientId, Kind, Message, Operation, Phone, Timestamp},
+    model::{ClientId, Kind, Message, NoticeKind, Phone, Timestamp},
     wire::{self, subject},
 };
 
@@ -22,16 +22,16 @@ impl Bus {
     ///
     /// # Errors
     /// When the bus does not answer, or the stream is full.
-    pub async fn tell(
+    pub async fn notify(
         &self,
         client_id: ClientId,
-        operation: Operation,
+        operation: NoticeKind,
         at: Timestamp,
         data: Map<String, Value>,
         once: &str,
     ) -> Result<bool, Error> {
-        let phone = Phone::of_operations();
-        let webhook = self.registry().find(client_id, &phone).await?;
+        let phone = Phone::operational();
+        let webhook = self.registry().by_phone(client_id, &phone).await?;
         let wanted = webhook.and_then(|webhook| webhook.operations.clone());
         if !wanted.is_some_and(|wanted| wanted.events.contains(&operation)) {
             return Ok(false);

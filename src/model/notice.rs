@@ -4,11 +4,11 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{InvalidId, Timestamp};
+use super::{ParseError, Timestamp};
 
 /// Something that happened to what a client has here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Operation {
+pub enum NoticeKind {
     /// wahook stopped a webhook.
     #[serde(rename = "endpoint.disabled")]
     EndpointDisabled,
@@ -23,7 +23,7 @@ pub enum Operation {
     DeadLetters,
 }
 
-impl Operation {
+impl NoticeKind {
     /// Every one there is.
     pub const ALL: [Self; 4] = [
         Self::EndpointDisabled,
@@ -43,13 +43,13 @@ impl Operation {
     }
 }
 
-impl FromStr for Operation {
-    type Err = InvalidId;
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
+impl FromStr for NoticeKind {
+    type Err = ParseError;
+    fn from_str(text: &str) -> Result<Self, ParseError> {
         let found = Self::ALL
             .into_iter()
             .find(|operation| operation.as_str() == text);
-        found.ok_or(InvalidId(
+        found.ok_or(ParseError(
             "an event is endpoint.disabled, endpoint.enabled, session.state or dead_letters",
         ))
     }
@@ -57,9 +57,9 @@ impl FromStr for Operation {
 
 /// What a client's operational webhook gets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Operations {
+pub struct NoticeSettings {
     /// What it asks for, in order, without repetition.
-    pub events: Vec<Operation>,
+    pub events: Vec<NoticeKind>,
     /// Dead letters within an hour from which on it is told.
     pub dead_letter_threshold: u32,
     /// When it was last told of dead letters: once an hour is enough.
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn operations_are_written_as_they_are_named() {
-        for operation in Operation::ALL {
+        for operation in NoticeKind::ALL {
             assert_eq!(
                 serde_json::to_value(operation).expect("plain"),
                 operation.as_str()

@@ -6,17 +6,18 @@ use tokio::{sync::Semaphore, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    bus::{Bus, Question},
+    bus::{AttemptQuery, Bus},
     store::Store,
+    tasks::{TaskKind, Tasks},
     telemetry,
 };
 
-/// Questions answered at once; more wait, and whoever asks gives up soon.
+/// AttemptQueries answered at once; more wait, and whoever asks gives up soon.
 const AT_ONCE: usize = 32;
 const PATIENCE: Duration = Duration::from_secs(1);
 
-pub(super) async fn run(bus: Bus, store: Arc<dyn Store>, cancel: CancellationToken) {
-    let mut questions = match bus.serve_questions().await {
+pub(super) async fn run(bus: Bus, store: Arc<dyn Store>, tasks: Tasks, cancel: CancellationToken) {
+    let mut questions = match bus.serve_attempt_queries().await {
         Ok(questions) => questions,
         Err(error) => {
             telemetry::error("record", "questions");
@@ -39,15 +40,15 @@ pub(super) async fn run(bus: Bus, store: Arc<dyn Store>, cancel: CancellationTok
             return;
         };
         let store = Arc::clone(&store);
-        tokio::spawn(async move {
+        tasks.once(TaskKind::AttemptQuery, async move {
             let _place = place;
-            answer.is(is_recorded(&*store, question).await).await;
+            answer.send(is_recorded(&*store, question).await).await;
         });
     }
 }
 
-async fn is_recorded(store: &dyn Store, question: Question) -> bool {
-    let Question {
+async fn is_recorded(store: &dyn Store, question: AttemptQuery) -> bool {
+    let AttemptQuery {
         client_id,
         webhook_id,
         event_id,

@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 use super::{
     State,
     auth::Caller,
+    delivery_options::{DeliveryOptionsChange, DeliveryOptionsView, Headers, too_many_headers},
     extract::Body,
     problem::{FieldError, Problem},
-    sending::{Headers, SendingChange, SendingView, too_many_headers},
     webhooks::{fresh, new_secret, now},
 };
 use crate::{
-    model::{DisabledReason, Operation, Operations, Phone, Webhook, WebhookId, WebhookStatus},
+    model::{DisabledReason, NoticeKind, NoticeSettings, Phone, Webhook, WebhookId, WebhookStatus},
     policy::address::check_url,
 };
 
@@ -39,10 +39,10 @@ pub(super) struct OperationsView {
     is_active: bool,
     status: WebhookStatus,
     disabled_reason: Option<DisabledReason>,
-    events: Vec<Operation>,
+    events: Vec<NoticeKind>,
     dead_letter_threshold: u32,
     #[serde(flatten)]
-    sending: SendingView,
+    sending: DeliveryOptionsView,
     signing_secret_hint: Option<String>,
     /// Shown only when it was just made.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -67,7 +67,7 @@ impl OperationsView {
             dead_letter_threshold: operations.map_or(THRESHOLD_DEFAULT, |operations| {
                 operations.dead_letter_threshold
             }),
-            sending: SendingView::from(&webhook.sending),
+            sending: DeliveryOptionsView::from(&webhook.sending),
             signing_secret_hint: secret.map(|secret| secret.hint()),
             signing_secret: secret
                 .filter(|_| is_new)
@@ -79,8 +79,8 @@ impl OperationsView {
 }
 
 impl Wanted {
-    fn sending(&self) -> SendingChange<'_> {
-        SendingChange {
+    fn sending(&self) -> DeliveryOptionsChange<'_> {
+        DeliveryOptionsChange {
             format: None,
             signature: self.signature.as_ref(),
             headers: self.headers.as_ref(),
@@ -88,7 +88,7 @@ impl Wanted {
     }
 
     /// The events asked for, or all that is wrong.
-    fn check(&self, state: &State) -> Result<Vec<Operation>, Problem> {
+    fn check(&self, state: &State) -> Result<Vec<NoticeKind>, Problem> {
         let mut errors = self.sending().errors();
         let mut wrong = |pointer: &'static str, detail: String| {
             errors.push(FieldError {
@@ -116,7 +116,8 @@ impl Wanted {
             .events
             .as_ref()
             .map(|events| events.iter().map(|text| text.parse()).collect());
-        let named: Result<Vec<Operation>, _> = named.unwrap_or_else(|| Ok(Operation::ALL.to_vec()));
+        let named: Result<Vec<NoticeKind>, _> =
+            named.unwrap_or_else(|| Ok(NoticeKind::ALL.to_vec()));
         let mut events = match named {
             Ok(events) if !events.is_empty() => events,
             Ok(_) => {
@@ -148,7 +149,7 @@ pub(super) async fn put(
     Body(wanted): Body<Wanted>,
 ) -> Result<(StatusCode, Json<OperationsView>), Problem> {
     let events = wanted.check(&state)?;
-    let phone = Phone::of_operations();
+    let phone = Phone::operational();
     let id = WebhookId(uuid::Uuid::now_v7());
     let secret = new_secret();
     let mut fits = None;
@@ -166,7 +167,7 @@ pub(super) async fn put(
             webhook.is_active = wanted.is_active.unwrap_or(true);
             webhook.disabled = webhook.disabled.filter(|_| !webhook.is_active);
             webhook.event_types.clear();
-            webhook.operations = Some(Operations {
+            webhook.operations = Some(NoticeSettings {
                 events: events.clone(),
                 dead_letter_threshold: wanted.dead_letter_threshold.unwrap_or(THRESHOLD_DEFAULT),
                 dead_letters_told_at: told_at,
@@ -196,7 +197,7 @@ pub(super) async fn get(
     let webhook = state
         .bus
         .registry()
-        .find(client, &Phone::of_operations())
+        .by_phone(client, &Phone::operational())
         .await?
         .ok_or_else(Problem::not_found)?;
     Ok(Json(OperationsView::new(&webhook, false)))
@@ -207,11 +208,11 @@ pub(super) async fn delete(
     Extract(state): Extract<State>,
     Caller(client): Caller,
 ) -> Result<StatusCode, Problem> {
-    let phone = Phone::of_operations();
+    let phone = Phone::operational();
     let webhook = state
         .bus
         .registry()
-        .find(client, &phone)
+        .by_phone(client, &phone)
         .await?
         .ok_or_else(Problem::not_found)?;
     state

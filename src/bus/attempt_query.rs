@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Was this attempt made?
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Question {
+pub struct AttemptQuery {
     /// Whose it is.
     pub client_id: ClientId,
     /// Where it went.
@@ -31,14 +31,14 @@ pub struct Question {
     pub number: u16,
 }
 
-/// Questions of other nodes.
-pub struct Questions {
+/// AttemptQueries of other nodes.
+pub struct AttemptQueries {
     bus: Bus,
     requests: Subscriber,
 }
 
 /// Where the answer goes.
-pub struct Answer {
+pub struct Reply {
     bus: Bus,
     inbox: async_nats::Subject,
 }
@@ -47,11 +47,11 @@ impl Bus {
     /// Whether the next attempt of a delivery is on record already. False, too, when nobody can say
     /// in time.
     pub async fn is_recorded(&self, delivery: &Delivery) -> bool {
-        let question = Question {
+        let question = AttemptQuery {
             client_id: delivery.client_id,
             webhook_id: delivery.webhook_id,
             event_id: delivery.event_id,
-            number: delivery.attempts.saturating_add(1),
+            number: delivery.attempt_count.saturating_add(1),
         };
         let Ok(bytes) = serde_json::to_vec(&question) else {
             return false;
@@ -67,22 +67,22 @@ impl Bus {
     ///
     /// # Errors
     /// When the bus does not answer.
-    pub async fn serve_questions(&self) -> Result<Questions, Error> {
+    pub async fn serve_attempt_queries(&self) -> Result<AttemptQueries, Error> {
         let requests = self
             .client
             .queue_subscribe(subject::RECORDED, GROUP.to_owned())
             .await
             .map_err(Error::api)?;
-        Ok(Questions {
+        Ok(AttemptQueries {
             bus: self.clone(),
             requests,
         })
     }
 }
 
-impl Questions {
+impl AttemptQueries {
     /// The next one; `None` when the connection is closed for good.
-    pub async fn next(&mut self) -> Option<(Question, Answer)> {
+    pub async fn next(&mut self) -> Option<(AttemptQuery, Reply)> {
         loop {
             let request = self.requests.next().await?;
             let (Some(inbox), Ok(question)) =
@@ -93,7 +93,7 @@ impl Questions {
             };
             return Some((
                 question,
-                Answer {
+                Reply {
                     bus: self.bus.clone(),
                     inbox,
                 },
@@ -102,9 +102,9 @@ impl Questions {
     }
 }
 
-impl Answer {
+impl Reply {
     /// Tells whoever asked.
-    pub async fn is(self, recorded: bool) {
+    pub async fn send(self, recorded: bool) {
         let _ = self
             .bus
             .client
