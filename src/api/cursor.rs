@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::problem::{Code, Problem};
 use crate::{
     model::EventId,
-    wire::{mac, mac_is},
+    wire::{mac, verify_mac},
 };
 
 const VERSION: u8 = 1;
@@ -34,8 +34,9 @@ pub(super) fn decode(key: &[u8; 32], list: &str, text: &str) -> Result<EventId, 
     let place = || {
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
         let (place, seal) = bytes.split_at_checked(PLACE)?;
-        let valid =
-            seal.len() == SEAL && place[0] == VERSION && mac_is(key, &sealed(place, list), seal);
+        let valid = seal.len() == SEAL
+            && place[0] == VERSION
+            && verify_mac(key, &sealed(place, list), seal);
         valid
             .then(|| Uuid::from_slice(&place[1..]).ok())
             .flatten()

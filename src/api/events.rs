@@ -144,7 +144,7 @@ pub(super) async fn retry(
                 "it goes once those before it are delivered or given up: retry the first",
             ));
         }
-        let delivery = last.delivery.again(last.number, Priority::Normal);
+        let delivery = last.delivery.for_new_round(last.number, Priority::Normal);
         state.bus.park(&delivery, now).await?;
     }
     Ok((

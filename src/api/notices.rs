@@ -162,7 +162,7 @@ pub(super) async fn put(
             let told_at = webhook
                 .operations
                 .as_ref()
-                .and_then(|operations| operations.dead_letters_told_at);
+                .and_then(|operations| operations.dead_letters_notified_at);
             webhook.url.clone_from(&wanted.webhook_url);
             webhook.is_active = wanted.is_active.unwrap_or(true);
             webhook.disabled = webhook.disabled.filter(|_| !webhook.is_active);
@@ -170,7 +170,7 @@ pub(super) async fn put(
             webhook.operations = Some(NoticeSettings {
                 events: events.clone(),
                 dead_letter_threshold: wanted.dead_letter_threshold.unwrap_or(THRESHOLD_DEFAULT),
-                dead_letters_told_at: told_at,
+                dead_letters_notified_at: told_at,
             });
             webhook.updated_at = now();
         }

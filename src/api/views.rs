@@ -11,7 +11,7 @@ use crate::{
         Attempt, ClientId, DeliveryOrder, DisabledReason, Event, EventType, Outcome, Webhook,
         WebhookId, WebhookState, WebhookStatus,
     },
-    wire::shown,
+    wire::summarize_body,
 };
 
 /// A page of a list.
@@ -83,7 +83,7 @@ impl WebhookView {
                     .copied()
                     .unwrap_or_default()
             }),
-            max_retries: webhook.retries(),
+            max_retries: webhook.retries_max(),
             rate_per_second: webhook.rate_per_second,
             burst: webhook.burst(),
             in_flight: webhook.in_flight,
@@ -171,15 +171,15 @@ impl EventView {
     pub(super) fn listed(event: &Event) -> Self {
         let last = event.last();
         let delivery = &last.delivery;
-        let shown = shown(&delivery.body);
+        let summary = summarize_body(&delivery.body);
         Self {
             id: delivery.public_id().to_string(),
             webhook_id: delivery.webhook_id,
             message_id: delivery.message_id.as_str().to_owned(),
-            from: shown.as_ref().map(|shown| shown.from.clone()),
-            to: shown.as_ref().map(|shown| shown.to.clone()),
+            from: summary.as_ref().map(|summary| summary.from.clone()),
+            to: summary.as_ref().map(|summary| summary.to.clone()),
             message_type: delivery.kind.as_str(),
-            content: shown.map(|shown| shown.content),
+            content: summary.map(|summary| summary.content),
             payload: serde_json::from_slice(&delivery.body).ok(),
             status: last.status.as_str(),
             attempt_count: last.number.into(),

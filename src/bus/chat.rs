@@ -26,7 +26,7 @@ use crate::{
     model::{ClientId, Delivery, EventId, Phone},
     wire::{
         self,
-        subject::{self, ChatPlace},
+        subject::{self, QueueEntry},
     },
 };
 
@@ -84,7 +84,7 @@ impl Bus {
     ///
     /// # Errors
     /// When the bus does not answer.
-    pub async fn queue_head_before(&self, place: &ChatPlace) -> Result<Option<Queued>, Error> {
+    pub async fn queue_head_before(&self, place: &QueueEntry) -> Result<Option<Queued>, Error> {
         self.first_of(&subject::chat_queue(
             self.partition_count(),
             place.client_id,
@@ -183,7 +183,7 @@ impl Bus {
         phone: &Phone,
         event: EventId,
     ) -> Result<bool, Error> {
-        let subject = subject::chat_of_any(self.partition_count(), client, phone, event);
+        let subject = subject::queued_in_any_chat(self.partition_count(), client, phone, event);
         Ok(self.place_of(&subject).await?.is_some())
     }
 
@@ -204,7 +204,7 @@ impl Bus {
         partition: u16,
         after: u64,
         max: usize,
-    ) -> Result<Vec<(u64, ChatPlace)>, Error> {
+    ) -> Result<Vec<(u64, QueueEntry)>, Error> {
         let lines = subject::chat_queues_in(partition);
         // Mostly there is none: then this was all.
         if self.oldest(STREAM, &lines, after + 1).await?.is_none() {
@@ -239,7 +239,7 @@ impl Bus {
             while let Some(message) = messages.next().await {
                 let message = message.map_err(Error::api)?;
                 let sequence = message.info().map_err(Error::api)?.stream_sequence;
-                places.extend(ChatPlace::parse(&message.subject).map(|place| (sequence, place)));
+                places.extend(QueueEntry::parse(&message.subject).map(|place| (sequence, place)));
             }
             Ok(places)
         };

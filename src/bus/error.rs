@@ -1,6 +1,6 @@
 //! What can go wrong with the bus.
 
-use crate::wire::{SealError, StoredError};
+use crate::wire::{SealError, WebhookCodecError};
 
 /// Why the bus did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -72,13 +72,13 @@ pub enum Error {
 }
 
 impl Error {
-    pub(super) fn stored_webhook(error: StoredError) -> Self {
+    pub(super) fn stored_webhook(error: WebhookCodecError) -> Self {
         match error {
-            StoredError::Json(source) => Self::Stored {
+            WebhookCodecError::Json(source) => Self::Stored {
                 bucket: "wa_webhooks",
                 source,
             },
-            StoredError::Sealed(source) => Self::Sealed {
+            WebhookCodecError::Sealed(source) => Self::Sealed {
                 of: "a webhook".to_owned(),
                 source,
             },

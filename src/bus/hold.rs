@@ -175,7 +175,7 @@ impl Bus {
             .await
             .map_err(Error::api)?;
         let filter = phone.map_or_else(
-            || subject::hold_of(client),
+            || subject::holds_of(client),
             |phone| subject::hold(client, phone),
         );
         let mut subjects = stream

@@ -11,7 +11,7 @@ use super::{
     registry::{CONTENTION_MAX, WEBHOOKS},
     tokens::{SETTINGS, SHARED},
 };
-use crate::wire::{self, Keyring, SealError, Sealing};
+use crate::wire::{self, Keyring, SealError, SealedWith};
 
 /// A text that is sealed like the secrets: whoever opens it has the right keys.
 const WITNESS: &str = "seal_witness";
@@ -106,7 +106,7 @@ impl Registry {
             let Some(entry) = entry.filter(|entry| entry.operation == Operation::Put) else {
                 return Ok(());
             };
-            let sealing = wire::sealing(&entry.value, keys);
+            let sealing = wire::sealed_with(&entry.value, keys);
             let opened = wire::decode_webhook(&entry.value, keys);
             let (sealing, webhook) = match (sealing, opened) {
                 (Ok(sealing), Ok(webhook)) => (sealing, webhook),
@@ -119,7 +119,7 @@ impl Registry {
                     return Ok(());
                 }
             };
-            if sealing != Sealing::Current {
+            if sealing != SealedWith::NewestKey {
                 let bytes = wire::encode_webhook(&webhook, keys).into();
                 if self
                     .replace(bucket, key, bytes, entry.revision)
@@ -131,8 +131,8 @@ impl Registry {
                 done.anew += 1;
             }
             done.webhooks += 1;
-            done.current += u64::from(sealing == Sealing::Current);
-            done.plain += u64::from(sealing == Sealing::Plain);
+            done.current += u64::from(sealing == SealedWith::NewestKey);
+            done.plain += u64::from(sealing == SealedWith::Nothing);
             return Ok(());
         }
         Err(Error::Contended)

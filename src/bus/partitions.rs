@@ -95,9 +95,11 @@ impl Bus {
             .await
             .map_err(Error::api)?;
         // What is acknowledged is gone from these streams: the first that is left is the oldest.
-        let first = stream
-            .direct_get_next_for_subject(subject::all_of(work == Work::Message, partition), Some(1))
-            .await;
+        let subjects = match work {
+            Work::Message => subject::messages_in(partition),
+            _ => subject::retries_in(partition),
+        };
+        let first = stream.direct_get_next_for_subject(subjects, Some(1)).await;
         let oldest_ms = match first {
             Ok(message) => {
                 let age = time::OffsetDateTime::now_utc() - message.time;

@@ -311,7 +311,7 @@ impl Lane {
     }
 
     fn check_open(&self, priority: Priority) -> Result<(), Park> {
-        let closed_off = self.state().breaker.closed_off_for(Instant::now());
+        let closed_off = self.state().breaker.time_until_probe(Instant::now());
         closed_off.map_or(Ok(()), |wait| {
             Err(self.park_after("breaker", wait, priority))
         })
@@ -392,7 +392,7 @@ impl fmt::Debug for Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         if self.probe {
-            self.lane.state().breaker.not_probed(Instant::now());
+            self.lane.state().breaker.cancel_probe(Instant::now());
         }
     }
 }

@@ -95,7 +95,9 @@ impl Notices {
         let is_due = |webhook: &Webhook| {
             webhook.operations.as_ref().is_some_and(|operations| {
                 operations.events.contains(&NoticeKind::DeadLetters)
-                    && operations.dead_letters_told_at.is_none_or(|at| at < since)
+                    && operations
+                        .dead_letters_notified_at
+                        .is_none_or(|at| at < since)
             })
         };
         let Some(webhook) = self
@@ -122,7 +124,7 @@ impl Notices {
         let mark = |webhook: &mut Webhook| {
             is_first = is_due(webhook);
             if let Some(operations) = webhook.operations.as_mut().filter(|_| is_first) {
-                operations.dead_letters_told_at = Some(now);
+                operations.dead_letters_notified_at = Some(now);
             }
         };
         self.bus.registry().update(client, webhook.id, mark).await?;

@@ -16,7 +16,7 @@ use super::line::Lines;
 use crate::{
     bus::{Bus, Error, Queued},
     telemetry,
-    wire::subject::ChatPlace,
+    wire::subject::QueueEntry,
 };
 
 /// Places in lines that are looked at in one go; more have their turn in the next.
@@ -97,7 +97,7 @@ impl Sweep {
         Ok(())
     }
 
-    async fn judge(&mut self, place: &ChatPlace) -> Result<(), Error> {
+    async fn judge(&mut self, place: &QueueEntry) -> Result<(), Error> {
         // Most firsts are parked: that needs no look at what waits.
         if self
             .bus

@@ -106,12 +106,12 @@ impl Reference {
 
     /// The id that webhooks show.
     pub(super) fn seal(&self, secret: &[u8; 32], client: ClientId) -> String {
-        wire::seal(secret, client, self)
+        wire::encode_opaque_id(secret, client, self)
     }
 
     /// The reference behind an id, if it is this client's.
     pub fn unseal(secret: &[u8; 32], client: ClientId, id: &str) -> Option<Self> {
-        wire::unseal(secret, client, id)
+        wire::decode_opaque_id(secret, client, id)
     }
 }
 

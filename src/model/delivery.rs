@@ -70,7 +70,7 @@ impl Delivery {
 
     /// The same for a new round: numbers go on after `attempt_count`, the retry schedule starts again.
     #[must_use]
-    pub fn again(&self, attempt_count: u16, priority: Priority) -> Self {
+    pub fn for_new_round(&self, attempt_count: u16, priority: Priority) -> Self {
         Self {
             attempt_count,
             attempts_this_round: 0,

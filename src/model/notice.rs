@@ -63,7 +63,8 @@ pub struct NoticeSettings {
     /// Dead letters within an hour from which on it is told.
     pub dead_letter_threshold: u32,
     /// When it was last told of dead letters: once an hour is enough.
-    pub dead_letters_told_at: Option<Timestamp>,
+    #[serde(rename = "dead_letters_told_at")]
+    pub dead_letters_notified_at: Option<Timestamp>,
 }
 
 #[cfg(test)]

@@ -166,7 +166,7 @@ impl Webhook {
     }
 
     /// Tries after the first one.
-    pub fn retries(&self) -> u16 {
+    pub fn retries_max(&self) -> u16 {
         if self.retry_schedule.is_empty() {
             self.max_retries
         } else {

@@ -66,7 +66,7 @@ impl Breaker {
     }
 
     /// How long nothing may be sent, without asking for the probe.
-    pub fn closed_off_for(&self, now: Instant) -> Option<Duration> {
+    pub fn time_until_probe(&self, now: Instant) -> Option<Duration> {
         match self.state {
             State::Open { until } | State::HalfOpen { until } if now < until => Some(until - now),
             _ => None,
@@ -74,7 +74,7 @@ impl Breaker {
     }
 
     /// The probe was not made after all: another may go at once.
-    pub fn not_probed(&mut self, now: Instant) {
+    pub fn cancel_probe(&mut self, now: Instant) {
         if matches!(self.state, State::HalfOpen { .. }) {
             self.state = State::Open { until: now };
         }
@@ -151,10 +151,10 @@ mod tests {
         let mut breaker = open(now);
         let later = now + OPEN_FOR;
         assert_eq!(breaker.admit(later), Admit::Probe);
-        breaker.not_probed(later);
+        breaker.cancel_probe(later);
         assert_eq!(breaker.admit(later), Admit::Probe);
         breaker.success();
-        breaker.not_probed(later);
+        breaker.cancel_probe(later);
         assert_eq!(
             breaker.admit(later),
             Admit::Go,

@@ -148,7 +148,7 @@ async fn send(
         event
             .last()
             .delivery
-            .again(event.last().number, Priority::Low)
+            .for_new_round(event.last().number, Priority::Low)
     };
     let mut left: Vec<Delivery> = page.events.iter().map(again).collect();
     let all = left.len();

@@ -13,7 +13,7 @@ pub fn mac(key: &[u8], data: &[u8]) -> [u8; 32] {
 
 /// Whether `expected` is the MAC of `data`, told in constant time. A shortened MAC of at least 16
 /// bytes will do.
-pub fn mac_is(key: &[u8], data: &[u8], expected: &[u8]) -> bool {
+pub fn verify_mac(key: &[u8], data: &[u8], expected: &[u8]) -> bool {
     let full = mac(key, data);
     let length = expected.len();
     (16..=full.len()).contains(&length) && bool::from(full[..length].ct_eq(expected))

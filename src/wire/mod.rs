@@ -16,21 +16,23 @@
 
 mod body;
 mod envelope;
-mod keyring;
 mod mac;
 mod opaque_id;
+mod secret_box;
 mod signature;
 pub mod subject;
 mod webhook_codec;
 
-pub use body::{Payload, Shown, delivery_body, shown, webhook_body};
+pub use body::{BodySummary, Payload, delivery_body, summarize_body, webhook_body};
 pub use envelope::{
     DeadLetter, Error, decode_attempts, decode_dead_letter, decode_delivery, decode_message,
     encode_attempts, encode_dead_letter, encode_delivery, encode_message,
 };
-pub use keyring::{Keyring, KeyringError, SealError};
-pub use mac::{mac, mac_is};
-pub use opaque_id::{seal, unseal};
+pub use mac::{mac, verify_mac};
+pub use opaque_id::{decode_opaque_id, encode_opaque_id};
+pub use secret_box::{Keyring, KeyringError, SealError};
 pub use signature::{new_signing_key, request_headers};
 pub use subject::{dedupe_id, message_dedupe_id, partition};
-pub use webhook_codec::{Sealing, StoredError, decode_webhook, encode_webhook, sealing};
+pub use webhook_codec::{
+    SealedWith, WebhookCodecError, decode_webhook, encode_webhook, sealed_with,
+};

@@ -17,7 +17,7 @@ fn bound_to(client: ClientId) -> Aad<[u8; 8]> {
 /// Encrypts a value for one client (ChaCha20-Poly1305, RFC 8439); URL-safe base64 of nonce, text
 /// and tag. The nonce is the first 12 bytes of a hash of key and value, so that the same value has
 /// the same id each time.
-pub fn seal(secret: &[u8; 32], client: ClientId, value: &impl Serialize) -> String {
+pub fn encode_opaque_id(secret: &[u8; 32], client: ClientId, value: &impl Serialize) -> String {
     let mut sealed = rmp_serde::to_vec(value).expect("plain values can be written");
     let mut hash =
         ring::hmac::Context::with_key(&ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret));
@@ -37,7 +37,11 @@ pub fn seal(secret: &[u8; 32], client: ClientId, value: &impl Serialize) -> Stri
 }
 
 /// The value, if it was sealed with this secret for this client and is unchanged.
-pub fn unseal<T: DeserializeOwned>(secret: &[u8; 32], client: ClientId, text: &str) -> Option<T> {
+pub fn decode_opaque_id<T: DeserializeOwned>(
+    secret: &[u8; 32],
+    client: ClientId,
+    text: &str,
+) -> Option<T> {
     let mut bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
     let (nonce, sealed) = bytes.split_at_mut_checked(NONCE_LEN)?;
     let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
@@ -55,22 +59,35 @@ mod tests {
     fn only_the_same_client_and_secret_can_open_it() {
         let one = ClientId::try_from(1).expect("valid");
         let two = ClientId::try_from(2).expect("valid");
-        let sealed = seal(&[7; 32], one, &("path", 5_u8));
-        assert_eq!(sealed, seal(&[7; 32], one, &("path", 5_u8)));
+        let sealed = encode_opaque_id(&[7; 32], one, &("path", 5_u8));
+        assert_eq!(sealed, encode_opaque_id(&[7; 32], one, &("path", 5_u8)));
         assert!(!sealed.contains("path"));
         assert_eq!(
-            unseal(&[7; 32], one, &sealed),
+            decode_opaque_id(&[7; 32], one, &sealed),
             Some(("path".to_owned(), 5_u8))
         );
-        assert_eq!(unseal::<(String, u8)>(&[7; 32], two, &sealed), None);
-        assert_eq!(unseal::<(String, u8)>(&[8; 32], one, &sealed), None);
+        assert_eq!(
+            decode_opaque_id::<(String, u8)>(&[7; 32], two, &sealed),
+            None
+        );
+        assert_eq!(
+            decode_opaque_id::<(String, u8)>(&[8; 32], one, &sealed),
+            None
+        );
         let mut changed = sealed.into_bytes();
         let last = changed.len() - 1;
         changed[last] = if changed[last] == b'A' { b'E' } else { b'A' };
         assert_eq!(
-            unseal::<(String, u8)>(&[7; 32], one, &String::from_utf8(changed).expect("ascii")),
+            decode_opaque_id::<(String, u8)>(
+                &[7; 32],
+                one,
+                &String::from_utf8(changed).expect("ascii")
+            ),
             None
         );
-        assert_eq!(unseal::<(String, u8)>(&[7; 32], one, "AAAA"), None);
+        assert_eq!(
+            decode_opaque_id::<(String, u8)>(&[7; 32], one, "AAAA"),
+            None
+        );
     }
 }

@@ -33,12 +33,14 @@ pub fn retry(partitions: u16, client: ClientId, phone: &Phone) -> String {
     )
 }
 
-/// All new messages of a partition, or all its due retries.
-pub fn all_of(messages: bool, partition: u16) -> String {
-    format!(
-        "wa.{}.{partition}.>",
-        if messages { "msg" } else { "retry" }
-    )
+/// The filter for all new messages of a partition.
+pub fn messages_in(partition: u16) -> String {
+    format!("wa.msg.{partition}.>")
+}
+
+/// The filter for all due retries of a partition.
+pub fn retries_in(partition: u16) -> String {
+    format!("wa.retry.{partition}.>")
 }
 
 /// Where a delivery waits for its time. One subject per event: parking it again replaces the
@@ -53,7 +55,7 @@ pub fn hold(client: ClientId, phone: &Phone) -> String {
 }
 
 /// All of those of a client.
-pub fn hold_of(client: ClientId) -> String {
+pub fn holds_of(client: ClientId) -> String {
     format!("wa.hold.{client}.*")
 }
 
@@ -80,7 +82,12 @@ pub fn chat_queue(partitions: u16, client: ClientId, phone: &Phone, chat: &str) 
 }
 
 /// An event's place, whatever its chat.
-pub fn chat_of_any(partitions: u16, client: ClientId, phone: &Phone, event: EventId) -> String {
+pub fn queued_in_any_chat(
+    partitions: u16,
+    client: ClientId,
+    phone: &Phone,
+    event: EventId,
+) -> String {
     format!(
         "{}.*.{}",
         lines(partitions, client, phone),
@@ -108,7 +115,7 @@ fn lines(partitions: u16, client: ClientId, phone: &Phone) -> String {
 
 /// Who waits where, as the subject tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ChatPlace {
+pub struct QueueEntry {
     /// Whose it is.
     pub client_id: ClientId,
     /// The number that it came to.
@@ -119,7 +126,7 @@ pub struct ChatPlace {
     pub event_id: EventId,
 }
 
-impl ChatPlace {
+impl QueueEntry {
     /// From a subject of [`chat`].
     pub fn parse(subject: &str) -> Option<Self> {
         let tokens: Vec<&str> = subject.split('.').collect();

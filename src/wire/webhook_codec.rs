@@ -3,12 +3,12 @@
 
 use serde_json::Value;
 
-use super::{Keyring, SealError, keyring::key_of};
+use super::{Keyring, SealError, secret_box::key_of};
 use crate::model::Webhook;
 
 /// Why stored bytes are no webhook.
 #[derive(Debug, thiserror::Error)]
-pub enum StoredError {
+pub enum WebhookCodecError {
     /// Not what it should be.
     #[error("damaged: {0}")]
     Json(#[from] serde_json::Error),
@@ -19,13 +19,13 @@ pub enum StoredError {
 
 /// How a stored webhook's secrets are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sealing {
+pub enum SealedWith {
     /// All with the newest key.
-    Current,
+    NewestKey,
     /// Some with an older key, none in clear.
-    Older,
+    OlderKey,
     /// Some in clear.
-    Plain,
+    Nothing,
 }
 
 /// The bytes that the registry stores.
@@ -42,7 +42,7 @@ pub fn encode_webhook(webhook: &Webhook, keys: &Keyring) -> Vec<u8> {
 ///
 /// # Errors
 /// When it is damaged, or a key is missing.
-pub fn decode_webhook(bytes: &[u8], keys: &Keyring) -> Result<Webhook, StoredError> {
+pub fn decode_webhook(bytes: &[u8], keys: &Keyring) -> Result<Webhook, WebhookCodecError> {
     let mut value: Value = serde_json::from_slice(bytes)?;
     let of = format!(
         "{} {}",
@@ -59,13 +59,13 @@ pub fn decode_webhook(bytes: &[u8], keys: &Keyring) -> Result<Webhook, StoredErr
 ///
 /// # Errors
 /// When they are no JSON.
-pub fn sealing(bytes: &[u8], keys: &Keyring) -> Result<Sealing, StoredError> {
+pub fn sealed_with(bytes: &[u8], keys: &Keyring) -> Result<SealedWith, WebhookCodecError> {
     let mut value: Value = serde_json::from_slice(bytes)?;
-    let mut found = Sealing::Current;
+    let mut found = SealedWith::NewestKey;
     for (_, text) in secrets(&mut value) {
         match key_of(text) {
-            None => return Ok(Sealing::Plain),
-            Some(id) if id != keys.newest() => found = Sealing::Older,
+            None => return Ok(SealedWith::Nothing),
+            Some(id) if id != keys.newest() => found = SealedWith::OlderKey,
             Some(_) => {}
         }
     }
@@ -196,7 +196,7 @@ mod tests {
             assert_ne!(moved, bytes);
             assert!(matches!(
                 decode_webhook(moved.as_bytes(), &keys),
-                Err(StoredError::Sealed(SealError::Damaged(_)))
+                Err(WebhookCodecError::Sealed(SealError::Damaged(_)))
             ));
         }
     }
@@ -208,20 +208,20 @@ mod tests {
         let new = Keyring::new_line("new").expect("an id");
         let both = Keyring::parse(&format!("{new}\n{old}")).expect("keys");
         let old = Keyring::parse(&old).expect("keys");
-        let of = |bytes: &[u8]| sealing(bytes, &both).expect("JSON");
-        assert_eq!(of(&encode_webhook(&webhook, &both)), Sealing::Current);
-        assert_eq!(of(&encode_webhook(&webhook, &old)), Sealing::Older);
+        let of = |bytes: &[u8]| sealed_with(bytes, &both).expect("JSON");
+        assert_eq!(of(&encode_webhook(&webhook, &both)), SealedWith::NewestKey);
+        assert_eq!(of(&encode_webhook(&webhook, &old)), SealedWith::OlderKey);
         assert_eq!(
             of(&serde_json::to_vec(&webhook).expect("JSON")),
-            Sealing::Plain
+            SealedWith::Nothing
         );
         let missing = decode_webhook(&encode_webhook(&webhook, &both), &old);
         assert!(
-            matches!(missing, Err(StoredError::Sealed(SealError::MissingKey(id))) if id == "new")
+            matches!(missing, Err(WebhookCodecError::Sealed(SealError::MissingKey(id))) if id == "new")
         );
         assert!(matches!(
             decode_webhook(b"{", &old),
-            Err(StoredError::Json(_))
+            Err(WebhookCodecError::Json(_))
         ));
     }
 }

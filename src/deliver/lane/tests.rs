@@ -270,7 +270,7 @@ async fn other_settings_bring_neither_places_nor_a_burst_nor_close_the_breaker()
     assert!(
         open.state()
             .breaker
-            .closed_off_for(Instant::now())
+            .time_until_probe(Instant::now())
             .is_some()
     );
     let elsewhere = Webhook {
@@ -282,7 +282,7 @@ async fn other_settings_bring_neither_places_nor_a_burst_nor_close_the_breaker()
         elsewhere
             .state()
             .breaker
-            .closed_off_for(Instant::now())
+            .time_until_probe(Instant::now())
             .is_none(),
         "another endpoint"
     );

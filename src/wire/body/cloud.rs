@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
-    Shown, Source,
+    BodySummary, Source,
     parts::{Object, Parts, bare, object},
 };
 use crate::model::Kind;
@@ -214,7 +214,7 @@ fn phone(line: &str) -> Option<Value> {
     is_phone.then(|| object(json!({"phone": number, "wa_id": id})))
 }
 
-pub(super) fn shown(body: &Value) -> Option<Shown> {
+pub(super) fn summary(body: &Value) -> Option<BodySummary> {
     let value = body.pointer("/entry/0/changes/0/value")?;
     let phone = value
         .pointer("/metadata/display_phone_number")?
@@ -223,7 +223,7 @@ pub(super) fn shown(body: &Value) -> Option<Shown> {
     let text =
         |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
     if let Some(status) = value.pointer("/statuses/0") {
-        return Some(Shown {
+        return Some(BodySummary {
             from: text(status, "recipient_id")?,
             to: phone,
             content: text(status, "status")?,
@@ -249,7 +249,7 @@ pub(super) fn shown(body: &Value) -> Option<Shown> {
         .iter()
         .find_map(|name| content.pointer(name).and_then(Value::as_str));
     let to = text(message, "to").unwrap_or(phone);
-    Some(Shown {
+    Some(BodySummary {
         from: text(message, "from")?,
         to,
         content: shown.unwrap_or_default().to_owned(),

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
-    Shown, Source,
+    BodySummary, Source,
     parts::{Parts, bare, jid, object},
 };
 use crate::model::Kind;
@@ -223,7 +223,7 @@ fn contacts(parts: &Parts<'_>) -> (&'static str, Value) {
     }
 }
 
-pub(super) fn shown(body: &Value) -> Option<Shown> {
+pub(super) fn summary(body: &Value) -> Option<BodySummary> {
     let data = body.get("data")?;
     let key = data.get("key").unwrap_or(data);
     let text =
@@ -251,7 +251,7 @@ pub(super) fn shown(body: &Value) -> Option<Shown> {
         Some(status) => status.to_lowercase(),
         None => data.get("message").and_then(first_text).unwrap_or_default(),
     };
-    Some(Shown {
+    Some(BodySummary {
         from: bare(&from).to_owned(),
         to: bare(&to).to_owned(),
         content,

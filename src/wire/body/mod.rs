@@ -84,7 +84,7 @@ pub(super) fn format_of(body: &[u8]) -> Format {
 
 /// What the audit shows of a message beside its whole body.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shown {
+pub struct BodySummary {
     /// Sender.
     pub from: String,
     /// Receiver.
@@ -94,12 +94,12 @@ pub struct Shown {
 }
 
 /// Sender, receiver and text of a body in any format.
-pub fn shown(body: &[u8]) -> Option<Shown> {
+pub fn summarize_body(body: &[u8]) -> Option<BodySummary> {
     let value = || serde_json::from_slice::<Value>(body).ok();
     match format_of(body) {
         Format::Native => serde_json::from_slice::<Payload>(body).ok().map(Into::into),
-        Format::Waha => waha::shown(&value()?),
-        Format::Evolution => evolution::shown(&value()?),
-        Format::Cloud => cloud::shown(&value()?),
+        Format::Waha => waha::summary(&value()?),
+        Format::Evolution => evolution::summary(&value()?),
+        Format::Cloud => cloud::summary(&value()?),
     }
 }

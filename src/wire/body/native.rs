@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::Shown;
+use super::BodySummary;
 use crate::model::{ClientId, Kind, Message, MessageId};
 
 /// The body's fields, in their order.
@@ -40,7 +40,7 @@ impl From<&Message> for Payload {
     }
 }
 
-impl From<Payload> for Shown {
+impl From<Payload> for BodySummary {
     fn from(payload: Payload) -> Self {
         Self {
             from: payload.from,

@@ -370,8 +370,9 @@ fn a_long_message_is_not_there_twice() {
                 body.len()
             );
             assert!(
-                shown(&body)
-                    .is_some_and(|shown| shown.from == "4922200000" && shown.to == "4911100000")
+                summarize_body(&body).is_some_and(
+                    |summary| summary.from == "4922200000" && summary.to == "4911100000"
+                )
             );
         }
     }
@@ -435,9 +436,9 @@ fn every_kind_in_every_format_shows_who_wrote_what() {
             };
             let (body, _) = render(format, &message(kind.clone(), told, json!({})));
             assert_eq!(format_of(&body), format, "{kind}");
-            let shown = shown(&body).unwrap_or_else(|| panic!("{kind} in {format:?}"));
+            let summary = summarize_body(&body).unwrap_or_else(|| panic!("{kind} in {format:?}"));
             assert_eq!(
-                (shown.from.as_str(), shown.to.as_str()),
+                (summary.from.as_str(), summary.to.as_str()),
                 ("4922200000", "4911100000"),
                 "{kind} in {format:?}"
             );
@@ -453,8 +454,8 @@ fn every_kind_in_every_format_shows_who_wrote_what() {
                 )
             );
             assert!(
-                wordless || shown.content == told,
-                "{kind} in {format:?}: {shown:?}"
+                wordless || summary.content == told,
+                "{kind} in {format:?}: {summary:?}"
             );
         }
     }
@@ -471,7 +472,7 @@ proptest! {
         for format in Format::ALL {
             let (body, _) = render(format, &message);
             prop_assert_eq!(format_of(&body), format);
-            prop_assert!(shown(&body).is_some());
+            prop_assert!(summarize_body(&body).is_some());
         }
     }
 }

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Shown, Source,
+    BodySummary, Source,
     native::Payload,
     parts::{Parts, bare, jid},
 };
@@ -177,7 +177,7 @@ fn ack(parts: &Parts<'_>) -> Value {
     })
 }
 
-pub(super) fn shown(body: &Value) -> Option<Shown> {
+pub(super) fn summary(body: &Value) -> Option<BodySummary> {
     let payload = body.get("payload")?;
     if let Ok(raw) = serde_json::from_value::<Payload>(payload.get("_data")?.clone()) {
         return Some(raw.into());
@@ -190,7 +190,7 @@ pub(super) fn shown(body: &Value) -> Option<Shown> {
     };
     let from = name("participant").or_else(|| name("from"))?;
     let content = head.get("body").and_then(Value::as_str).unwrap_or_default();
-    Some(Shown {
+    Some(BodySummary {
         from,
         to: name("to").unwrap_or_default(),
         content: content.to_owned(),

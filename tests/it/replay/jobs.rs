@@ -132,7 +132,7 @@ async fn what_a_replay_publishes_has_low_priority_and_starts_its_tries_anew() {
             .expect("in time")
             .expect("a delivery");
         let again = decode_delivery(incoming.payload()).expect("readable");
-        assert_eq!(again, letter.delivery.again(2, Priority::Low));
+        assert_eq!(again, letter.delivery.for_new_round(2, Priority::Low));
         incoming.ack().await.expect("acknowledges");
     }
 }
