@@ -17,6 +17,8 @@ use crate::{
 
 /// Events of one session that wait to be looked at; there are a few per connect.
 pub(super) const QUEUE: usize = 256;
+/// Characters of a stream error's code that the status shows; real ones have three.
+const STREAM_CODE_CHARS_MAX: usize = 16;
 
 /// Hands the client's events over, in their order.
 pub(super) struct Forward(pub(super) mpsc::Sender<Arc<Event>>);
@@ -34,6 +36,7 @@ impl EventHandler for Forward {
             EventKind::Disconnected,
             EventKind::PairSuccess,
             EventKind::PairError,
+            EventKind::PairPasskeyRequest,
             EventKind::LoggedOut,
             EventKind::PairingQrCode,
             EventKind::PairingCode,
@@ -41,6 +44,7 @@ impl EventHandler for Forward {
             EventKind::PairingQrCodesExhausted,
             EventKind::ClientOutdated,
             EventKind::StreamReplaced,
+            EventKind::StreamError,
             EventKind::TemporaryBan,
             EventKind::ConnectFailure,
             EventKind::Messages,
@@ -60,8 +64,11 @@ pub(super) enum Meaning {
     },
     /// Linked to this number.
     Paired(Option<Phone>),
-    /// In this state now, for this reason.
+    /// In this state now, for this reason, which also says what the owner can do. Only the
+    /// client's own log-out event may mean `LoggedOut`: that state erases the session's keys.
     State(SessionState, Option<String>),
+    /// Worth telling the owner, but the session goes on as it is.
+    Remark(String),
     /// What became of messages that the account sent.
     Receipt(Receipt),
     /// Messages that went past the hook: published now, at most once.
@@ -82,7 +89,6 @@ pub(super) struct Receipt {
 
 pub(super) fn meaning(event: &Event) -> Meaning {
     use SessionState::{Banned, Connected, LoggedOut, Outdated, Pairing, Reconnecting, Replaced};
-    let state = |state, reason: &str| Meaning::State(state, Some(reason.to_owned()));
     match event {
         Event::PairingQrCode(qr) => Meaning::Pairing {
             method: PairingMethod::Qr,
@@ -96,24 +102,46 @@ pub(super) fn meaning(event: &Event) -> Meaning {
         },
         Event::PairingCodeError(_) => state(
             Pairing,
-            "WhatsApp gave no pairing code: wait some minutes, then ask for one again",
+            "WhatsApp gave no pairing code",
+            "wait some minutes, then ask for one again",
         ),
         Event::PairingQrCodesExhausted(_) => {
-            state(Pairing, "no code was used in time: restart the session")
+            state(Pairing, "no code was used in time", "restart the session")
         }
+        Event::PairPasskeyRequest(_) => state(
+            Pairing,
+            "WhatsApp asks for a passkey, which wahook does not have",
+            "restart the session and link it by the other method",
+        ),
         Event::PairSuccess(pair) => Meaning::Paired(pair.id.user.parse().ok()),
-        Event::PairError(_) => state(Pairing, "pairing failed: restart the session"),
+        Event::PairError(_) => state(Pairing, "pairing failed", "restart the session"),
         Event::Connected(_) => Meaning::State(Connected, None),
-        Event::Disconnected(_) => state(Reconnecting, "the connection to WhatsApp was lost"),
-        Event::StreamReplaced(_) => {
-            state(Replaced, "another process uses the keys of this session")
-        }
-        Event::LoggedOut(out) if out.reason == ConnectFailureReason::AccountLocked => {
-            state(LoggedOut, "WhatsApp has locked the account")
-        }
+        Event::Disconnected(_) => state(
+            Reconnecting,
+            "the connection to WhatsApp was lost",
+            "nothing to do, it comes back by itself",
+        ),
+        Event::StreamError(error) => Meaning::Remark(explained(
+            &format!(
+                "WhatsApp reported the stream error {:?}",
+                shown(&error.code)
+            ),
+            "nothing to do, a lost connection comes back by itself",
+        )),
+        Event::StreamReplaced(_) => state(
+            Replaced,
+            "another process uses the keys of this session",
+            "find out which, then restart the session",
+        ),
+        Event::LoggedOut(out) if out.reason == ConnectFailureReason::AccountLocked => state(
+            LoggedOut,
+            "WhatsApp has locked the account",
+            "unlock it on the phone, then restart the session and link it again",
+        ),
         Event::LoggedOut(_) => state(
             LoggedOut,
             "the phone's owner or WhatsApp has unlinked this device",
+            "restart the session and link it again",
         ),
         Event::TemporaryBan(ban) => state(
             Banned,
@@ -122,18 +150,14 @@ pub(super) fn meaning(event: &Event) -> Meaning {
                 ban.expire.num_seconds(),
                 ban.code
             ),
+            "wait that long, then restart the session",
         ),
         Event::ClientOutdated(_) => state(
             Outdated,
             "WhatsApp does not accept this version of WhatsApp Web any more",
+            "unset whatsapp.version if it is set, then restart the session",
         ),
-        Event::ConnectFailure(failure) if failure.reason.should_reconnect() => {
-            state(Reconnecting, "WhatsApp is not available")
-        }
-        Event::ConnectFailure(failure) => state(
-            LoggedOut,
-            &format!("WhatsApp refused the session: {:?}", failure.reason),
-        ),
+        Event::ConnectFailure(failure) => refused(&failure.reason),
         Event::ServerAck(ack) if ack.class.as_deref() == Some("message") => {
             Meaning::Receipt(Receipt {
                 message_ids: vec![ack.id.clone()],
@@ -170,3 +194,62 @@ pub(super) fn meaning(event: &Event) -> Meaning {
         _ => Meaning::Nothing,
     }
 }
+
+/// A login that WhatsApp refused. None of these is a log-out, so none may cost the keys: the client
+/// reports log-outs as `LoggedOut`.
+fn refused(reason: &ConnectFailureReason) -> Meaning {
+    use ConnectFailureReason as Reason;
+    use SessionState::{Banned, Reconnecting, Refused};
+    let code = reason.code();
+    let by_itself = "nothing to do, wahook tries again by itself";
+    let (what, remedy) = match reason {
+        reason if reason.should_reconnect() => {
+            return state(
+                Reconnecting,
+                &format!("WhatsApp is not available ({code})"),
+                "nothing to do, it comes back by itself",
+            );
+        }
+        Reason::TempBanned => {
+            return state(
+                Banned,
+                "WhatsApp has banned the account and does not say for how long",
+                "wait some hours, then restart the session",
+            );
+        }
+        Reason::BadUserAgent => (
+            "it does not accept this kind of client",
+            "unset whatsapp.version if it is set, or update wahook",
+        ),
+        Reason::CatExpired | Reason::CatInvalid | Reason::NotFound | Reason::ClientUnknown => (
+            "it does not accept the device's credentials",
+            "if this lasts for a day, delete the session and link a new one",
+        ),
+        Reason::Unknown(429) => ("too many logins", by_itself),
+        Reason::Unknown(0) => ("it gave no reason", by_itself),
+        _ => ("the reason is not documented", by_itself),
+    };
+    state(
+        Refused,
+        &format!("WhatsApp refused the login ({code}), {what}; the keys are kept"),
+        remedy,
+    )
+}
+
+fn state(state: SessionState, what: &str, remedy: &str) -> Meaning {
+    Meaning::State(state, Some(explained(what, remedy)))
+}
+
+/// What happened, and what the owner can do about it.
+fn explained(what: &str, remedy: &str) -> String {
+    format!("{what}: {remedy}")
+}
+
+/// A code of WhatsApp's, short enough to show.
+fn shown(code: &str) -> String {
+    let plain = code.chars().filter(char::is_ascii_alphanumeric);
+    plain.take(STREAM_CODE_CHARS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -51,6 +51,11 @@ const LOGOUT_PATIENCE: Duration = Duration::from_secs(10);
 /// Connecting for no other reason than that.
 const FAREWELL_PATIENCE: Duration = Duration::from_secs(20);
 
+/// The wait after a refused login; it doubles with each further refusal. Many logins in a row are
+/// themselves a reason for WhatsApp to refuse.
+const REFUSAL_PAUSE: Duration = Duration::from_secs(10);
+const REFUSAL_PAUSE_MAX: Duration = Duration::from_secs(15 * 60);
+
 /// Why the client stopped.
 enum Ended {
     /// The node stops, or the lease is lost, or the stream takes nothing: another node, or this one
@@ -60,8 +65,12 @@ enum Ended {
     Deleted { is_told: bool },
     /// The owner asked to begin anew.
     Anew,
-    /// It can only be brought back by its owner.
+    /// Only its owner can bring it back.
     Final,
+    /// WhatsApp logged it out, so its keys are worthless.
+    LoggedOut,
+    /// WhatsApp refused the login. The keys are kept for the next try.
+    Refused,
 }
 
 /// What a session runs with.
@@ -89,6 +98,7 @@ impl Running {
             .await?;
         let mut board = Board::new(self.context.bus.clone(), session.clone(), earlier);
         let mut is_told = false;
+        let mut pause = None;
         let result = loop {
             let session = self.wanted.borrow_and_update().clone();
             // The key may be gone already: another node was faster.
@@ -104,6 +114,9 @@ impl Running {
             }
             let ended = if board.state().is_final() {
                 self.wait_for_owner(&mut board, &lost).await
+            } else if let Some(pause) = pause.take() {
+                let owner = self.wait_for_owner(&mut board, &lost);
+                timeout(pause, owner).await.unwrap_or(Ended::Anew)
             } else {
                 match self.live(&session, &mut board, &lost).await {
                     Ok(ended) => ended,
@@ -120,7 +133,12 @@ impl Running {
                 Ended::Leave => break Ok(()),
                 Ended::Deleted { is_told: told } => is_told = told,
                 Ended::Anew => {}
-                Ended::Final if board.state() == SessionState::LoggedOut => {
+                Ended::Refused => {
+                    let wait = refusal_pause(board.refusals());
+                    board.announce_next_try(wait);
+                    pause = Some(wait);
+                }
+                Ended::LoggedOut => {
                     // Its keys are worth nothing any more, and pairing again needs fresh ones.
                     if let Err(error) = files::erase(&self.context.folder(), session.id) {
                         break Err(error);
@@ -334,7 +352,7 @@ impl Running {
                     let reason =
                         "a phone with another number was linked, and unlinked again".to_owned();
                     board.set(SessionState::LoggedOut, Some(reason));
-                    return Some(Ended::Final);
+                    return Some(Ended::LoggedOut);
                 }
                 board.set_phone(phone);
             }
@@ -351,7 +369,15 @@ impl Running {
                 }
                 board.set(state, reason);
                 board.write().await;
-                return state.is_final().then_some(Ended::Final);
+                return match state {
+                    SessionState::LoggedOut => Some(Ended::LoggedOut),
+                    SessionState::Refused => Some(Ended::Refused),
+                    state => state.is_final().then_some(Ended::Final),
+                };
+            }
+            Meaning::Remark(remark) => {
+                tracing::warn!(session.id = %session.id, "{remark}");
+                board.set(board.state(), Some(remark));
             }
             Meaning::Unhooked(batch) => {
                 // WhatsApp will not hand these out again: one attempt is all there is.
@@ -473,6 +499,14 @@ async fn stop(tasks: &Tasks, handle: BotHandle, session: &Session) -> bool {
     false
 }
 
+/// How long to wait after the last of several refused logins in a row.
+fn refusal_pause(refusals: u32) -> Duration {
+    let doublings = refusals.saturating_sub(1).min(31);
+    REFUSAL_PAUSE
+        .saturating_mul(1 << doublings)
+        .min(REFUSAL_PAUSE_MAX)
+}
+
 /// When the status is written; no sooner after a write that took long.
 fn status_ticks() -> Interval {
     let mut ticks = interval(STATUS_EVERY);
@@ -508,5 +542,17 @@ async fn renew(lease: Arc<Lease>, lost: CancellationToken) {
             Err(error) if lease.is_valid() => tracing::debug!(%error, "renewing a lease again"),
             Err(_) => break,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pause_doubles_with_each_refusal_up_to_its_maximum() {
+        let seconds = |refusals| refusal_pause(refusals).as_secs();
+        assert_eq!([0, 1, 2, 3, 7].map(seconds), [10, 10, 20, 40, 640]);
+        assert_eq!([8, 9, 40, u32::MAX].map(seconds), [900; 4]);
     }
 }

@@ -23,6 +23,8 @@ pub(super) struct Board {
     /// What the client's operational webhook was last told.
     told: Option<SessionState>,
     dirty: bool,
+    /// Refused logins since the last one that WhatsApp accepted.
+    refusals: u32,
 }
 
 fn now() -> Timestamp {
@@ -41,6 +43,7 @@ impl Board {
             counted: None,
             told,
             dirty: true,
+            refusals: 0,
         };
         board.count(Some(board.status.state));
         board
@@ -59,7 +62,15 @@ impl Board {
         self.status.generation == generation
     }
 
+    pub(super) fn refusals(&self) -> u32 {
+        self.refusals
+    }
+
     pub(super) fn begin(&mut self, generation: u32) {
+        if self.is_of(generation) && self.state() == SessionState::Refused {
+            // The next try changes nothing before WhatsApp has answered it.
+            return;
+        }
         self.status.generation = generation;
         self.status.pairing = None;
         let state = if self.status.phone.is_some() {
@@ -74,12 +85,24 @@ impl Board {
         if self.status.state != state {
             tracing::info!(session.id = %self.session.id, client.id = %self.session.client_id, %state, "session");
         }
+        match state {
+            SessionState::Refused => self.refusals = self.refusals.saturating_add(1),
+            SessionState::Connected => self.refusals = 0,
+            _ => {}
+        }
         self.count(Some(state));
         self.status.state = state;
         self.status.reason = reason;
         if state != SessionState::Pairing {
             self.status.pairing = None;
         }
+        self.touch();
+    }
+
+    pub(super) fn announce_next_try(&mut self, wait: Duration) {
+        let reason = self.status.reason.take().unwrap_or_default();
+        let at = now().after(wait);
+        self.status.reason = Some(format!("{reason}; the next try is at {at}"));
         self.touch();
     }
 

@@ -48,6 +48,7 @@ pub enum SessionState {
     Pairing,
     Connected,
     Reconnecting,
+    Refused,
     Replaced,
     LoggedOut,
     Banned,
@@ -56,10 +57,11 @@ pub enum SessionState {
 
 impl SessionState {
     /// Every state there is.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Pairing,
         Self::Connected,
         Self::Reconnecting,
+        Self::Refused,
         Self::Replaced,
         Self::LoggedOut,
         Self::Banned,
@@ -72,6 +74,7 @@ impl SessionState {
             Self::Pairing => "pairing",
             Self::Connected => "connected",
             Self::Reconnecting => "reconnecting",
+            Self::Refused => "refused",
             Self::Replaced => "replaced",
             Self::LoggedOut => "logged_out",
             Self::Banned => "banned",

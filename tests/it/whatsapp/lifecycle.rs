@@ -200,7 +200,7 @@ async fn what_ends_a_session_is_told_and_a_restart_brings_it_back() {
     restart().await;
     when(client, &linked.session, "connected").await;
 
-    device.outdate();
+    device.refuse(Some(405));
     when(client, &linked.session, "outdated").await;
     restart().await;
     when(client, &linked.session, "connected").await;

@@ -6,6 +6,7 @@ mod lifecycle;
 mod order;
 mod panics;
 mod permissions;
+mod refusals;
 mod safety;
 mod sending;
 mod sources;

@@ -176,24 +176,25 @@ impl Device {
         self.tell(vec![Out::Stanza(error), Out::Close]);
     }
 
-    /// Refuses its next login: the account is banned for so long.
+    /// Refuses its next login: the account is banned for that long.
     pub fn ban(&self, code: u16, duration: Duration) {
         let failure = NodeBuilder::new("failure")
             .attr("reason", "402")
-            .attr("code", code.to_string());
-        self.refuse(
-            failure
-                .attr("expire", duration.as_secs().to_string())
-                .build(),
-        );
+            .attr("code", code.to_string())
+            .attr("expire", duration.as_secs().to_string());
+        self.answer_next_login(failure.build());
     }
 
-    /// Refuses its next login: its version is too old.
-    pub fn outdate(&self) {
-        self.refuse(NodeBuilder::new("failure").attr("reason", "405").build());
+    /// Refuses its next login for this reason; `None` sends a `<failure>` without one.
+    pub fn refuse(&self, reason: Option<u16>) {
+        let mut failure = NodeBuilder::new("failure");
+        if let Some(reason) = reason {
+            failure = failure.attr("reason", reason.to_string());
+        }
+        self.answer_next_login(failure.build());
     }
 
-    fn refuse(&self, failure: Node) {
+    fn answer_next_login(&self, failure: Node) {
         self.look(|device| device.refusal = Some(failure));
         self.cut();
     }

@@ -1,0 +1,229 @@
+use std::time::Duration;
+
+use whatsapp_rust::{
+    chrono::TimeDelta,
+    pair_code::PairCodeRejection,
+    types::events::{
+        ClientOutdated, ConnectFailure, Connected, Disconnected, LoggedOut, PairError,
+        PairPasskeyRequest, PairSuccess, PairingCode, PairingCodeError, PairingQrCode,
+        PairingQrCodesExhausted, StreamError, StreamReplaced, TempBanReason, TemporaryBan,
+    },
+    wacore::net::DisconnectReason,
+};
+
+use super::*;
+
+fn failure(code: i32) -> Event {
+    let reason = ConnectFailureReason::from(code);
+    Event::ConnectFailure(ConnectFailure::builder().reason(reason).build())
+}
+
+fn logged_out(reason: ConnectFailureReason) -> Event {
+    let event = LoggedOut::builder().on_connect(true).reason(reason);
+    Event::LoggedOut(event.build())
+}
+
+fn stream_error(code: &str) -> Event {
+    Event::StreamError(StreamError::builder().code(code.to_owned()).build())
+}
+
+fn jid() -> Jid {
+    "4915112345678@s.whatsapp.net".parse().expect("a JID")
+}
+
+fn pair_error() -> Event {
+    let event = PairError::builder()
+        .id(jid())
+        .lid(jid())
+        .business_name(String::new())
+        .platform(String::new())
+        .error("the signature is wrong".to_owned());
+    Event::PairError(event.build())
+}
+
+fn temporary_ban() -> Event {
+    let event = TemporaryBan::builder()
+        .code(TempBanReason::from(102))
+        .expire(TimeDelta::seconds(3600));
+    Event::TemporaryBan(event.build())
+}
+
+/// Each end of a connection or a pairing, the state it leads to, and the remedy it names.
+fn ends() -> Vec<(&'static str, Event, SessionState, &'static str)> {
+    use ConnectFailureReason as Reason;
+    use SessionState::{
+        Banned, LoggedOut as Out, Outdated, Pairing, Reconnecting, Refused, Replaced,
+    };
+    let disconnected = Disconnected::builder().reason(DisconnectReason::Unknown);
+    let code_error = PairingCodeError::builder()
+        .rejection(PairCodeRejection::RateOverlimit)
+        .error(String::new());
+    let exhausted = PairingQrCodesExhausted::builder().disconnected(true);
+    let passkey = PairPasskeyRequest::builder().request_options_json(String::new());
+    let outdated = ClientOutdated::builder().build();
+    let replaced = StreamReplaced::builder().build();
+    let tries = "tries again by itself";
+    let link = "link it again";
+    let credentials = "link a new one";
+    vec![
+        ("no reason", failure(0), Refused, tries),
+        ("400", failure(400), Refused, tries),
+        (
+            "402 without a term",
+            failure(402),
+            Banned,
+            "wait some hours",
+        ),
+        ("409", failure(409), Refused, "update wahook"),
+        ("413", failure(413), Refused, credentials),
+        ("414", failure(414), Refused, credentials),
+        ("415", failure(415), Refused, credentials),
+        ("418", failure(418), Refused, credentials),
+        ("429", failure(429), Refused, tries),
+        ("500", failure(500), Reconnecting, "by itself"),
+        ("501", failure(501), Refused, tries),
+        ("502", failure(502), Refused, tries),
+        ("503", failure(503), Reconnecting, "by itself"),
+        ("504", failure(504), Refused, tries),
+        ("an unknown code", failure(7777), Refused, tries),
+        ("log-out 401", logged_out(Reason::LoggedOut), Out, link),
+        (
+            "log-out 403",
+            logged_out(Reason::AccountLocked),
+            Out,
+            "unlock it",
+        ),
+        ("log-out 406", logged_out(Reason::UnknownLogout), Out, link),
+        ("ban with a term", temporary_ban(), Banned, "wait that long"),
+        (
+            "outdated",
+            Event::ClientOutdated(outdated),
+            Outdated,
+            "whatsapp.version",
+        ),
+        (
+            "replaced",
+            Event::StreamReplaced(replaced),
+            Replaced,
+            "restart",
+        ),
+        (
+            "connection lost",
+            Event::Disconnected(disconnected.build()),
+            Reconnecting,
+            "by itself",
+        ),
+        (
+            "no pairing code",
+            Event::PairingCodeError(code_error.build()),
+            Pairing,
+            "wait some",
+        ),
+        (
+            "QR codes used up",
+            Event::PairingQrCodesExhausted(exhausted.build()),
+            Pairing,
+            "restart",
+        ),
+        (
+            "passkey wanted",
+            Event::PairPasskeyRequest(passkey.build()),
+            Pairing,
+            "other method",
+        ),
+        ("pairing failed", pair_error(), Pairing, "restart"),
+    ]
+}
+
+#[test]
+fn each_end_has_a_state_a_reason_and_a_remedy() {
+    for (name, event, expected, remedy) in ends() {
+        let Meaning::State(state, Some(reason)) = meaning(&event) else {
+            panic!("{name}: no state with a reason");
+        };
+        assert_eq!(state, expected, "{name}");
+        let named = reason.split_once(": ").map(|(_, remedy)| remedy);
+        assert!(
+            named.is_some_and(|named| named.contains(remedy)),
+            "{name}: {reason}"
+        );
+    }
+}
+
+#[test]
+fn only_a_log_out_event_leads_to_the_state_that_erases_the_keys() {
+    for (name, event, state, _) in ends() {
+        let is_log_out = matches!(event, Event::LoggedOut(_));
+        assert_eq!(state == SessionState::LoggedOut, is_log_out, "{name}");
+    }
+    for code in -1..=1000 {
+        let Meaning::State(state, _) = meaning(&failure(code)) else {
+            panic!("{code}: no state");
+        };
+        assert_ne!(state, SessionState::LoggedOut, "{code}");
+    }
+}
+
+#[test]
+fn each_event_with_a_meaning_is_subscribed_to() {
+    let (sender, _events) = mpsc::channel(1);
+    let interest = Forward(sender).interest();
+    for (name, event, _, _) in ends() {
+        assert!(interest.wants(event.kind()), "{name}");
+    }
+    assert!(interest.wants(stream_error("").kind()));
+}
+
+#[test]
+fn stream_error_changes_no_state_and_shows_a_short_code() {
+    for (code, shown) in [
+        ("", "\"\""),
+        ("479", "\"479\""),
+        ("<a href='x'>\n", "\"ahrefx\""),
+    ] {
+        let Meaning::Remark(remark) = meaning(&stream_error(code)) else {
+            panic!("{code:?}: no remark");
+        };
+        assert!(remark.contains(shown), "{remark}");
+    }
+    let Meaning::Remark(remark) = meaning(&stream_error(&"9".repeat(100_000))) else {
+        panic!("no remark");
+    };
+    assert!(remark.len() < 200, "{}", remark.len());
+}
+
+#[test]
+fn pairing_shows_its_code_and_then_the_number() {
+    let qr = PairingQrCode::builder()
+        .code("2@ref".to_owned())
+        .timeout(Duration::from_secs(60));
+    let typed = PairingCode::builder()
+        .code("ABCD1234".to_owned())
+        .timeout(Duration::from_secs(180));
+    for (event, expected, text) in [
+        (Event::PairingQrCode(qr.build()), PairingMethod::Qr, "2@ref"),
+        (
+            Event::PairingCode(typed.build()),
+            PairingMethod::Code,
+            "ABCD1234",
+        ),
+    ] {
+        let Meaning::Pairing { method, code, .. } = meaning(&event) else {
+            panic!("{text}: no code");
+        };
+        assert_eq!((method, code.as_str()), (expected, text));
+    }
+    let paired = PairSuccess::builder()
+        .id(jid())
+        .lid(jid())
+        .business_name(String::new())
+        .platform(String::new());
+    let Meaning::Paired(phone) = meaning(&Event::PairSuccess(paired.build())) else {
+        panic!("not paired");
+    };
+    assert_eq!(phone.expect("a number").as_str(), "4915112345678");
+    assert!(matches!(
+        meaning(&Event::Connected(Connected::builder().build())),
+        Meaning::State(SessionState::Connected, None)
+    ));
+}
