@@ -6,7 +6,7 @@ use std::{
 };
 
 use async_nats::{
-    Client, ConnectOptions, Event,
+    Client, ConnectOptions, Event, ServerAddr,
     connection::State,
     jetstream::{self, context::ContextBuilder},
 };
@@ -15,6 +15,8 @@ use tokio::{sync::watch, time::timeout};
 use super::{Error, Registry};
 use crate::{config, tasks::Tasks, telemetry, wire::Keyring};
 
+/// Addresses beyond the first of each name that may be tried while connecting.
+const FURTHER_ADDRESSES: usize = 2;
 const PING_EVERY: Duration = Duration::from_secs(10);
 /// Requests waiting for the connection; more of them wait outside.
 const CLIENT_QUEUE: usize = 2048;
@@ -40,7 +42,7 @@ impl Bus {
     /// ever.
     ///
     /// # Errors
-    /// When there is no connection within `connect_timeout`, or the server is older than 2.12.
+    /// When none of the servers answers, each within `connect_timeout`, or the server is older than 2.12.
     pub async fn connect(
         nats: &config::Nats,
         bus: &config::Bus,
@@ -48,12 +50,14 @@ impl Bus {
     ) -> Result<Self, Error> {
         let started = Instant::now();
         let connections = watch::Sender::new(0);
+        let servers = servers(nats)?;
+        let deadline = connect_deadline(servers.len(), nats.connect_timeout);
         let connecting = options(nats, name, connections.clone())
             .await?
-            .connect(&nats.url);
-        let client = timeout(nats.connect_timeout, connecting)
+            .connect(servers);
+        let client = timeout(deadline, connecting)
             .await
-            .map_err(|_| Error::Connect(format!("no answer within {:?}", nats.connect_timeout)))?
+            .map_err(|_| Error::Connect(format!("no answer within {deadline:?}")))?
             .map_err(|error| Error::Connect(error.to_string()))?;
         if !client.is_server_compatible(2, 12, 0) {
             return Err(Error::ServerTooOld {
@@ -113,6 +117,24 @@ impl Bus {
         self.registry.check_keys(&keys).await?;
         self.registry.start(keys, tasks).await
     }
+}
+
+fn servers(nats: &config::Nats) -> Result<Vec<ServerAddr>, Error> {
+    nats.servers()
+        .map(|server| {
+            let address = server.parse();
+            address.map_err(|error: std::io::Error| {
+                Error::Connect(format!("nats.url {server}: {error}"))
+            })
+        })
+        .collect()
+}
+
+/// Long enough for a silent server before each of the others, and for names that stand for several
+/// addresses: the client tries one address after the other, each for `connect_timeout`.
+fn connect_deadline(servers: usize, connect_timeout: Duration) -> Duration {
+    let attempts = servers + FURTHER_ADDRESSES;
+    connect_timeout * u32::try_from(attempts).unwrap_or(u32::MAX)
 }
 
 async fn options(

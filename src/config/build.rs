@@ -1,5 +1,7 @@
 //! Type and bounds of each key. `config/default.toml` must say the same; a test compares.
 
+use url::Url;
+
 use super::{
     read::Reader,
     settings::{
@@ -64,7 +66,7 @@ fn log(r: &mut Reader<'_>) -> Log {
 }
 
 fn nats(r: &mut Reader<'_>) -> Nats {
-    let expected = "servers like \"nats://127.0.0.1:4222\" (or tls, ws, wss), divided by commas; \
+    let expected = "servers like \"nats://127.0.0.1:4222\" (or tls), divided by commas; \
                     user and password belong into nats.user and nats.password";
     Nats {
         url: r.parsed("nats.url", expected, nats_url).unwrap_or_default(),
@@ -78,18 +80,22 @@ fn nats(r: &mut Reader<'_>) -> Nats {
     }
 }
 
-/// An `@` would mean a password in a value that dumps and logs show.
+/// The servers without the spaces around them. A user or password is refused here, since dumps and
+/// logs show this value.
 fn nats_url(text: &str) -> Option<String> {
-    let fits = |url: &str| {
-        url.split_once("://").is_some_and(|(scheme, rest)| {
-            let plain = rest.bytes().all(|b| b.is_ascii_graphic() && b != b'@');
-            ["nats", "tls", "ws", "wss"].contains(&scheme) && !rest.is_empty() && plain
-        })
-    };
-    text.split(',')
-        .map(str::trim)
-        .all(fits)
-        .then(|| text.to_owned())
+    let servers: Option<Vec<&str>> = text.split(',').map(nats_server).collect();
+    Some(servers?.join(","))
+}
+
+fn nats_server(text: &str) -> Option<&str> {
+    let server = text.trim();
+    let url = Url::parse(server).ok()?;
+    let has_scheme = ["nats", "tls"].contains(&url.scheme());
+    let has_host = url.host_str().is_some_and(|host| !host.is_empty());
+    let has_user = !url.username().is_empty() || url.password().is_some();
+    let has_more = !["", "/"].contains(&url.path()) || url.query().or(url.fragment()).is_some();
+    let is_server = has_scheme && has_host && url.port() != Some(0) && !has_user && !has_more;
+    is_server.then_some(server)
 }
 
 fn bus(r: &mut Reader<'_>) -> Bus {
@@ -248,5 +254,48 @@ fn api(r: &mut Reader<'_>) -> Api {
         connections_max: r.integer("api.connections_max", 1, 65_536),
         registrations_per_minute: r.integer("api.registrations_per_minute", 1, 100_000),
         secret_overlap: r.duration("api.secret_overlap", "0s", "168h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nats_url_takes_one_server_or_a_list_and_refuses_what_no_client_can_dial() {
+        let taken = [
+            ("nats://127.0.0.1:4222", "nats://127.0.0.1:4222"),
+            ("tls://n1.example.com", "tls://n1.example.com"),
+            ("nats://n1:4222/", "nats://n1:4222/"),
+            (
+                "nats://n1:1, nats://n2:2 ,tls://n3",
+                "nats://n1:1,nats://n2:2,tls://n3",
+            ),
+            ("nats://[::1]:4222,NATS://n2", "nats://[::1]:4222,NATS://n2"),
+        ];
+        for (text, expected) in taken {
+            assert_eq!(nats_url(text).as_deref(), Some(expected), "{text}");
+        }
+        let refused = [
+            "",
+            "127.0.0.1:4222",
+            "nats://",
+            "nats://n1:4222,",
+            "nats://n1:4222,,nats://n2:4222",
+            "nats://n1:4222;nats://n2:4222",
+            "nats://n1:4222 nats://n2:4222",
+            "nats://n1:99999",
+            "nats://n1:0",
+            "nats://n1:x",
+            "nats://u:p@n1:4222",
+            "nats://n1:4222,nats://u@n2:4222",
+            "nats://n1:4222/path",
+            "nats://n1:4222?x=1",
+            "ws://n1:8080",
+            "http://n1:4222",
+        ];
+        for text in refused {
+            assert_eq!(nats_url(text), None, "{text}");
+        }
     }
 }

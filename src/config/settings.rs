@@ -60,6 +60,13 @@ pub struct Nats {
     pub request_timeout: Duration,
 }
 
+impl Nats {
+    /// The servers that `nats.url` lists.
+    pub fn servers(&self) -> impl Iterator<Item = &str> {
+        self.url.split(',')
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 #[expect(missing_docs, reason = "config/default.toml documents every key")]
 pub struct Bus {

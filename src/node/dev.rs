@@ -44,6 +44,9 @@ struct Launch {
 impl NatsServer {
     /// Starts the server on the host and port of `nats.url`, its data below `node.data_dir`.
     pub(super) async fn start(config: &Config, tasks: &Tasks) -> anyhow::Result<Self> {
+        if config.nats.servers().count() > 1 {
+            bail!("nats.url lists several servers, and `wahook dev` starts one: name that one");
+        }
         let url = Url::parse(&config.nats.url).context("reading nats.url")?;
         let folder = config.node.data_dir.join("nats");
         fs::create_dir_all(&folder)

@@ -10,6 +10,7 @@ mod pipeline;
 mod repartition;
 mod replay;
 mod secrets;
+mod server_list;
 mod snippets;
 mod store;
 mod support;
