@@ -1,6 +1,10 @@
 //! What handlers share.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::time::timeout;
 
@@ -9,7 +13,7 @@ use crate::{
     bus::{self, Bus},
     config::{self, Config},
     model::{ClientId, Phone, WebhookId, WebhookState},
-    policy::KeyedLimiter,
+    policy::{Clock, KeyedLimiter},
     store::Store,
 };
 
@@ -46,7 +50,10 @@ impl State {
             bus,
             store,
             media,
-            registrations: Arc::new(KeyedLimiter::new(config.api.registrations_per_minute)),
+            registrations: Arc::new(KeyedLimiter::new(
+                config.api.registrations_per_minute,
+                Clock::new(Instant::now),
+            )),
             settings: Arc::new(config.api.clone()),
             deliver: Arc::new(config.deliver.clone()),
             replay: Arc::new(config.replay.clone()),

@@ -22,10 +22,13 @@ use crate::{
     config,
     egress::{self, Target},
     model::{BURST_SECONDS_MAX, Priority, Timestamp, Webhook},
-    policy::{Admit, Breaker, Limiter},
+    policy::{Admit, Breaker, Clock, Limiter},
     tasks::{TaskKind, Tasks},
     telemetry,
 };
+
+/// Tokio's clock, which tests can pause.
+const CLOCK: Clock = Clock::new(|| tokio::time::Instant::now().into_std());
 
 /// Waiters of one lane that a loop bears when the lane hardly moves.
 const CROWD: usize = SLOTS / 4;
@@ -98,8 +101,8 @@ impl Lane {
         let rate = webhook.rate_per_second;
         let burst = webhook.burst();
         let limiter = match refilled_for {
-            None => Limiter::new(rate, burst),
-            Some(time) => Limiter::refilled(rate, burst, time),
+            None => Limiter::new(rate, burst, CLOCK),
+            Some(time) => Limiter::refilled(rate, burst, time, CLOCK),
         };
         Self {
             url: webhook.url.clone(),

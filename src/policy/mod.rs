@@ -16,7 +16,7 @@ mod owners;
 mod verdict;
 
 pub use breaker::{Admit, Breaker};
-pub use limiter::{KeyedLimiter, Limiter};
+pub use limiter::{Clock, KeyedLimiter, Limiter};
 pub use owners::owners;
 pub use verdict::{
     Backoff, RETRY_AFTER_MAX, RetryPolicy, outcome_of_status, parse_retry_after, verdict,
