@@ -256,7 +256,12 @@ impl From<bus::Error> for Problem {
 impl From<store::Error> for Problem {
     fn from(error: store::Error) -> Self {
         telemetry::error("api", "store");
-        tracing::error!(%error, request_id = request_id(), "the store failed a request");
+        let error = telemetry::report(&error);
+        tracing::error!(
+            error,
+            request_id = request_id(),
+            "the store failed a request"
+        );
         Self::new(
             Code::Unavailable,
             "the store does not answer; deliveries go on, try again later",

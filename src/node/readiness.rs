@@ -15,6 +15,7 @@ use crate::{
     bus::Bus,
     store::Store,
     tasks::{TaskKind, Tasks},
+    telemetry,
 };
 
 const STORE_PATIENCE: Duration = Duration::from_millis(500);
@@ -95,7 +96,7 @@ async fn watch(
         }
         let answer = match timeout(STORE_PATIENCE, store.ping()).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(error.to_string()),
+            Ok(Err(error)) => Err(telemetry::report(&error)),
             Err(_) => Err("does not answer".to_owned()),
         };
         *state.lock().unwrap_or_else(PoisonError::into_inner) = answer;

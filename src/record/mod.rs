@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     bus::{Bus, Incoming, Pull, Work},
     model::Attempt,
-    store::{self, Store},
+    store::{ErrorKind, Store},
     tasks::{TaskKind, Tasks},
     telemetry, wire,
 };
@@ -81,7 +81,11 @@ impl Record {
         tasks.once(TaskKind::StoreFlush, async move {
             loops.wait().await;
             if let Ok(Err(error)) = timeout(FLUSH_PATIENCE, store.flush()).await {
-                tracing::warn!(%error, "the last second of webhooks' states could not be written");
+                let error = telemetry::report(&error);
+                tracing::warn!(
+                    error,
+                    "the last second of webhooks' states could not be written"
+                );
             }
         });
     }
@@ -214,9 +218,9 @@ impl Recorder {
                     }
                     return Written::All;
                 }
-                Ok(Err(store::Error::Refused(error))) => {
+                Ok(Err(error)) if error.kind() == ErrorKind::Refused => {
                     tracing::error!(
-                        error,
+                        error = telemetry::report(&error),
                         count = attempts.len(),
                         "the store refuses something among these results"
                     );
@@ -225,7 +229,8 @@ impl Recorder {
                 // Of a store that is away for long one line is enough, then fewer and fewer: the
                 // metric counts them all.
                 Ok(Err(error)) if tries.is_power_of_two() => {
-                    tracing::warn!(tries, %error, "writing results failed")
+                    let error = telemetry::report(&error);
+                    tracing::warn!(tries, error, "writing results failed");
                 }
                 Ok(Err(_)) => {}
                 Err(_) => tracing::warn!(tries, "writing results took too long"),

@@ -29,7 +29,11 @@ pub(super) async fn keep(store: Arc<dyn Store>, retention: Duration, cancel: Can
                 }
                 Err(error) => {
                     telemetry::error("record", "expire");
-                    tracing::warn!(%error, "old attempts could not be dropped; trying again later");
+                    let error = telemetry::report(&error);
+                    tracing::warn!(
+                        error,
+                        "old attempts could not be dropped; trying again later"
+                    );
                 }
             }
         }

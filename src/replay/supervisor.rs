@@ -213,8 +213,9 @@ impl Context {
                 Ok(()) => return,
                 Err(error) => {
                     telemetry::error("replay", "job");
-                    tracing::warn!(job = %job.id, %error, "a job waits");
                     let told = error.told();
+                    let error = telemetry::report(&error);
+                    tracing::warn!(job = %job.id, error, "a job waits");
                     // Should the bus not take it: it is no more than a word to its owner.
                     let _ = self
                         .bus

@@ -14,6 +14,7 @@
 //! on, and what happened meanwhile waits in the results stream.
 
 mod cql;
+mod error;
 mod sqlite;
 
 use std::{collections::HashMap, sync::Arc};
@@ -30,31 +31,8 @@ use crate::{
 };
 
 pub use cql::{Cql, Migrator, Step};
+pub use error::{Error, ErrorKind};
 pub use sqlite::Sqlite;
-
-/// Why the store did not do it.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// It cannot be opened; says what to do.
-    #[error("{0}")]
-    Open(String),
-    /// It failed at this; trying again may help.
-    #[error("store: {0}")]
-    Failed(String),
-    /// It will never take this, however often it is tried.
-    #[error("store: refused: {0}")]
-    Refused(String),
-    /// It is closed: the process ends.
-    #[error("the store is closed")]
-    Closed,
-}
-
-impl Error {
-    /// Something that may help to try again.
-    fn failed(error: impl std::fmt::Display) -> Self {
-        Self::Failed(error.to_string())
-    }
-}
 
 /// A home of the audit.
 #[async_trait]
@@ -121,7 +99,7 @@ pub trait Store: Send + Sync + 'static {
 /// Opens the home that the settings name.
 ///
 /// # Errors
-/// [`Error::Open`] when it cannot work as it is: says what to do. A CQL cluster that does not
+/// [`ErrorKind::Open`] when it cannot work as it is: says what to do. A CQL cluster that does not
 /// answer is no error; it is tried again until it does, and until then every call fails.
 pub async fn open(
     settings: &config::Store,

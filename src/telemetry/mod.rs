@@ -14,7 +14,9 @@ mod events;
 mod logs;
 mod names;
 mod recorder;
+mod report;
 
 pub use events::*;
 pub use logs::{Error, init};
 pub use recorder::Metrics;
+pub use report::report;

@@ -118,7 +118,7 @@ impl Migrator {
         } else {
             return Err(no_keyspace(&self.keyspace));
         }
-        let missing = schema::missing(&applied, self.is_scylla).map_err(Error::Open)?;
+        let missing = schema::missing(&applied, self.is_scylla).map_err(Error::open)?;
         steps.extend(
             missing
                 .into_iter()
@@ -257,7 +257,7 @@ fn windows(retention: Duration) -> String {
 /// What a role that serves asks before it starts.
 ///
 /// # Errors
-/// [`Error::Open`] when the schema is missing, behind or changed: names the migration and the
+/// [`ErrorKind::Open`] when the schema is missing, behind or changed: names the migration and the
 /// remedy.
 pub(super) async fn check(
     session: &Session,
@@ -268,7 +268,7 @@ pub(super) async fn check(
         return Err(no_keyspace(keyspace));
     }
     let applied = applied_to(session, keyspace).await?;
-    let wrong = |what: String| Error::Open(format!("keyspace {keyspace}: {what}"));
+    let wrong = |what: String| Error::open(format!("keyspace {keyspace}: {what}"));
     let missing = schema::missing(&applied, is_scylla(session).await?).map_err(|error| {
         wrong(format!(
             "{error}: use the wahook that applied it, or restore the file"
@@ -295,7 +295,7 @@ pub(super) async fn check(
 }
 
 fn no_keyspace(keyspace: &str) -> Error {
-    Error::Open(format!(
+    Error::open(format!(
         "cql.keyspace {keyspace} does not exist: create it with the replication you want, or let \
          `wahook migrate --create-keyspace COPIES` do it"
     ))

@@ -5,6 +5,7 @@
 //! from which listings by status begin. Hints may be stale, never missing: whatever they lead to is
 //! looked up in `events`, which alone tells the truth.
 
+mod cause;
 mod migrate;
 mod read;
 mod recent;
@@ -31,7 +32,7 @@ use self::{
     session::Profiles,
     statements::Statements,
 };
-use super::{Error, Store};
+use super::{Error, ErrorKind, Store};
 use crate::{
     config,
     model::{
@@ -84,7 +85,7 @@ impl Connected {
 }
 
 /// The session, or why there is none.
-type Slot = RwLock<Result<Arc<Connected>, String>>;
+type Slot = RwLock<Result<Arc<Connected>, Error>>;
 
 /// The store in a ScyllaDB or Cassandra cluster.
 pub struct Cql {
@@ -98,7 +99,7 @@ impl Cql {
     /// background: a node must be able to start without its store.
     ///
     /// # Errors
-    /// [`Error::Open`] when the schema is missing, behind or changed, or the settings cannot work.
+    /// [`ErrorKind::Open`] when the schema is missing, behind or changed, or the settings cannot work.
     pub async fn open(
         settings: &config::Cql,
         retention: Duration,
@@ -106,15 +107,15 @@ impl Cql {
     ) -> Result<Self, Error> {
         let slot = match Connected::new(settings, retention).await {
             Ok(connected) => Ok(Arc::new(connected)),
-            Err(Error::Failed(error)) => {
+            Err(error) if error.kind() == ErrorKind::Open => return Err(error),
+            Err(error) => {
                 telemetry::error("store", "connect");
                 tracing::warn!(
-                    error,
-                    "the store does not answer; going on without it, and trying again"
+                    error = telemetry::report(&error),
+                    "the store does not answer; the node starts without it and tries again"
                 );
                 Err(error)
             }
-            Err(error) => return Err(error),
         };
         let slot = Arc::new(RwLock::new(slot));
         let tended = (Arc::downgrade(&slot), settings.clone());
@@ -135,9 +136,7 @@ impl Cql {
             .slot
             .read()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        slot.as_ref()
-            .map(Arc::clone)
-            .map_err(|error| Error::Failed(error.clone()))
+        slot.clone()
     }
 
     /// Does it, and tells how long it took.

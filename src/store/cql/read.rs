@@ -13,9 +13,10 @@ use uuid::Uuid;
 
 use super::{
     Connected,
+    cause::read_failed,
     recent::Key,
     rows::{Row, damaged, from_time, id, time},
-    write::{PERHAPS_HELD, note},
+    write::PERHAPS_HELD,
 };
 use crate::{
     model::{
@@ -183,7 +184,7 @@ impl Connected {
         let mut statement = self.statements.select_attempts.clone();
         let page = i32::try_from(limit.saturating_sub(found.len()) + 1).unwrap_or(i32::MAX);
         statement.set_page_size(page.min(statement.get_page_size()));
-        let _permit = self.reads.acquire().await.map_err(|_| Error::Closed)?;
+        let _permit = self.reads.acquire().await.map_err(|_| Error::closed())?;
         let rows = self
             .session
             .execute_iter(statement, place)
@@ -216,7 +217,7 @@ impl Connected {
         limit: usize,
         found: &mut Vec<Event>,
     ) -> Result<(), Error> {
-        let permit = self.reads.acquire().await.map_err(|_| Error::Closed)?;
+        let permit = self.reads.acquire().await.map_err(|_| Error::closed())?;
         let rows = self
             .session
             .execute_iter(hints.clone(), place)
@@ -421,7 +422,7 @@ impl Connected {
             .execute_unpaged(&self.statements.ping, ())
             .await
             .map(drop)
-            .map_err(note)
+            .map_err(read_failed)
     }
 
     /// All rows of an answer that is known to be short.
@@ -433,12 +434,12 @@ impl Connected {
     where
         T: for<'frame, 'metadata> scylla::deserialize::row::DeserializeRow<'frame, 'metadata>,
     {
-        let _permit = self.reads.acquire().await.map_err(|_| Error::Closed)?;
+        let _permit = self.reads.acquire().await.map_err(|_| Error::closed())?;
         let answer = self
             .session
             .execute_unpaged(statement, place)
             .await
-            .map_err(note)?;
+            .map_err(read_failed)?;
         let rows = answer.into_rows_result().map_err(damaged)?;
         rows.rows::<T>()
             .map_err(damaged)?

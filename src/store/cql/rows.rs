@@ -15,7 +15,7 @@ use crate::{
         Attempt, ClientId, Delivery, EventId, EventStatus, Kind, Outcome, Priority, Timestamp,
         WebhookId,
     },
-    store::Error,
+    store::{Error, ErrorKind},
 };
 
 /// What [`Row`] reads.
@@ -130,8 +130,9 @@ fn kind(name: String) -> Result<Kind, Error> {
     Kind::deserialize(IntoDeserializer::<value::Error>::into_deserializer(name)).map_err(damaged)
 }
 
-pub(super) fn damaged(error: impl std::fmt::Display) -> Error {
-    Error::Failed(format!("a row that this version cannot read: {error}"))
+pub(super) fn damaged(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    let text = "the store has a row that this version cannot read";
+    Error::new(ErrorKind::Failed, text).because(source)
 }
 
 impl TryFrom<Row> for Attempt {

@@ -17,7 +17,10 @@ use scylla::{
 };
 use tokio::time::timeout;
 
-use crate::{config, store::Error};
+use crate::{
+    config,
+    store::{Error, ErrorKind},
+};
 
 /// Statements that change the schema wait for all nodes.
 const SCHEMA_PATIENCE: Duration = Duration::from_secs(60);
@@ -57,7 +60,7 @@ impl Profiles {
 /// A session without a keyspace.
 ///
 /// # Errors
-/// [`Error::Failed`] when no node answers: trying again may help. [`Error::Open`] when the settings
+/// [`ErrorKind::Failed`] or [`ErrorKind::Timeout`] when no node answers: trying again may help. [`ErrorKind::Open`] when the settings
 /// cannot work.
 pub(super) async fn connect(settings: &config::Cql, profiles: &Profiles) -> Result<Session, Error> {
     let mut builder = SessionBuilder::new()
@@ -83,11 +86,14 @@ pub(super) async fn connect(settings: &config::Cql, profiles: &Profiles) -> Resu
     let patience = settings.connect_timeout + METADATA_PATIENCE;
     match timeout(patience, builder.build()).await {
         Ok(Ok(session)) => Ok(session),
-        Ok(Err(error)) => Err(Error::Failed(reason(&error, settings))),
-        Err(_) => Err(Error::Failed(format!(
-            "cql.nodes: no answer within {} s",
-            patience.as_secs()
-        ))),
+        Ok(Err(error)) => {
+            let text = reason(&error, settings);
+            Err(Error::new(ErrorKind::Failed, text).because(error))
+        }
+        Err(_) => {
+            let text = format!("cql.nodes: no answer within {} s", patience.as_secs());
+            Err(Error::new(ErrorKind::Timeout, text))
+        }
     }
 }
 
@@ -147,22 +153,24 @@ fn tls(builder: SessionBuilder, settings: &config::Cql) -> Result<SessionBuilder
         .root_ca_file
         .as_deref()
         .unwrap_or_else(|| std::path::Path::new(""));
-    let wrong = |error: &dyn std::fmt::Display| {
-        Error::Open(format!(
-            "cql.root_ca_file {}: {error}; name a PEM file",
-            path.display()
-        ))
+    let unusable = |error: Box<dyn std::error::Error + Send + Sync>| {
+        let text = format!("cql.root_ca_file {}: name a PEM file", path.display());
+        Error::open(text).because(error)
     };
     let mut roots = rustls::RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| wrong(&error))? {
-        let certificate = certificate.map_err(|error| wrong(&error))?;
-        roots.add(certificate).map_err(|error| wrong(&error))?;
+    for certificate in
+        CertificateDer::pem_file_iter(path).map_err(|error| unusable(error.into()))?
+    {
+        let certificate = certificate.map_err(|error| unusable(error.into()))?;
+        roots
+            .add(certificate)
+            .map_err(|error| unusable(error.into()))?;
     }
     // Named, since two providers are compiled into this build.
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let client = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|error| Error::Open(format!("cql.tls: {error}")))?
+        .map_err(|error| Error::open("cql.tls: no TLS version is available").because(error))?
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(builder.tls_context(Some(Arc::new(client))))
@@ -171,7 +179,7 @@ fn tls(builder: SessionBuilder, settings: &config::Cql) -> Result<SessionBuilder
 #[cfg(not(feature = "cql-tls"))]
 fn tls(_: SessionBuilder, _: &config::Cql) -> Result<SessionBuilder, Error> {
     // The settings' check says so first.
-    Err(Error::Open(
-        "cql.tls: this wahook was built without the feature cql-tls".to_owned(),
+    Err(Error::open(
+        "cql.tls: this wahook was built without the feature cql-tls",
     ))
 }

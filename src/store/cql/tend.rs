@@ -10,7 +10,7 @@ use scylla::client::session::Session;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::{Connected, Slot};
-use crate::{config, store::Error, telemetry};
+use crate::{config, telemetry};
 
 const RECONNECT: Duration = Duration::from_secs(1);
 const EVERY: Duration = Duration::from_secs(10);
@@ -35,14 +35,9 @@ pub(super) async fn tend(slot: Weak<Slot>, settings: config::Cql, retention: Dur
             break;
         }
         sleep(RECONNECT).await;
-        let next = Connected::new(&settings, retention)
-            .await
-            .map(Arc::new)
-            .map_err(|error| match error {
-                Error::Failed(text) => text,
-                error => error.to_string(),
-            });
+        let next = Connected::new(&settings, retention).await.map(Arc::new);
         if let Err(error) = &next {
+            let error = telemetry::report(error);
             tracing::warn!(error, "the store is not there yet");
         }
         let Some(present) = slot.upgrade() else {
@@ -72,7 +67,8 @@ pub(super) async fn tend(slot: Weak<Slot>, settings: config::Cql, retention: Dur
             && let Err(error) = connected.flush_hours().await
         {
             // Nothing is lost: the next flush tries again.
-            tracing::warn!(%error, "the sums of webhooks could not be written yet");
+            let error = telemetry::report(&error);
+            tracing::warn!(error, "the sums of webhooks could not be written yet");
         }
     }
 }

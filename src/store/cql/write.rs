@@ -7,14 +7,11 @@ use std::{
 
 use futures_util::{StreamExt, future::join_all, stream};
 use rand::Rng;
-use scylla::{
-    errors::{DbError, ExecutionError, RequestAttemptError},
-    serialize::row::SerializeRow,
-    statement::prepared::PreparedStatement,
-};
+use scylla::{serialize::row::SerializeRow, statement::prepared::PreparedStatement};
 
 use super::{
     Connected,
+    cause::Cause,
     recent::Key,
     rows::{NewRow, id, succeeded_at, time, written_at},
 };
@@ -205,7 +202,7 @@ impl Connected {
     ) -> Result<(), Error> {
         let mut pause = FIRST_PAUSE;
         for tries in 1.. {
-            let permit = self.writes.acquire().await.map_err(|_| Error::Closed)?;
+            let permit = self.writes.acquire().await.map_err(|_| Error::closed())?;
             let answer = self.session.execute_unpaged(statement, &row).await;
             drop(permit);
             let error = match answer {
@@ -215,14 +212,11 @@ impl Connected {
                 }
                 Err(error) => error,
             };
-            let cause = cause(&error);
-            telemetry::cql_trouble(cause);
-            match cause {
-                "refused" => return Err(Error::Refused(error.to_string())),
-                // The whole of the time is spent; the caller knows what to do.
-                "timeout" => return Err(Error::failed(error)),
-                _ if tries >= TRIES => return Err(Error::failed(error)),
-                _ => {}
+            let cause = Cause::of(&error);
+            telemetry::cql_trouble(cause.as_str());
+            // After a time-out the whole time is spent: the caller knows what to do.
+            if matches!(cause, Cause::Refused | Cause::Timeout) || tries >= TRIES {
+                return Err(cause.error(error));
             }
             let jitter = rand::rng().random_range(0.5..1.5);
             tokio::time::sleep(pause.mul_f64(jitter)).await;
@@ -267,56 +261,4 @@ fn is_troubled(attempt: &Attempt) -> bool {
 fn is_letter(attempt: &Attempt) -> bool {
     attempt.status == EventStatus::Failed
         || attempt.delivery.attempt_count > attempt.delivery.attempts_this_round
-}
-
-/// Why a statement failed: the label of the metric.
-fn cause(error: &ExecutionError) -> &'static str {
-    match error {
-        ExecutionError::RequestTimeout(_) => "timeout",
-        ExecutionError::ConnectionPoolError(_) | ExecutionError::EmptyPlan => "no_connection",
-        ExecutionError::BadQuery(_) => "refused",
-        ExecutionError::LastAttemptError(error) => match error {
-            RequestAttemptError::DbError(error, _) => match error {
-                DbError::WriteTimeout { .. } | DbError::ReadTimeout { .. } => "server_timeout",
-                DbError::Unavailable { .. } => "unavailable",
-                DbError::Overloaded | DbError::IsBootstrapping => "overloaded",
-                DbError::RateLimitReached { .. } => "rate_limit",
-                // A value that does not fit: too large, or not of the column's type.
-                DbError::Invalid => "refused",
-                _ => "server_error",
-            },
-            RequestAttemptError::SerializationError(_)
-            | RequestAttemptError::CqlRequestSerialization(_) => "refused",
-            RequestAttemptError::BrokenConnectionError(_) => "broken_connection",
-            _ => "other",
-        },
-        _ => "other",
-    }
-}
-
-/// For readers' errors, which are not told apart.
-pub(super) fn note(error: ExecutionError) -> Error {
-    telemetry::cql_trouble(cause(&error));
-    Error::failed(error)
-}
-
-#[cfg(test)]
-mod tests {
-    use scylla::errors::OperationType;
-
-    use super::*;
-
-    /// What Cassandra never says, so that no test with a server sees it.
-    #[test]
-    fn a_rate_limit_of_scylladb_is_trouble_and_no_refusal() {
-        let limit = DbError::RateLimitReached {
-            op_type: OperationType::Write,
-            rejected_by_coordinator: true,
-        };
-        let error =
-            ExecutionError::LastAttemptError(RequestAttemptError::DbError(limit, String::new()));
-        assert_eq!(cause(&error), "rate_limit");
-        let invalid = RequestAttemptError::DbError(DbError::Invalid, String::new());
-        assert_eq!(cause(&ExecutionError::LastAttemptError(invalid)), "refused");
-    }
 }

@@ -44,7 +44,7 @@ const CHECKPOINT_PAGES: i64 = 16_384;
 
 impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Self {
-        Self::Failed(error.to_string())
+        Self::failed(error)
     }
 }
 
@@ -65,12 +65,8 @@ impl Sqlite {
     pub async fn open(settings: &config::Store, tasks: &Tasks) -> Result<Self, Error> {
         let settings = settings.clone();
         let own = tasks.clone();
-        let opened = tasks.blocking(TaskKind::SqliteQuery, move || {
-            let path = &settings.path;
-            open_all(&settings, own)
-                .map_err(|error| Error::Open(format!("store.path {}: {error}", path.display())))
-        });
-        opened.await.ok_or(Error::Closed)?
+        let opened = tasks.blocking(TaskKind::SqliteQuery, move || open_all(&settings, own));
+        opened.await.ok_or_else(Error::closed)?
     }
 
     /// Runs a query on a reading connection, on a thread that may block.
@@ -83,7 +79,7 @@ impl Sqlite {
         let permit = Arc::clone(&self.permits)
             .acquire_owned()
             .await
-            .map_err(|_| Error::Closed)?;
+            .map_err(|_| Error::closed())?;
         let readers = Arc::clone(&self.readers);
         let answer = self.tasks.blocking(TaskKind::SqliteQuery, move || {
             let lock = || readers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -95,47 +91,63 @@ impl Sqlite {
             lock().push(connection);
             drop(permit);
             answer
-                .map_err(|_| Error::Failed(format!("the query {name} panicked")))?
+                .map_err(|_| Error::failed(format!("the query {name} panicked")))?
                 .map_err(Error::from)
         });
-        let answer = answer.await.ok_or(Error::Closed)?;
+        let answer = answer.await.ok_or_else(Error::closed)?;
         telemetry::store_request(name, answer.is_ok(), started.elapsed());
         answer
     }
 }
 
-fn open_all(settings: &config::Store, tasks: Tasks) -> Result<Sqlite, String> {
-    let text = |error: &dyn std::fmt::Display| {
-        format!("{error}; name a file in a folder that can be written")
+fn open_all(settings: &config::Store, tasks: Tasks) -> Result<Sqlite, Error> {
+    let path = settings.path.display();
+    let unusable = |source: Box<dyn std::error::Error + Send + Sync>| {
+        let text = format!("store.path {path}: name a file in a folder that can be written");
+        Error::open(text).because(source)
     };
-    if let Some(folder) = settings
-        .path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-    {
-        std::fs::create_dir_all(folder).map_err(|error| text(&error))?;
-    }
-    // Bodies and phone numbers are in it. SQLite gives its companions (-wal, -shm) the mode of the
-    // file.
-    let private = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(&settings.path);
-    private.map_err(|error| text(&error))?;
-    let mut connection = connect(&settings.path, settings.busy_timeout, OpenFlags::default())
-        .map_err(|e| text(&e))?;
-    migrate(&mut connection)?;
+    make_file(&settings.path).map_err(|error| unusable(error.into()))?;
+    let open = |flags| {
+        connect(&settings.path, settings.busy_timeout, flags)
+            .map_err(|error| unusable(error.into()))
+    };
+    let mut connection = open(OpenFlags::default())?;
+    migrate(&mut connection).map_err(|error| match error {
+        MigrateError::Newer(version) => Error::open(format!(
+            "store.path {path}: has schema version {version}, this wahook knows \
+             {SCHEMA_VERSION}: use a newer wahook"
+        )),
+        MigrateError::Sqlite(error) => Error::open(format!(
+            "store.path {path}: its schema cannot be read or changed"
+        ))
+        .because(error),
+    })?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let readers: rusqlite::Result<Vec<_>> = (0..READERS)
-        .map(|_| connect(&settings.path, settings.busy_timeout, flags))
-        .collect();
+    let readers: Result<Vec<_>, Error> = (0..READERS).map(|_| open(flags)).collect();
     Ok(Sqlite {
         writer: write::Writer::start(connection, settings, &tasks),
-        readers: Arc::new(Mutex::new(readers.map_err(|error| text(&error))?)),
+        readers: Arc::new(Mutex::new(readers?)),
         permits: Arc::new(Semaphore::new(READERS)),
         tasks,
     })
+}
+
+/// Makes the file and its folder if they are missing.
+fn make_file(path: &Path) -> std::io::Result<()> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder {
+        std::fs::create_dir_all(folder)?;
+    }
+    // It holds bodies and phone numbers. SQLite gives its companions (-wal, -shm) the mode of the
+    // file.
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)?;
+    Ok(())
 }
 
 fn connect(path: &Path, patience: Duration, flags: OpenFlags) -> rusqlite::Result<Connection> {
@@ -153,34 +165,40 @@ fn connect(path: &Path, patience: Duration, flags: OpenFlags) -> rusqlite::Resul
     Ok(connection)
 }
 
-fn migrate(connection: &mut Connection) -> Result<(), String> {
-    let text = |error: rusqlite::Error| error.to_string();
-    let version = |connection: &Connection| {
-        connection.pragma_query_value(None, "user_version", |row| row.get(0))
-    };
-    if version(connection).map_err(text)? == SCHEMA_VERSION {
+/// Why the file does not have this version's schema.
+enum MigrateError {
+    /// It has this version, which is newer.
+    Newer(i64),
+    Sqlite(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for MigrateError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+fn schema_version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+fn migrate(connection: &mut Connection) -> Result<(), MigrateError> {
+    if schema_version(connection)? == SCHEMA_VERSION {
         return Ok(());
     }
-    // Another process may be at it: the version counts that is seen under the lock.
-    let transaction = connection
-        .transaction_with_behavior(TransactionBehavior::Immediate)
-        .map_err(text)?;
-    let version: i64 = version(&transaction).map_err(text)?;
+    // Another process may be migrating: the version that counts is the one seen under the lock.
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let version = schema_version(&transaction)?;
     if version > SCHEMA_VERSION {
-        return Err(format!(
-            "has schema version {version}, this wahook knows {SCHEMA_VERSION}: use a newer wahook"
-        ));
+        return Err(MigrateError::Newer(version));
     }
-    for migration in MIGRATIONS
-        .iter()
-        .skip(usize::try_from(version).unwrap_or_default())
-    {
-        transaction.execute_batch(migration).map_err(text)?;
+    let applied = usize::try_from(version).unwrap_or_default();
+    for migration in MIGRATIONS.iter().skip(applied) {
+        transaction.execute_batch(migration)?;
     }
-    transaction
-        .pragma_update(None, "user_version", SCHEMA_VERSION)
-        .map_err(text)?;
-    transaction.commit().map_err(text)
+    transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    transaction.commit()?;
+    Ok(())
 }
 
 #[async_trait]
@@ -278,6 +296,7 @@ impl Store for Sqlite {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::ErrorKind;
 
     #[tokio::test]
     async fn the_files_are_for_their_owner_alone() {
@@ -315,7 +334,8 @@ mod tests {
             let answer = store
                 .read("test", |_| -> rusqlite::Result<()> { panic!("on purpose") })
                 .await;
-            assert!(matches!(answer, Err(Error::Failed(_))), "{answer:?}");
+            let kind = answer.expect_err("it panicked").kind();
+            assert_eq!(kind, ErrorKind::Failed);
         }
         store.ping().await.expect("still answers");
     }

@@ -77,8 +77,8 @@ impl Writer {
         self.0
             .send(Work::Write(Group { attempts, done }))
             .await
-            .map_err(|_| Error::Closed)?;
-        written.await.map_err(|_| Error::Closed)?
+            .map_err(|_| Error::closed())?;
+        written.await.map_err(|_| Error::closed())?
     }
 
     pub(super) async fn expire(&self, before: Timestamp) -> Result<usize, Error> {
@@ -86,8 +86,8 @@ impl Writer {
         self.0
             .send(Work::Expire(Expiry { before, done }))
             .await
-            .map_err(|_| Error::Closed)?;
-        expired.await.map_err(|_| Error::Closed)?
+            .map_err(|_| Error::closed())?;
+        expired.await.map_err(|_| Error::closed())?
     }
 }
 
@@ -131,11 +131,11 @@ fn run(mut connection: Connection, mut receiver: mpsc::Receiver<Work>, max: usiz
             gather();
         }
         let began = Instant::now();
-        let written = commit(&mut connection, &groups).map_err(|error| error.to_string());
+        let written = commit(&mut connection, &groups).map_err(Error::from);
         rested = Instant::now() + (began.elapsed() * REST).min(REST_MAX);
         for group in groups {
             // A writer that went away needs no answer.
-            let _ = group.done.send(written.clone().map_err(Error::Failed));
+            let _ = group.done.send(written.clone());
         }
     }
 }

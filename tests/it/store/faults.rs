@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use scylla_proxy::{Action, Reaction, RequestReaction, example_db_errors};
 use wahook::{
     model::{EventFilter, EventStatus::Delivered, WebhookId},
-    store::{self, Error, Store},
+    store::{self, ErrorKind, Store},
     tasks::Tasks,
 };
 
@@ -86,7 +86,7 @@ async fn what_can_never_be_written_is_said_at_once() {
         .record(vec![attempt(1, 1, Delivered, 1)])
         .await
         .expect_err("is refused");
-    assert!(matches!(error, Error::Refused(_)), "{error}");
+    assert!(error.kind() == ErrorKind::Refused, "{error}");
     home.store
         .record(vec![attempt(1, 1, Delivered, 1)])
         .await
@@ -129,7 +129,7 @@ async fn a_node_that_hangs_costs_its_time_and_no_more() {
         .record(many.clone())
         .await
         .expect_err("no answer");
-    assert!(matches!(error, Error::Failed(_)), "{error}");
+    assert!(error.kind() == ErrorKind::Timeout, "{error}");
     home.store.ping().await.expect_err("no answer");
     assert!(
         began.elapsed() < Duration::from_secs(5),

@@ -1,7 +1,7 @@
 //! Bringing a schema up to date, and refusing to serve without.
 
 use wahook::{
-    store::{Cql, Error},
+    store::{Cql, ErrorKind},
     tasks::Tasks,
 };
 
@@ -13,7 +13,7 @@ async fn refused(keyspace: &Keyspace) -> String {
         .await
         .err()
     {
-        Some(Error::Open(text)) => text,
+        Some(error) if error.kind() == ErrorKind::Open => error.to_string(),
         other => panic!("not refused: {other:?}"),
     }
 }
