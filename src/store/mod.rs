@@ -15,6 +15,7 @@
 
 mod cql;
 mod error;
+mod hours;
 mod sqlite;
 
 use std::{collections::HashMap, sync::Arc};

@@ -1,19 +1,21 @@
 //! ScyllaDB and Cassandra.
 //!
-//! One session per process, statements prepared once, each idempotent under a timestamp of its own.
-//! An attempt is one INSERT; one that fails, or that follows such a one, leaves hints beside it,
-//! from which listings by status begin. Hints may be stale, never missing: whatever they lead to is
-//! looked up in `events`, which alone tells the truth.
+//! One session per process. Statements are prepared once, and each is idempotent: it writes under
+//! the attempt's own time. An attempt is one INSERT into `events`. An attempt that failed, or that
+//! follows a failed one, also writes secondary index rows, from which listings by status begin.
+//! Index rows may be stale, but none is ever missing: each is resolved against `events`.
 
 mod cause;
+mod listing;
+mod maintenance;
 mod migrate;
 mod read;
 mod recent;
 mod rows;
 mod schema;
 mod session;
+mod state;
 mod statements;
-mod tend;
 mod write;
 
 use std::{
@@ -28,7 +30,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::{
-    recent::{Hours, Key, Known},
+    recent::{Hours, Key, WrittenDays},
     session::Profiles,
     statements::Statements,
 };
@@ -45,19 +47,19 @@ use crate::{
 
 pub use migrate::{Migrator, Step};
 
-/// Statements under way for readers; apart, so that a backlog being written does not keep readers
-/// waiting.
+/// Read statements in flight. They have permits of their own, so that reads do not wait behind a
+/// backlog of writes.
 const READS_IN_FLIGHT: usize = 64;
 
-/// A connected session in a keyspace whose schema is right.
+/// A connected session in a keyspace whose schema is up to date.
 struct Connected {
     session: Session,
     statements: Statements,
     retention: Duration,
     writes: Semaphore,
     reads: Semaphore,
-    days: Known<(Key, i32)>,
-    letter_days: Known<(ClientId, i32)>,
+    days: WrittenDays<(Key, i32)>,
+    letter_days: WrittenDays<(ClientId, i32)>,
     hours: Hours,
 }
 
@@ -77,8 +79,8 @@ impl Connected {
             retention,
             writes: Semaphore::new(settings.in_flight),
             reads: Semaphore::new(READS_IN_FLIGHT),
-            days: Known::new(),
-            letter_days: Known::new(),
+            days: WrittenDays::new(),
+            letter_days: WrittenDays::new(),
             hours: Hours::new(),
         })
     }
@@ -95,7 +97,7 @@ pub struct Cql {
 }
 
 impl Cql {
-    /// Connects, and compares the schema. A cluster that does not answer is tried again in the
+    /// Connects and checks the schema. If the cluster does not answer, connecting goes on in the
     /// background: a node must be able to start without its store.
     ///
     /// # Errors
@@ -118,12 +120,12 @@ impl Cql {
             }
         };
         let slot = Arc::new(RwLock::new(slot));
-        let tended = (Arc::downgrade(&slot), settings.clone());
+        let maintained = (Arc::downgrade(&slot), settings.clone());
         let dropped = CancellationToken::new();
         let open = dropped.clone().drop_guard();
         tasks.keep(TaskKind::CqlMaintenance, &dropped, move || {
-            let (slot, settings) = tended.clone();
-            tend::tend(slot, settings, retention)
+            let (slot, settings) = maintained.clone();
+            maintenance::run(slot, settings, retention)
         });
         Ok(Self {
             slot,
@@ -139,7 +141,7 @@ impl Cql {
         slot.clone()
     }
 
-    /// Does it, and tells how long it took.
+    /// Runs a request and records how long it took.
     async fn timed<T, F: Future<Output = Result<T, Error>>>(
         &self,
         name: &'static str,
@@ -228,7 +230,7 @@ impl Store for Cql {
         .await
     }
 
-    /// The tables' time to live does it.
+    /// Nothing to do: rows have a time to live.
     async fn expire(&self, _: Timestamp) -> Result<usize, Error> {
         Ok(0)
     }

@@ -1,5 +1,5 @@
-//! What is kept for a moment, so that the happy path stays one statement: sums per hour, and which
-//! days are known to be listed. All of it bounded.
+//! What a node keeps in memory so that a delivery at the first attempt costs one statement: sums
+//! per hour, and the days whose index rows are written. Both are bounded.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -9,55 +9,59 @@ use std::{
 
 use uuid::Uuid;
 
-use crate::model::{Attempt, ClientId, EventStatus, HourStats, Outcome, Timestamp, WebhookId};
+use crate::{
+    model::{Attempt, ClientId, EventStatus, HourStats, Outcome, Timestamp, WebhookId},
+    store::hours::hour_of,
+};
 
 /// A webhook within its client.
 pub(super) type Key = (ClientId, WebhookId);
 
 /// Entries of each kind; one takes some hundred bytes at most.
 const ENTRIES_MAX: usize = 100_000;
-const HOUR_MS: i64 = 3_600_000;
-/// Sums that nobody added to for so many flushes are let go; what comes later begins a row of its
-/// own.
-const IDLE_FLUSHES: u8 = 6;
+/// Sums that did not grow for this many flushes are forgotten; a later attempt begins a new row.
+const IDLE_FLUSHES_MAX: u8 = 6;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Things known to be written. Forgetting one costs a write.
-pub(super) struct Known<T>(Mutex<HashSet<T>>);
+/// Days whose index row this process has written. Forgetting one costs a write.
+pub(super) struct WrittenDays<T>(Mutex<HashSet<T>>);
 
-impl<T: Eq + Hash> Known<T> {
+impl<T: Eq + Hash> WrittenDays<T> {
     pub(super) fn new() -> Self {
         Self(Mutex::new(HashSet::new()))
     }
 
-    /// Those of them that are not known; each once.
-    pub(super) fn unknown(&self, some: impl Iterator<Item = T>) -> HashSet<T> {
-        let known = lock(&self.0);
-        some.filter(|one| !known.contains(one)).collect()
+    /// Those of these days that are not written, each once.
+    pub(super) fn missing(&self, days: impl Iterator<Item = T>) -> HashSet<T> {
+        let written = lock(&self.0);
+        days.filter(|day| !written.contains(day)).collect()
     }
 
-    pub(super) fn add(&self, one: T) {
-        let mut known = lock(&self.0);
-        if known.len() >= ENTRIES_MAX {
-            known.clear();
+    pub(super) fn add(&self, day: T) {
+        let mut written = lock(&self.0);
+        if written.len() >= ENTRIES_MAX {
+            written.clear();
         }
-        known.insert(one);
+        written.insert(day);
     }
 }
 
-/// Sums of one webhook and hour, as one row of its own holds them.
+/// The sums of one webhook and hour that this process made: one row of `webhook_stats`.
 #[derive(Clone)]
 pub(super) struct Sums {
+    /// The row's key beside webhook and hour, so that nodes do not overwrite each other's rows.
     pub(super) writer: Uuid,
     pub(super) stats: HourStats,
+    /// What the store has.
     written: HourStats,
+    /// Flushes since it last grew.
     idle: u8,
 }
 
-/// Sums of the hours that are still added to.
+/// The sums of the hours that may still grow.
 pub(super) struct Hours(Mutex<HashMap<(Key, Timestamp), Sums>>);
 
 impl Hours {
@@ -65,13 +69,13 @@ impl Hours {
         Self(Mutex::new(HashMap::new()))
     }
 
-    /// Adds an attempt to the hour of its end. `false` when there is no room, and it is left out.
+    /// Adds an attempt to the hour in which it ended. `false` when there is no room; then it is left
+    /// out.
     pub(super) fn add(&self, attempt: &Attempt) -> bool {
         if matches!(attempt.outcome, Outcome::Held | Outcome::WebhookGone) {
             return true;
         }
-        let ended = attempt.ended_at().millis();
-        let hour = Timestamp::from_millis(ended - ended.rem_euclid(HOUR_MS));
+        let hour = hour_of(attempt.ended_at());
         let key = (
             (attempt.delivery.client_id, attempt.delivery.webhook_id),
             hour,
@@ -102,29 +106,29 @@ impl Hours {
     /// What the store does not have yet.
     pub(super) fn unwritten(&self) -> Vec<((Key, Timestamp), Sums)> {
         let mut all = lock(&self.0);
-        all.retain(|_, one| {
-            one.idle = one.idle.saturating_add(1);
-            one.stats != one.written || one.idle <= IDLE_FLUSHES
+        all.retain(|_, sums| {
+            sums.idle = sums.idle.saturating_add(1);
+            sums.stats != sums.written || sums.idle <= IDLE_FLUSHES_MAX
         });
         all.iter()
-            .filter(|(_, one)| one.stats != one.written)
-            .map(|(key, one)| (*key, one.clone()))
+            .filter(|(_, sums)| sums.stats != sums.written)
+            .map(|(key, sums)| (*key, sums.clone()))
             .collect()
     }
 
-    /// The store has these.
-    pub(super) fn wrote(&self, key: &(Key, Timestamp), stats: HourStats) {
+    /// Notes what the store has now.
+    pub(super) fn mark_written(&self, key: &(Key, Timestamp), stats: HourStats) {
         if let Some(sums) = lock(&self.0).get_mut(key) {
             sums.written = stats;
         }
     }
 
-    /// What is not in the store yet, of one webhook, as differences to what is.
-    pub(super) fn ahead(&self, key: &Key) -> Vec<HourStats> {
+    /// By how much one webhook's sums are ahead of what the store has.
+    pub(super) fn unwritten_of(&self, key: &Key) -> Vec<HourStats> {
         let all = lock(&self.0);
         let own = all
             .iter()
-            .filter(|((one, _), sums)| one == key && sums.stats != sums.written);
+            .filter(|((owner, _), sums)| owner == key && sums.stats != sums.written);
         own.map(|(_, sums)| sums.stats.without(&sums.written))
             .collect()
     }
@@ -135,15 +139,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_known_is_bounded() {
-        let known = Known::new();
-        for one in 0..ENTRIES_MAX + 10 {
-            known.add(one);
+    fn written_days_are_bounded() {
+        let written = WrittenDays::new();
+        for day in 0..ENTRIES_MAX + 10 {
+            written.add(day);
         }
         assert_eq!(
-            known.unknown([0, 0, ENTRIES_MAX + 9].into_iter()),
+            written.missing([0, 0, ENTRIES_MAX + 9].into_iter()),
             HashSet::from([0])
         );
-        assert!(lock(&known.0).len() <= ENTRIES_MAX);
+        assert!(lock(&written.0).len() <= ENTRIES_MAX);
     }
 }
