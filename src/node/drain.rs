@@ -1,6 +1,6 @@
 //! Waiting for the end, and ending within one deadline.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context;
 use tokio::{
@@ -44,10 +44,15 @@ pub(super) async fn run(
         // It has told why.
         _ = node.tasks.failed() => true,
     };
-    let deadline = Instant::now() + config.node.drain_deadline;
+    // A node that lost a task takes up nothing more: it cannot settle it, perhaps.
+    let delay = if failed {
+        Duration::ZERO
+    } else {
+        config.node.drain_delay
+    };
     tracing::info!(tasks = node.tasks.len(), "draining");
     let drained = tokio::select! {
-        drained = drain(node, config, deadline) => drained,
+        drained = drain(node, delay, config.node.drain_deadline) => drained,
         () = signals.next() => {
             tracing::warn!("a second signal: leaving at once");
             false
@@ -61,9 +66,10 @@ pub(super) async fn run(
 }
 
 /// Whether all ended in time.
-async fn drain(node: Node, config: &Config, deadline: Instant) -> bool {
+async fn drain(node: Node, delay: Duration, time: Duration) -> bool {
     node.readiness.drain();
-    sleep(config.node.drain_delay.min(deadline - Instant::now())).await;
+    sleep(delay).await;
+    let deadline = Instant::now() + time;
     node.cancel.cancel();
     let tasks = timeout_at(deadline, node.tasks.wait()).await.is_ok();
     if !tasks {

@@ -15,10 +15,10 @@
 //! panics over one message costs that message one redelivery. Every panic is logged with its place
 //! and counted in `wahook_errors_total{code="panic"}`, which deserves an alarm.
 //!
-//! Stopping has one deadline, `node.drain_deadline`, counted from the first SIGTERM or SIGINT:
-//! `/readyz` turns 503, after `node.drain_delay` the loops stop taking work, attempts under way end
-//! and are settled, and whatever is left at the deadline is dropped unsettled, to be delivered
-//! again elsewhere. A second signal ends the process at once.
+//! Stopping: at the first SIGTERM or SIGINT `/readyz` turns 503. After `node.drain_delay` the loops
+//! stop taking work, attempts under way end and are settled. For that there is one deadline,
+//! `node.drain_deadline`. What is left then is dropped unsettled and delivered again elsewhere. A
+//! second signal ends the process at once.
 //!
 //! `wahook dev` adds a `nats-server` child ([`dev`]) and applies the bus's declarations first.
 

@@ -4,6 +4,7 @@ mod api;
 mod bus;
 mod bus_tls;
 mod chat;
+mod drain;
 mod egress;
 mod operations;
 mod pipeline;
