@@ -12,13 +12,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    fleet::Shared,
+    chat::{Came, Head, Lines, Place, Ticket},
     health,
-    lane::{Lane, Park, Turn},
-    lanes::Lanes,
-    line::{Came, Head, Lines, Place, Ticket},
+    limiter::{Lane, Lanes, Park, Turn},
     results::Settled,
     route::{self, Read, Route},
+    shared::Shared,
     steps,
 };
 use crate::{
@@ -31,6 +30,12 @@ use crate::{
 
 /// Until a message that could not join its line tries again.
 const NO_ROOM_PAUSE: Duration = Duration::from_secs(30);
+
+/// Messages of one loop in memory at once.
+pub(super) const SLOTS: usize = 512;
+
+/// Waiters of one lane that a loop bears when the lane hardly moves.
+const CROWD: usize = SLOTS / 4;
 
 /// How the message is to be settled.
 pub(super) enum Settle {
@@ -67,7 +72,7 @@ impl Engine {
             max: settings.retry_max,
         };
         Self {
-            lanes: Lanes::new(settings.clone(), shared.tasks.clone()),
+            lanes: Lanes::new(settings.clone(), CROWD, shared.tasks.clone()),
             lines: Arc::default(),
             schedule,
             shared,
@@ -347,7 +352,7 @@ impl Engine {
             telemetry::end_to_end(now.since(delivery.created_at));
         }
         let health = health::Sign::of(verdict, opened);
-        self.shared.health(webhook, health, now).await;
+        self.shared.health.note(webhook, health, now).await;
         (
             steps::attempt(delivery, answer, verdict, started_at),
             verdict,

@@ -2,12 +2,13 @@
 
 use std::{
     collections::HashSet,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use super::fleet::Shared;
+use super::notices::Notices;
 use crate::{
+    bus::Bus,
     model::{DisabledReason, Timestamp, Verdict, Webhook, WebhookId},
     telemetry,
 };
@@ -126,11 +127,27 @@ fn is_same(attempted: &Webhook, webhook: &Webhook) -> bool {
         && webhook.disabled.is_none()
 }
 
-impl Shared {
+/// Keeps the health of webhooks.
+pub(super) struct Health {
+    bus: Bus,
+    notices: Arc<Notices>,
+    noting: Noting,
+    disable_after: Duration,
+}
+
+impl Health {
+    pub(super) fn new(bus: Bus, notices: Arc<Notices>, disable_after: Duration) -> Self {
+        Self {
+            bus,
+            notices,
+            noting: Noting::default(),
+            disable_after,
+        }
+    }
+
     /// Notes how a webhook fares.
-    pub(super) async fn health(&self, attempted: &Webhook, sign: Sign, now: Timestamp) {
-        let Some(change) = sign.change(attempted.failing_since, now, self.deliver.disable_after)
-        else {
+    pub(super) async fn note(&self, attempted: &Webhook, sign: Sign, now: Timestamp) {
+        let Some(change) = sign.change(attempted.failing_since, now, self.disable_after) else {
             return;
         };
         // Of many attempts that end at once, the first tells what all have to say.

@@ -1,6 +1,6 @@
 //! Takes messages from the bus to customers' endpoints.
 //!
-//! Nodes share the partitions: `fleet` knows which are this node's, so that one node alone serves
+//! Nodes share the partitions: `assignment` knows which are this node's, so that one node alone serves
 //! an endpoint, and its lane is exact for all of them. For each partition two loops pull: new
 //! messages and due retries. Each message becomes a task that holds one of its loop's slots until
 //! it is settled, so what lies in memory is bounded, and a task that dies gives its slot back.
@@ -21,26 +21,25 @@
 //!
 //! A message that is handed out again and again and never settled is given up by the server.
 //! `abandoned` hears of it, puts it into the dead letters and takes it out of its stream. `health`
-//! disables a webhook that is gone or has failed for days; `line` keeps the order of a chat where a
-//! webhook asks for it, and `sweep` finds lines that nobody works on.
+//! disables a webhook that is gone or has failed for days; `chat::order` keeps the order of a chat where a
+//! webhook asks for it, and `chat::sweep` finds lines that nobody works on.
 //!
 //! After cancellation nothing new is pulled, what waits for its turn is given back, and what is
 //! under way is settled.
 
 mod abandoned;
+mod assignment;
+mod backpressure;
+mod chat;
 mod engine;
-mod fleet;
 mod health;
-mod lane;
-mod lanes;
-mod line;
+mod limiter;
 mod notices;
-mod pace;
-mod pump;
+mod pull_loop;
 mod results;
 mod route;
+mod shared;
 mod steps;
-mod sweep;
 
 use std::sync::Arc;
 
@@ -91,7 +90,8 @@ impl Deliver {
         });
         let results = results::start(bus.clone(), settings, tasks, cancel.clone());
         let ack_wait = settings.ack_wait;
-        let shared = fleet::Shared {
+        let health = health::Health::new(bus.clone(), Arc::clone(&notices), deliver.disable_after);
+        let shared = shared::Shared {
             bus,
             egress,
             notices,
@@ -102,16 +102,16 @@ impl Deliver {
             permits: Arc::new(Semaphore::new(deliver.in_flight_max)),
             tasks: tasks.clone(),
             chat_queue_bytes_max: u64::try_from(settings.message_bytes_max).unwrap_or(u64::MAX),
-            noting: health::Noting::default(),
+            health,
             room: watch::Sender::new(true),
         };
         let shared = Arc::new(shared);
         let watched = (Arc::clone(&shared), cancel.clone());
         tasks.keep(TaskKind::Backpressure, &cancel, move || {
             let (shared, cancel) = watched.clone();
-            fleet::watch_room(shared, cancel)
+            backpressure::watch(shared, cancel)
         });
-        let assignment = fleet::run(shared, first, cancel.clone());
+        let assignment = assignment::run(shared, first, cancel.clone());
         tasks.run(TaskKind::Assignment, &cancel, assignment);
         Ok(())
     }

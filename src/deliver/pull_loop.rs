@@ -13,8 +13,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    engine::{Engine, Settle},
-    line::Ticket,
+    chat::Ticket,
+    engine::{Engine, SLOTS, Settle},
     results::Settled,
     route::Read,
 };
@@ -23,9 +23,6 @@ use crate::{
     tasks::{TaskKind, Tasks},
     telemetry,
 };
-
-/// Messages of one loop in memory at once.
-pub(super) const SLOTS: usize = 512;
 
 /// How long another node waits at most for what is under way here. Requests that take longer
 /// overlap with its own.

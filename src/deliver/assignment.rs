@@ -5,84 +5,14 @@
 //! its time, and only then does the pin go, for which the new owner waits already. One that was a
 //! dead node's is pulled as soon as its silence is noticed.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use futures_util::future::join_all;
-use tokio::{
-    sync::{Semaphore, mpsc, watch},
-    task::JoinHandle,
-    time::interval,
-};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    engine::Engine, health::Noting, notices::Notices, pump::Pump, results::Settled, sweep::Sweep,
-};
-use crate::{
-    bus::{Bus, Membership, Work},
-    config, egress, policy,
-    tasks::{TaskKind, Tasks},
-    telemetry,
-};
-
-const LOOK_EVERY: Duration = Duration::from_secs(2);
-
-/// How full WA_CHAT may be, in tenths of its limit: what is in hand when that is noticed still
-/// finds room.
-const LINE_TENTHS: u64 = 9;
-
-/// What all partitions of a node share.
-pub(super) struct Shared {
-    pub(super) bus: Bus,
-    pub(super) notices: Arc<Notices>,
-    pub(super) egress: egress::Client,
-    pub(super) deliver: config::Deliver,
-    /// Where attempts go that are over.
-    pub(super) results: mpsc::Sender<Settled>,
-    /// After how long without an ack a message is handed out again.
-    pub(super) ack_wait: Duration,
-    pub(super) membership: Membership,
-    /// Requests under way on this node.
-    pub(super) permits: Arc<Semaphore>,
-    pub(super) tasks: Tasks,
-    /// Bytes that may wait in lines.
-    pub(super) chat_queue_bytes_max: u64,
-    /// Which webhooks' health is being written.
-    pub(super) noting: Noting,
-    /// Whether more retries, and more who wait in lines, may be stored.
-    pub(super) room: watch::Sender<bool>,
-}
-
-/// Watches how much the retries take, until cancelled.
-pub(super) async fn watch_room(shared: Arc<Shared>, cancel: CancellationToken) {
-    let mut ticks = interval(LOOK_EVERY);
-    loop {
-        tokio::select! {
-            biased;
-            () = cancel.cancelled() => return,
-            _ = ticks.tick() => {}
-        }
-        // While it cannot be told, nothing changes.
-        let Ok(bytes) = shared.bus.retry_bytes().await else {
-            continue;
-        };
-        telemetry::retry_bytes(bytes);
-        let Ok(in_line) = shared.bus.chat_queue_bytes().await else {
-            continue;
-        };
-        telemetry::chat_queue_bytes(in_line);
-        let room = bytes < shared.deliver.retry_bytes_max
-            && in_line < shared.chat_queue_bytes_max / 10 * LINE_TENTHS;
-        if shared.room.send_replace(room) != room {
-            tracing::warn!(
-                bytes,
-                in_line,
-                room,
-                "retries and deliver.retry_bytes_max, lines and bus.message_bytes_max"
-            );
-        }
-    }
-}
+use super::{chat::Sweep, engine::Engine, pull_loop::Pump, shared::Shared};
+use crate::{bus::Work, policy, tasks::TaskKind, telemetry};
 
 /// A partition that runs here.
 struct Running {

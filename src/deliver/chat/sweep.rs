@@ -12,7 +12,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
-use super::line::Lines;
+use super::order::Lines;
 use crate::{
     bus::{Bus, Error, Queued},
     telemetry,
@@ -25,7 +25,7 @@ const PLACES: usize = 5_000;
 const ATTEMPTS: u16 = 64;
 
 /// Looks after the lines of one partition.
-pub(super) struct Sweep {
+pub(in crate::deliver) struct Sweep {
     bus: Bus,
     partition: u16,
     lines: Arc<Lines>,
@@ -40,7 +40,12 @@ pub(super) struct Sweep {
 impl Sweep {
     /// Looks once in each `every`: no message is on its way for longer unless it is handed out
     /// again.
-    pub(super) fn new(bus: Bus, partition: u16, lines: Arc<Lines>, every: Duration) -> Self {
+    pub(in crate::deliver) fn new(
+        bus: Bus,
+        partition: u16,
+        lines: Arc<Lines>,
+        every: Duration,
+    ) -> Self {
         Self {
             bus,
             partition,
@@ -52,7 +57,7 @@ impl Sweep {
         }
     }
 
-    pub(super) async fn run(mut self, cancel: CancellationToken) {
+    pub(in crate::deliver) async fn run(mut self, cancel: CancellationToken) {
         let mut ticks = interval_at(Instant::now() + self.every, self.every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use super::lane::Lane;
+use super::Lane;
 use crate::{
     config,
     model::{Webhook, WebhookId},
@@ -18,8 +18,9 @@ const FEW: usize = 128;
 
 /// Lanes made as they are needed, forgotten when idle: memory follows the endpoints in use, not all
 /// there are.
-pub(super) struct Lanes {
+pub(in crate::deliver) struct Lanes {
     settings: config::Deliver,
+    crowd: usize,
     tasks: Tasks,
     map: Mutex<Map>,
 }
@@ -33,9 +34,10 @@ struct Map {
 }
 
 impl Lanes {
-    pub(super) fn new(settings: config::Deliver, tasks: Tasks) -> Self {
+    pub(in crate::deliver) fn new(settings: config::Deliver, crowd: usize, tasks: Tasks) -> Self {
         Self {
             settings,
+            crowd,
             tasks,
             map: Mutex::new(Map {
                 lanes: HashMap::new(),
@@ -46,7 +48,7 @@ impl Lanes {
     }
 
     /// Another node may have used up the endpoints' bursts until now.
-    pub(super) fn taken_over(&self, now: Instant) {
+    pub(in crate::deliver) fn taken_over(&self, now: Instant) {
         let mut map = self.map();
         map.since = Some(now);
         map.lanes.values().for_each(|lane| lane.drain(now));
@@ -54,7 +56,7 @@ impl Lanes {
 
     /// The lane of a webhook; a new one when its settings changed, which keeps what is under way of
     /// the old one.
-    pub(super) fn of(&self, webhook: &Webhook) -> Arc<Lane> {
+    pub(in crate::deliver) fn of(&self, webhook: &Webhook) -> Arc<Lane> {
         let mut map = self.map();
         let now = Instant::now();
         if let Some(lane) = map.lanes.get(&webhook.id) {
@@ -73,7 +75,13 @@ impl Lanes {
             map.sweep_at = (map.lanes.len() * 2).max(FEW);
         }
         let refilled_for = map.since.map(|since| now - since);
-        let lane = Arc::new(Lane::new(webhook, &self.settings, now, refilled_for));
+        let lane = Arc::new(Lane::new(
+            webhook,
+            &self.settings,
+            self.crowd,
+            now,
+            refilled_for,
+        ));
         map.lanes.insert(webhook.id, Arc::clone(&lane));
         lane
     }

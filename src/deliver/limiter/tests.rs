@@ -41,7 +41,7 @@ fn webhook(rate_per_second: u32, in_flight: u32) -> Webhook {
 
 fn lane(rate_per_second: u32, in_flight: u32) -> Arc<Lane> {
     let webhook = webhook(rate_per_second, in_flight);
-    let lane = Lane::new(&webhook, &settings(), Instant::now(), None);
+    let lane = Lane::new(&webhook, &settings(), 128, Instant::now(), None);
     assert!(lane.fits(&webhook));
     assert!(!lane.fits(&Webhook {
         in_flight: in_flight + 1,
@@ -182,6 +182,7 @@ async fn a_probe_that_is_not_made_is_left_to_the_next() {
     let lane = Arc::new(Lane::new(
         &webhook(1000, 8),
         &settings,
+        128,
         Instant::now(),
         None,
     ));

@@ -39,7 +39,7 @@ type Key = (WebhookId, String);
 
 /// The chats of a partition with messages under way, or given back.
 #[derive(Default)]
-pub(super) struct Lines(Mutex<HashMap<Key, Arc<Chat>>>);
+pub(in crate::deliver) struct Lines(Mutex<HashMap<Key, Arc<Chat>>>);
 
 /// One chat.
 struct Chat {
@@ -74,7 +74,7 @@ struct UnderWay {
 struct User(Arc<Chat>);
 
 /// A message's turn in its chat.
-pub(super) struct Ticket {
+pub(in crate::deliver) struct Ticket {
     user: User,
     before: Option<oneshot::Receiver<()>>,
     placed: Option<oneshot::Sender<()>>,
@@ -83,15 +83,15 @@ pub(super) struct Ticket {
 
 /// How a message came here.
 #[derive(Clone, Copy)]
-pub(super) struct Came {
+pub(in crate::deliver) struct Came {
     /// It was handed out before: whoever had it may have died over it.
-    pub(super) again: bool,
+    pub(in crate::deliver) again: bool,
     /// Its line sent it, see [`Bus::dispatch_head`].
-    pub(super) from_line: bool,
+    pub(in crate::deliver) from_line: bool,
 }
 
 /// What a ticket came to.
-pub(super) enum Place {
+pub(in crate::deliver) enum Place {
     /// It is this message's turn.
     Go(Head),
     /// It waits in the line.
@@ -105,10 +105,10 @@ pub(super) enum Place {
 }
 
 /// The right to be attempted; nothing else of the chat is meanwhile.
-pub(super) struct Head(User);
+pub(in crate::deliver) struct Head(User);
 
 impl Came {
-    pub(super) fn new(work: Work, incoming: &Incoming) -> Self {
+    pub(in crate::deliver) fn new(work: Work, incoming: &Incoming) -> Self {
         Self {
             again: incoming.deliveries > 1,
             from_line: work == Work::Retry && incoming.is_from_chat_queue(),
@@ -117,7 +117,7 @@ impl Came {
 }
 
 impl Lines {
-    pub(super) fn ticket(self: &Arc<Self>, webhook: WebhookId, chat: &str) -> Ticket {
+    pub(in crate::deliver) fn ticket(self: &Arc<Self>, webhook: WebhookId, chat: &str) -> Ticket {
         let key = (webhook, chat.to_owned());
         let mut chats = self.chats();
         let chat = chats.entry(key.clone()).or_insert_with(|| {
@@ -143,14 +143,14 @@ impl Lines {
     }
 
     /// Whether messages of a chat are under way here.
-    pub(super) fn is_busy(&self, of: &Delivery) -> bool {
+    pub(in crate::deliver) fn is_busy(&self, of: &Delivery) -> bool {
         self.chats()
             .get(&(of.webhook_id, of.chat.clone()))
             .is_some_and(|chat| chat.now().users > 0)
     }
 
     /// Forgets chats that nothing came back to.
-    pub(super) fn forget_old(&self) {
+    pub(in crate::deliver) fn forget_old(&self) {
         self.chats().retain(|_, chat| {
             let mut now = chat.now();
             now.forget_old();
@@ -235,7 +235,7 @@ impl Drop for User {
 
 impl Ticket {
     /// Waits for this message's turn, or joins the line.
-    pub(super) async fn place(
+    pub(in crate::deliver) async fn place(
         mut self,
         bus: &Bus,
         delivery: &Delivery,
@@ -353,7 +353,7 @@ async fn stand(chat: &Chat, bus: &Bus, delivery: &Delivery, came: Came) -> Resul
 impl Head {
     /// It will be attempted later: nothing of its chat is before. Without room for that, its chat
     /// goes on.
-    pub(super) async fn later(&self, bus: &Bus) -> Result<(), Error> {
+    pub(in crate::deliver) async fn later(&self, bus: &Bus) -> Result<(), Error> {
         let chat = &self.0.0;
         let _gate = chat.gate.lock().await;
         match chat.head_joins(bus).await {
@@ -367,7 +367,7 @@ impl Head {
     }
 
     /// It is delivered, held or given up: the next may go. `again`: see [`Bus::dequeue`].
-    pub(super) async fn done(self, bus: &Bus, again: bool) -> Result<(), Error> {
+    pub(in crate::deliver) async fn done(self, bus: &Bus, again: bool) -> Result<(), Error> {
         let chat = &self.0.0;
         let _gate = chat.gate.lock().await;
         let head = chat.now().head.clone();
@@ -380,7 +380,7 @@ impl Head {
     }
 
     /// It was handed out elsewhere, and is theirs: nobody here shall wait for it.
-    pub(super) fn forsake(self) {
+    pub(in crate::deliver) fn forsake(self) {
         self.0.0.over();
     }
 }

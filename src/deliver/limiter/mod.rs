@@ -1,5 +1,8 @@
 //! One endpoint's share of the node.
 
+mod map;
+mod pacing;
+
 use std::{
     fmt, mem,
     sync::{
@@ -14,10 +17,7 @@ use tokio::{
     time::{sleep, timeout, timeout_at},
 };
 
-use super::{
-    pace::{self, Tokens, View},
-    pump::SLOTS,
-};
+use self::pacing::{Tokens, View};
 use crate::{
     config,
     egress::{self, Target},
@@ -27,11 +27,10 @@ use crate::{
     telemetry,
 };
 
+pub(in crate::deliver) use map::Lanes;
+
 /// Tokio's clock, which tests can pause.
 const CLOCK: Clock = Clock::new(|| tokio::time::Instant::now().into_std());
-
-/// Waiters of one lane that a loop bears when the lane hardly moves.
-const CROWD: usize = SLOTS / 4;
 
 /// A burst is full again after so long; the API refuses larger ones.
 const REFILL_MAX: Duration = Duration::from_secs(BURST_SECONDS_MAX as u64);
@@ -43,14 +42,14 @@ const LINE: usize = 32;
 
 /// Not now: come back at `at`.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Park {
-    pub(super) cause: &'static str,
-    pub(super) at: Instant,
+pub(in crate::deliver) struct Park {
+    pub(in crate::deliver) cause: &'static str,
+    pub(in crate::deliver) at: Instant,
 }
 
 /// Leave for one attempt; the place is free again when this is dropped, and so is a probe that was
 /// not made.
-pub(super) struct Turn {
+pub(in crate::deliver) struct Turn {
     lane: Arc<Lane>,
     probe: bool,
     at: Instant,
@@ -70,7 +69,7 @@ struct State {
 }
 
 /// Rate, places and breaker of one webhook.
-pub(super) struct Lane {
+pub(in crate::deliver) struct Lane {
     url: String,
     target: OnceLock<Target>,
     updated_at: Timestamp,
@@ -78,6 +77,8 @@ pub(super) struct Lane {
     burst: u32,
     in_flight: u32,
     patience: Duration,
+    /// Waiters that a loop bears when the lane hardly moves.
+    crowd: usize,
     keep: Duration,
     permits: Arc<Semaphore>,
     limiter: Limiter,
@@ -90,9 +91,10 @@ pub(super) struct Lane {
 
 impl Lane {
     /// `refilled_for`: how long its burst has been filling; `None`: for long enough.
-    pub(super) fn new(
+    pub(in crate::deliver) fn new(
         webhook: &Webhook,
         settings: &config::Deliver,
+        crowd: usize,
         now: Instant,
         refilled_for: Option<Duration>,
     ) -> Self {
@@ -111,6 +113,7 @@ impl Lane {
             rate,
             in_flight: webhook.in_flight,
             patience: settings.lane_wait,
+            crowd,
             burst,
             keep: (settings.breaker_open * 2).max(REFILL_MAX),
             permits: Arc::new(Semaphore::new(in_flight as usize)),
@@ -132,14 +135,14 @@ impl Lane {
 
     /// The same for other settings. Its places and, at the same address, its breaker go on, so that
     /// no change lets more requests through; and no change brings a burst.
-    pub(super) fn changed(
+    pub(in crate::deliver) fn changed(
         &self,
         webhook: &Webhook,
         settings: &config::Deliver,
         now: Instant,
         tasks: &Tasks,
     ) -> Self {
-        let mut changed = Self::new(webhook, settings, now, Some(Duration::ZERO));
+        let mut changed = Self::new(webhook, settings, self.crowd, now, Some(Duration::ZERO));
         if webhook.url == self.url {
             changed
                 .state
@@ -165,14 +168,14 @@ impl Lane {
     }
 
     /// Whether its settings are from after a webhook's.
-    pub(super) fn is_newer_than(&self, webhook: &Webhook) -> bool {
+    pub(in crate::deliver) fn is_newer_than(&self, webhook: &Webhook) -> bool {
         self.updated_at > webhook.updated_at
     }
 
     /// A webhook's address as this client judges it. It is not the lane's own where that was made
     /// for newer settings: the request is signed with the webhook's secrets, which may not be known
     /// there.
-    pub(super) fn target(&self, webhook: &Webhook, egress: &egress::Client) -> Target {
+    pub(in crate::deliver) fn target(&self, webhook: &Webhook, egress: &egress::Client) -> Target {
         if webhook.url == self.url {
             self.target.get_or_init(|| egress.target(&self.url)).clone()
         } else {
@@ -181,13 +184,13 @@ impl Lane {
     }
 
     /// Takes what is left of the burst.
-    pub(super) fn drain(&self, now: Instant) {
+    pub(in crate::deliver) fn drain(&self, now: Instant) {
         while self.limiter.check().is_ok() {}
         self.state().tokens = Tokens::filled(self.rate, self.burst, Some(Duration::ZERO), now);
     }
 
     /// Whether it was built for these settings.
-    pub(super) fn fits(&self, webhook: &Webhook) -> bool {
+    pub(in crate::deliver) fn fits(&self, webhook: &Webhook) -> bool {
         self.rate == webhook.rate_per_second
             && self.burst == webhook.burst()
             && self.in_flight == webhook.in_flight
@@ -195,14 +198,17 @@ impl Lane {
     }
 
     /// Whether nothing would be lost by forgetting it.
-    pub(super) fn idle(&self, now: Instant) -> bool {
+    pub(in crate::deliver) fn idle(&self, now: Instant) -> bool {
         let state = self.state();
         now.saturating_duration_since(state.last_used) > self.keep
             && state.slot_clock.max(state.low_clock) <= now
     }
 
     /// Waits for a turn, but no longer than is worth it.
-    pub(super) async fn turn(self: &Arc<Self>, priority: Priority) -> Result<Turn, Park> {
+    pub(in crate::deliver) async fn turn(
+        self: &Arc<Self>,
+        priority: Priority,
+    ) -> Result<Turn, Park> {
         match priority {
             Priority::Normal => self.live_turn().await,
             Priority::Low => self.spare_turn().await,
@@ -218,7 +224,7 @@ impl Lane {
         if waiting.before >= LINE {
             return Err(self.park("low", LOW));
         }
-        let look_every = pace::look_every(self.view(0).interval());
+        let look_every = pacing::look_every(self.view(0).interval());
         let looking = async {
             let _first = self.low_first.lock().await;
             loop {
@@ -240,7 +246,7 @@ impl Lane {
             .left(self.rate, self.burst, Instant::now());
         let waiters = self.waiters.load(Ordering::Relaxed);
         let free = self.permits.available_permits();
-        if !pace::is_spare(waiters, free, self.in_flight, tokens, self.burst) {
+        if !pacing::is_spare(waiters, free, self.in_flight, tokens, self.burst) {
             return None;
         }
         let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
@@ -257,7 +263,7 @@ impl Lane {
         {
             return self.start(permit, NORMAL);
         }
-        if let Some(cause) = self.view(waiting.before).park(self.patience, CROWD) {
+        if let Some(cause) = self.view(waiting.before).park(self.patience, self.crowd) {
             return Err(self.park(cause, NORMAL));
         }
         let deadline = tokio::time::Instant::now() + self.patience;
@@ -279,7 +285,7 @@ impl Lane {
 
     /// Whether a turn may still be used; one that had to wait for something else may not, at a
     /// limited rate.
-    pub(super) fn still(&self, turn: &Turn, priority: Priority) -> Result<(), Park> {
+    pub(in crate::deliver) fn still(&self, turn: &Turn, priority: Priority) -> Result<(), Park> {
         if turn.at.elapsed() <= FRESH || self.limiter.check().is_ok() {
             return Ok(());
         }
@@ -287,16 +293,16 @@ impl Lane {
     }
 
     /// A slot for a message that cannot go now.
-    pub(super) fn park(&self, cause: &'static str, priority: Priority) -> Park {
+    pub(in crate::deliver) fn park(&self, cause: &'static str, priority: Priority) -> Park {
         self.park_after(cause, self.patience, priority)
     }
 
     /// Notes how an attempt ended; whether it opened the breaker.
-    pub(super) fn ended(&self, mut turn: Turn, latency: Duration, ails: bool) -> bool {
+    pub(in crate::deliver) fn ended(&self, mut turn: Turn, latency: Duration, ails: bool) -> bool {
         let now = Instant::now();
         let probe = mem::take(&mut turn.probe);
         let mut state = self.state();
-        state.average = Some(pace::average(state.average, latency));
+        state.average = Some(pacing::average(state.average, latency));
         state.progress = now;
         state.last_used = now;
         if ails {
@@ -326,11 +332,11 @@ impl Lane {
         let mut state = self.state();
         state.last_used = now;
         let at = match priority {
-            Priority::Normal => pace::reserve(&mut state.slot_clock, now + wait, interval),
-            Priority::Low => pace::reserve(
+            Priority::Normal => pacing::reserve(&mut state.slot_clock, now + wait, interval),
+            Priority::Low => pacing::reserve(
                 &mut state.low_clock,
                 now + wait,
-                pace::low_interval(interval),
+                pacing::low_interval(interval),
             ),
         };
         Park { cause, at }
@@ -339,7 +345,7 @@ impl Lane {
     fn view(&self, waiters: usize) -> View {
         let state = self.state();
         let all_busy = self.permits.available_permits() == 0;
-        let latency = pace::latency(
+        let latency = pacing::latency(
             state.average.unwrap_or_default(),
             all_busy,
             state.progress.elapsed(),
