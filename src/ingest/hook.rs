@@ -1,8 +1,8 @@
 //! From WhatsApp's message to the stream's acknowledgement.
 //!
-//! The client calls this before it acknowledges a message to WhatsApp. An error leaves the message
-//! unacknowledged, and WhatsApp hands it out again at the next connect; so an error also takes the
-//! session offline.
+//! The client calls the hook before it acknowledges a message to WhatsApp. After an error it sends
+//! no receipt, and WhatsApp hands the message out again at the next connect. So an error also takes
+//! the session offline.
 
 use std::{
     panic::AssertUnwindSafe,
@@ -18,16 +18,18 @@ use async_trait::async_trait;
 use futures_util::FutureExt;
 use serde_json::{Map, Value};
 use tokio::{sync::Notify, time::timeout};
+use tracing::Instrument as _;
 use whatsapp_rust::{
     InboundDurabilityHook, Jid,
     prelude::Client,
-    types::{events::InboundMessage, message::MessageCategory, message::MessageInfo},
+    types::{events::InboundMessage, message::MessageCategory},
     wacore_binary::JidExt,
 };
 
 use super::{
     content::{self, Content},
-    events::Receipt,
+    parties::{Parties, name},
+    receipt::Receipt,
 };
 use crate::{
     bus::{self, Bus},
@@ -41,11 +43,14 @@ pub(super) struct Publisher {
     pub(super) bus: Bus,
     pub(super) session: Session,
     pub(super) media_secret: Arc<[u8; 32]>,
-    pub(super) patience: Duration,
+    /// How long the stream may take to accept a batch.
+    pub(super) publish_timeout: Duration,
     /// Asks for the session to go offline.
     pub(super) offline: Arc<Notify>,
     /// When the newest message was sent, in milliseconds since 1970.
     pub(super) last_message: Arc<AtomicI64>,
+    /// The session's span: the client calls the hook from tasks of its own.
+    pub(super) span: tracing::Span,
 }
 
 #[async_trait]
@@ -55,11 +60,13 @@ impl InboundDurabilityHook for Publisher {
         client: Arc<Client>,
         batch: &[InboundMessage],
     ) -> anyhow::Result<()> {
-        // This runs in a task of the client's: a panic would leave the chat waiting without a word.
-        let published = AssertUnwindSafe(timeout(self.patience, self.publish_all(&client, batch)))
-            .catch_unwind()
-            .await;
-        let result = match published {
+        // This runs in one of the client's tasks. An uncaught panic there would block the chat, and
+        // nothing would report it.
+        let publish = self
+            .publish_all(&client, batch)
+            .instrument(self.span.clone());
+        let published = AssertUnwindSafe(timeout(self.publish_timeout, publish)).catch_unwind();
+        let result = match published.await {
             Ok(published) => published
                 .context("the stream did not take a message in time")
                 .and_then(|result| result),
@@ -74,7 +81,7 @@ impl InboundDurabilityHook for Publisher {
 }
 
 impl Publisher {
-    /// One after the other: the stream keeps the order in which a chat's messages came.
+    /// Publishes one after the other, so that the stream keeps the order of each chat.
     pub(super) async fn publish_all(
         &self,
         client: &Client,
@@ -105,22 +112,19 @@ impl Publisher {
                     return Ok(());
                 }
                 Err(bus::Error::TooLarge) => {
-                    // It would come back for ever, and hold its chat up.
+                    // WhatsApp would hand it out for ever, and its chat would wait behind it.
                     telemetry::inbound("too_large");
-                    tracing::error!(session.id = %self.session.id, "a message is too large for \
-                        the stream; dropped");
+                    tracing::error!("a message is too large for the stream and is dropped");
                     return Ok(());
                 }
-                // The caller's patience ends this.
-                Err(error) => {
-                    tracing::warn!(%error, session.id = %self.session.id, "publishing again")
-                }
+                // The caller's timeout ends this loop.
+                Err(error) => tracing::warn!(%error, "publishing again"),
             }
         }
     }
 
-    /// `None` for what is not published: traffic between devices, own messages when they are not
-    /// asked for, and statuses.
+    /// The message to publish, and its id for deduplication. `None` for traffic between devices, own
+    /// messages that the owner did not ask for, and statuses.
     async fn message(
         &self,
         client: &Client,
@@ -136,7 +140,7 @@ impl Publisher {
         let Some(content) = unpanicked(|| content::read(&inbound.message)) else {
             return Ok(None);
         };
-        // Not acknowledged then: WhatsApp hands it out again.
+        // An error: WhatsApp hands the message out again.
         let phone = self
             .own_phone(client)
             .context("a message came before the session knew its number")?;
@@ -177,8 +181,8 @@ impl Publisher {
         Ok(Some((message, dedupe_id)))
     }
 
-    /// Publishes what became of messages, if the number's webhook asks for it. WhatsApp does not
-    /// hand receipts out twice: what cannot be published now is lost.
+    /// Publishes the new status of messages if the number's webhook asks for receipts. WhatsApp does
+    /// not hand a receipt out twice: one that cannot be published now is lost.
     pub(super) async fn publish_receipt(
         &self,
         client: &Client,
@@ -236,8 +240,8 @@ impl Publisher {
     }
 }
 
-/// What a message says. Should reading it panic, it would come back for ever, and do so again:
-/// better kept as unknown.
+/// What a message says. A message whose reading panics is kept as unknown: WhatsApp would hand it
+/// out again, and it would panic again.
 fn unpanicked(read: impl FnOnce() -> Option<Content>) -> Option<Content> {
     std::panic::catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
         telemetry::error("ingest", "panic");
@@ -245,7 +249,7 @@ fn unpanicked(read: impl FnOnce() -> Option<Content>) -> Option<Content> {
     })
 }
 
-/// The id as it is; a hash of it when no id of ours can hold it, since senders choose their ids.
+/// The id as it is, or its hash if it does not fit wahook's rules: senders choose their ids.
 fn message_id(id: &str) -> MessageId {
     let hashed = || {
         wire::dedupe_id(&["message id", id])
@@ -255,99 +259,19 @@ fn message_id(id: &str) -> MessageId {
     id.parse().unwrap_or_else(|_| hashed())
 }
 
-/// Who wrote to whom.
-struct Parties {
-    from: String,
-    to: String,
-    chat: String,
-    is_lid: bool,
-}
-
-impl Parties {
-    async fn of(client: &Client, info: &MessageInfo, own: &Phone) -> Self {
-        let source = &info.source;
-        let chat = if source.is_group {
-            source.chat.to_non_ad_string()
-        } else {
-            let alt = if source.is_from_me {
-                &source.recipient_alt
-            } else {
-                &source.sender_alt
-            };
-            name(client, &source.chat, alt.as_ref()).await
-        };
-        let from = if source.is_from_me {
-            own.as_str().to_owned()
-        } else {
-            name(client, &source.sender, source.sender_alt.as_ref()).await
-        };
-        let to = if source.is_from_me {
-            chat.clone()
-        } else {
-            own.as_str().to_owned()
-        };
-        let is_lid = from.ends_with("@lid");
-        Self {
-            from,
-            to,
-            chat,
-            is_lid,
-        }
-    }
-
-    fn metadata(&self, info: &MessageInfo) -> Map<String, Value> {
-        let mut metadata = Map::new();
-        let mut put = |key: &str, value: Value| metadata.insert(key.to_owned(), value);
-        put("chat", self.chat.clone().into());
-        put("is_group", info.source.is_group.into());
-        if info.source.chat.is_newsletter() {
-            put("is_channel", true.into());
-        }
-        if !info.push_name.is_empty() {
-            put("push_name", info.push_name.clone().into());
-        }
-        if info.source.is_from_me {
-            put("from_me", true.into());
-        }
-        if self.is_lid {
-            put("from_is_hidden", true.into());
-        }
-        if let Some(seconds) = info.ephemeral_expiration {
-            put("disappears_after_seconds", seconds.into());
-        }
-        metadata
-    }
-}
-
-/// A contact's phone number, by whichever name WhatsApp uses for it; `…@lid` when it hides the
-/// number.
-async fn name(client: &Client, jid: &Jid, alt: Option<&Jid>) -> String {
-    if let Some(phone) = [Some(jid), alt]
-        .into_iter()
-        .flatten()
-        .find(|jid| jid.is_pn())
-    {
-        return phone.user.to_string();
-    }
-    match client.get_lid_pn_entry(jid).await {
-        Ok(Some(entry)) => entry.phone_number.to_string(),
-        _ => jid.to_non_ad_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_message_that_cannot_be_read_is_kept_as_unknown() {
+    fn message_whose_reading_panics_is_kept_as_unknown() {
         let read = unpanicked(|| panic!("poisoned")).expect("kept");
         assert_eq!((read.kind, read.text.as_str()), (Kind::Unknown, ""));
         assert_eq!(unpanicked(|| None), None);
     }
 
     #[test]
-    fn every_id_that_a_sender_can_choose_makes_one() {
+    fn message_id_that_breaks_the_rules_is_hashed() {
         assert_eq!(message_id("3EB0A1").as_str(), "3EB0A1");
         let odd = message_id("with space\r\n");
         assert_eq!(

@@ -1,11 +1,11 @@
-//! Whether whoever held a session's lease on this machine is dead.
+//! Telling whether the holder of a session's lease on this machine is dead.
 //!
 //! A process that is killed leaves its leases behind, and its successor would wait ten seconds for
-//! their end. But the kernel drops a process's file locks with the process. So whoever runs a
-//! session holds a lock on a file beside it, and writes into the lease which kernel keeps that
-//! lock. A process on the same kernel that gets the lock knows that the holder is gone, and may
-//! take the lease at once; its new, higher epoch fences what of the holder may still be running,
-//! like the remains of a task that panicked.
+//! them to expire. But the kernel drops a process's file locks with the process. So a node that
+//! runs a session locks a file beside it, and writes into the lease which kernel keeps that lock. A
+//! process on the same kernel that gets the lock knows that the holder is dead, and may take the
+//! lease at once. Its new, higher epoch fences off what of the holder may still run, like the rest
+//! of a task that panicked.
 
 use std::{
     fs::{File, OpenOptions},
@@ -17,14 +17,14 @@ use std::{
 use super::files;
 use crate::model::SessionId;
 
-/// Linux makes a new one at every boot of a kernel.
+/// Linux makes a new id at every boot.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// The lock on one session's files; dropped with the process at the latest.
+/// The lock on one session's files. The kernel drops it with the process.
 pub(super) struct Lock(#[expect(dead_code, reason = "held, not read")] File);
 
 impl Lock {
-    /// Takes the lock unless another holds it, on a file that is there already unless `create`.
+    /// Takes the lock unless it is held. Without `create` the file must exist.
     pub(super) fn take(folder: &Path, id: SessionId, create: bool) -> Option<Self> {
         let path = files::lock(folder, id);
         let opened = OpenOptions::new()
@@ -39,7 +39,7 @@ impl Lock {
                 None
             }
             Err(error) => {
-                // Without it the session is taken over later, not less safely.
+                // Without the lock the session is taken over later, but as safely.
                 tracing::debug!(%error, file = %path.display(), "no lock");
                 None
             }
@@ -48,12 +48,12 @@ impl Lock {
 }
 
 /// How this node names itself in leases.
-pub(super) struct Name {
+pub(super) struct NodeIdentity {
     kernel: Option<String>,
     own: String,
 }
 
-impl Name {
+impl NodeIdentity {
     pub(super) fn new() -> Self {
         let kernel = std::fs::read_to_string(BOOT_ID)
             .ok()
@@ -65,16 +65,16 @@ impl Name {
         }
     }
 
-    /// What goes into a lease. Only with the lock may the kernel be named.
-    pub(super) fn holding(&self, lock: Option<&Lock>) -> String {
+    /// What goes into a lease. It names the kernel only if this node has the session's lock.
+    pub(super) fn lease_value(&self, lock: Option<&Lock>) -> String {
         match (&self.kernel, lock) {
             (Some(kernel), Some(_)) => format!("{kernel}/{}", self.own),
             _ => self.own.clone(),
         }
     }
 
-    /// Whether the holder of a lease is dead, now that this node has the session's lock.
-    pub(super) fn outlives(&self, holder: &str, _lock: &Lock) -> bool {
+    /// Whether the holder of a lease is dead, given that this node has the session's lock.
+    pub(super) fn holder_is_dead(&self, holder: &str, _lock: &Lock) -> bool {
         let kernel = holder.split_once('/').map(|(kernel, _)| kernel);
         kernel.is_some() && kernel == self.kernel.as_deref()
     }
@@ -86,8 +86,15 @@ mod tests {
 
     use super::*;
 
+    fn on(kernel: Option<&str>) -> NodeIdentity {
+        NodeIdentity {
+            kernel: kernel.map(str::to_owned),
+            own: "1-2".to_owned(),
+        }
+    }
+
     #[test]
-    fn one_at_a_time_has_the_lock() {
+    fn lock_is_refused_while_another_handle_holds_it() {
         let folder = tempfile::tempdir().expect("a folder");
         let id = SessionId(Uuid::now_v7());
         assert!(
@@ -104,24 +111,21 @@ mod tests {
     }
 
     #[test]
-    fn only_who_held_the_lock_on_this_kernel_is_outlived() {
+    fn holder_is_dead_only_if_its_lease_names_this_kernel() {
         let folder = tempfile::tempdir().expect("a folder");
         let lock =
             Lock::take(folder.path(), SessionId(Uuid::now_v7()), true).expect("nobody has it");
-        let on = |kernel: Option<&str>| Name {
-            kernel: kernel.map(str::to_owned),
-            own: "1-2".to_owned(),
-        };
+
         let here = on(Some("a"));
-        assert!(here.outlives(&here.holding(Some(&lock)), &lock));
+        assert!(here.holder_is_dead(&here.lease_value(Some(&lock)), &lock));
         assert!(
-            !here.outlives(&here.holding(None), &lock),
+            !here.holder_is_dead(&here.lease_value(None), &lock),
             "it held no lock: its absence says nothing"
         );
         assert!(
-            !here.outlives(&on(Some("b")).holding(Some(&lock)), &lock),
+            !here.holder_is_dead(&on(Some("b")).lease_value(Some(&lock)), &lock),
             "another machine's locks are its own"
         );
-        assert!(!here.outlives(&on(None).holding(Some(&lock)), &lock));
+        assert!(!here.holder_is_dead(&on(None).lease_value(Some(&lock)), &lock));
     }
 }

@@ -1,22 +1,22 @@
 //! Which sessions this node runs.
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use tokio::{
-    sync::{Mutex, Semaphore, watch},
+    sync::watch,
     task::{Id, JoinSet},
-    time::{Instant, interval, sleep, sleep_until, timeout},
+    time::{Instant, interval, sleep},
 };
 use tokio_util::sync::CancellationToken;
-use whatsapp_rust::{http::UreqHttpClient, version::fetch_latest_app_version};
+use tracing::Instrument as _;
 
 use super::{
+    context::Context,
+    fetch::Fetch,
     files::Open,
-    lock::{Lock, Name},
-    media,
-    send::Fetch,
-    session::Running,
+    lock::{Lock, NodeIdentity},
+    session::SessionTask,
 };
 use crate::{
     bus::{self, Bus, SessionChanges},
@@ -25,81 +25,25 @@ use crate::{
     tasks::{End, TaskKind, Tasks},
 };
 
-/// How often sessions without a node are looked for.
-const SCAN_EVERY: Duration = Duration::from_secs(2);
-/// Between two watches on the sessions.
+/// How often the node looks for sessions that no node runs.
+const SCAN_INTERVAL: Duration = Duration::from_secs(2);
+/// Before the sessions are watched again.
 const WATCH_PAUSE: Duration = Duration::from_secs(1);
-/// A session that failed here is left alone for so long.
+/// Before a session that failed here is tried again.
 const FAILURE_PAUSE: Duration = Duration::from_secs(5);
-/// A version of WhatsApp Web is good for a day.
-const VERSION_KEEP: Duration = Duration::from_secs(24 * 60 * 60);
-const VERSION_PATIENCE: Duration = Duration::from_secs(20);
-
-/// Files to send under way at once, each held in memory.
-const FILES_MAX: usize = 8;
-
-type Version = (u32, u32, u32);
-
-/// What all sessions of a node share.
-pub(super) struct Context {
-    pub(super) bus: Bus,
-    pub(super) settings: config::WhatsApp,
-    pub(super) http: UreqHttpClient,
-    pub(super) media_secret: Arc<[u8; 32]>,
-    pub(super) fetch: Fetch,
-    pub(super) open: Open,
-    /// Files to send that are held in memory at once.
-    pub(super) files: Semaphore,
-    next_turn: Mutex<Instant>,
-    version: Mutex<Option<(Instant, Version)>>,
-}
-
-impl Context {
-    pub(super) fn folder(&self) -> PathBuf {
-        self.settings.sessions_dir.clone()
-    }
-
-    /// Waits until this session may connect.
-    pub(super) async fn turn(&self) {
-        let at = {
-            let mut next = self.next_turn.lock().await;
-            let at = (*next).max(Instant::now());
-            *next = at + Duration::from_secs(1) / self.settings.connects_per_second;
-            at
-        };
-        sleep_until(at).await;
-    }
-
-    /// The version of WhatsApp Web to present: one request for all sessions.
-    pub(super) async fn version(&self) -> anyhow::Result<Version> {
-        if let Some(config::WebVersion(major, minor, build)) = self.settings.version {
-            return Ok((major, minor, build));
-        }
-        let mut known = self.version.lock().await;
-        if let Some((_, version)) = known.filter(|(at, _)| at.elapsed() < VERSION_KEEP) {
-            return Ok(version);
-        }
-        let client: Arc<dyn whatsapp_rust::http::HttpClient> = Arc::new(self.http.clone());
-        let fetched = timeout(VERSION_PATIENCE, fetch_latest_app_version(&client)).await;
-        let version = fetched
-            .context("no answer in time")
-            .and_then(|version| version)
-            .context("asking WhatsApp for its present version; whatsapp.version can set it")?;
-        *known = Some((Instant::now(), version));
-        Ok(version)
-    }
-
-    pub(super) async fn forget_version(&self) {
-        *self.version.lock().await = None;
-    }
+/// Whether some node has a session's lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hold {
+    Free,
+    Leased,
 }
 
 /// The ingest role.
 pub struct Ingest {
     context: Arc<Context>,
-    name: Name,
+    identity: NodeIdentity,
     cancel: CancellationToken,
-    /// Sessions as they are wanted; each running one listens to its own.
+    /// Sessions as their owners want them; each running one watches its own.
     wanted: HashMap<SessionId, watch::Sender<Session>>,
     running: HashMap<Id, SessionId>,
     paused: HashMap<SessionId, Instant>,
@@ -108,8 +52,8 @@ pub struct Ingest {
 }
 
 impl Ingest {
-    /// Starts it; it ends when `cancel` is cancelled and every session has been given back. Files
-    /// to send come through `fetch`, the keys of sessions lie behind `open`.
+    /// Starts the role. It ends when `cancel` is cancelled and every session has given its lease
+    /// back. `fetch` gets files to send, `open` opens the storage of a session's keys.
     ///
     /// # Errors
     /// When the folder for sessions cannot be made, or the bus does not answer.
@@ -122,20 +66,10 @@ impl Ingest {
         cancel: CancellationToken,
     ) -> anyhow::Result<()> {
         make_private(&settings.sessions_dir)?;
-        let context = Context {
-            media_secret: Arc::new(bus.registry().media_key().await?),
-            bus,
-            http: media::http_client(settings)?,
-            fetch,
-            open,
-            files: Semaphore::new(FILES_MAX),
-            settings: settings.clone(),
-            next_turn: Mutex::new(Instant::now()),
-            version: Mutex::new(None),
-        };
+        let context = Context::new(bus, settings, fetch, open).await?;
         let ingest = Self {
             context: Arc::new(context),
-            name: Name::new(),
+            identity: NodeIdentity::new(),
             cancel,
             wanted: HashMap::new(),
             running: HashMap::new(),
@@ -150,7 +84,7 @@ impl Ingest {
 
     async fn run(mut self) {
         let cancel = self.cancel.clone();
-        let mut scan = interval(SCAN_EVERY);
+        let mut scan = interval(SCAN_INTERVAL);
         let mut changes: Option<SessionChanges> = None;
         loop {
             tokio::select! {
@@ -179,7 +113,7 @@ impl Ingest {
         while self.sessions.join_next().await.is_some() {}
     }
 
-    /// Whether it may be a session to start.
+    /// Notes a change; whether there may be a session to start.
     fn note(&mut self, change: Result<Session, SessionId>) -> bool {
         match change {
             Ok(session) => {
@@ -202,54 +136,68 @@ impl Ingest {
         }
     }
 
-    /// Takes every session that nobody runs.
+    /// Takes every session that no node runs.
     async fn scan(&mut self) -> Result<(), bus::Error> {
         let now = Instant::now();
         self.paused.retain(|_, until| *until > now);
         let mine: Vec<SessionId> = self.running.values().copied().collect();
-        let free = |id: &SessionId| !mine.contains(id) && !self.paused.contains_key(id);
-        let free: Vec<SessionId> = self.wanted.keys().copied().filter(free).collect();
+        let is_free = |id: &SessionId| !mine.contains(id) && !self.paused.contains_key(id);
+        let free: Vec<SessionId> = self.wanted.keys().copied().filter(is_free).collect();
         if free.is_empty() {
             return Ok(());
         }
-        let taken = self.context.bus.leases().await?;
+        let leases = self.context.bus.leases().await?;
         for id in free {
             let name = format!("session.{id}");
-            let is_taken = taken.contains(&name);
-            let lock = Lock::take(&self.context.settings.sessions_dir, id, !is_taken);
-            let node = self.name.holding(lock.as_ref());
-            let lease = match &lock {
-                None if is_taken => continue,
-                Some(lock) if is_taken => {
-                    self.context
-                        .bus
-                        .seize_lease(&name, &node, |holder| self.name.outlives(holder, lock))
-                        .await?
-                }
-                _ => self.context.bus.acquire_lease(&name, &node).await?,
+            let hold = if leases.contains(&name) {
+                Hold::Leased
+            } else {
+                Hold::Free
             };
-            let Some(lease) = lease else {
-                // Another machine runs it, on files that once were here: not asked about at every
-                // scan.
-                self.paused.insert(id, now + FAILURE_PAUSE);
-                continue;
-            };
-            let Some(wanted) = self.wanted.get(&id).map(watch::Sender::subscribe) else {
-                continue;
-            };
-            let running = Running {
-                context: Arc::clone(&self.context),
-                wanted,
-                lease: Arc::new(lease),
-                lock,
-                tasks: self.tasks.clone(),
-                cancel: self.cancel.clone(),
-            };
-            let task = self
-                .tasks
-                .once_in(&mut self.sessions, TaskKind::Session, running.run());
-            self.running.insert(task.id(), id);
+            self.take(id, &name, hold).await?;
         }
+        Ok(())
+    }
+
+    /// Runs a session if its lease can be had.
+    async fn take(&mut self, id: SessionId, name: &str, hold: Hold) -> Result<(), bus::Error> {
+        let create = hold == Hold::Free;
+        let lock = Lock::take(&self.context.settings.sessions_dir, id, create);
+        let node = self.identity.lease_value(lock.as_ref());
+        let bus = &self.context.bus;
+        let lease = match (hold, &lock) {
+            (Hold::Leased, None) => return Ok(()),
+            (Hold::Leased, Some(lock)) => {
+                let is_dead = |holder: &str| self.identity.holder_is_dead(holder, lock);
+                bus.seize_lease(name, &node, is_dead).await?
+            }
+            (Hold::Free, _) => bus.acquire_lease(name, &node).await?,
+        };
+        let Some(lease) = lease else {
+            // Another machine runs it, on files that were here once. The pause spares the bus the
+            // same question at every scan.
+            self.paused.insert(id, Instant::now() + FAILURE_PAUSE);
+            return Ok(());
+        };
+        let Some(wanted) = self.wanted.get(&id).map(watch::Sender::subscribe) else {
+            return Ok(());
+        };
+        let client = wanted.borrow().client_id;
+        // An error span, so that no filter takes the ids from a session's log lines.
+        let span = tracing::error_span!("session", session.id = %id, client.id = %client);
+        let session = SessionTask {
+            context: Arc::clone(&self.context),
+            wanted,
+            lease: Arc::new(lease),
+            lock,
+            tasks: self.tasks.clone(),
+            cancel: self.cancel.clone(),
+        };
+        let run = session.run().instrument(span);
+        let task = self
+            .tasks
+            .once_in(&mut self.sessions, TaskKind::Session, run);
+        self.running.insert(task.id(), id);
         Ok(())
     }
 
@@ -259,7 +207,7 @@ impl Ingest {
             return;
         };
         let pause = if end == End::Ok {
-            SCAN_EVERY
+            SCAN_INTERVAL
         } else {
             let end = end.as_str();
             tracing::error!(session.id = %id, task.end = end, "a session is started again");

@@ -1,6 +1,6 @@
 //! Sending through a session, no faster than people write.
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 use whatsapp_rust::{
@@ -9,35 +9,21 @@ use whatsapp_rust::{
     prelude::{Client, MessageField, wa},
 };
 
-use super::Context;
+use super::{context::Context, fetch::Fetched};
 use crate::model::{OutboundMedia, OutboundMessage, SendOutcome};
 
-/// A file from somewhere else.
-pub struct Fetched {
-    /// All of it.
-    pub bytes: Vec<u8>,
-    /// Its media type, like `image/jpeg`; empty when it is not known.
-    pub content_type: String,
-}
-
-/// A file, or why it cannot be had.
-pub type Fetching = Pin<Box<dyn Future<Output = Result<Fetched, String>> + Send>>;
-
-/// Gets the file behind a URL; given by whoever may go out to the internet.
-pub type Fetch = Arc<dyn Fn(String) -> Fetching + Send + Sync>;
-
-/// Messages that may follow each other at once.
+/// Messages that may go at once.
 const BURST: u32 = 5;
 /// How long a message may wait for its turn; longer waits are refused.
 const WAIT_MAX: Duration = Duration::from_secs(3);
 
-/// When a session may send: so many a minute after a small burst (the generic cell rate algorithm).
-pub(super) struct Pace {
+/// Limits how fast a session sends: a small burst, then evenly (the generic cell rate algorithm).
+pub(super) struct SendLimiter {
     gap: Duration,
     next: Instant,
 }
 
-impl Pace {
+impl SendLimiter {
     pub(super) fn new(per_minute: u32, now: Instant) -> Self {
         Self {
             gap: Duration::from_secs(60) / per_minute.max(1),
@@ -45,7 +31,7 @@ impl Pace {
         }
     }
 
-    /// When the message may go, or how long until there is room for it.
+    /// When the next message may go, or how long until there is room for one.
     pub(super) fn take(&mut self, now: Instant) -> Result<Instant, Duration> {
         let begin = self.next.max(now);
         // Up to a burst ahead of its time.
@@ -142,7 +128,7 @@ async fn with_file(
     let failed = |reason: &str| SendOutcome::MediaFailed {
         reason: reason.to_owned(),
     };
-    // Waits no longer than the whole may take.
+    // The caller's timeout bounds this wait.
     let Ok(_permit) = context.files.acquire().await else {
         return Err(failed("the node stops"));
     };
@@ -202,24 +188,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_burst_goes_at_once_and_then_one_after_the_other() {
+    fn limiter_lets_a_burst_go_at_once_and_spaces_the_rest() {
         let now = Instant::now();
-        let mut pace = Pace::new(60, now);
+        let mut limiter = SendLimiter::new(60, now);
         let second = Duration::from_secs(1);
-        let first: Vec<_> = (0..5).map(|_| pace.take(now)).collect();
+        let first: Vec<_> = (0..5).map(|_| limiter.take(now)).collect();
         assert_eq!(first, [Ok(now); 5]);
         assert_eq!(
-            [pace.take(now), pace.take(now), pace.take(now)],
+            [limiter.take(now), limiter.take(now), limiter.take(now)],
             [1, 2, 3].map(|n| Ok(now + second * n))
         );
         assert_eq!(
-            pace.take(now),
+            limiter.take(now),
             Err(second * 4),
             "refused, and it costs nothing"
         );
-        assert_eq!(pace.take(now + second), Ok(now + second * 4));
+        assert_eq!(limiter.take(now + second), Ok(now + second * 4));
         assert_eq!(
-            pace.take(now + second * 60),
+            limiter.take(now + second * 60),
             Ok(now + second * 60),
             "it fills up again"
         );

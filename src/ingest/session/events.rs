@@ -1,29 +1,29 @@
-//! What the client tells, as what it means for the session. Pure.
+//! What each of the client's events means for the session. Pure but for the forwarder.
 
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use whatsapp_rust::{
-    Jid,
     types::events::{Event, EventHandler, EventInterest, EventKind, MessageBatch},
     types::presence::ReceiptType,
     wacore::types::events::ConnectFailureReason,
 };
 
 use crate::{
+    ingest::receipt::Receipt,
     model::{PairingMethod, Phone, SessionState},
     telemetry,
 };
 
-/// Events of one session that wait to be looked at; there are a few per connect.
-pub(super) const QUEUE: usize = 256;
+/// Events of one session that wait to be handled; a connect makes a few.
+pub(super) const EVENTS_MAX: usize = 256;
 /// Characters of a stream error's code that the status shows; real ones have three.
 const STREAM_CODE_CHARS_MAX: usize = 16;
 
-/// Hands the client's events over, in their order.
-pub(super) struct Forward(pub(super) mpsc::Sender<Arc<Event>>);
+/// Hands the client's events on, in their order.
+pub(super) struct EventForwarder(pub(super) mpsc::Sender<Arc<Event>>);
 
-impl EventHandler for Forward {
+impl EventHandler for EventForwarder {
     fn handle_event(&self, event: Arc<Event>) {
         if self.0.try_send(event).is_err() {
             telemetry::error("ingest", "event_dropped");
@@ -54,8 +54,8 @@ impl EventHandler for Forward {
     }
 }
 
-/// What an event means.
-pub(super) enum Meaning {
+/// What an event means for the session.
+pub(super) enum SessionEvent {
     /// Show this to the phone's owner.
     Pairing {
         method: PairingMethod,
@@ -71,31 +71,33 @@ pub(super) enum Meaning {
     Remark(String),
     /// What became of messages that the account sent.
     Receipt(Receipt),
-    /// Messages that went past the hook: published now, at most once.
-    Unhooked(MessageBatch),
+    /// Messages that bypassed the hook: published now, at most once.
+    BypassedHook(MessageBatch),
     Nothing,
 }
 
-/// What became of messages that the account sent.
-pub(super) struct Receipt {
-    pub(super) message_ids: Vec<String>,
-    /// `server`, `delivered`, `read`, `played` or `failed`.
-    pub(super) status: &'static str,
-    /// Who tells; the server itself has none.
-    pub(super) from: Option<Jid>,
-    pub(super) chat: Option<Jid>,
-    pub(super) at_millis: i64,
+pub(super) fn meaning(event: &Event) -> SessionEvent {
+    pairing(event)
+        .or_else(|| connection(event))
+        .or_else(|| receipt(event))
+        .unwrap_or_else(|| match event {
+            Event::Messages(batch) if !batch.hook_committed => {
+                SessionEvent::BypassedHook(batch.clone())
+            }
+            _ => SessionEvent::Nothing,
+        })
 }
 
-pub(super) fn meaning(event: &Event) -> Meaning {
-    use SessionState::{Banned, Connected, LoggedOut, Outdated, Pairing, Reconnecting, Replaced};
-    match event {
-        Event::PairingQrCode(qr) => Meaning::Pairing {
+/// Events of a session that is being linked.
+fn pairing(event: &Event) -> Option<SessionEvent> {
+    use SessionState::Pairing;
+    Some(match event {
+        Event::PairingQrCode(qr) => SessionEvent::Pairing {
             method: PairingMethod::Qr,
             code: qr.code.clone(),
             valid_for: qr.timeout,
         },
-        Event::PairingCode(code) => Meaning::Pairing {
+        Event::PairingCode(code) => SessionEvent::Pairing {
             method: PairingMethod::Code,
             code: code.code.clone(),
             valid_for: code.timeout,
@@ -113,15 +115,23 @@ pub(super) fn meaning(event: &Event) -> Meaning {
             "WhatsApp asks for a passkey, which wahook does not have",
             "restart the session and link it by the other method",
         ),
-        Event::PairSuccess(pair) => Meaning::Paired(pair.id.user.parse().ok()),
+        Event::PairSuccess(pair) => SessionEvent::Paired(pair.id.user.parse().ok()),
         Event::PairError(_) => state(Pairing, "pairing failed", "restart the session"),
-        Event::Connected(_) => Meaning::State(Connected, None),
+        _ => return None,
+    })
+}
+
+/// Events of the connection: made, lost, or refused.
+fn connection(event: &Event) -> Option<SessionEvent> {
+    use SessionState::{Banned, Connected, Outdated, Reconnecting, Replaced};
+    Some(match event {
+        Event::Connected(_) => SessionEvent::State(Connected, None),
         Event::Disconnected(_) => state(
             Reconnecting,
             "the connection to WhatsApp was lost",
             "nothing to do, it comes back by itself",
         ),
-        Event::StreamError(error) => Meaning::Remark(explained(
+        Event::StreamError(error) => SessionEvent::Remark(explained(
             &format!(
                 "WhatsApp reported the stream error {:?}",
                 shown(&error.code)
@@ -133,20 +143,11 @@ pub(super) fn meaning(event: &Event) -> Meaning {
             "another process uses the keys of this session",
             "find out which, then restart the session",
         ),
-        Event::LoggedOut(out) if out.reason == ConnectFailureReason::AccountLocked => state(
-            LoggedOut,
-            "WhatsApp has locked the account",
-            "unlock it on the phone, then restart the session and link it again",
-        ),
-        Event::LoggedOut(_) => state(
-            LoggedOut,
-            "the phone's owner or WhatsApp has unlinked this device",
-            "restart the session and link it again",
-        ),
+        Event::LoggedOut(out) => logged_out(&out.reason),
         Event::TemporaryBan(ban) => state(
             Banned,
             &format!(
-                "WhatsApp has banned the account for {} s: {}",
+                "WhatsApp has banned the account for {} s ({})",
                 ban.expire.num_seconds(),
                 ban.code
             ),
@@ -158,46 +159,69 @@ pub(super) fn meaning(event: &Event) -> Meaning {
             "unset whatsapp.version if it is set, then restart the session",
         ),
         Event::ConnectFailure(failure) => refused(&failure.reason),
-        Event::ServerAck(ack) if ack.class.as_deref() == Some("message") => {
-            Meaning::Receipt(Receipt {
-                message_ids: vec![ack.id.clone()],
-                status: if ack.error.is_some() {
-                    "failed"
-                } else {
-                    "server"
-                },
-                from: None,
-                chat: ack.from.clone(),
-                at_millis: ack.timestamp.map_or(0, |at| at.timestamp_millis()),
-            })
-        }
-        Event::Receipt(receipt) if !receipt.source.is_from_me => {
-            let status = match receipt.r#type {
-                ReceiptType::Delivered => "delivered",
-                ReceiptType::Read => "read",
-                ReceiptType::Played => "played",
-                _ => return Meaning::Nothing,
-            };
-            Meaning::Receipt(Receipt {
-                message_ids: receipt
-                    .message_ids
-                    .iter()
-                    .map(ToString::to_string)
-                    .collect(),
-                status,
-                from: Some(receipt.source.sender.clone()),
-                chat: Some(receipt.source.chat.clone()),
-                at_millis: receipt.timestamp.timestamp_millis(),
-            })
-        }
-        Event::Messages(batch) if !batch.hook_committed => Meaning::Unhooked(batch.clone()),
-        _ => Meaning::Nothing,
+        _ => return None,
+    })
+}
+
+/// The new status of messages that the account sent.
+fn receipt(event: &Event) -> Option<SessionEvent> {
+    let receipt = match event {
+        Event::ServerAck(ack) if ack.class.as_deref() == Some("message") => Receipt {
+            message_ids: vec![ack.id.clone()],
+            status: if ack.error.is_some() {
+                "failed"
+            } else {
+                "server"
+            },
+            from: None,
+            chat: ack.from.clone(),
+            at_millis: ack.timestamp.map_or(0, |at| at.timestamp_millis()),
+        },
+        Event::Receipt(receipt) if !receipt.source.is_from_me => Receipt {
+            message_ids: receipt
+                .message_ids
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            status: receipt_status(&receipt.r#type)?,
+            from: Some(receipt.source.sender.clone()),
+            chat: Some(receipt.source.chat.clone()),
+            at_millis: receipt.timestamp.timestamp_millis(),
+        },
+        _ => return None,
+    };
+    Some(SessionEvent::Receipt(receipt))
+}
+
+fn receipt_status(kind: &ReceiptType) -> Option<&'static str> {
+    match kind {
+        ReceiptType::Delivered => Some("delivered"),
+        ReceiptType::Read => Some("read"),
+        ReceiptType::Played => Some("played"),
+        _ => None,
+    }
+}
+
+/// The client's own log-out event, the only one that leads to `LoggedOut`.
+fn logged_out(reason: &ConnectFailureReason) -> SessionEvent {
+    use SessionState::LoggedOut;
+    match reason {
+        ConnectFailureReason::AccountLocked => state(
+            LoggedOut,
+            "WhatsApp has locked the account",
+            "unlock it on the phone, then restart the session and link it again",
+        ),
+        _ => state(
+            LoggedOut,
+            "the phone's owner or WhatsApp has unlinked this device",
+            "restart the session and link it again",
+        ),
     }
 }
 
 /// A login that WhatsApp refused. None of these is a log-out, so none may cost the keys: the client
 /// reports log-outs as `LoggedOut`.
-fn refused(reason: &ConnectFailureReason) -> Meaning {
+fn refused(reason: &ConnectFailureReason) -> SessionEvent {
     use ConnectFailureReason as Reason;
     use SessionState::{Banned, Reconnecting, Refused};
     let code = reason.code();
@@ -236,8 +260,8 @@ fn refused(reason: &ConnectFailureReason) -> Meaning {
     )
 }
 
-fn state(state: SessionState, what: &str, remedy: &str) -> Meaning {
-    Meaning::State(state, Some(explained(what, remedy)))
+fn state(state: SessionState, what: &str, remedy: &str) -> SessionEvent {
+    SessionEvent::State(state, Some(explained(what, remedy)))
 }
 
 /// What happened, and what the owner can do about it.

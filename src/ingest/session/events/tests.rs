@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use whatsapp_rust::{
+    Jid,
     chrono::TimeDelta,
     pair_code::PairCodeRejection,
     types::events::{
@@ -138,7 +139,7 @@ fn ends() -> Vec<(&'static str, Event, SessionState, &'static str)> {
 #[test]
 fn each_end_has_a_state_a_reason_and_a_remedy() {
     for (name, event, expected, remedy) in ends() {
-        let Meaning::State(state, Some(reason)) = meaning(&event) else {
+        let SessionEvent::State(state, Some(reason)) = meaning(&event) else {
             panic!("{name}: no state with a reason");
         };
         assert_eq!(state, expected, "{name}");
@@ -157,7 +158,7 @@ fn only_a_log_out_event_leads_to_the_state_that_erases_the_keys() {
         assert_eq!(state == SessionState::LoggedOut, is_log_out, "{name}");
     }
     for code in -1..=1000 {
-        let Meaning::State(state, _) = meaning(&failure(code)) else {
+        let SessionEvent::State(state, _) = meaning(&failure(code)) else {
             panic!("{code}: no state");
         };
         assert_ne!(state, SessionState::LoggedOut, "{code}");
@@ -167,7 +168,7 @@ fn only_a_log_out_event_leads_to_the_state_that_erases_the_keys() {
 #[test]
 fn each_event_with_a_meaning_is_subscribed_to() {
     let (sender, _events) = mpsc::channel(1);
-    let interest = Forward(sender).interest();
+    let interest = EventForwarder(sender).interest();
     for (name, event, _, _) in ends() {
         assert!(interest.wants(event.kind()), "{name}");
     }
@@ -181,12 +182,12 @@ fn stream_error_changes_no_state_and_shows_a_short_code() {
         ("479", "\"479\""),
         ("<a href='x'>\n", "\"ahrefx\""),
     ] {
-        let Meaning::Remark(remark) = meaning(&stream_error(code)) else {
+        let SessionEvent::Remark(remark) = meaning(&stream_error(code)) else {
             panic!("{code:?}: no remark");
         };
         assert!(remark.contains(shown), "{remark}");
     }
-    let Meaning::Remark(remark) = meaning(&stream_error(&"9".repeat(100_000))) else {
+    let SessionEvent::Remark(remark) = meaning(&stream_error(&"9".repeat(100_000))) else {
         panic!("no remark");
     };
     assert!(remark.len() < 200, "{}", remark.len());
@@ -208,7 +209,7 @@ fn pairing_shows_its_code_and_then_the_number() {
             "ABCD1234",
         ),
     ] {
-        let Meaning::Pairing { method, code, .. } = meaning(&event) else {
+        let SessionEvent::Pairing { method, code, .. } = meaning(&event) else {
             panic!("{text}: no code");
         };
         assert_eq!((method, code.as_str()), (expected, text));
@@ -218,12 +219,12 @@ fn pairing_shows_its_code_and_then_the_number() {
         .lid(jid())
         .business_name(String::new())
         .platform(String::new());
-    let Meaning::Paired(phone) = meaning(&Event::PairSuccess(paired.build())) else {
+    let SessionEvent::Paired(phone) = meaning(&Event::PairSuccess(paired.build())) else {
         panic!("not paired");
     };
     assert_eq!(phone.expect("a number").as_str(), "4915112345678");
     assert!(matches!(
         meaning(&Event::Connected(Connected::builder().build())),
-        Meaning::State(SessionState::Connected, None)
+        SessionEvent::State(SessionState::Connected, None)
     ));
 }

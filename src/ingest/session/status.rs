@@ -1,4 +1,4 @@
-//! What a session tells of itself.
+//! What a session reports about itself: its status in the bucket, and notices of its states.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,18 +11,19 @@ use crate::{
     telemetry,
 };
 
-/// A session must not stand still for it.
-const TELL_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a session waits until a notice is stored.
+const NOTICE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The status of one session, written when it changed.
-pub(super) struct Board {
+/// Writes the status of one session after it has changed.
+pub(super) struct StatusWriter {
     bus: Bus,
     session: Session,
     status: SessionStatus,
+    /// The state that the metric counts this session under.
     counted: Option<SessionState>,
-    /// What the client's operational webhook was last told.
-    told: Option<SessionState>,
-    dirty: bool,
+    /// The state of the last notice.
+    notified: Option<SessionState>,
+    is_changed: bool,
     /// Refused logins since the last one that WhatsApp accepted.
     refusals: u32,
 }
@@ -31,22 +32,22 @@ fn now() -> Timestamp {
     Timestamp::from_system(SystemTime::now())
 }
 
-impl Board {
-    /// Goes on from what an earlier node wrote.
+impl StatusWriter {
+    /// Continues from what an earlier node wrote.
     pub(super) fn new(bus: Bus, session: Session, earlier: Option<SessionStatus>) -> Self {
-        let told = earlier.as_ref().map(|status| status.state);
+        let notified = earlier.as_ref().map(|status| status.state);
         let status = earlier.unwrap_or_else(|| SessionStatus::new(session.generation, now()));
-        let mut board = Self {
+        let mut writer = Self {
             bus,
             session,
             status,
             counted: None,
-            told,
-            dirty: true,
+            notified,
+            is_changed: true,
             refusals: 0,
         };
-        board.count(Some(board.status.state));
-        board
+        writer.count(Some(writer.status.state));
+        writer
     }
 
     pub(super) fn state(&self) -> SessionState {
@@ -57,15 +58,17 @@ impl Board {
         self.status.phone.as_ref()
     }
 
-    /// Whether what it says is about the session as it is wanted now.
+    /// Whether the status is about this generation of the session.
     pub(super) fn is_of(&self, generation: u32) -> bool {
         self.status.generation == generation
     }
 
+    /// How many logins were refused since the last one that WhatsApp accepted.
     pub(super) fn refusals(&self) -> u32 {
         self.refusals
     }
 
+    /// A client starts.
     pub(super) fn begin(&mut self, generation: u32) {
         if self.is_of(generation) && self.state() == SessionState::Refused {
             // The next try changes nothing before WhatsApp has answered it.
@@ -83,7 +86,7 @@ impl Board {
 
     pub(super) fn set(&mut self, state: SessionState, reason: Option<String>) {
         if self.status.state != state {
-            tracing::info!(session.id = %self.session.id, client.id = %self.session.client_id, %state, "session");
+            tracing::info!(%state, "session state");
         }
         match state {
             SessionState::Refused => self.refusals = self.refusals.saturating_add(1),
@@ -127,7 +130,7 @@ impl Board {
 
     fn touch(&mut self) {
         self.status.updated_at = now();
-        self.dirty = true;
+        self.is_changed = true;
     }
 
     fn count(&mut self, state: Option<SessionState>) {
@@ -135,12 +138,12 @@ impl Board {
         self.counted = state;
     }
 
-    /// Writes what changed; what cannot be written now stays for the next time.
+    /// Writes what has changed. What cannot be written now is written at the next call.
     pub(super) async fn write(&mut self) {
-        if self.told != Some(self.status.state) {
-            self.tell().await;
+        if self.notified != Some(self.status.state) {
+            self.notify().await;
         }
-        if !self.dirty {
+        if !self.is_changed {
             return;
         }
         let Session { client_id, id, .. } = self.session;
@@ -150,18 +153,16 @@ impl Board {
             .put_session_status(client_id, id, &self.status)
             .await
         {
-            Ok(()) => self.dirty = false,
+            Ok(()) => self.is_changed = false,
             Err(error) => {
-                tracing::warn!(%error, session.id = %id, "the session's status is written later")
+                tracing::warn!(%error, "the session's status is written later")
             }
         }
     }
-}
 
-impl Board {
-    /// Before it is written, so that a node that dies in between tells it twice rather than not at
-    /// all.
-    async fn tell(&mut self) {
+    /// Goes before the status, so that a node that dies in between notifies twice rather than not
+    /// at all.
+    async fn notify(&mut self) {
         let Session { client_id, id, .. } = self.session;
         let SessionStatus {
             state,
@@ -180,21 +181,21 @@ impl Board {
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value))
             .collect();
-        let once = format!("{id} {at} {state}");
-        let telling = self
+        let dedupe_key = format!("{id} {at} {state}");
+        let notice = self
             .bus
-            .notify(client_id, NoticeKind::SessionState, *at, data, &once);
-        match timeout(TELL_PATIENCE, telling).await {
-            Ok(Ok(_)) => self.told = Some(*state),
+            .notify(client_id, NoticeKind::SessionState, *at, data, &dedupe_key);
+        match timeout(NOTICE_TIMEOUT, notice).await {
+            Ok(Ok(_)) => self.notified = Some(*state),
             Ok(Err(error)) => {
-                tracing::warn!(%error, session.id = %id, "the session's state is told later")
+                tracing::warn!(%error, "the notice of the session's state is sent later")
             }
-            Err(_) => tracing::warn!(session.id = %id, "the session's state is told later"),
+            Err(_) => tracing::warn!("the notice of the session's state is sent later"),
         }
     }
 }
 
-impl Drop for Board {
+impl Drop for StatusWriter {
     fn drop(&mut self) {
         self.count(None);
     }

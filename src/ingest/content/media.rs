@@ -1,0 +1,83 @@
+//! Images, videos, audio, documents and stickers.
+
+use serde_json::{Value, json};
+use whatsapp_rust::{download::MediaType, prelude::wa};
+
+use super::model::{Content, hex, object, short};
+use crate::{ingest::media::Reference, model::Kind};
+
+macro_rules! media_of {
+    ($kind:expr, $type:expr, $media:expr, $caption:expr) => {{
+        let media = $media;
+        let mut content = Content::new($kind, $caption);
+        content.media = Reference::new(
+            $type,
+            media.direct_path.as_deref(),
+            media.media_key.as_deref(),
+            media.file_sha256.as_deref(),
+            media.file_enc_sha256.as_deref(),
+            media.file_length,
+        );
+        let description = object(json!({
+            "mime_type": short(media.mimetype.as_ref()),
+            "size": media.file_length,
+            "sha256": media.file_sha256.as_deref().map(hex),
+        }));
+        (content, description)
+    }};
+}
+
+/// Adds further fields of the media to their description.
+fn described((content, mut description): (Content, Value), further: Value) -> Content {
+    if let (Value::Object(all), Value::Object(further)) = (&mut description, object(further)) {
+        all.extend(further);
+    }
+    content.with("media", description)
+}
+
+pub(super) fn media(base: &wa::Message) -> Option<Content> {
+    image(base)
+        .or_else(|| video(base))
+        .or_else(|| audio(base))
+        .or_else(|| document(base))
+        .or_else(|| sticker(base))
+}
+
+fn image(base: &wa::Message) -> Option<Content> {
+    let m = base.image_message.as_option()?;
+    let both = media_of!(Kind::Image, MediaType::Image, m, m.caption.as_deref());
+    let further = json!({"width": m.width, "height": m.height});
+    Some(described(both, further))
+}
+
+/// A video, or a video note.
+fn video(base: &wa::Message) -> Option<Content> {
+    let video = base.video_message.as_option();
+    let m = video.or(base.ptv_message.as_option())?;
+    let both = media_of!(Kind::Video, MediaType::Video, m, m.caption.as_deref());
+    let gif = m.gif_playback.filter(|gif| *gif);
+    let further = json!({"width": m.width, "height": m.height, "seconds": m.seconds, "gif": gif});
+    Some(described(both, further))
+}
+
+fn audio(base: &wa::Message) -> Option<Content> {
+    let m = base.audio_message.as_option()?;
+    let both = media_of!(Kind::Audio, MediaType::Audio, m, None);
+    let further = json!({"seconds": m.seconds, "voice": m.ptt.unwrap_or(false)});
+    Some(described(both, further))
+}
+
+fn document(base: &wa::Message) -> Option<Content> {
+    let m = base.document_message.as_option()?;
+    let both = media_of!(Kind::Document, MediaType::Document, m, m.caption.as_deref());
+    let name = m.file_name.as_ref().or(m.title.as_ref());
+    let further = json!({"file_name": short(name), "pages": m.page_count});
+    Some(described(both, further))
+}
+
+fn sticker(base: &wa::Message) -> Option<Content> {
+    let m = base.sticker_message.as_option()?;
+    let both = media_of!(Kind::Sticker, MediaType::Sticker, m, None);
+    let further = json!({"width": m.width, "height": m.height, "animated": m.is_animated});
+    Some(described(both, further))
+}

@@ -1,0 +1,17 @@
+//! Files to send, fetched from elsewhere.
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+/// A file from somewhere else.
+pub struct Fetched {
+    /// The whole file.
+    pub bytes: Vec<u8>,
+    /// Its media type, like `image/jpeg`; empty when it is not known.
+    pub content_type: String,
+}
+
+/// A file, or why it cannot be fetched.
+pub type Fetching = Pin<Box<dyn Future<Output = Result<Fetched, String>> + Send>>;
+
+/// Gets the file behind a URL. The node gives it, since this room may not use `egress`.
+pub type Fetch = Arc<dyn Fn(String) -> Fetching + Send + Sync>;

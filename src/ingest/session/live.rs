@@ -1,0 +1,334 @@
+//! A session while its client runs: events, requests to send, and what ends it.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, SystemTime},
+};
+
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+use whatsapp_rust::{
+    bot::BotHandle,
+    types::events::{Event, MessageBatch},
+};
+
+use super::{
+    client::{ClientSetup, Shutdown, stop},
+    events::{EVENTS_MAX, EventForwarder, SessionEvent, meaning},
+    exit::{Exit, wait_for_change},
+    status::StatusWriter,
+    unlink::{UNLINK_TIMEOUT, unlink},
+};
+use crate::{
+    bus::{SendReply, SendRequests},
+    ingest::{
+        context::Context,
+        hook::Publisher,
+        receipt::Receipt,
+        send::{SendLimiter, send},
+    },
+    model::{OutboundMessage, Pairing, Phone, SendOutcome, Session, SessionState, Timestamp},
+    tasks::{End, TaskKind},
+};
+
+/// How often the status is written, if it has changed.
+const STATUS_INTERVAL: Duration = Duration::from_millis(500);
+/// Handing one message to WhatsApp: the keys of a new contact, and a file, included.
+const SEND_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// What the session's task lends to a running client.
+pub(super) struct Scope<'a> {
+    pub(super) setup: ClientSetup<'a>,
+    pub(super) context: &'a Arc<Context>,
+    pub(super) status: &'a mut StatusWriter,
+    pub(super) wanted: &'a mut watch::Receiver<Session>,
+    /// The node stops.
+    pub(super) cancel: &'a CancellationToken,
+    /// The lease is lost.
+    pub(super) lost: &'a CancellationToken,
+}
+
+/// A session whose client runs.
+pub(super) struct Live<'a> {
+    scope: Scope<'a>,
+    publisher: Publisher,
+    handle: BotHandle,
+    has_ended: bool,
+    events: mpsc::Receiver<Arc<Event>>,
+    requests: SendRequests,
+    send_limiter: SendLimiter,
+    /// Messages that are being sent; aborted with the session.
+    sending: JoinSet<End>,
+    ticks: Interval,
+}
+
+/// What happens next to a session.
+enum Step {
+    Leave(Exit),
+    /// The stream takes no messages, so WhatsApp is to keep them.
+    StreamIsDown,
+    Tick,
+    Send(Box<(OutboundMessage, SendReply)>),
+    Sent,
+    Event(Arc<Event>),
+    ClientEnded,
+}
+
+impl<'a> Live<'a> {
+    /// Starts the session's client.
+    ///
+    /// # Errors
+    /// When the client cannot be set up, or the bus does not answer.
+    pub(super) async fn start(scope: Scope<'a>) -> anyhow::Result<Self> {
+        let Session { client_id, id, .. } = *scope.setup.session;
+        let (sender, events) = mpsc::channel(EVENTS_MAX);
+        let publisher = scope.setup.publisher();
+        let forwarder = EventForwarder(sender);
+        let linked = scope.status.phone();
+        let bot = scope.setup.bot(linked, publisher.clone(), forwarder);
+        let handle = bot.await?.spawn();
+        let requests = scope.context.bus.serve_sends(client_id, id).await?;
+        let per_minute = scope.context.settings.sends_per_minute;
+        Ok(Self {
+            scope,
+            publisher,
+            handle,
+            has_ended: false,
+            events,
+            requests,
+            send_limiter: SendLimiter::new(per_minute, Instant::now()),
+            sending: JoinSet::new(),
+            ticks: status_ticks(),
+        })
+    }
+
+    /// Follows the client until something ends it, and stops it.
+    pub(super) async fn run(mut self) -> Exit {
+        let exit = loop {
+            let step = self.next_step().await;
+            if let Some(exit) = self.take_step(step).await {
+                break exit;
+            }
+        };
+        // From now on a request to send is answered at once: no session is there.
+        drop(self.requests);
+        let exit = match exit {
+            Exit::Deleted(_) => Exit::Deleted(unlink(&self.handle.client()).await),
+            other => other,
+        };
+        let shutdown = stop(self.scope.setup.tasks, self.handle).await;
+        let status = self.scope.status;
+        let exit = match exit {
+            Exit::Restart if shutdown == Shutdown::Unfinished => Exit::HandOver,
+            other => other,
+        };
+        if matches!(exit, Exit::HandOver) && status.state() == SessionState::Connected {
+            let reason = "moving to another node".to_owned();
+            status.set(SessionState::Reconnecting, Some(reason));
+        }
+        exit
+    }
+
+    /// What ends the session comes first, then what somebody waits for.
+    async fn next_step(&mut self) -> Step {
+        let generation = self.scope.setup.session.generation;
+        tokio::select! {
+            biased;
+            () = self.scope.cancel.cancelled() => Step::Leave(Exit::HandOver),
+            () = self.scope.lost.cancelled() => Step::Leave(Exit::HandOver),
+            () = self.publisher.offline.notified() => Step::StreamIsDown,
+            exit = wait_for_change(self.scope.wanted, generation) => Step::Leave(exit),
+            _ = self.ticks.tick() => Step::Tick,
+            Some(request) = self.requests.next() => Step::Send(Box::new(request)),
+            Some(_) = self.sending.join_next() => Step::Sent,
+            Some(event) = self.events.recv() => Step::Event(event),
+            () = &mut self.handle, if !self.has_ended => Step::ClientEnded,
+        }
+    }
+
+    /// `Some` when the client is to stop.
+    async fn take_step(&mut self, step: Step) -> Option<Exit> {
+        match step {
+            Step::Leave(exit) => return Some(exit),
+            Step::StreamIsDown => {
+                let reason = "messages cannot be stored now".to_owned();
+                let status = &mut self.scope.status;
+                status.set(SessionState::Reconnecting, Some(reason));
+                return Some(Exit::HandOver);
+            }
+            Step::Tick => {
+                let last = self.publisher.last_message.load(Ordering::Relaxed);
+                let status = &mut self.scope.status;
+                status.set_last_message(Timestamp::from_millis(last));
+                self.scope.lost.run_until_cancelled(status.write()).await;
+            }
+            Step::Send(request) => self.send(*request).await,
+            Step::Sent => {}
+            Step::Event(event) => {
+                let lost = self.scope.lost;
+                let handled = lost.run_until_cancelled(self.on_event(&event));
+                return handled.await.flatten();
+            }
+            Step::ClientEnded => return self.on_client_end().await,
+        }
+        None
+    }
+
+    /// Sends a message in a task of its own, or says when there is room for it.
+    async fn send(&mut self, (outgoing, reply): (OutboundMessage, SendReply)) {
+        let at = match self.send_limiter.take(Instant::now()) {
+            Ok(at) => at,
+            Err(wait) => {
+                let retry_after_seconds = wait.as_secs() + 1;
+                let outcome = SendOutcome::TooFast {
+                    retry_after_seconds,
+                };
+                return reply.answer(&outcome).await;
+            }
+        };
+        let client = self.handle.client();
+        let context = Arc::clone(self.scope.context);
+        let task = async move {
+            sleep_until(at).await;
+            let sent = timeout(SEND_TIMEOUT, send(&client, &context, &outgoing)).await;
+            // Without an answer the caller learns that the outcome is not known.
+            if let Ok(outcome) = sent {
+                reply.answer(&outcome).await;
+            }
+        };
+        let task = task.in_current_span();
+        let tasks = self.scope.setup.tasks;
+        tasks.once_in(&mut self.sending, TaskKind::OutboundMessage, task);
+    }
+
+    /// The client has ended by itself. The event that says why may still be in the queue.
+    async fn on_client_end(&mut self) -> Option<Exit> {
+        self.has_ended = true;
+        let mut exit = None;
+        while let Ok(event) = self.events.try_recv() {
+            exit = exit.or(self.on_event(&event).await);
+        }
+        if exit.is_some() {
+            return exit;
+        }
+        // A session whose code was not used in time waits for its owner. Any other is started
+        // again.
+        let is_pairing = self.scope.status.state() == SessionState::Pairing;
+        (!is_pairing).then_some(Exit::HandOver)
+    }
+
+    /// `Some` when the client is to stop.
+    async fn on_event(&mut self, event: &Event) -> Option<Exit> {
+        match meaning(event) {
+            SessionEvent::Pairing {
+                method,
+                code,
+                valid_for,
+            } => {
+                let expires_at = Timestamp::from_system(SystemTime::now()).after(valid_for);
+                let pairing = Pairing {
+                    method,
+                    code,
+                    expires_at,
+                };
+                self.show_code(pairing).await;
+                None
+            }
+            SessionEvent::Paired(phone) => self.on_paired(phone).await,
+            SessionEvent::State(state, reason) => self.on_state(state, reason).await,
+            SessionEvent::Remark(remark) => {
+                tracing::warn!("{remark}");
+                let status = &mut self.scope.status;
+                status.set(status.state(), Some(remark));
+                None
+            }
+            SessionEvent::BypassedHook(batch) => {
+                self.publish_bypassed(&batch).await;
+                None
+            }
+            SessionEvent::Receipt(receipt) => {
+                self.publish_receipt(&receipt).await;
+                None
+            }
+            SessionEvent::Nothing => None,
+        }
+    }
+
+    /// The client makes QR codes for every pairing. They are shown only if the owner asked for
+    /// them.
+    async fn show_code(&mut self, pairing: Pairing) {
+        if pairing.method != self.scope.setup.session.method {
+            return;
+        }
+        let status = &mut self.scope.status;
+        status.set(SessionState::Pairing, None);
+        status.set_pairing(pairing);
+        status.write().await;
+    }
+
+    async fn on_paired(&mut self, phone: Option<Phone>) -> Option<Exit> {
+        let expected = &self.scope.setup.session.phone;
+        let status = &mut self.scope.status;
+        if expected.is_none() || *expected == phone {
+            status.set_phone(phone);
+            return None;
+        }
+        let _ = timeout(UNLINK_TIMEOUT, self.handle.client().logout()).await;
+        let reason = "a phone with another number was linked, and unlinked again".to_owned();
+        status.set(SessionState::LoggedOut, Some(reason));
+        Some(Exit::LoggedOut)
+    }
+
+    async fn on_state(&mut self, state: SessionState, reason: Option<String>) -> Option<Exit> {
+        let status = &mut self.scope.status;
+        match state {
+            // A closed connection is no news while a code waits to be used.
+            SessionState::Reconnecting if status.state() == SessionState::Pairing => return None,
+            SessionState::Connected => {
+                let jid = self.handle.client().pn();
+                status.set_phone(jid.and_then(|jid| jid.user.parse().ok()));
+            }
+            SessionState::Outdated => self.scope.context.forget_version().await,
+            _ => {}
+        }
+        status.set(state, reason);
+        status.write().await;
+        match state {
+            SessionState::LoggedOut => Some(Exit::LoggedOut),
+            SessionState::Refused => Some(Exit::Refused),
+            state => state.is_final().then_some(Exit::Final),
+        }
+    }
+
+    /// WhatsApp does not hand these messages out again: this one try is all there is.
+    async fn publish_bypassed(&self, batch: &MessageBatch) {
+        let client = self.handle.client();
+        let published = self.publisher.publish_all(&client, &batch.messages);
+        let published = timeout(self.publisher.publish_timeout, published).await;
+        if !matches!(published, Ok(Ok(()))) {
+            tracing::error!("messages outside the hook could not be published");
+        }
+    }
+
+    /// The same holds for receipts.
+    async fn publish_receipt(&self, receipt: &Receipt) {
+        let client = self.handle.client();
+        let published = self.publisher.publish_receipt(&client, receipt);
+        let published = timeout(self.publisher.publish_timeout, published).await;
+        if !matches!(published, Ok(Ok(()))) {
+            tracing::error!("a receipt could not be published");
+        }
+    }
+}
+
+/// When the status is written. After a slow write the next one waits for a whole interval.
+pub(super) fn status_ticks() -> Interval {
+    let mut ticks = interval(STATUS_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
