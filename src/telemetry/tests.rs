@@ -149,7 +149,7 @@ fn reference() -> String {
          --lib`. -->\n\n\
          At `/metrics` of the admin listener, in Prometheus' text format. No label holds a \
          client, a webhook, a message or\n\
-         a phone number: what concerns one of those is in the API.\n\n\
+         a phone number; the API has those figures.\n\n\
          | metric | type | labels | meaning |\n| --- | --- | --- | --- |\n",
     );
     for metric in names::ALL {
