@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::model::{Attempt, Delivery, Message, Timestamp};
 
 const VERSION: u8 = 1;
+/// Levels of nested lists and maps. JSON that the API reads has at most 128; deeper ones could
+/// overflow the stack, here or where they are written as JSON.
+const DEPTH_MAX: usize = 256;
 
 /// Why bytes are no envelope.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +50,11 @@ fn encode<T: Serialize + ?Sized>(value: &T, bytes: usize) -> Vec<u8> {
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     match bytes.split_first() {
         None => Err(Error::Empty),
-        Some((&VERSION, rest)) => rmp_serde::from_slice(rest).map_err(Error::Damaged),
+        Some((&VERSION, rest)) => {
+            let mut reader = rmp_serde::Deserializer::from_read_ref(rest);
+            reader.set_max_depth(DEPTH_MAX);
+            T::deserialize(&mut reader).map_err(Error::Damaged)
+        }
         Some((&version, _)) => Err(Error::Version(version)),
     }
 }
@@ -212,6 +219,17 @@ mod tests {
                 .priority,
             Priority::Low
         );
+    }
+
+    #[test]
+    fn message_nested_too_deeply_is_damaged() {
+        let mut message = message(String::new(), String::new(), 1);
+        for (levels, is_readable) in [(DEPTH_MAX - 3, true), (DEPTH_MAX, false)] {
+            let nested = (0..levels).fold(serde_json::Value::Null, |inner, _| vec![inner].into());
+            message.metadata.insert("nested".to_owned(), nested);
+            let decoded = decode_message(&encode_message(&message));
+            assert_eq!(decoded.is_ok(), is_readable, "{levels} levels");
+        }
     }
 
     #[test]
