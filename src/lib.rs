@@ -8,6 +8,8 @@ pub mod bus;
 pub mod config;
 pub mod deliver;
 pub mod egress;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod ingest;
 pub mod model;
 pub mod node;

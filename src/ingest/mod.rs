@@ -33,3 +33,12 @@ pub use fetch::{Fetch, Fetched, Fetching};
 pub use files::{Open, Opening, sqlite};
 pub use manager::Ingest;
 pub use media::{MEDIA_BYTES_MAX, Media, MediaError, Pieces, Reference};
+
+/// Text and metadata of a decrypted WhatsApp message, for the fuzz targets.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn content_of(
+    bytes: &[u8],
+) -> Option<(String, serde_json::Map<String, serde_json::Value>)> {
+    let message = whatsapp_rust::waproto::codec::message_decode(bytes).ok()?;
+    content::read(&message).map(|content| (content.text, content.metadata))
+}
