@@ -1,67 +1,138 @@
 //! Client B never sees what is client A's, on any route.
 
-use serde_json::json;
+use serde_json::{Value, json};
+use whatsapp_sim::Server;
 
-use crate::support::{app::App, receiver::Receiver};
+use crate::{
+    support::{
+        app::{App, Client},
+        receiver::Receiver,
+    },
+    whatsapp::link,
+};
 
 const PHONE: &str = "4915112345678";
+const LINKED: &str = "4915187654321";
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_foreign_id_answers_like_an_absent_one_on_every_route() {
-    let app = App::start().await;
-    let ann = app.client(1).await;
-    let bob = app.client(2).await;
-    let receiver = Receiver::answering(&[400]).await;
+/// One id for each placeholder in the routes' paths.
+struct Ids(Vec<(&'static str, String)>);
+
+impl Ids {
+    /// The path with every placeholder filled in.
+    fn fill(&self, path: &str) -> String {
+        let filled = self
+            .0
+            .iter()
+            .fold(path.to_owned(), |path, (name, id)| path.replace(name, id));
+        assert!(
+            !filled.contains('{'),
+            "{path} has a placeholder without an id"
+        );
+        filled
+    }
+}
+
+fn absent_ids() -> Ids {
+    let uuid = "01900000-0000-7000-8000-000000000000".to_owned();
+    Ids(vec![
+        ("{webhook_id}", uuid.clone()),
+        ("{event_id}", format!("evt_{}", "0".repeat(44))),
+        ("{session_id}", uuid.clone()),
+        ("{replay_id}", uuid),
+        ("{media_id}", "A".repeat(64)),
+    ])
+}
+
+/// A webhook with a failed event, a linked session, a replay and a media file of this client.
+async fn own_ids(ann: &Client, server: &Server, receiver: &Receiver) -> Ids {
+    let (session, device) = link(ann, server, json!({}), LINKED).await;
+    let at_linked = Receiver::answering(&[200]).await;
+    ann.register(LINKED, &at_linked.url("/")).await;
+    let image = server.image(&[7; 1000], "look").expect("an image");
+    let alice = server.contact("4915200000001", "Alice");
+    alice.send(&device, image).await.expect("sent");
+    let image = at_linked.wait_for(1).await.remove(0).json();
+
     let webhook = ann.register(PHONE, &receiver.url("/")).await;
     ann.publish(PHONE, "M1").await;
     let event = ann.event_when(&webhook, "M1", "failed").await;
-    let webhook_id = webhook["id"].as_str().expect("an id");
-    let event_id = event["id"].as_str().expect("an id");
-    let absent_webhook = "01900000-0000-7000-8000-000000000000";
-    let absent_event = format!("evt_{}", "0".repeat(44));
+    // Of a kind that there is none of: it sends nothing.
+    let (status, replay) = ann
+        .call("POST", "/api/replays", Some(json!({"type": "poll"})))
+        .await;
+    assert_eq!(status, 202, "{replay}");
+    let text = |value: &Value| value.as_str().expect("an id").to_owned();
+    Ids(vec![
+        ("{webhook_id}", text(&webhook["id"])),
+        ("{event_id}", text(&event["id"])),
+        ("{session_id}", session),
+        ("{replay_id}", text(&replay["id"])),
+        ("{media_id}", text(&image["metadata"]["media"]["id"])),
+    ])
+}
 
-    let mut routes = 0;
+/// What a caller is told, without the ids in it.
+fn told(answer: &Value) -> [Value; 3] {
+    ["code", "title", "detail"].map(|field| answer[field].clone())
+}
+
+fn body_for(method: &str, path: &str) -> Option<Value> {
+    match path {
+        _ if method == "PATCH" => Some(json!({"is_active": false})),
+        "/api/webhooks/{webhook_id}/replay" => Some(json!({})),
+        "/api/sessions/{session_id}/pair-code" => Some(json!({"phone_number": LINKED})),
+        _ => None,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_id_answers_like_an_absent_one_on_every_route() {
+    let server = Server::start().await.expect("a stand-in server");
+    let app = App::on_whatsapp(&server, &[]).await;
+    let ann = app.client(1).await;
+    let bob = app.client(2).await;
+    let receiver = Receiver::answering(&[400]).await;
+    let foreign_ids = own_ids(&ann, &server, &receiver).await;
+    let absent_ids = absent_ids();
+
     for (method, path, _) in wahook::api::routes() {
         if !path.contains('{') {
             continue;
         }
-        let fill = |webhook: &str, event: &str| {
-            path.replace("{webhook_id}", webhook)
-                .replace("{event_id}", event)
-        };
-        let body = match &path[..] {
-            _ if method == "PATCH" => Some(json!({"is_active": false})),
-            "/api/webhooks/{webhook_id}/replay" => Some(json!({})),
-            _ => None,
-        };
-        let foreign = bob
-            .call(&method, &fill(webhook_id, event_id), body.clone())
-            .await;
-        let absent = bob
-            .call(&method, &fill(absent_webhook, &absent_event), body)
-            .await;
-        assert_eq!(foreign.0, 404, "{method} {path}");
-        let told = |answer: &serde_json::Value| {
-            (
-                answer["code"].clone(),
-                answer["title"].clone(),
-                answer["detail"].clone(),
-            )
-        };
+        let foreign_path = foreign_ids.fill(&path);
+        let absent_path = absent_ids.fill(&path);
+        assert_ne!(foreign_path, absent_path);
+        if method == "GET" && !path.ends_with("/qr") {
+            let (status, _) = ann.text(&foreign_path).await;
+            assert_eq!(status, 200, "{path} is there for its owner");
+        }
+        let body = body_for(&method, &path);
+        let foreign = bob.call(&method, &foreign_path, body.clone()).await;
+        let absent = bob.call(&method, &absent_path, body).await;
+        assert_eq!((foreign.0, absent.0), (404, 404), "{method} {path}");
         assert_eq!(told(&foreign.1), told(&absent.1), "{method} {path}");
-        routes += 1;
     }
-    assert!(routes >= 8, "only {routes} routes have an id");
 
-    assert_eq!(bob.get("/api/webhooks/list").await["data"], json!([]));
-    assert_eq!(bob.get("/api/dead-letters").await["data"], json!([]));
-    assert_eq!(bob.get("/api/replays").await["data"], json!([]));
-    let body = json!({"phone_number": PHONE, "message_id": "M2", "from": "4915100000001", "type": "text", "content": ""});
+    for path in [
+        "/api/webhooks/list",
+        "/api/dead-letters",
+        "/api/replays",
+        "/api/sessions",
+    ] {
+        assert_eq!(bob.get(path).await["data"], json!([]), "{path}");
+    }
+    let body = json!({
+        "phone_number": PHONE,
+        "message_id": "M2",
+        "from": "4915100000001",
+        "type": "text",
+        "content": ""
+    });
     let (status, _) = bob.call("POST", "/api/messages", Some(body)).await;
     assert_eq!(status, 404, "no webhook of client 2 for this number");
     // Nothing of the above changed anything for its owner.
-    let shown = ann.get(&format!("/api/webhooks/{webhook_id}")).await;
-    assert_eq!(shown["is_active"], true);
+    let own_webhook = foreign_ids.fill("/api/webhooks/{webhook_id}");
+    assert_eq!(ann.get(&own_webhook).await["is_active"], true);
     assert_eq!(receiver.received().len(), 1);
 }
 
