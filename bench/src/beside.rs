@@ -98,7 +98,7 @@ pub(crate) async fn parked(
         let load = rounds.load(HEALTHY, []);
         load.register(&lab).await?;
         if heap {
-            webhooks::park(&lab, 0, parked, PARKED_FOR).await?;
+            webhooks::park(&lab.bus, 0, parked, PARKED_FOR).await?;
         }
         let report = load.measure(&lab).await?;
         lab.stop().await?;

@@ -7,10 +7,11 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 use wahook::{
     api::token,
+    bus::Bus,
     model::{Scope, Timestamp, Token, TokenHash},
 };
 
-use crate::{lab::Lab, process::http_client, webhooks::client};
+use crate::{process::http_client, webhooks::client};
 
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -24,7 +25,7 @@ pub(crate) type Asking<'a> = std::pin::Pin<Box<dyn Future<Output = anyhow::Resul
 
 impl Caller {
     /// With a token for everything.
-    pub(crate) async fn new(lab: &Lab) -> anyhow::Result<Self> {
+    pub(crate) async fn new(bus: &Bus, api: &str) -> anyhow::Result<Self> {
         let (text, id) = token::generate();
         let created_at = Timestamp::from_system(SystemTime::now());
         let name = "bench".to_owned();
@@ -37,13 +38,12 @@ impl Caller {
             created_at,
             expires_at: None,
         };
-        lab.bus
-            .registry()
+        bus.registry()
             .put_token(&TokenHash::of(&text), &token)
             .await?;
         Ok(Self {
             http: http_client(),
-            api: lab.api.clone(),
+            api: api.to_owned(),
             token: text,
         })
     }

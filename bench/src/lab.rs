@@ -188,7 +188,7 @@ impl System for Lab {
     }
 
     async fn register(&self, endpoints: Vec<Endpoint>) -> anyhow::Result<()> {
-        webhooks::register(self, endpoints).await
+        webhooks::register(&self.bus, self.sink.port, endpoints).await
     }
 
     async fn deliver(&mut self) -> anyhow::Result<()> {
@@ -200,7 +200,10 @@ impl System for Lab {
     }
 
     async fn newest_recorded(&self, endpoint: u32) -> anyhow::Result<Vec<u64>> {
-        let caller = self.caller.get_or_try_init(|| Caller::new(self)).await?;
+        let caller = self
+            .caller
+            .get_or_try_init(|| Caller::new(&self.bus, &self.api))
+            .await?;
         let webhook = self
             .bus
             .registry()

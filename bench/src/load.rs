@@ -132,7 +132,9 @@ impl Load {
         beside.iter().for_each(JoinHandle::abort);
         let mut report = report?;
         let after = lab.metrics().await?;
-        report.stages = Some(Stages::between(&report, &before, &after));
+        let publish_ms = report.publish.mean() / 1e3;
+        let queue_ms = report.micros.mean() / 1e3;
+        report.stages = Some(Stages::between(publish_ms, queue_ms, &before, &after));
         Ok(report)
     }
 

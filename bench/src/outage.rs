@@ -70,7 +70,12 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
         manner: Manner::Ok,
         rate_per_second: UNLIMITED,
     };
-    webhooks::register(&lab, (0..options.endpoints).map(endpoint)).await?;
+    webhooks::register(
+        &lab.bus,
+        lab.sink.port,
+        (0..options.endpoints).map(endpoint),
+    )
+    .await?;
     let results = Results::of(&lab).await?;
 
     let stop = CancellationToken::new();

@@ -169,7 +169,7 @@ async fn killed(options: &Options, load: &Load, results: &mut Results) -> anyhow
 /// Endpoints, and dead letters to them on record.
 async fn prepare(lab: &Lab, load: &Load, dead_letters: u32) -> anyhow::Result<Caller> {
     load.register(lab).await?;
-    let caller = Caller::new(lab).await?;
+    let caller = Caller::new(&lab.bus, &lab.api).await?;
     give_up(lab, dead_letters).await?;
     caller
         .until(|caller| Box::pin(matches(caller, dead_letters)))

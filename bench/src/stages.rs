@@ -4,8 +4,6 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::report::Report;
-
 /// Means over a run, in milliseconds.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Stages {
@@ -22,8 +20,8 @@ pub(crate) struct Stages {
 }
 
 impl Stages {
-    /// From two texts of metrics, before and after.
-    pub(crate) fn between(report: &Report, before: &str, after: &str) -> Self {
+    /// From two mean times in milliseconds, and two texts of metrics, before and after.
+    pub(crate) fn between(publish_ms: f64, queue_ms: f64, before: &str, after: &str) -> Self {
         let more = |name: &str, label: &str| sum(after, name, label) - sum(before, name, label);
         let mean = |name: &str, label: &str| {
             1e3 * more(&format!("{name}_sum"), label)
@@ -34,8 +32,8 @@ impl Stages {
             "op=\"record\"",
         );
         Self {
-            publish: report.publish.mean() / 1e3,
-            queue: report.micros.mean() / 1e3,
+            publish: publish_ms,
+            queue: queue_ms,
             post: mean("wahook_delivery_attempt_duration_seconds", ""),
             record: mean("wahook_store_request_duration_seconds", "op=\"record\""),
             batch: more("wahook_results_recorded_total", "") / batches.max(1.0),

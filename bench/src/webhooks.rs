@@ -14,7 +14,7 @@ use wahook::{
     },
 };
 
-use crate::{lab::Lab, sink::ID_PREFIX};
+use crate::sink::ID_PREFIX;
 
 /// Rate limits are not what most runs measure.
 pub(crate) const UNLIMITED: u32 = 100_000;
@@ -137,11 +137,11 @@ impl Endpoint {
 
 /// Registers all, many at a time.
 pub(crate) async fn register(
-    lab: &Lab,
+    bus: &Bus,
+    port: u16,
     endpoints: impl IntoIterator<Item = Endpoint>,
 ) -> anyhow::Result<()> {
-    let port = lab.sink.port;
-    side_by_side(&lab.bus, endpoints, move |bus, endpoint| async move {
+    side_by_side(bus, endpoints, move |bus, endpoint| async move {
         let webhook = endpoint.webhook(port);
         bus.registry()
             .register(client(), &phone(endpoint.number), |_| webhook.clone())
@@ -153,13 +153,12 @@ pub(crate) async fn register(
 
 /// Parks so many retries, all of the endpoint's, due after `wait`.
 pub(crate) async fn park(
-    lab: &Lab,
+    bus: &Bus,
     endpoint: u32,
     many: u32,
     wait: Duration,
 ) -> anyhow::Result<()> {
-    let webhook = lab
-        .bus
+    let webhook = bus
         .registry()
         .fetch_by_phone(client(), &phone(endpoint))
         .await?;
@@ -167,7 +166,7 @@ pub(crate) async fn park(
         .ok_or_else(|| anyhow::anyhow!("the endpoint is not registered"))?
         .id;
     let at = now().after(wait);
-    side_by_side(&lab.bus, 0..many, move |bus, number| async move {
+    side_by_side(bus, 0..many, move |bus, number| async move {
         let message = message(number, endpoint);
         let delivery = Delivery {
             event_id: EventId(Uuid::now_v7()),

@@ -2,14 +2,12 @@
 //! anew.
 
 use async_nats::jetstream::kv::{self, Operation};
-use base64::{Engine, prelude::BASE64_STANDARD};
-use bytes::Bytes;
 use futures_util::StreamExt;
 
 use super::{
     Error, Registry,
     registry::{CONTENTION_MAX, WEBHOOKS},
-    tokens::{SETTINGS, SHARED},
+    settings::{SETTINGS, SHARED, does_not_open, open_shared, seal_shared},
 };
 use crate::wire::{self, Keyring, SealError, SealedWith};
 
@@ -57,8 +55,9 @@ impl Registry {
             if let Some(bytes) = bucket.get(WITNESS).await.map_err(Error::api)? {
                 let opened = keys
                     .open(WITNESS, &String::from_utf8_lossy(&bytes))
-                    .map_err(|source| of("the bus", source))?;
-                let damaged = || of("the bus", SealError::Damaged(keys.newest().to_owned()));
+                    .map_err(|source| does_not_open("the bus", source))?;
+                let damaged =
+                    || does_not_open("the bus", SealError::Damaged(keys.newest().to_owned()));
                 return if opened == WITNESS_TEXT {
                     Ok(())
                 } else {
@@ -160,32 +159,4 @@ impl Registry {
         }
         Ok(())
     }
-}
-
-fn of(what: &str, source: SealError) -> Error {
-    Error::Sealed {
-        of: what.to_owned(),
-        source,
-    }
-}
-
-/// A shared key as it is stored.
-pub(super) fn seal_shared(keys: &Keyring, name: &str, key: &[u8; 32]) -> Bytes {
-    keys.seal(name, &BASE64_STANDARD.encode(key)).into()
-}
-
-/// A shared key from what is stored: 32 bytes in clear, as long as nothing was sealed, or sealed
-/// text.
-pub(super) fn open_shared(keys: &Keyring, name: &str, stored: &[u8]) -> Result<[u8; 32], Error> {
-    if let Ok(key) = stored.try_into() {
-        return Ok(key);
-    }
-    let opened = keys
-        .open(name, &String::from_utf8_lossy(stored))
-        .map_err(|source| of(name, source))?;
-    let key = BASE64_STANDARD
-        .decode(opened)
-        .ok()
-        .and_then(|key| key.try_into().ok());
-    key.ok_or_else(|| Error::Api(format!("the {name} is damaged")))
 }

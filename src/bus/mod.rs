@@ -45,6 +45,7 @@ mod registry;
 mod repartition;
 mod send;
 mod sessions;
+mod settings;
 mod tokens;
 
 pub use advisory::{Advisory, ExhaustedMessage};

@@ -4,17 +4,12 @@ use async_nats::jetstream::kv;
 
 use super::{
     Error, Registry,
-    key_rotation::{open_shared, seal_shared},
     registry::{read, write},
+    settings::{CURSOR_KEY, MEDIA_KEY, SETTINGS, open_shared, seal_shared},
 };
 use crate::model::{Token, TokenHash};
 
 const TOKENS: &str = "wa_tokens";
-pub(super) const SETTINGS: &str = "wa_settings";
-const CURSOR_KEY: &str = "cursor_key";
-const MEDIA_KEY: &str = "media_key";
-/// The keys that all nodes share.
-pub(super) const SHARED: [&str; 2] = [CURSOR_KEY, MEDIA_KEY];
 
 impl Registry {
     /// Lets a token in from now on.

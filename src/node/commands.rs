@@ -1,24 +1,15 @@
 //! One function per command.
 
-use std::{
-    process::ExitCode,
-    time::{Duration, SystemTime},
-};
+use std::{process::ExitCode, time::Duration};
 
 use anyhow::{Context, bail};
 
 use super::{
-    cli::{BusCommand, Command, Role, TokenCommand},
-    dev, drain, import, migrate, roles, secrets, session,
+    cli::{BusCommand, Command, Role},
+    connect::connect,
+    dev, drain, import, migrate, partitions, roles, secrets, session, token,
 };
-use crate::{
-    api,
-    bus::{Bus, Partition},
-    config::Config,
-    model::{Scope, Timestamp, Token, TokenHash},
-    tasks::Tasks,
-    telemetry,
-};
+use crate::{config::Config, tasks::Tasks, telemetry};
 
 /// Runs a command to its end.
 ///
@@ -66,8 +57,8 @@ pub fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
             Command::Import(command) => {
                 import::run(&config, &connect(&config, "wahook-import").await?, command).await
             }
-            Command::Partitions { json } => partitions(&config, json).await,
-            Command::Token(command) => token(&config, command).await,
+            Command::Partitions { json } => partitions::run(&config, json).await,
+            Command::Token(command) => token::run(&config, command).await,
             Command::Secrets(command) => secrets::run(&config, command).await,
             Command::Session(command) => {
                 session::run(connect(&config, "wahook-session").await?, command).await
@@ -78,17 +69,6 @@ pub fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
     // Blocking threads (a name being looked up) must not hold the exit back.
     runtime.shutdown_timeout(Duration::from_secs(1));
     code
-}
-
-pub(super) async fn connect(config: &Config, name: &str) -> anyhow::Result<Bus> {
-    Bus::connect(&config.nats, &config.bus, name)
-        .await
-        .with_context(|| {
-            format!(
-                "connecting to NATS at {} (set nats.url, or start it with `wahook dev`)",
-                config.nats.url
-            )
-        })
 }
 
 async fn serve(config: &Config, roles: &[Role]) -> anyhow::Result<ExitCode> {
@@ -153,105 +133,4 @@ async fn bus(config: &Config, command: &BusCommand) -> anyhow::Result<ExitCode> 
             Ok(ExitCode::FAILURE)
         }
     }
-}
-
-async fn partitions(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
-    let all = connect(config, "wahook-partitions")
-        .await?
-        .partitions()
-        .await?;
-    if json {
-        println!("{}", serde_json::to_string_pretty(&all)?);
-        return Ok(ExitCode::SUCCESS);
-    }
-    let age =
-        |ms: Option<u64>| ms.map_or("-".to_owned(), |ms| format!("{:.1} s", ms as f64 / 1000.0));
-    println!(
-        "{:>9}  {:<24} {:^28}  {:^28}",
-        "", "", "new messages", "due retries"
-    );
-    println!(
-        "{:>9}  {:<24} {:>8} {:>8} {:>10}  {:>8} {:>8} {:>10}",
-        "partition", "node", "waiting", "in hand", "oldest", "waiting", "in hand", "oldest"
-    );
-    for one in &all {
-        let node = if one.nodes.is_empty() {
-            "nobody".to_owned()
-        } else {
-            one.nodes.join(", ")
-        };
-        let Partition {
-            number,
-            messages,
-            retries,
-            ..
-        } = one;
-        println!(
-            "{number:>9}  {node:<24} {:>8} {:>8} {:>10}  {:>8} {:>8} {:>10}",
-            messages.waiting,
-            messages.in_hand,
-            age(messages.oldest_ms),
-            retries.waiting,
-            retries.in_hand,
-            age(retries.oldest_ms)
-        );
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-async fn token(config: &Config, command: TokenCommand) -> anyhow::Result<ExitCode> {
-    let bus = connect(config, "wahook-token").await?;
-    let registry = bus.registry();
-    match command {
-        TokenCommand::Create {
-            client,
-            scopes,
-            name,
-            expires_days,
-        } => {
-            let now = Timestamp::from_system(SystemTime::now());
-            let (text, id) = api::token::generate();
-            let token = Token {
-                id,
-                client_id: client,
-                scopes: if scopes.is_empty() {
-                    Scope::ALL.to_vec()
-                } else {
-                    scopes
-                },
-                name,
-                created_at: now,
-                expires_at: expires_days
-                    .map(|days| now.after(Duration::from_secs(u64::from(days) * 86_400))),
-            };
-            registry.put_token(&TokenHash::of(&text), &token).await?;
-            eprintln!(
-                "token {} for client {client}; it is shown this once:",
-                token.id
-            );
-            println!("{text}");
-        }
-        TokenCommand::List => {
-            for token in registry.tokens().await? {
-                let scopes: Vec<_> = token.scopes.iter().map(|scope| scope.as_str()).collect();
-                let expires = token
-                    .expires_at
-                    .map_or("never".to_owned(), |at| at.to_string());
-                println!(
-                    "{}\tclient {}\t{}\texpires {expires}\t{}",
-                    token.id,
-                    token.client_id,
-                    scopes.join(","),
-                    token.name
-                );
-            }
-        }
-        TokenCommand::Revoke { id } => {
-            if !registry.revoke_token(&id).await? {
-                bail!("no token has the id {id}; `wahook token list` shows them");
-            }
-            eprintln!("token {id} is revoked");
-        }
-    }
-    Ok(ExitCode::SUCCESS)
 }

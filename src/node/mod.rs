@@ -24,13 +24,17 @@
 
 pub mod cli;
 mod commands;
+mod connect;
 mod dev;
 mod drain;
 mod import;
+mod keys;
 mod migrate;
+mod partitions;
 mod readiness;
 mod roles;
 mod secrets;
 mod session;
+mod token;
 
 pub use commands::run;

@@ -6,7 +6,7 @@ use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::{cli::Role, readiness::Readiness, secrets};
+use super::{cli::Role, keys, readiness::Readiness};
 use crate::{
     api,
     bus::Bus,
@@ -47,7 +47,7 @@ pub(super) async fn start(
     roles: &[Role],
 ) -> anyhow::Result<Node> {
     let metrics = Metrics::install();
-    let keys = secrets::keyring(config, &bus).await?;
+    let keys = keys::keyring(config, &bus).await?;
     bus.start_registry(keys, &tasks)
         .await
         .context("reading the registry of webhooks")?;

@@ -14,7 +14,7 @@ use std::{path::Path, process::ExitCode};
 use anyhow::Context;
 
 use self::rows::{Row, Rows};
-use super::{cli::ImportCommand, secrets};
+use super::{cli::ImportCommand, keys};
 use crate::{bus::Bus, config::Config, store, tasks::Tasks};
 
 /// Wrong rows that are shown; the rest is counted.
@@ -65,7 +65,7 @@ pub(super) async fn run(
     bus: &Bus,
     command: ImportCommand,
 ) -> anyhow::Result<ExitCode> {
-    let keys = secrets::keyring(config, bus).await?;
+    let keys = keys::keyring(config, bus).await?;
     let tasks = Tasks::default();
     bus.start_registry(keys, &tasks)
         .await

@@ -1,0 +1,50 @@
+//! `wahook partitions`: who runs what, and how far behind it is.
+
+use std::process::ExitCode;
+
+use super::connect::connect;
+use crate::{bus::Partition, config::Config};
+
+pub(super) async fn run(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
+    let all = connect(config, "wahook-partitions")
+        .await?
+        .partitions()
+        .await?;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&all)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let age =
+        |ms: Option<u64>| ms.map_or("-".to_owned(), |ms| format!("{:.1} s", ms as f64 / 1000.0));
+    println!(
+        "{:>9}  {:<24} {:^28}  {:^28}",
+        "", "", "new messages", "due retries"
+    );
+    println!(
+        "{:>9}  {:<24} {:>8} {:>8} {:>10}  {:>8} {:>8} {:>10}",
+        "partition", "node", "waiting", "in hand", "oldest", "waiting", "in hand", "oldest"
+    );
+    for one in &all {
+        let node = if one.nodes.is_empty() {
+            "nobody".to_owned()
+        } else {
+            one.nodes.join(", ")
+        };
+        let Partition {
+            number,
+            messages,
+            retries,
+            ..
+        } = one;
+        println!(
+            "{number:>9}  {node:<24} {:>8} {:>8} {:>10}  {:>8} {:>8} {:>10}",
+            messages.waiting,
+            messages.in_hand,
+            age(messages.oldest_ms),
+            retries.waiting,
+            retries.in_hand,
+            age(retries.oldest_ms)
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
