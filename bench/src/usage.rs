@@ -218,7 +218,11 @@ async fn look(mut parts: Vec<(Part, Usage)>, series: Arc<Mutex<Vec<Vec<Sample>>>
                 processors,
                 rss_bytes: now.rss_bytes,
             };
-            series.lock().unwrap_or_else(PoisonError::into_inner)[place].push(sample);
+            let mut series = series.lock().unwrap_or_else(PoisonError::into_inner);
+            // Empty once the watch has ended.
+            if let Some(samples) = series.get_mut(place) {
+                samples.push(sample);
+            }
         }
     }
 }
