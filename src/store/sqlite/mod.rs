@@ -11,11 +11,12 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
+    thread,
     time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use tokio::sync::Semaphore;
 
 use super::{Error, Store};
@@ -41,6 +42,8 @@ const READERS: usize = 4;
 /// that the next transactions change again: SQLite's own 1 000 would copy them after nearly each of
 /// them.
 const CHECKPOINT_PAGES: i64 = 16_384;
+/// Between two tries to switch a new file to WAL.
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
 impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Self {
@@ -156,13 +159,31 @@ fn connect(path: &Path, patience: Duration, flags: OpenFlags) -> rusqlite::Resul
     if !flags.contains(OpenFlags::SQLITE_OPEN_READ_ONLY) {
         // Before the first table, or it has no effect.
         connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
+        switch_to_wal(&connection, patience)?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     }
     // Negative: KiB instead of pages.
     connection.pragma_update(None, "cache_size", -16_384)?;
     Ok(connection)
+}
+
+/// A new file is switched under a lock that SQLite does not wait for: of two processes that open it
+/// at the same time one must try again.
+fn switch_to_wal(connection: &Connection, patience: Duration) -> rusqlite::Result<()> {
+    let deadline = Instant::now() + patience;
+    loop {
+        match connection.pragma_update(None, "journal_mode", "WAL") {
+            Err(error) if is_busy(&error) && Instant::now() < deadline => {
+                thread::sleep(BUSY_PAUSE);
+            }
+            switched => return switched,
+        }
+    }
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
 }
 
 /// Why the file does not have this version's schema.

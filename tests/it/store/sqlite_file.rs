@@ -39,6 +39,23 @@ async fn a_file_that_cannot_be_opened_is_named_with_the_remedy() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_file_can_be_opened_by_several_processes_at_the_same_time() {
+    for _ in 0..20 {
+        let folder = tempfile::tempdir().expect("a folder");
+        let settings = config::Store {
+            path: folder.path().join("hooks.db"),
+            ..config::Config::default().store
+        };
+        let tasks = Tasks::default();
+        let open = || Sqlite::open(&settings, &tasks);
+        let opened = futures_util::future::join_all([(); 6].map(|()| open())).await;
+        for store in opened {
+            assert_eq!(count(&store.expect("waits for the others")).await, 0);
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_file_of_a_newer_wahook_is_refused_and_an_older_one_is_raised() {
     let home = sqlite().await.expect("is always there");
