@@ -36,10 +36,23 @@ LINKED, ANN, GROUP = "4915110000000", "4915199999999", "120363000000000001@g.us"
 PHONES = {"good": "4915110000001", "flaky": "4915110000002", "reject": "4915110000003"}
 
 
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+def free_ports():
+    """Ports below the range from which the kernel takes ports for connections and for port 0.
+
+    Otherwise something else could take one before its server starts.
+    """
+    offset = os.getpid() * 541
+    for number in range(20_000):
+        port = 10_000 + (offset + number) % 20_000
+        try:
+            with socket.socket() as one:
+                one.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        yield port
+
+
+PORTS = free_ports()
 
 
 def wait_until(what, ask):
@@ -89,7 +102,7 @@ def main():
     # As Ctrl-C does: it ends what it has started, once the node runs.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     data = tempfile.mkdtemp(prefix="wahook-demo-")
-    nats, api_port, admin = free_port(), free_port(), free_port()
+    nats, api_port, admin = next(PORTS), next(PORTS), next(PORTS)
     base, probes = f"http://127.0.0.1:{api_port}", f"http://127.0.0.1:{admin}"
     database = f"{data}/hooks.db"
     print("starting a stand-in WhatsApp server: no real account is touched")
@@ -163,7 +176,7 @@ def start_servers(servers, data, nats):
     listen = ["--addr", "127.0.0.1", "--port", str(nats)]
     log = open(f"{data}/nats.log", "w")
     servers.append(subprocess.Popen([NATS_SERVER, "--config", ROOT / "nats/dev.conf", "--store_dir", f"{data}/nats", *listen], stderr=log))
-    ports = [free_port() for _ in range(3)]
+    ports = [next(PORTS) for _ in range(3)]
     print(f"starting nats-server and Cassandra on ports {nats} and {ports[0]}")
     # It runs for as long as this pipe is open.
     script = [ROOT / "scripts/run-cassandra.sh", *map(str, ports)]

@@ -4,7 +4,10 @@ use std::{
     net::TcpListener as StdListener,
     path::{Path, PathBuf},
     process::Stdio,
-    sync::LazyLock,
+    sync::{
+        LazyLock,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -141,8 +144,22 @@ pub(crate) fn http_client() -> reqwest::Client {
     CLIENT.clone()
 }
 
+/// A port for a server of another process. It is below the range from which the kernel takes ports
+/// for connections and for port 0: otherwise something else could take it before the server starts.
 pub(crate) fn free_port() -> anyhow::Result<u16> {
-    Ok(StdListener::bind("127.0.0.1:0")?.local_addr()?.port())
+    const FIRST: u16 = 10_000;
+    const COUNT: u32 = 20_000;
+    static CHOSEN: AtomicU32 = AtomicU32::new(0);
+    // Several runs may choose ports at the same time.
+    let offset = std::process::id().wrapping_mul(541);
+    for _ in 0..COUNT {
+        let number = offset.wrapping_add(CHOSEN.fetch_add(1, Ordering::Relaxed)) % COUNT;
+        let port = FIRST + u16::try_from(number)?;
+        if StdListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no port from {FIRST} on is free")
 }
 
 pub(crate) fn nats_server() -> anyhow::Result<PathBuf> {
