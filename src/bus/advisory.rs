@@ -63,11 +63,7 @@ impl Bus {
         &self,
         advisory: &Advisory,
     ) -> Result<Option<ExhaustedMessage>, Error> {
-        let stream = self
-            .context
-            .get_stream_no_info(&advisory.stream)
-            .await
-            .map_err(Error::api)?;
+        let stream = self.context.get_stream_no_info(&advisory.stream).await?;
         let message = match stream.get_raw_message(advisory.sequence).await {
             Ok(message) => message,
             Err(error) => {
@@ -81,7 +77,7 @@ impl Bus {
                 return if is_gone {
                     Ok(None)
                 } else {
-                    Err(Error::api(error))
+                    Err(Error::from(error))
                 };
             }
         };
@@ -114,15 +110,8 @@ impl Bus {
     /// # Errors
     /// When the bus does not answer.
     pub async fn remove_exhausted(&self, advisory: &Advisory) -> Result<(), Error> {
-        let stream = self
-            .context
-            .get_stream_no_info(&advisory.stream)
-            .await
-            .map_err(Error::api)?;
-        stream
-            .delete_message(advisory.sequence)
-            .await
-            .map_err(Error::api)?;
+        let stream = self.context.get_stream_no_info(&advisory.stream).await?;
+        stream.delete_message(advisory.sequence).await?;
         telemetry::abandoned(stream_label(&advisory.stream));
         Ok(())
     }

@@ -71,8 +71,7 @@ impl Bus {
         let requests = self
             .client
             .queue_subscribe(subject::RECORDED, GROUP.to_owned())
-            .await
-            .map_err(Error::api)?;
+            .await?;
         Ok(AttemptQueries {
             bus: self.clone(),
             requests,

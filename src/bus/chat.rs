@@ -210,11 +210,7 @@ impl Bus {
         if self.oldest(STREAM, &lines, after + 1).await?.is_none() {
             return Ok(Vec::new());
         }
-        let stream = self
-            .context
-            .get_stream_no_info(STREAM)
-            .await
-            .map_err(Error::api)?;
+        let stream = self.context.get_stream_no_info(STREAM).await?;
         let config = pull::Config {
             filter_subject: lines,
             deliver_policy: DeliverPolicy::ByStartSequence {
@@ -228,24 +224,19 @@ impl Bus {
             ..pull::Config::default()
         };
         let read = async {
-            let consumer = stream.create_consumer(config).await.map_err(Error::api)?;
-            let mut messages = consumer
-                .fetch()
-                .max_messages(max)
-                .messages()
-                .await
-                .map_err(Error::api)?;
+            let consumer = stream.create_consumer(config).await?;
+            let mut messages = consumer.fetch().max_messages(max).messages().await?;
             let mut places = Vec::new();
             while let Some(message) = messages.next().await {
-                let message = message.map_err(Error::api)?;
-                let sequence = message.info().map_err(Error::api)?.stream_sequence;
+                let message = message?;
+                let sequence = message.info()?.stream_sequence;
                 places.extend(QueueEntry::parse(&message.subject).map(|place| (sequence, place)));
             }
             Ok(places)
         };
         tokio::time::timeout(READ, read)
             .await
-            .map_err(|_| Error::Api("no places in time".to_owned()))?
+            .map_err(|_| Error::Timeout("entries of chat queues"))?
     }
 
     /// Bytes that wait in lines.
@@ -261,13 +252,9 @@ impl Bus {
     /// # Errors
     /// When the bus does not answer.
     pub async fn purge_chat_queues(&self, client: ClientId, phone: &Phone) -> Result<(), Error> {
-        let stream = self
-            .context
-            .get_stream_no_info(STREAM)
-            .await
-            .map_err(Error::api)?;
+        let stream = self.context.get_stream_no_info(STREAM).await?;
         let lines = subject::chat_queues_of(self.partition_count(), client, phone);
-        stream.purge().filter(lines).await.map_err(Error::api)?;
+        stream.purge().filter(lines).await?;
         Ok(())
     }
 
@@ -278,15 +265,11 @@ impl Bus {
         subject: &str,
         from: u64,
     ) -> Result<Option<StreamMessage>, Error> {
-        let stream = self
-            .context
-            .get_stream_no_info(stream)
-            .await
-            .map_err(Error::api)?;
+        let stream = self.context.get_stream_no_info(stream).await?;
         match stream.get_first_raw_message_by_subject(subject, from).await {
             Ok(message) => Ok(Some(message)),
             Err(error) if is_absent(&error) => Ok(None),
-            Err(error) => Err(Error::api(error)),
+            Err(error) => Err(Error::from(error)),
         }
     }
 }

@@ -99,8 +99,8 @@ impl Bus {
     pub async fn flush(&self) -> Result<(), Error> {
         let flushed = timeout(self.request_timeout, self.client.flush()).await;
         flushed
-            .map_err(|_| Error::Api("flushing took too long".to_owned()))?
-            .map_err(Error::api)
+            .map_err(|_| Error::Timeout("an answer to a flush"))?
+            .map_err(Error::from)
     }
 
     /// Webhooks, tokens and shared keys.

@@ -174,13 +174,9 @@ impl Bus {
 
     /// Has the API change something.
     pub(super) async fn command(&self, subject: String, request: &Value) -> Result<(), Error> {
-        let answer: Value = self
-            .context
-            .request(subject.clone(), request)
-            .await
-            .map_err(Error::api)?;
+        let answer: Value = self.context.request(subject.clone(), request).await?;
         match answer["error"]["description"].as_str() {
-            Some(text) => Err(Error::Api(format!("{subject}: {text}"))),
+            Some(text) => Err(Error::Refused(format!("{subject}: {text}"))),
             None => Ok(()),
         }
     }
@@ -191,11 +187,11 @@ impl Bus {
         let request = self
             .client
             .request(format!("$JS.API.{subject}"), Bytes::new());
-        let answer = request.await.map_err(Error::api)?;
-        let answer: Value = serde_json::from_slice(&answer.payload).map_err(Error::api)?;
+        let answer = request.await?;
+        let answer: Value = serde_json::from_slice(&answer.payload)?;
         match answer["error"]["code"].as_u64() {
             Some(NOT_FOUND) => Ok(None),
-            Some(_) => Err(Error::Api(format!(
+            Some(_) => Err(Error::Refused(format!(
                 "{subject}: {}",
                 answer["error"]["description"]
             ))),

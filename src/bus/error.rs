@@ -1,5 +1,9 @@
 //! What can go wrong with the bus.
 
+use std::fmt;
+
+use async_nats::jetstream::{consumer, context, kv, stream};
+
 use crate::wire::{SealError, WebhookCodecError};
 
 /// Why the bus did not do it.
@@ -28,9 +32,26 @@ pub enum Error {
     /// No acknowledgement in time.
     #[error("no acknowledgement from the stream in time: {0}")]
     Unacknowledged(String),
-    /// The JetStream API refused or did not answer.
+    /// A request to JetStream failed.
+    #[error("JetStream: {source}")]
+    Request {
+        /// What follows from it.
+        kind: RequestKind,
+        /// The client's error.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// JetStream refused, in these words.
     #[error("JetStream: {0}")]
-    Api(String),
+    Refused(String),
+    /// What did not come before its deadline.
+    #[error("JetStream: no {0} in time")]
+    Timeout(&'static str),
+    /// What ended.
+    #[error("JetStream: {0} ended")]
+    Closed(&'static str),
+    /// What is stored under this name is not what was written.
+    #[error("what is stored as {0} is damaged")]
+    Damaged(String),
     /// The streams have another number of partitions, and it cannot be changed now.
     #[error(
         "the streams have {found} partitions and bus.partitions is {wanted}, which is changed \
@@ -85,8 +106,118 @@ impl Error {
         }
     }
 
-    /// Wraps an error of the JetStream API.
-    pub(super) fn api(error: impl std::fmt::Display) -> Self {
-        Self::Api(error.to_string())
+    /// Whether the same may succeed once the bus is well again.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Request { kind, .. } => *kind != RequestKind::Invalid,
+            Self::Connect(_) | Self::Unacknowledged(_) | Self::Timeout(_) | Self::Closed(_) => true,
+            _ => false,
+        }
+    }
+}
+
+/// What a failed request means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestKind {
+    /// No answer came. A missing permission looks the same.
+    Timeout,
+    /// The server refused, or the connection failed.
+    Failed,
+    /// The request itself is wrong: it will never succeed.
+    Invalid,
+}
+
+/// The client has an error type for each operation, each with kinds of its own.
+trait OperationErrorKind {
+    fn request_kind(&self) -> RequestKind;
+}
+
+/// Says for each of the client's kinds which of them are timeouts, and which are wrong requests.
+macro_rules! operation_error_kinds {
+    ($($kind:ty: [$($timeout:ident)*] [$($invalid:ident)*];)*) => {
+        $(impl OperationErrorKind for $kind {
+            fn request_kind(&self) -> RequestKind {
+                match self {
+                    $(Self::$timeout => RequestKind::Timeout,)*
+                    $(Self::$invalid => RequestKind::Invalid,)*
+                    #[allow(unreachable_patterns)]
+                    _ => RequestKind::Failed,
+                }
+            }
+        })*
+    };
+}
+
+operation_error_kinds! {
+    async_nats::RequestErrorKind: [TimedOut] [];
+    async_nats::PublishErrorKind: [] [];
+    async_nats::client::FlushErrorKind: [] [];
+    async_nats::SubscribeErrorKind: [] [];
+    context::GetStreamErrorKind: [] [];
+    context::KeyValueErrorKind: [] [];
+    context::RequestErrorKind: [TimedOut] [];
+    kv::CreateErrorKind: [] [InvalidKey];
+    kv::EntryErrorKind: [TimedOut] [InvalidKey];
+    kv::PutErrorKind: [] [InvalidKey];
+    kv::UpdateErrorKind: [TimedOut] [InvalidKey];
+    kv::WatchErrorKind: [TimedOut] [InvalidKey];
+    kv::WatcherErrorKind: [] [];
+    consumer::pull::BatchErrorKind: [] [];
+    stream::ConsumerErrorKind: [TimedOut] [InvalidName];
+    stream::DeleteMessageErrorKind: [TimedOut] [];
+    stream::DirectGetErrorKind: [TimedOut] [];
+    stream::LastRawMessageErrorKind: [] [];
+    stream::PurgeErrorKind: [TimedOut] [];
+}
+
+impl<K> From<async_nats::error::Error<K>> for Error
+where
+    K: OperationErrorKind + Clone + fmt::Debug + fmt::Display + PartialEq + Send + Sync + 'static,
+{
+    fn from(error: async_nats::error::Error<K>) -> Self {
+        Self::Request {
+            kind: error.kind().request_kind(),
+            source: Box::new(error),
+        }
+    }
+}
+
+impl From<async_nats::Error> for Error {
+    fn from(source: async_nats::Error) -> Self {
+        let kind = RequestKind::Failed;
+        Self::Request { kind, source }
+    }
+}
+
+impl From<serde_json::Error> for Error {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Request {
+            kind: RequestKind::Invalid,
+            source: Box::new(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn client_errors_keep_their_source_and_tell_timeouts_from_refusals_and_wrong_requests() {
+        let table = [
+            (kv::EntryErrorKind::TimedOut, RequestKind::Timeout, true),
+            (kv::EntryErrorKind::Other, RequestKind::Failed, true),
+            (kv::EntryErrorKind::InvalidKey, RequestKind::Invalid, false),
+        ];
+        for (of_client, expected, is_transient) in table {
+            let source = std::io::Error::other("the cause");
+            let error = Error::from(kv::EntryError::with_source(of_client, source));
+            assert!(matches!(error, Error::Request { kind, .. } if kind == expected));
+            assert_eq!(error.is_transient(), is_transient, "{error}");
+            let cause = error.source().and_then(|source| source.source());
+            assert_eq!(cause.map(ToString::to_string).as_deref(), Some("the cause"));
+        }
     }
 }

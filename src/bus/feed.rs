@@ -58,11 +58,7 @@ pub(super) struct Feed {
 impl Feed {
     pub(super) async fn open(bus: &Bus, stream: &str, consumer: &str) -> Result<Self, Error> {
         let inbox = bus.client.new_inbox();
-        let subscriber = bus
-            .client
-            .subscribe(inbox.clone())
-            .await
-            .map_err(Error::api)?;
+        let subscriber = bus.client.subscribe(inbox.clone()).await?;
         let next = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}");
         let connections = bus.connections.subscribe();
         // The first one may be told late.
@@ -98,8 +94,8 @@ impl Feed {
                 came = timeout(SILENCE, self.subscriber.next()) => came,
                 _ = self.connections.changed() => continue,
             };
-            let came = came.map_err(|_| Error::Api("the consumer does not answer".to_owned()))?;
-            let message = came.ok_or_else(|| Error::Api("the connection is closed".to_owned()))?;
+            let came = came.map_err(|_| Error::Timeout("messages of a consumer"))?;
+            let message = came.ok_or_else(|| Error::Closed("the connection"))?;
             if let Some(message) = self.take(message)? {
                 return Ok(Some(message));
             }
@@ -162,7 +158,7 @@ impl Feed {
         // The client would send it later, when nobody may listen any more: what it brings comes
         // again only after `ack_wait`.
         if self.bus.client.connection_state() != State::Connected {
-            return Err(Error::Api("there is no connection".to_owned()));
+            return Err(Error::Closed("the connection"));
         }
         let batch = BATCH - self.asked;
         let config = BatchConfig {
@@ -175,12 +171,12 @@ impl Feed {
             batch: config,
             id: self.pin.as_deref(),
         };
-        let bytes = serde_json::to_vec(&request).map_err(Error::api)?.into();
+        let bytes = serde_json::to_vec(&request)?.into();
         let asking =
             self.bus
                 .client
                 .publish_with_reply(self.next.clone(), self.inbox.clone(), bytes);
-        asking.await.map_err(Error::api)?;
+        asking.await?;
         self.asked = BATCH;
         Ok(())
     }
@@ -218,7 +214,7 @@ impl Feed {
                 }
                 match message.description.as_deref() {
                     Some(text) if text.starts_with("Exceeded") || text.starts_with("Consumer") => {
-                        return Err(Error::Api(text.to_owned()));
+                        return Err(Error::Refused(text.to_owned()));
                     }
                     _ => {}
                 }
@@ -232,8 +228,10 @@ impl Feed {
                 self.asked = self.asked.saturating_sub(unsent);
                 Ok(None)
             }
-            NO_RESPONDERS => Err(Error::Api("no such consumer, or no JetStream".to_owned())),
-            status => Err(Error::Api(format!(
+            NO_RESPONDERS => Err(Error::Refused(
+                "no such consumer, or no JetStream".to_owned(),
+            )),
+            status => Err(Error::Refused(format!(
                 "{status} {}",
                 message.description.as_deref().unwrap_or_default()
             ))),

@@ -41,17 +41,11 @@ impl HeldReader {
     /// When the bus does not answer: open a new reader.
     pub async fn next(&mut self, max: usize) -> Result<Vec<Held>, Error> {
         let fetch = async {
-            let mut messages = self
-                .consumer
-                .fetch()
-                .max_messages(max)
-                .messages()
-                .await
-                .map_err(Error::api)?;
+            let mut messages = self.consumer.fetch().max_messages(max).messages().await?;
             let mut held = Vec::new();
             while let Some(message) = messages.next().await {
-                let message = message.map_err(Error::api)?;
-                let sequence = message.info().map_err(Error::api)?.stream_sequence;
+                let message = message?;
+                let sequence = message.info()?.stream_sequence;
                 let delivery =
                     wire::decode_delivery(&message.payload).map_err(|_| message.payload.clone());
                 held.push(Held { sequence, delivery });
@@ -60,7 +54,7 @@ impl HeldReader {
         };
         tokio::time::timeout(READ, fetch)
             .await
-            .map_err(|_| Error::Api("no held messages in time".to_owned()))?
+            .map_err(|_| Error::Timeout("held messages"))?
     }
 }
 
@@ -89,11 +83,7 @@ impl Bus {
     /// # Errors
     /// When the bus does not answer.
     pub async fn read_held(&self, client: ClientId, phone: &Phone) -> Result<HeldReader, Error> {
-        let stream = self
-            .context
-            .get_stream_no_info(STREAM)
-            .await
-            .map_err(Error::api)?;
+        let stream = self.context.get_stream_no_info(STREAM).await?;
         let config = pull::Config {
             filter_subject: subject::hold(client, phone),
             deliver_policy: DeliverPolicy::All,
@@ -105,7 +95,7 @@ impl Bus {
             ..pull::Config::default()
         };
         Ok(HeldReader {
-            consumer: stream.create_consumer(config).await.map_err(Error::api)?,
+            consumer: stream.create_consumer(config).await?,
         })
     }
 
@@ -145,17 +135,12 @@ impl Bus {
                     .await?;
             }
         }
-        let stream = self
-            .context
-            .get_stream_no_info(STREAM)
-            .await
-            .map_err(Error::api)?;
+        let stream = self.context.get_stream_no_info(STREAM).await?;
         stream
             .purge()
             .filter(subject::hold(client, phone))
             .sequence(last.sequence + 1)
-            .await
-            .map_err(Error::api)?;
+            .await?;
         Ok(released)
     }
 
@@ -169,23 +154,14 @@ impl Bus {
         client: ClientId,
         phone: Option<&Phone>,
     ) -> Result<HashMap<String, u64>, Error> {
-        let stream = self
-            .context
-            .get_stream_no_info(STREAM)
-            .await
-            .map_err(Error::api)?;
+        let stream = self.context.get_stream_no_info(STREAM).await?;
         let filter = phone.map_or_else(
             || subject::holds_of(client),
             |phone| subject::hold(client, phone),
         );
-        let mut subjects = stream
-            .info_builder()
-            .subjects(filter)
-            .fetch()
-            .await
-            .map_err(Error::api)?;
+        let mut subjects = stream.info_builder().subjects(filter).fetch().await?;
         let mut counts = HashMap::new();
-        while let Some((subject, count)) = subjects.try_next().await.map_err(Error::api)? {
+        while let Some((subject, count)) = subjects.try_next().await? {
             if let Some((_, phone)) = subject.rsplit_once('.') {
                 counts.insert(phone.to_owned(), count as u64);
             }
@@ -198,16 +174,8 @@ impl Bus {
     /// # Errors
     /// When the bus does not answer.
     pub async fn purge_held(&self, client: ClientId, phone: &Phone) -> Result<(), Error> {
-        let stream = self
-            .context
-            .get_stream_no_info(STREAM)
-            .await
-            .map_err(Error::api)?;
-        stream
-            .purge()
-            .filter(subject::hold(client, phone))
-            .await
-            .map_err(Error::api)?;
+        let stream = self.context.get_stream_no_info(STREAM).await?;
+        stream.purge().filter(subject::hold(client, phone)).await?;
         Ok(())
     }
 }

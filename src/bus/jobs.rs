@@ -39,9 +39,9 @@ impl JobChanges {
     pub async fn next(&mut self) -> Result<Job, Error> {
         loop {
             let Some(entry) = self.entries.next().await else {
-                return Err(Error::Api("the watch on jobs ended".to_owned()));
+                return Err(Error::Closed("the watch on jobs"));
             };
-            let entry = entry.map_err(Error::api)?;
+            let entry = entry?;
             if entry.operation == Operation::Put {
                 match read(JOBS, &entry.value) {
                     Ok(job) => return Ok(job),
@@ -62,7 +62,7 @@ impl Registry {
         match bucket.create(key(job), write(JOBS, job)?).await {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == kv::CreateErrorKind::AlreadyExists => Ok(false),
-            Err(error) => Err(Error::api(error)),
+            Err(error) => Err(Error::from(error)),
         }
     }
 
@@ -71,12 +71,7 @@ impl Registry {
     /// # Errors
     /// When the bus does not answer.
     pub async fn job(&self, client: ClientId, id: JobId) -> Result<Option<Job>, Error> {
-        let bytes = self
-            .bucket(JOBS)
-            .await?
-            .get(text(client, id))
-            .await
-            .map_err(Error::api)?;
+        let bytes = self.bucket(JOBS).await?.get(text(client, id)).await?;
         bytes.map(|bytes| read(JOBS, &bytes)).transpose()
     }
 
@@ -92,14 +87,13 @@ impl Registry {
             .info_builder()
             .subjects(filter)
             .fetch()
-            .await
-            .map_err(Error::api)?;
+            .await?;
         let mut jobs: Vec<Job> = Vec::new();
-        while let Some((subject, _)) = subjects.try_next().await.map_err(Error::api)? {
+        while let Some((subject, _)) = subjects.try_next().await? {
             let Some(key) = subject.strip_prefix(&bucket.prefix) else {
                 continue;
             };
-            if let Some(bytes) = bucket.get(key).await.map_err(Error::api)? {
+            if let Some(bytes) = bucket.get(key).await? {
                 jobs.push(read(JOBS, &bytes)?);
             }
         }
@@ -118,7 +112,7 @@ impl Registry {
     ) -> Result<Option<Job>, Error> {
         let bucket = self.bucket(JOBS).await?;
         for _ in 0..CONTENTION_MAX {
-            let entry = bucket.entry(key(job)).await.map_err(Error::api)?;
+            let entry = bucket.entry(key(job)).await?;
             let Some(entry) = entry.filter(|entry| entry.operation == Operation::Put) else {
                 return Ok(None);
             };
@@ -144,12 +138,7 @@ impl Registry {
     pub async fn remove_job(&self, client: ClientId, id: JobId) -> Result<(), Error> {
         let bucket = self.bucket(JOBS).await?;
         let subject = format!("{}{}", bucket.prefix, text(client, id));
-        bucket
-            .stream
-            .purge()
-            .filter(subject)
-            .await
-            .map_err(Error::api)?;
+        bucket.stream.purge().filter(subject).await?;
         Ok(())
     }
 
@@ -158,12 +147,7 @@ impl Registry {
     /// # Errors
     /// When the bus does not answer.
     pub async fn watch_jobs(&self) -> Result<JobChanges, Error> {
-        let entries = self
-            .bucket(JOBS)
-            .await?
-            .watch_with_history(">")
-            .await
-            .map_err(Error::api)?;
+        let entries = self.bucket(JOBS).await?.watch_with_history(">").await?;
         Ok(JobChanges { entries })
     }
 
@@ -177,7 +161,7 @@ impl Registry {
         let fresh = Job::release(webhook, now);
         let key = key(&fresh);
         for _ in 0..CONTENTION_MAX {
-            let entry = bucket.entry(&key).await.map_err(Error::api)?;
+            let entry = bucket.entry(&key).await?;
             let Some(entry) = entry.filter(|entry| entry.operation == Operation::Put) else {
                 if self.create_job(&fresh).await? {
                     return Ok(());

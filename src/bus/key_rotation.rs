@@ -36,13 +36,7 @@ impl Registry {
     /// # Errors
     /// When the bus does not answer.
     pub async fn is_sealed(&self) -> Result<bool, Error> {
-        Ok(self
-            .bucket(SETTINGS)
-            .await?
-            .get(WITNESS)
-            .await
-            .map_err(Error::api)?
-            .is_some())
+        Ok(self.bucket(SETTINGS).await?.get(WITNESS).await?.is_some())
     }
 
     /// Whether these keys are those of the bus. The first keys that come are.
@@ -52,7 +46,7 @@ impl Registry {
     pub async fn check_keys(&self, keys: &Keyring) -> Result<(), Error> {
         let bucket = self.bucket(SETTINGS).await?;
         loop {
-            if let Some(bytes) = bucket.get(WITNESS).await.map_err(Error::api)? {
+            if let Some(bytes) = bucket.get(WITNESS).await? {
                 let opened = keys
                     .open(WITNESS, &String::from_utf8_lossy(&bytes))
                     .map_err(|source| does_not_open("the bus", source))?;
@@ -71,7 +65,7 @@ impl Registry {
                 Ok(_) => return Ok(()),
                 // Another node was first: its keys count.
                 Err(error) if error.kind() == kv::CreateErrorKind::AlreadyExists => {}
-                Err(error) => return Err(Error::api(error)),
+                Err(error) => return Err(Error::from(error)),
             }
         }
     }
@@ -83,11 +77,10 @@ impl Registry {
     /// When the bus does not answer, or others keep changing the same webhook.
     pub async fn reseal(&self, keys: &Keyring) -> Result<Resealed, Error> {
         let bucket = self.bucket(WEBHOOKS).await?;
-        let mut all = bucket.keys().await.map_err(Error::api)?;
+        let mut all = bucket.keys().await?;
         let mut done = Resealed::default();
         while let Some(key) = all.next().await {
-            self.reseal_webhook(&bucket, &key.map_err(Error::api)?, keys, &mut done)
-                .await?;
+            self.reseal_webhook(&bucket, &key?, keys, &mut done).await?;
         }
         self.reseal_settings(keys, &mut done).await?;
         Ok(done)
@@ -101,7 +94,7 @@ impl Registry {
         done: &mut Resealed,
     ) -> Result<(), Error> {
         for _ in 0..CONTENTION_MAX {
-            let entry = bucket.entry(key).await.map_err(Error::api)?;
+            let entry = bucket.entry(key).await?;
             let Some(entry) = entry.filter(|entry| entry.operation == Operation::Put) else {
                 return Ok(());
             };
@@ -140,7 +133,7 @@ impl Registry {
     async fn reseal_settings(&self, keys: &Keyring, done: &mut Resealed) -> Result<(), Error> {
         let bucket = self.bucket(SETTINGS).await?;
         for name in SHARED {
-            if let Some(entry) = bucket.entry(name).await.map_err(Error::api)? {
+            if let Some(entry) = bucket.entry(name).await? {
                 match open_shared(keys, name, &entry.value) {
                     Ok(key) => {
                         let anew = seal_shared(keys, name, &key);
@@ -154,8 +147,7 @@ impl Registry {
         if done.closed.is_empty() {
             bucket
                 .put(WITNESS, keys.seal(WITNESS, WITNESS_TEXT).into())
-                .await
-                .map_err(Error::api)?;
+                .await?;
         }
         Ok(())
     }

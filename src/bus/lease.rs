@@ -58,7 +58,7 @@ impl Bus {
         match bucket.create(name, value.clone()).await {
             Ok(epoch) => Ok(Some(Lease::new(bucket, name, value, token, epoch, asked))),
             Err(error) if error.kind() == kv::CreateErrorKind::AlreadyExists => Ok(None),
-            Err(error) => Err(Error::api(error)),
+            Err(error) => Err(Error::from(error)),
         }
     }
 
@@ -76,8 +76,7 @@ impl Bus {
         let bucket = self.registry().bucket(LEASES).await?;
         let held = bucket
             .entry(name)
-            .await
-            .map_err(Error::api)?
+            .await?
             .filter(|entry| entry.operation == Operation::Put);
         let Some(held) = held else { return Ok(None) };
         if !serde_json::from_slice::<Holder>(&held.value).is_ok_and(|holder| is_dead(&holder.node))
@@ -89,7 +88,7 @@ impl Bus {
         match bucket.update(name, value.clone(), held.revision).await {
             Ok(epoch) => Ok(Some(Lease::new(bucket, name, value, token, epoch, asked))),
             Err(error) if error.kind() == kv::UpdateErrorKind::WrongLastRevision => Ok(None),
-            Err(error) => Err(Error::api(error)),
+            Err(error) => Err(Error::from(error)),
         }
     }
 
@@ -98,16 +97,10 @@ impl Bus {
     /// # Errors
     /// When the bus does not answer.
     pub async fn leases(&self) -> Result<Vec<String>, Error> {
-        let mut keys = self
-            .registry()
-            .bucket(LEASES)
-            .await?
-            .keys()
-            .await
-            .map_err(Error::api)?;
+        let mut keys = self.registry().bucket(LEASES).await?.keys().await?;
         let mut all = Vec::new();
         while let Some(key) = keys.next().await {
-            all.push(key.map_err(Error::api)?);
+            all.push(key?);
         }
         Ok(all)
     }
@@ -118,10 +111,7 @@ fn holder(node: &str) -> Result<(bytes::Bytes, Uuid), Error> {
         node: node.to_owned(),
         token: Uuid::now_v7(),
     };
-    Ok((
-        serde_json::to_vec(&holder).map_err(Error::api)?.into(),
-        holder.token,
-    ))
+    Ok((serde_json::to_vec(&holder)?.into(), holder.token))
 }
 
 impl Lease {
@@ -182,7 +172,7 @@ impl Lease {
             Ok(Ok(revision)) => revision,
             Ok(Err(error)) if error.kind() == kv::UpdateErrorKind::WrongLastRevision => {
                 // Perhaps an earlier renewal, whose answer was lost.
-                match self.bucket.entry(&self.key).await.map_err(Error::api)? {
+                match self.bucket.entry(&self.key).await? {
                     Some(entry)
                         if entry.operation == Operation::Put && self.is_ours(&entry.value) =>
                     {
@@ -194,8 +184,8 @@ impl Lease {
                     }
                 }
             }
-            Ok(Err(error)) => return Err(Error::api(error)),
-            Err(_) => return Err(Error::Api("no answer to the renewal of a lease".to_owned())),
+            Ok(Err(error)) => return Err(Error::from(error)),
+            Err(_) => return Err(Error::Timeout("an answer to the renewal of a lease")),
         };
         *self.state() = State {
             revision,

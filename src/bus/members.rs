@@ -158,7 +158,7 @@ impl Membership {
     /// When the bus does not answer.
     pub async fn is_first(&self) -> Result<bool, Error> {
         let mut stream = self.0.bucket.stream.clone();
-        Ok(stream.info().await.map_err(Error::api)?.state.messages <= 1)
+        Ok(stream.info().await?.state.messages <= 1)
     }
 
     /// Changes when this node has been silent for so long that others may have done what it had
@@ -203,8 +203,7 @@ impl Membership {
             self.0.bucket.put(&self.0.key, value),
         )
         .await;
-        put.map_err(|_| Error::Api("no answer to a sign of life".to_owned()))?
-            .map_err(Error::api)?;
+        put.map_err(|_| Error::Timeout("an answer to a sign of life"))??;
         let mut seen = self.seen();
         if !seen.is_current() {
             seen.term += 1;
@@ -264,15 +263,13 @@ impl Membership {
             .0
             .bucket
             .watch_with_history(format!("{PREFIX}>"))
-            .await
-            .map_err(Error::api)?;
+            .await?;
         loop {
             let next = timeout(DEAF_AFTER, entries.next()).await;
-            let Some(entry) = next.map_err(|_| Error::Api("no signs of life come".to_owned()))?
-            else {
+            let Some(entry) = next.map_err(|_| Error::Timeout("signs of life"))? else {
                 return Ok(());
             };
-            let entry = entry.map_err(Error::api)?;
+            let entry = entry?;
             let Some(name) = entry.key.strip_prefix(PREFIX) else {
                 continue;
             };
@@ -302,13 +299,13 @@ impl Membership {
     }
 
     async fn load(&self) -> Result<(), Error> {
-        let entry = async |key: &str| self.0.bucket.entry(key).await.map_err(Error::api);
+        let entry = async |key: &str| self.0.bucket.entry(key).await.map_err(Error::from);
         if let Some(own) = entry(&self.0.key).await? {
             self.note(self.name(), own.created);
         }
-        let mut keys = self.0.bucket.keys().await.map_err(Error::api)?;
+        let mut keys = self.0.bucket.keys().await?;
         while let Some(key) = keys.next().await {
-            let key = key.map_err(Error::api)?;
+            let key = key?;
             if let (Some(name), Some(other)) = (key.strip_prefix(PREFIX), entry(&key).await?) {
                 self.note(name, other.created);
             }

@@ -80,11 +80,10 @@ impl Bus {
         let made: Value = self
             .context
             .request("CONSUMER.CREATE.WA_DLQ", &request)
-            .await
-            .map_err(Error::api)?;
+            .await?;
         let name = made["name"]
             .as_str()
-            .ok_or_else(|| Error::Api(made["error"]["description"].to_string()))?;
+            .ok_or_else(|| Error::Refused(made["error"]["description"].to_string()))?;
         let count = made["num_pending"].as_u64().unwrap_or_default();
         // Not `context.request`: it sends `null`, and a consumer is deleted with no body at all.
         let delete = self.client.request(

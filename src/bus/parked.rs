@@ -45,10 +45,9 @@ impl Bus {
         let stream = self
             .context
             .get_stream_no_info(Work::Retry.stream())
-            .await
-            .map_err(Error::api)?;
+            .await?;
         let subject = subject::park(delivery.client_id, delivery.event_id);
-        stream.purge().filter(subject).await.map_err(Error::api)?;
+        stream.purge().filter(subject).await?;
         Ok(())
     }
 

@@ -75,7 +75,7 @@ impl Bus {
     }
 
     pub(super) async fn bytes_in(&self, stream: &str) -> Result<u64, Error> {
-        let stream = self.context.get_stream(stream).await.map_err(Error::api)?;
+        let stream = self.context.get_stream(stream).await?;
         Ok(stream.cached_info().state.bytes)
     }
 
@@ -84,16 +84,11 @@ impl Bus {
         let consumer: PullConsumer = self
             .context
             .get_consumer_from_stream(consumer, stream)
-            .await
-            .map_err(Error::api)?;
+            .await?;
         let info = consumer.cached_info();
         let waiting = info.num_pending;
         let in_hand = info.num_ack_pending;
-        let stream = self
-            .context
-            .get_stream_no_info(stream)
-            .await
-            .map_err(Error::api)?;
+        let stream = self.context.get_stream_no_info(stream).await?;
         // What is acknowledged is gone from these streams: the first that is left is the oldest.
         let subjects = match work {
             Work::Message => subject::messages_in(partition),
@@ -106,7 +101,7 @@ impl Bus {
                 Some(u64::try_from(age.whole_milliseconds()).unwrap_or_default())
             }
             Err(error) if error.kind() == DirectGetErrorKind::NotFound => None,
-            Err(error) => return Err(Error::api(error)),
+            Err(error) => return Err(Error::from(error)),
         };
         Ok(Backlog {
             waiting,

@@ -216,7 +216,7 @@ async fn nak_all(messages: Vec<jetstream::Message>) {
 
 impl Incoming {
     fn new(message: jetstream::Message) -> Result<Self, Error> {
-        let info = message.info().map_err(Error::api)?;
+        let info = message.info()?;
         let published_at = Timestamp::from_millis(
             i64::try_from(info.published.unix_timestamp_nanos() / 1_000_000).unwrap_or_default(),
         );
@@ -261,7 +261,7 @@ impl Incoming {
     /// # Errors
     /// When it cannot be sent: the message comes again.
     pub async fn ack(self) -> Result<(), Error> {
-        self.message.ack().await.map_err(Error::api)
+        self.message.ack().await.map_err(Error::from)
     }
 
     /// Not done: hand it out again after this time.

@@ -141,7 +141,7 @@ impl Registry {
     }
 
     pub(super) async fn bucket(&self, name: &str) -> Result<kv::Store, Error> {
-        self.context.get_key_value(name).await.map_err(Error::api)
+        self.context.get_key_value(name).await.map_err(Error::from)
     }
 
     /// All values of a bucket whose key begins so, with their keys.
@@ -151,12 +151,12 @@ impl Registry {
         prefix: &str,
     ) -> Result<Vec<(String, T)>, Error> {
         let bucket = self.bucket(name).await?;
-        let mut keys = bucket.keys().await.map_err(Error::api)?;
+        let mut keys = bucket.keys().await?;
         let mut all = Vec::new();
         while let Some(key) = keys.next().await {
-            let key = key.map_err(Error::api)?;
+            let key = key?;
             if key.starts_with(prefix)
-                && let Some(bytes) = bucket.get(key.as_str()).await.map_err(Error::api)?
+                && let Some(bytes) = bucket.get(key.as_str()).await?
             {
                 all.push((key, read(name, &bytes)?));
             }
@@ -191,7 +191,7 @@ impl Registry {
         if loaded {
             Ok(())
         } else {
-            Err(Error::Api("the registry did not load in time".to_owned()))
+            Err(Error::Timeout("all webhooks"))
         }
     }
 
@@ -205,9 +205,9 @@ impl Registry {
     }
 
     async fn follow(&self, bucket: &kv::Store) -> Result<(), Error> {
-        let mut entries = bucket.watch_with_history(">").await.map_err(Error::api)?;
+        let mut entries = bucket.watch_with_history(">").await?;
         while let Some(entry) = entries.next().await {
-            let entry = entry.map_err(Error::api)?;
+            let entry = entry?;
             self.write_cache().seen(entry.revision);
             if let Some(key) = parse(&entry.key) {
                 match entry.operation {
@@ -239,11 +239,7 @@ impl Registry {
 
     /// Waits until the watch has brought all that the bucket held when this was called.
     async fn catch_up(&self, patience: Duration) -> Result<bool, Error> {
-        let stream = self
-            .context
-            .get_stream(format!("KV_{WEBHOOKS}"))
-            .await
-            .map_err(Error::api)?;
+        let stream = self.context.get_stream(format!("KV_{WEBHOOKS}")).await?;
         let last = stream.cached_info().state.last_sequence;
         let mut seen = self.seen.subscribe();
         let caught_up = timeout(patience, seen.wait_for(|seen| *seen >= last)).await;
@@ -296,8 +292,7 @@ impl Registry {
             .bucket(WEBHOOKS)
             .await?
             .entry(text(client, phone))
-            .await
-            .map_err(Error::api)?;
+            .await?;
         let Some(entry) = entry.filter(|entry| entry.operation == Operation::Put) else {
             return Ok(None);
         };
@@ -376,7 +371,7 @@ impl Registry {
                 None => match bucket.create(text(client, phone), bytes).await {
                     Ok(revision) => Some(revision),
                     Err(error) if error.kind() == kv::CreateErrorKind::AlreadyExists => None,
-                    Err(error) => return Err(Error::api(error)),
+                    Err(error) => return Err(Error::from(error)),
                 },
             };
             if let Some(revision) = written {
@@ -400,7 +395,7 @@ impl Registry {
         match bucket.update(key, bytes, revision).await {
             Ok(revision) => Ok(Some(revision)),
             Err(error) if error.kind() == kv::UpdateErrorKind::WrongLastRevision => Ok(None),
-            Err(error) => Err(Error::api(error)),
+            Err(error) => Err(Error::from(error)),
         }
     }
 

@@ -91,7 +91,7 @@ impl Bus {
         outgoing: &OutboundMessage,
         patience: Duration,
     ) -> Result<Option<SendOutcome>, Error> {
-        let bytes = serde_json::to_vec(outgoing).map_err(Error::api)?;
+        let bytes = serde_json::to_vec(outgoing)?;
         let request = async_nats::Request::new()
             .payload(bytes.into())
             .timeout(Some(patience));
@@ -102,12 +102,12 @@ impl Bus {
         {
             Ok(answer) => serde_json::from_slice(&answer.payload)
                 .map(Some)
-                .map_err(Error::api),
+                .map_err(Error::from),
             Err(error) if error.kind() == RequestErrorKind::NoResponders => {
                 Ok(Some(SendOutcome::NotConnected))
             }
             Err(error) if error.kind() == RequestErrorKind::TimedOut => Ok(None),
-            Err(error) => Err(Error::api(error)),
+            Err(error) => Err(Error::from(error)),
         }
     }
 
@@ -123,8 +123,7 @@ impl Bus {
         let requests = self
             .client
             .subscribe(subject::send(client, session))
-            .await
-            .map_err(Error::api)?;
+            .await?;
         Ok(SendRequests {
             bus: self.clone(),
             requests,
@@ -145,11 +144,7 @@ impl Bus {
         match claimed {
             Ok(Ok(revision)) => Ok(SendClaim::New { revision }),
             Ok(Err(error)) if error.kind() == kv::CreateErrorKind::AlreadyExists => {
-                let known = bucket
-                    .get(key)
-                    .await
-                    .map_err(Error::api)?
-                    .unwrap_or_default();
+                let known = bucket.get(key).await?.unwrap_or_default();
                 let known = String::from_utf8_lossy(&known).into_owned();
                 Ok(match known.strip_suffix(SENT) {
                     Some(content_hash) => SendClaim::Known {
@@ -162,8 +157,8 @@ impl Bus {
                     },
                 })
             }
-            Ok(Err(error)) => Err(Error::api(error)),
-            Err(_) => Err(Error::Api("no answer in time".to_owned())),
+            Ok(Err(error)) => Err(Error::from(error)),
+            Err(_) => Err(Error::Timeout("an answer")),
         }
     }
 
@@ -178,7 +173,7 @@ impl Bus {
             .put(key, format!("{content_hash}{SENT}").into())
             .await
             .map(drop)
-            .map_err(Error::api)
+            .map_err(Error::from)
     }
 
     /// Forgets a key whose message was not sent, unless it was used again since.
@@ -191,6 +186,6 @@ impl Bus {
             .delete_expect_revision(key, Some(revision))
             .await
             .map(drop)
-            .map_err(Error::api)
+            .map_err(Error::from)
     }
 }

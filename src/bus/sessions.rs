@@ -29,9 +29,9 @@ impl SessionChanges {
     pub async fn next(&mut self) -> Result<Result<Session, SessionId>, Error> {
         loop {
             let Some(entry) = self.entries.next().await else {
-                return Err(Error::Api("the watch on sessions ended".to_owned()));
+                return Err(Error::Closed("the watch on sessions"));
             };
-            let entry = entry.map_err(Error::api)?;
+            let entry = entry?;
             match entry.operation {
                 Operation::Put => match read(WANTED, &entry.value) {
                     Ok(session) => return Ok(Ok(session)),
@@ -59,10 +59,7 @@ impl Registry {
     pub async fn create_session(&self, session: &Session) -> Result<(), Error> {
         let bucket = self.bucket(WANTED).await?;
         let key = text(session.client_id, session.id);
-        bucket
-            .create(key, write(WANTED, session)?)
-            .await
-            .map_err(Error::api)?;
+        bucket.create(key, write(WANTED, session)?).await?;
         Ok(())
     }
 
@@ -71,12 +68,7 @@ impl Registry {
     /// # Errors
     /// When the bus does not answer.
     pub async fn session(&self, client: ClientId, id: SessionId) -> Result<Option<Session>, Error> {
-        let bytes = self
-            .bucket(WANTED)
-            .await?
-            .get(text(client, id))
-            .await
-            .map_err(Error::api)?;
+        let bytes = self.bucket(WANTED).await?.get(text(client, id)).await?;
         bytes.map(|bytes| read(WANTED, &bytes)).transpose()
     }
 
@@ -103,7 +95,7 @@ impl Registry {
     ) -> Result<Option<Session>, Error> {
         let bucket = self.bucket(WANTED).await?;
         for _ in 0..CONTENTION_MAX {
-            let entry = bucket.entry(text(client, id)).await.map_err(Error::api)?;
+            let entry = bucket.entry(text(client, id)).await?;
             let Some(entry) = entry.filter(|entry| entry.operation == Operation::Put) else {
                 return Ok(None);
             };
@@ -127,11 +119,7 @@ impl Registry {
     /// When the bus does not answer.
     pub async fn remove_session(&self, client: ClientId, id: SessionId) -> Result<(), Error> {
         for bucket in [STATUS, WANTED] {
-            self.bucket(bucket)
-                .await?
-                .purge(text(client, id))
-                .await
-                .map_err(Error::api)?;
+            self.bucket(bucket).await?.purge(text(client, id)).await?;
         }
         Ok(())
     }
@@ -141,12 +129,7 @@ impl Registry {
     /// # Errors
     /// When the bus does not answer.
     pub async fn watch_sessions(&self) -> Result<SessionChanges, Error> {
-        let entries = self
-            .bucket(WANTED)
-            .await?
-            .watch_with_history(">")
-            .await
-            .map_err(Error::api)?;
+        let entries = self.bucket(WANTED).await?.watch_with_history(">").await?;
         Ok(SessionChanges { entries })
     }
 
@@ -159,12 +142,7 @@ impl Registry {
         client: ClientId,
         id: SessionId,
     ) -> Result<Option<SessionStatus>, Error> {
-        let bytes = self
-            .bucket(STATUS)
-            .await?
-            .get(text(client, id))
-            .await
-            .map_err(Error::api)?;
+        let bytes = self.bucket(STATUS).await?.get(text(client, id)).await?;
         bytes.map(|bytes| read(STATUS, &bytes)).transpose()
     }
 
@@ -181,8 +159,7 @@ impl Registry {
         self.bucket(STATUS)
             .await?
             .put(text(client, id), write(STATUS, status)?)
-            .await
-            .map_err(Error::api)?;
+            .await?;
         Ok(())
     }
 }

@@ -30,7 +30,7 @@ pub(super) fn open_shared(keys: &Keyring, name: &str, stored: &[u8]) -> Result<[
         .decode(opened)
         .ok()
         .and_then(|key| key.try_into().ok());
-    key.ok_or_else(|| Error::Api(format!("the {name} is damaged")))
+    key.ok_or_else(|| Error::Damaged(name.to_owned()))
 }
 
 /// A secret whose key this node does not have.

@@ -20,8 +20,7 @@ impl Registry {
         self.bucket(TOKENS)
             .await?
             .put(hash.as_str(), write(TOKENS, token)?)
-            .await
-            .map_err(Error::api)?;
+            .await?;
         Ok(())
     }
 
@@ -31,12 +30,7 @@ impl Registry {
     /// # Errors
     /// When the bus does not answer.
     pub async fn token(&self, hash: &TokenHash) -> Result<Option<Token>, Error> {
-        let value = self
-            .bucket(TOKENS)
-            .await?
-            .get(hash.as_str())
-            .await
-            .map_err(Error::api)?;
+        let value = self.bucket(TOKENS).await?.get(hash.as_str()).await?;
         value.map(|bytes| read(TOKENS, &bytes)).transpose()
     }
 
@@ -62,11 +56,7 @@ impl Registry {
         let Some((hash, _)) = all.into_iter().find(|(_, token)| token.id == id) else {
             return Ok(false);
         };
-        self.bucket(TOKENS)
-            .await?
-            .delete(&hash)
-            .await
-            .map_err(Error::api)?;
+        self.bucket(TOKENS).await?.delete(&hash).await?;
         Ok(true)
     }
 
@@ -96,7 +86,7 @@ impl Registry {
     async fn shared_key(&self, name: &'static str) -> Result<[u8; 32], Error> {
         let bucket = self.bucket(SETTINGS).await?;
         loop {
-            if let Some(bytes) = bucket.get(name).await.map_err(Error::api)? {
+            if let Some(bytes) = bucket.get(name).await? {
                 return open_shared(self.keys()?, name, &bytes);
             }
             let key: [u8; 32] = rand::random();
@@ -107,7 +97,7 @@ impl Registry {
                 Ok(_) => return Ok(key),
                 // Another node was first: read its key.
                 Err(error) if error.kind() == kv::CreateErrorKind::AlreadyExists => {}
-                Err(error) => return Err(Error::api(error)),
+                Err(error) => return Err(Error::from(error)),
             }
         }
     }
