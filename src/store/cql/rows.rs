@@ -18,10 +18,10 @@ use crate::{
     store::{Error, ErrorKind},
 };
 
-/// What [`Row`] reads.
-pub(super) const COLUMNS: &str = "client_id, webhook_id, event_id, attempt, phone, message_id, \
-    kind, body, tries, outcome, \
-     status, http_status, response, error, created_at, started_at, latency_ms, next_retry_at";
+/// The columns that [`Row`] reads.
+pub(super) const COLUMNS: &str = "
+    client_id, webhook_id, event_id, attempt, phone, message_id, kind, body, tries, outcome,
+    status, http_status, response, error, created_at, started_at, latency_ms, next_retry_at";
 
 /// Client ids end at 2^53.
 pub(super) fn id(client: ClientId) -> i64 {
@@ -36,17 +36,17 @@ pub(super) fn from_time(at: CqlTimestamp) -> Timestamp {
     Timestamp::from_millis(at.0)
 }
 
-/// Under what time a row about this attempt is written: the same whenever and however often it is.
+/// The write timestamp of a row about this attempt: the same however often it is written.
 pub(super) fn written_at(at: Timestamp) -> i64 {
     at.millis().saturating_mul(1000)
 }
 
-/// When the receiver took it, if it did.
+/// When the receiver accepted it, if it did.
 pub(super) fn succeeded_at(attempt: &Attempt) -> Option<Timestamp> {
     (attempt.status == EventStatus::Delivered).then(|| attempt.ended_at())
 }
 
-/// A row to be written. What is not there stays unset: a null would be a tombstone.
+/// A row to write. Missing values stay unset: a null would be a tombstone.
 #[derive(SerializeRow)]
 pub(super) struct NewRow<'a> {
     client_id: i64,
@@ -125,7 +125,7 @@ pub(super) struct Row {
     next_retry_at: Option<CqlTimestamp>,
 }
 
-/// From the name that serde gives it, which is that of `as_str`.
+/// From the text that serde and `as_str` write.
 fn kind(name: String) -> Result<Kind, Error> {
     Kind::deserialize(IntoDeserializer::<value::Error>::into_deserializer(name)).map_err(damaged)
 }
@@ -152,8 +152,7 @@ impl TryFrom<Row> for Attempt {
                 body: row.body.into(),
                 attempt_count: number.saturating_sub(1),
                 attempts_this_round: u16::try_from(row.tries).map_err(damaged)?,
-                // A matter of the way, not of the attempt: what is read here goes out anew, if at
-                // all.
+                // Not stored: a replay sets its own priority and keeps no chat order.
                 priority: Priority::Normal,
                 chat: String::new(),
             },

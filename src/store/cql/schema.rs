@@ -41,9 +41,15 @@ pub(super) const MIGRATIONS: [Migration; 4] = [
 ];
 
 /// Where the record of what was applied is. Itself no migration, or nothing could record the first.
-pub(super) const RECORD: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
-    component text, version int, name text, sha256 text, applied_at timestamp, PRIMARY KEY \
-    (component, version))";
+pub(super) const RECORD: &str = "
+    CREATE TABLE IF NOT EXISTS schema_migrations (
+        component text,
+        version int,
+        name text,
+        sha256 text,
+        applied_at timestamp,
+        PRIMARY KEY (component, version)
+    )";
 
 impl Migration {
     /// As operators know it: `common/0001_audit`.

@@ -1,14 +1,17 @@
-//! The queries.
+//! The queries of the embedded store.
 
 use std::collections::HashMap;
 
-use rusqlite::{Connection, OptionalExtension, named_params, params};
+use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 use uuid::Uuid;
 
-use super::rows::{COLUMNS, attempt};
-use crate::model::{
-    ClientId, Event, EventFilter, EventId, EventStatus, HourStats, Position, Timestamp, WebhookId,
-    WebhookState,
+use super::rows::{COLUMNS, attempt, time};
+use crate::{
+    model::{
+        ClientId, Event, EventFilter, EventId, EventStatus, HourStats, Position, Timestamp,
+        WebhookId, WebhookState,
+    },
+    store::hours::{HOUR_MS, hour_of},
 };
 
 /// SQLite's integers are signed; client ids end at 2^53.
@@ -23,7 +26,9 @@ pub(super) fn event(
     event: EventId,
 ) -> rusqlite::Result<Option<Event>> {
     let mut statement = connection.prepare_cached(&format!(
-        "SELECT {COLUMNS} FROM attempts a WHERE client_id = ? AND webhook_id = ? AND event_id = ? \
+        "SELECT {COLUMNS}
+         FROM attempts a
+         WHERE client_id = ? AND webhook_id = ? AND event_id = ?
          ORDER BY number"
     ))?;
     let rows = statement.query_map(
@@ -34,10 +39,10 @@ pub(super) fn event(
     Ok((!attempts.is_empty()).then_some(Event { attempts }))
 }
 
-/// Event ids sort by time: a time is a place among them.
+/// Below every id of this millisecond: event ids sort by time.
 fn first_id_at(time: Timestamp) -> String {
     let millis = u64::try_from(time.millis()).unwrap_or_default();
-    // Version and variant bits are left out: lower than any real id of this millisecond.
+    // Without the bits of version and variant, so lower than any real id.
     Uuid::from_u128(u128::from(millis) << 80).to_string()
 }
 
@@ -49,25 +54,31 @@ pub(super) fn events(
     after: Option<Position>,
     limit: usize,
 ) -> rusqlite::Result<Vec<Event>> {
-    // `~` sorts after every hex digit: no upper end.
+    // `~` sorts after every hex digit, so it is no limit.
     let until = filter.until.map_or("~".to_owned(), first_id_at);
     let before = after.map_or("~".to_owned(), |position| position.to_string());
     let (index, status) = match filter.status {
         None => ("", "AND :status IS NULL"),
-        // A webhook that hardly ever takes anything pays for the others with a scan.
+        // A scan: most events are delivered. Only a webhook that hardly delivers anything pays.
         Some(EventStatus::Delivered) => ("", "AND e.status = :status"),
-        // Left to itself, SQLite takes the primary key and reads the webhook's whole history for a
-        // rare status. The second condition is the index's own, without which it is not taken.
+        // By itself SQLite would take the primary key and read the webhook's whole history for a
+        // rare status. The second condition repeats the index's, without which it is not used.
         Some(_) => (
             "INDEXED BY events_undelivered",
             "AND e.status = :status AND e.status <> 'delivered'",
         ),
     };
     let mut statement = connection.prepare_cached(&format!(
-        "SELECT {COLUMNS} FROM events e {index} JOIN attempts a USING (webhook_id, event_id, number)
-         WHERE e.client_id = :client AND e.webhook_id = :webhook {status}
-           AND e.event_id >= :since AND e.event_id < :before
-         ORDER BY e.event_id DESC LIMIT :limit"
+        "SELECT {COLUMNS}
+         FROM events e {index}
+         JOIN attempts a USING (webhook_id, event_id, number)
+         WHERE e.client_id = :client
+             AND e.webhook_id = :webhook
+             {status}
+             AND e.event_id >= :since
+             AND e.event_id < :before
+         ORDER BY e.event_id DESC
+         LIMIT :limit"
     ))?;
     let rows = statement.query_map(
         named_params! {
@@ -78,11 +89,7 @@ pub(super) fn events(
             ":before": until.min(before),
             ":limit": i64::try_from(limit).unwrap_or(i64::MAX),
         },
-        |row| {
-            Ok(Event {
-                attempts: vec![attempt(row)?],
-            })
-        },
+        event_with_newest_attempt,
     )?;
     rows.collect()
 }
@@ -94,18 +101,26 @@ pub(super) fn dead_letters(
     limit: usize,
 ) -> rusqlite::Result<Vec<Event>> {
     let mut statement = connection.prepare_cached(&format!(
-        "SELECT {COLUMNS} FROM events e JOIN attempts a USING (webhook_id, event_id, number)
-         WHERE e.client_id = ? AND e.status = 'failed' AND e.event_id < ? ORDER BY e.event_id \
-         DESC LIMIT ?"
+        "SELECT {COLUMNS}
+         FROM events e
+         JOIN attempts a USING (webhook_id, event_id, number)
+         WHERE e.client_id = ? AND e.status = 'failed' AND e.event_id < ?
+         ORDER BY e.event_id DESC
+         LIMIT ?"
     ))?;
     let before = after.map_or("~".to_owned(), |position| position.to_string());
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows = statement.query_map(params![id(client), before, limit], |row| {
-        Ok(Event {
-            attempts: vec![attempt(row)?],
-        })
-    })?;
+    let rows = statement.query_map(
+        params![id(client), before, limit],
+        event_with_newest_attempt,
+    )?;
     rows.collect()
+}
+
+fn event_with_newest_attempt(row: &Row<'_>) -> rusqlite::Result<Event> {
+    Ok(Event {
+        attempts: vec![attempt(row)?],
+    })
 }
 
 pub(super) fn states(
@@ -115,30 +130,30 @@ pub(super) fn states(
 ) -> rusqlite::Result<HashMap<WebhookId, WebhookState>> {
     let mut statement = connection.prepare_cached(
         "SELECT failure_count, last_error, last_success_at, last_failed_at, last_attempt_at
-         FROM webhook_state WHERE client_id = ? AND webhook_id = ?",
+         FROM webhook_state
+         WHERE client_id = ? AND webhook_id = ?",
     )?;
     let mut states = HashMap::new();
     for webhook in webhooks {
-        let state = statement.query_row(params![id(client), webhook.to_string()], |row| {
-            let time = |column| {
-                row.get::<_, Option<i64>>(column)
-                    .map(|ms| ms.map(Timestamp::from_millis))
-            };
-            let success = time("last_success_at")?;
-            let failed = time("last_failed_at")?;
-            Ok(WebhookState {
-                failure_count: row.get("failure_count")?,
-                failed: failed > success,
-                last_error: row.get("last_error")?,
-                last_success_at: success,
-                last_attempt_at: time("last_attempt_at")?,
-            })
-        });
+        let place = params![id(client), webhook.to_string()];
+        let state = statement.query_row(place, webhook_state);
         if let Some(state) = state.optional()? {
             states.insert(*webhook, state);
         }
     }
     Ok(states)
+}
+
+fn webhook_state(row: &Row<'_>) -> rusqlite::Result<WebhookState> {
+    let success = time(row, "last_success_at")?;
+    let failed = time(row, "last_failed_at")?;
+    Ok(WebhookState {
+        failure_count: row.get("failure_count")?,
+        failed: failed > success,
+        last_error: row.get("last_error")?,
+        last_success_at: success,
+        last_attempt_at: time(row, "last_attempt_at")?,
+    })
 }
 
 pub(super) fn stats(
@@ -148,39 +163,49 @@ pub(super) fn stats(
     since: Timestamp,
     until: Timestamp,
 ) -> rusqlite::Result<Vec<HourStats>> {
-    const HOUR_MS: i64 = 3_600_000;
     let mut statement = connection.prepare_cached(
-        "SELECT (started_at + latency_ms) / :hour * :hour AS hour, count(*) AS attempts,
-             sum(status = 'delivered') AS delivered, sum(status = 'failed') AS failed, \
+        "SELECT
+             (started_at + latency_ms) / :hour * :hour AS hour,
+             count(*) AS attempts,
+             sum(status = 'delivered') AS delivered,
+             sum(status = 'failed') AS failed,
              sum(latency_ms) AS latency_sum,
-             max(latency_ms) AS latency_max, sum(length(body)) AS body_bytes
-         FROM attempts WHERE client_id = :client AND webhook_id = :webhook AND outcome NOT IN \
-         ('held', 'webhook_gone')
-         GROUP BY hour HAVING hour >= :since AND hour < :until ORDER BY hour DESC",
+             max(latency_ms) AS latency_max,
+             sum(length(body)) AS body_bytes
+         FROM attempts
+         WHERE client_id = :client
+             AND webhook_id = :webhook
+             AND outcome NOT IN ('held', 'webhook_gone')
+         GROUP BY hour
+         HAVING hour >= :since AND hour < :until
+         ORDER BY hour DESC",
     )?;
     let rows = statement.query_map(
         named_params! {
             ":client": id(client),
             ":webhook": webhook.to_string(),
             ":hour": HOUR_MS,
-            ":since": since.millis() - since.millis().rem_euclid(HOUR_MS),
+            ":since": hour_of(since).millis(),
             ":until": until.millis(),
         },
-        |row| {
-            let sum = |column| {
-                row.get::<_, i64>(column)
-                    .map(|sum| u64::try_from(sum).unwrap_or_default())
-            };
-            Ok(HourStats {
-                hour: Timestamp::from_millis(row.get("hour")?),
-                attempts: sum("attempts")?,
-                delivered: sum("delivered")?,
-                failed: sum("failed")?,
-                latency_sum_ms: sum("latency_sum")?,
-                latency_max_ms: sum("latency_max")?,
-                body_bytes: sum("body_bytes")?,
-            })
-        },
+        hour_stats,
     )?;
     rows.collect()
+}
+
+fn hour_stats(row: &Row<'_>) -> rusqlite::Result<HourStats> {
+    Ok(HourStats {
+        hour: Timestamp::from_millis(row.get("hour")?),
+        attempts: sum(row, "attempts")?,
+        delivered: sum(row, "delivered")?,
+        failed: sum(row, "failed")?,
+        latency_sum_ms: sum(row, "latency_sum")?,
+        latency_max_ms: sum(row, "latency_max")?,
+        body_bytes: sum(row, "body_bytes")?,
+    })
+}
+
+fn sum(row: &Row<'_>, column: &str) -> rusqlite::Result<u64> {
+    let sum: i64 = row.get(column)?;
+    Ok(u64::try_from(sum).unwrap_or_default())
 }

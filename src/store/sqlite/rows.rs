@@ -5,18 +5,17 @@ use serde::de::{DeserializeOwned, IntoDeserializer, value};
 
 use crate::model::{Attempt, ClientId, Delivery, EventId, Priority, Timestamp, WebhookId};
 
-/// What [`attempt`] reads, in no order that matters.
-pub(super) const COLUMNS: &str = "a.client_id, a.webhook_id, a.event_id, a.number, a.phone, \
-    a.message_id, a.kind, \
-     a.body, a.tries, a.outcome, a.status, a.http_status, a.response, a.error, a.created_at, \
-     a.started_at, \
-     a.latency_ms, a.next_retry_at";
+/// The columns that [`attempt`] reads, by name.
+pub(super) const COLUMNS: &str = "
+    a.client_id, a.webhook_id, a.event_id, a.number, a.phone, a.message_id, a.kind, a.body,
+    a.tries, a.outcome, a.status, a.http_status, a.response, a.error, a.created_at,
+    a.started_at, a.latency_ms, a.next_retry_at";
 
 fn damaged(error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(error))
 }
 
-/// An enum from the name that serde gives it.
+/// An enum from the text that serde writes for it.
 fn named<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> rusqlite::Result<T> {
     let name: String = row.get(column)?;
     T::deserialize(IntoDeserializer::<value::Error>::into_deserializer(name)).map_err(damaged)
@@ -29,7 +28,7 @@ fn parsed<T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>>(
     row.get::<_, String>(column)?.parse().map_err(damaged)
 }
 
-fn time(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<Timestamp>> {
+pub(super) fn time(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<Timestamp>> {
     Ok(row
         .get::<_, Option<i64>>(column)?
         .map(Timestamp::from_millis))
@@ -50,7 +49,7 @@ pub(super) fn attempt(row: &Row<'_>) -> rusqlite::Result<Attempt> {
             body: row.get::<_, Vec<u8>>("body")?.into(),
             attempt_count: number.saturating_sub(1),
             attempts_this_round: row.get("tries")?,
-            // A matter of the way, not of the attempt: what is read here goes out anew, if at all.
+            // Not stored: a replay sets its own priority and keeps no chat order.
             priority: Priority::Normal,
             chat: String::new(),
         },

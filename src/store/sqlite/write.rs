@@ -1,4 +1,4 @@
-//! The writing thread: it takes whatever waits, commits it as one, then tells each writer.
+//! The writing thread: it commits all waiting groups in one transaction, then answers each caller.
 
 use std::{
     thread,
@@ -17,23 +17,23 @@ use crate::{
     tasks::{TaskKind, Tasks},
 };
 
-/// Groups that may wait for the thread; more of them wait outside.
-const QUEUE: usize = 256;
+/// Calls that may wait in the thread's queue; further callers wait until it has room.
+const QUEUE_MAX: usize = 256;
 
-/// Attempts that one call drops: the writing thread is not kept from writing for long.
+/// Attempts that one call deletes: writes must not wait for long.
 const EXPIRED_MAX: i64 = 2000;
-/// Pages that one call gives back to the file system: more than its attempts leave, and no more
-/// than a moment's work where a whole index was dropped.
+/// Pages that one call gives back to the file system: more than its attempts free, and quick even
+/// where a whole index was dropped.
 const VACUUM_PAGES: u32 = 4000;
 
-/// How many times as long as the last transaction took the thread waits before the next one, unless
-/// that is full. So it takes less processor time per row: a page is written once for all rows that
-/// go into it.
-const REST: u32 = 3;
-const REST_MAX: Duration = Duration::from_millis(50);
+/// After a transaction the thread is idle for this many times its duration, unless the next one is
+/// full already. Larger transactions cost less processor time per row: a page is written once for
+/// all rows that go into it.
+const IDLE_FACTOR: u32 = 3;
+const IDLE_MAX: Duration = Duration::from_millis(50);
 
-/// How much less than others the thread gets where all want processor time: as `nice` says it, from
-/// 0 to 19. A commit takes milliseconds, for which deliveries would wait.
+/// The thread's niceness, from 0 to 19: a commit takes milliseconds, for which deliveries would
+/// otherwise wait when all processors are busy.
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 10;
 
@@ -56,9 +56,9 @@ enum Work {
 pub(super) struct Writer(mpsc::Sender<Work>);
 
 impl Writer {
-    /// The thread ends when the last writer is gone.
+    /// Starts the thread, which ends when the last clone is dropped.
     pub(super) fn start(connection: Connection, settings: &config::Store, tasks: &Tasks) -> Self {
-        let (sender, receiver) = mpsc::channel(QUEUE);
+        let (sender, receiver) = mpsc::channel(QUEUE_MAX);
         let max = settings.batch_max;
         let wait = settings.batch_wait;
         let work = move || {
@@ -91,52 +91,80 @@ impl Writer {
     }
 }
 
-/// What has processor time first, when there is not enough for all: deliveries. What they leave to
-/// be written is safe where it comes from.
-fn stand_back() {
-    // Elsewhere it would be the whole process.
+/// Lets deliveries have processor time first. Results that wait to be written are safe in their
+/// stream.
+fn lower_thread_priority() {
+    // Elsewhere this would lower the whole process.
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::nice(NICENESS) {
         tracing::debug!(%error, "the store's thread keeps its priority");
     }
 }
 
-fn run(mut connection: Connection, mut receiver: mpsc::Receiver<Work>, max: usize, wait: Duration) {
-    stand_back();
-    // What came in while a group was gathered, and is no group.
-    let mut next = None;
-    let mut rested = Instant::now();
-    while let Some(work) = next.take().or_else(|| receiver.blocking_recv()) {
+fn run(mut connection: Connection, receiver: mpsc::Receiver<Work>, max: usize, wait: Duration) {
+    lower_thread_priority();
+    let mut queue = Queue {
+        receiver,
+        next: None,
+        rows_max: max,
+    };
+    let mut idle_until = Instant::now();
+    while let Some(work) = queue.pop() {
         let first = match work {
             Work::Write(group) => group,
             Work::Expire(Expiry { before, done }) => {
-                // Who asked may have gone away.
+                // The caller may have gone away.
                 let _ = done.send(expire(&mut connection, before).map_err(Error::from));
                 continue;
             }
         };
         let mut groups = vec![first];
-        let mut gather = || {
-            while next.is_none() && rows(&groups) < max {
-                match receiver.try_recv() {
-                    Ok(Work::Write(group)) => groups.push(group),
-                    Ok(other) => next = Some(other),
-                    Err(_) => return true,
-                }
-            }
-            false
-        };
-        if gather() {
-            thread::sleep(wait.max(rested.saturating_duration_since(Instant::now())));
-            gather();
+        if queue.gather(&mut groups) == Gathered::QueueEmpty {
+            let idle = idle_until.saturating_duration_since(Instant::now());
+            thread::sleep(wait.max(idle));
+            queue.gather(&mut groups);
         }
         let began = Instant::now();
         let written = commit(&mut connection, &groups).map_err(Error::from);
-        rested = Instant::now() + (began.elapsed() * REST).min(REST_MAX);
+        idle_until = Instant::now() + (began.elapsed() * IDLE_FACTOR).min(IDLE_MAX);
         for group in groups {
-            // A writer that went away needs no answer.
+            // The caller may have gone away.
             let _ = group.done.send(written.clone());
         }
+    }
+}
+
+/// What waits for the thread.
+struct Queue {
+    receiver: mpsc::Receiver<Work>,
+    /// Received while groups were gathered, but not a group.
+    next: Option<Work>,
+    rows_max: usize,
+}
+
+#[derive(PartialEq, Eq)]
+enum Gathered {
+    /// The transaction is full, or other work comes first.
+    Enough,
+    QueueEmpty,
+}
+
+impl Queue {
+    /// Waits for work; `None` when all callers are gone.
+    fn pop(&mut self) -> Option<Work> {
+        self.next.take().or_else(|| self.receiver.blocking_recv())
+    }
+
+    /// Adds the groups that wait, up to the size of a transaction.
+    fn gather(&mut self, groups: &mut Vec<Group>) -> Gathered {
+        while self.next.is_none() && rows(groups) < self.rows_max {
+            match self.receiver.try_recv() {
+                Ok(Work::Write(group)) => groups.push(group),
+                Ok(other) => self.next = Some(other),
+                Err(_) => return Gathered::QueueEmpty,
+            }
+        }
+        Gathered::Enough
     }
 }
 
@@ -147,16 +175,16 @@ fn rows(groups: &[Group]) -> usize {
 fn commit(connection: &mut Connection, groups: &[Group]) -> rusqlite::Result<()> {
     let transaction = connection.transaction()?;
     for attempt in groups.iter().flat_map(|group| &group.attempts) {
-        // The state counts each attempt once: only what was not there before.
+        // An attempt that was there before is counted already.
         if insert(&transaction, attempt)? {
-            stand(&transaction, attempt)?;
-            fare(&transaction, attempt)?;
+            upsert_event_status(&transaction, attempt)?;
+            fold_into_webhook_state(&transaction, attempt)?;
         }
     }
     transaction.commit()
 }
 
-/// The name that serde gives an enum's value.
+/// The text of an enum's value, as serde writes it.
 fn name(value: impl Serialize) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(name)) => name,
@@ -164,21 +192,25 @@ fn name(value: impl Serialize) -> String {
     }
 }
 
-/// Whether it was not there. An attempt that a crash made twice under one number is kept as it
-/// ended.
+/// Inserts an attempt; `false` when it was there. Of one that a crash made twice under one number,
+/// the later start is kept.
 fn insert(transaction: &Transaction<'_>, attempt: &Attempt) -> rusqlite::Result<bool> {
     let delivery = &attempt.delivery;
     let mut statement = transaction.prepare_cached(
-        "INSERT INTO attempts (client_id, webhook_id, event_id, number, phone, message_id, kind, \
-         body, tries, outcome,
-             status, http_status, response, error, created_at, started_at, latency_ms, \
+        "INSERT INTO attempts (
+             client_id, webhook_id, event_id, number, phone, message_id, kind, body, tries,
+             outcome, status, http_status, response, error, created_at, started_at, latency_ms,
              next_retry_at)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-         ON CONFLICT DO UPDATE SET outcome = excluded.outcome, status = excluded.status,
-             http_status = excluded.http_status, response = excluded.response, error = \
-             excluded.error,
-             started_at = excluded.started_at, latency_ms = excluded.latency_ms, next_retry_at = \
-             excluded.next_retry_at
+         ON CONFLICT DO UPDATE SET
+             outcome = excluded.outcome,
+             status = excluded.status,
+             http_status = excluded.http_status,
+             response = excluded.response,
+             error = excluded.error,
+             started_at = excluded.started_at,
+             latency_ms = excluded.latency_ms,
+             next_retry_at = excluded.next_retry_at
          WHERE excluded.started_at > attempts.started_at",
     )?;
     let rows = statement.execute(params![
@@ -204,10 +236,14 @@ fn insert(transaction: &Transaction<'_>, attempt: &Attempt) -> rusqlite::Result<
     Ok(rows == 1)
 }
 
-fn stand(transaction: &Transaction<'_>, attempt: &Attempt) -> rusqlite::Result<()> {
+/// Writes the status that the event's newest attempt has.
+fn upsert_event_status(transaction: &Transaction<'_>, attempt: &Attempt) -> rusqlite::Result<()> {
     let mut statement = transaction.prepare_cached(
-        "INSERT INTO events (client_id, webhook_id, event_id, number, status) VALUES (?, ?, ?, ?, ?)
-         ON CONFLICT DO UPDATE SET number = excluded.number, status = excluded.status
+        "INSERT INTO events (client_id, webhook_id, event_id, number, status)
+         VALUES (?, ?, ?, ?, ?)
+         ON CONFLICT DO UPDATE SET
+             number = excluded.number,
+             status = excluded.status
          WHERE excluded.number >= events.number",
     )?;
     let delivery = &attempt.delivery;
@@ -221,43 +257,54 @@ fn stand(transaction: &Transaction<'_>, attempt: &Attempt) -> rusqlite::Result<(
     Ok(())
 }
 
-/// Folds an attempt into its webhook's state, whatever the order of writing: times only grow, a
-/// failure counts only when it is newer than the newest success, and a success that is written
-/// after newer failures counts those again.
-fn fare(transaction: &Transaction<'_>, attempt: &Attempt) -> rusqlite::Result<()> {
+/// Folds an attempt into its webhook's state, in whatever order attempts are written: times only
+/// grow, a failure counts only if it is newer than the newest success, and a success that is
+/// written after newer failures counts those again.
+const FOLD_INTO_WEBHOOK_STATE: &str = "
+    INSERT INTO webhook_state (
+        client_id, webhook_id, failure_count, last_error, last_error_at,
+        last_success_at, last_failed_at, last_attempt_at)
+    VALUES (
+        :client, :webhook, NOT :success, :error, iif(:success, 0, :ended),
+        iif(:success, :ended, NULL), iif(:given_up, :ended, NULL), :ended)
+    ON CONFLICT DO UPDATE SET
+        failure_count = CASE
+            WHEN :success AND last_success_at >= :ended THEN failure_count
+            WHEN :success AND :ended >= last_error_at THEN 0
+            WHEN :success THEN (
+                SELECT count(*)
+                FROM attempts a INDEXED BY attempts_failed
+                WHERE a.webhook_id = :webhook
+                    AND a.started_at + a.latency_ms > :ended
+                    AND a.status <> 'delivered'
+                    AND a.outcome NOT IN ('held', 'webhook_gone'))
+            WHEN :ended > ifnull(last_success_at, -1) THEN failure_count + 1
+            ELSE failure_count
+        END,
+        last_error = iif(
+            NOT :success
+                AND (:ended, ifnull(:error, '')) >= (last_error_at, ifnull(last_error, '')),
+            :error,
+            last_error),
+        last_error_at = iif(:success, last_error_at, max(last_error_at, :ended)),
+        last_success_at = iif(
+            :success, max(ifnull(last_success_at, 0), :ended), last_success_at),
+        last_failed_at = iif(
+            :given_up, max(ifnull(last_failed_at, 0), :ended), last_failed_at),
+        last_attempt_at = max(last_attempt_at, :ended)";
+
+fn fold_into_webhook_state(
+    transaction: &Transaction<'_>,
+    attempt: &Attempt,
+) -> rusqlite::Result<()> {
+    // No request was made: it says nothing about the webhook.
     if matches!(attempt.outcome, Outcome::Held | Outcome::WebhookGone) {
         return Ok(());
     }
     let ended = attempt.ended_at().millis();
     let success = attempt.status == EventStatus::Delivered;
     let given_up = attempt.status == EventStatus::Failed;
-    let mut statement = transaction.prepare_cached(
-        "INSERT INTO webhook_state (client_id, webhook_id, failure_count, last_error, \
-         last_error_at, last_success_at,
-             last_failed_at, last_attempt_at)
-         VALUES (:client, :webhook, NOT :success, :error, iif(:success, 0, :ended), iif(:success, \
-         :ended, NULL),
-             iif(:given_up, :ended, NULL), :ended)
-         ON CONFLICT DO UPDATE SET
-             failure_count = CASE
-                 WHEN :success AND last_success_at >= :ended THEN failure_count
-                 WHEN :success AND :ended >= last_error_at THEN 0
-                 WHEN :success THEN (
-                     SELECT count(*) FROM attempts a INDEXED BY attempts_failed
-                     WHERE a.webhook_id = :webhook AND a.started_at + a.latency_ms > :ended
-                       AND a.status <> 'delivered' AND a.outcome NOT IN ('held', 'webhook_gone'))
-                 WHEN :ended > ifnull(last_success_at, -1) THEN failure_count + 1
-                 ELSE failure_count END,
-             last_error = iif(NOT :success AND (:ended, ifnull(:error, '')) >= (last_error_at, \
-             ifnull(last_error, '')), :error,
-                 last_error),
-             last_error_at = iif(:success, last_error_at, max(last_error_at, :ended)),
-             last_success_at = iif(:success, max(ifnull(last_success_at, 0), :ended), \
-             last_success_at),
-             last_failed_at = iif(:given_up, max(ifnull(last_failed_at, 0), :ended), \
-             last_failed_at),
-             last_attempt_at = max(last_attempt_at, :ended)",
-    )?;
+    let mut statement = transaction.prepare_cached(FOLD_INTO_WEBHOOK_STATE)?;
     statement.execute(rusqlite::named_params! {
         ":client": id(attempt.delivery.client_id),
         ":webhook": attempt.delivery.webhook_id.to_string(),
@@ -269,40 +316,54 @@ fn fare(transaction: &Transaction<'_>, attempt: &Attempt) -> rusqlite::Result<()
     Ok(())
 }
 
-/// Drops the oldest attempts that began before this time, and events of which none is left; how
-/// many attempts.
+/// Deletes some of the oldest attempts that began before this time, and events without any left;
+/// returns how many attempts.
 fn expire(connection: &mut Connection, before: Timestamp) -> rusqlite::Result<usize> {
     let transaction = connection.transaction()?;
-    let mut expired: Vec<(i64, String, String)> = Vec::new();
-    {
-        // Rows lie in the order of writing, so the old ones are the first.
-        let mut oldest = transaction.prepare_cached(
-            "SELECT seq, webhook_id, event_id FROM (SELECT * FROM attempts ORDER BY seq LIMIT ?) \
-             WHERE started_at < ?",
-        )?;
-        let rows = oldest.query_map(params![EXPIRED_MAX, before.millis()], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-        })?;
-        for row in rows {
-            expired.push(row?);
-        }
-        let mut attempts = transaction.prepare_cached("DELETE FROM attempts WHERE seq = ?")?;
-        let mut events = transaction.prepare_cached(
-            "DELETE FROM events WHERE webhook_id = ?1 AND event_id = ?2
-             AND NOT EXISTS (SELECT 1 FROM attempts WHERE webhook_id = ?1 AND event_id = ?2)",
-        )?;
-        for (seq, webhook, event) in &expired {
-            attempts.execute([seq])?;
-            events.execute([webhook, event])?;
-        }
-    }
+    let expired = oldest_attempts(&transaction, before)?;
+    delete_attempts(&transaction, &expired)?;
     transaction.commit()?;
     if !expired.is_empty() {
-        // Gives the pages back to the file system; each step of the statement frees one.
-        let mut vacuum =
-            connection.prepare_cached(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
+        // Gives pages back to the file system; each step of the statement frees one.
+        let pragma = format!("PRAGMA incremental_vacuum({VACUUM_PAGES})");
+        let mut vacuum = connection.prepare_cached(&pragma)?;
         let mut pages = vacuum.query([])?;
         while pages.next()?.is_some() {}
     }
     Ok(expired.len())
+}
+
+/// The row, webhook and event of an attempt.
+type Expired = (i64, String, String);
+
+fn oldest_attempts(
+    transaction: &Transaction<'_>,
+    before: Timestamp,
+) -> rusqlite::Result<Vec<Expired>> {
+    // `seq` is the order of writing, so the oldest rows have the lowest ones.
+    let mut statement = transaction.prepare_cached(
+        "SELECT seq, webhook_id, event_id
+         FROM (SELECT * FROM attempts ORDER BY seq LIMIT ?)
+         WHERE started_at < ?",
+    )?;
+    let rows = statement.query_map(params![EXPIRED_MAX, before.millis()], |row| {
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+    })?;
+    rows.collect()
+}
+
+fn delete_attempts(transaction: &Transaction<'_>, expired: &[Expired]) -> rusqlite::Result<()> {
+    let mut attempts = transaction.prepare_cached("DELETE FROM attempts WHERE seq = ?")?;
+    let mut events = transaction.prepare_cached(
+        "DELETE FROM events
+         WHERE webhook_id = ?1
+             AND event_id = ?2
+             AND NOT EXISTS (
+                 SELECT 1 FROM attempts WHERE webhook_id = ?1 AND event_id = ?2)",
+    )?;
+    for (seq, webhook, event) in expired {
+        attempts.execute([seq])?;
+        events.execute([webhook, event])?;
+    }
+    Ok(())
 }
