@@ -384,7 +384,7 @@ pub(super) async fn cancel(
         .ok_or_else(Problem::not_found)?;
     let now = Timestamp::from_system(SystemTime::now());
     let changed = registry.change_job(&job, |job| {
-        job.is_cancelled |= job.state.is_active();
+        job.cancel_requested |= job.state.is_active();
         if job.state == JobState::Queued {
             job.end(JobState::Cancelled, now);
         }

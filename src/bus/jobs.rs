@@ -170,7 +170,9 @@ impl Registry {
             };
             let mut job: Job = read(JOBS, &entry.value)?;
             match &mut job.work {
-                JobWork::Release { asked, .. } if job.state.is_active() => *asked += 1,
+                JobWork::Release { request_count, .. } if job.state.is_active() => {
+                    *request_count += 1
+                }
                 _ => job = fresh.clone(),
             }
             if self
@@ -191,7 +193,7 @@ impl Registry {
     /// When the bus does not answer, or others keep changing it.
     pub async fn end_release(&self, job: &Job, seen: u64, now: Timestamp) -> Result<bool, Error> {
         let job = self.change_job(job, |job| {
-            if matches!(job.work, JobWork::Release { asked, .. } if asked == seen) {
+            if matches!(job.work, JobWork::Release { request_count, .. } if request_count == seen) {
                 job.end(JobState::Done, now);
             }
         });

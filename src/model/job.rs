@@ -76,8 +76,10 @@ pub enum JobWork {
         webhook: WebhookId,
         /// Its number.
         phone: Phone,
-        /// How often it was asked for: a job that was asked again while it ended must look again.
-        asked: u64,
+        /// How often the release was requested. If this grew while the job was ending, it looks
+        /// for held deliveries once more.
+        #[serde(rename = "asked")]
+        request_count: u64,
     },
 }
 
@@ -92,8 +94,9 @@ pub struct Job {
     pub work: JobWork,
     /// How far it is.
     pub state: JobState,
-    /// Whether its owner wants it to end.
-    pub is_cancelled: bool,
+    /// Whether its owner asked for its end.
+    #[serde(rename = "is_cancelled")]
+    pub cancel_requested: bool,
     /// What it will take, once counted.
     pub matched: Option<u64>,
     /// What it put on its way.
@@ -118,7 +121,7 @@ impl Job {
             client_id,
             work,
             state: JobState::Queued,
-            is_cancelled: false,
+            cancel_requested: false,
             matched: None,
             sent: 0,
             skipped: 0,
@@ -135,7 +138,7 @@ impl Job {
         let work = JobWork::Release {
             webhook: webhook.id,
             phone: webhook.phone.clone(),
-            asked: 1,
+            request_count: 1,
         };
         Self::new(JobId(webhook.id.0), webhook.client_id, work, created_at)
     }
@@ -148,5 +151,29 @@ impl Job {
     /// Ends it.
     pub fn end(&mut self, state: JobState, at: Timestamp) {
         (self.state, self.ended_at) = (state, Some(at));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// Nodes of different versions share the bucket.
+    #[test]
+    fn a_job_keeps_the_stored_names_of_its_fields() {
+        let work = JobWork::Release {
+            webhook: WebhookId(Uuid::from_u128(1)),
+            phone: "4915112345678".parse().expect("valid"),
+            request_count: 2,
+        };
+        let client = ClientId::try_from(3).expect("in range");
+        let job = Job::new(JobId(Uuid::from_u128(1)), client, work, Timestamp::EPOCH);
+        let stored = serde_json::to_value(&job).expect("has a JSON form");
+        assert_eq!(stored["work"]["asked"], 2, "{stored}");
+        assert_eq!(stored["is_cancelled"], false, "{stored}");
+        let read: Job = serde_json::from_value(stored).expect("comes back");
+        assert_eq!(read, job);
     }
 }

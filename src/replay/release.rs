@@ -31,7 +31,7 @@ pub(super) async fn run(
         return Ok(());
     };
     loop {
-        let seen = asked(&job);
+        let seen = request_count(&job);
         match pass(context, &job, webhook, phone).await? {
             Pass::Through => {
                 if registry.end_release(&job, seen, context.now()).await? {
@@ -55,9 +55,9 @@ pub(super) async fn run(
     }
 }
 
-fn asked(job: &Job) -> u64 {
+fn request_count(job: &Job) -> u64 {
     match job.work {
-        JobWork::Release { asked, .. } => asked,
+        JobWork::Release { request_count, .. } => request_count,
         JobWork::Replay { .. } => 0,
     }
 }

@@ -69,7 +69,7 @@ pub(super) async fn run(
             job.skipped += skipped as u64;
             job.error = None;
             set_place(job, place);
-            if job.is_cancelled && job.state.is_active() {
+            if job.cancel_requested && job.state.is_active() {
                 job.end(JobState::Cancelled, context.now());
             }
         });
@@ -84,7 +84,7 @@ pub(super) async fn run(
 /// Ends the job if its owner wants that; otherwise this node stops.
 async fn cancelled(context: &Context, job: &Job) -> Result<(), Error> {
     let end = |job: &mut Job| {
-        if job.is_cancelled && job.state.is_active() {
+        if job.cancel_requested && job.state.is_active() {
             job.end(JobState::Cancelled, context.now());
         }
     };
@@ -124,7 +124,7 @@ async fn counted(context: &Context, job: Job, filter: &JobFilter) -> Result<Opti
     let changed = registry.change_job(&job, |job| {
         job.error = None;
         match counted {
-            _ if job.is_cancelled => job.end(JobState::Cancelled, context.now()),
+            _ if job.cancel_requested => job.end(JobState::Cancelled, context.now()),
             Some(matched) => (job.matched, job.state) = (Some(matched), JobState::Running),
             None => {
                 job.error = Some(format!(

@@ -69,7 +69,7 @@ impl Window {
                     registry.change_job(job, tell).await?
                 };
                 told = true;
-                if now.is_none_or(|job| job.is_cancelled || !job.state.is_active()) {
+                if now.is_none_or(|job| job.cancel_requested || !job.state.is_active()) {
                     return Ok(false);
                 }
             }

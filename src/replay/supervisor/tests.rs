@@ -31,7 +31,7 @@ fn release(client_id: u64, id: u128, at: i64) -> Job {
     let work = JobWork::Release {
         webhook: WebhookId(Uuid::from_u128(id)),
         phone,
-        asked: 1,
+        request_count: 1,
     };
     Job::new(
         JobId(Uuid::from_u128(id)),

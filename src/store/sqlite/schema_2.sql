@@ -1,5 +1,5 @@
 -- Version 2. Failures by their end, to count those after a success that is written late; see
--- `fold_into_webhook_state` in write.rs.rs.
+-- `fold_into_webhook_state` in write.rs.
 CREATE INDEX attempts_failed ON attempts (webhook_id, started_at + latency_ms)
     WHERE status <> 'delivered' AND outcome NOT IN ('held', 'webhook_gone');
 
