@@ -10,8 +10,9 @@ use std::{
 };
 
 use super::{
+    arrival::Content,
     notices::Notices,
-    route::{Route, read, route},
+    route::{Route, route},
     steps,
 };
 use crate::{
@@ -81,15 +82,16 @@ async fn give_up(
 ) -> Result<(), Error> {
     // Whoever had it last may have died when it had left its line: as if handed out again.
     let again = true;
-    match route(bus, read(bus, work, &stuck.payload), stuck.published_at).await? {
+    let content = Content::read(bus, work, &stuck.payload).await?;
+    match route(bus, content, stuck.published_at).await? {
         Route::Undecodable => keep(bus, advisory, stuck).await,
         Route::Unrouted => {
             telemetry::unrouted();
             Ok(())
         }
-        Route::Gone(delivery) => {
+        Route::WebhookDeleted(delivery) => {
             bus.dequeue(&delivery, again).await?;
-            record(bus, steps::gone(delivery, now())).await
+            record(bus, steps::webhook_deleted_record(delivery, now())).await
         }
         Route::To(delivery, webhook) if webhook.wants(&delivery.kind) => {
             letter(bus, advisory, delivery.clone()).await?;
@@ -102,9 +104,9 @@ async fn give_up(
 }
 
 async fn letter(bus: &Bus, advisory: &Advisory, delivery: Delivery) -> Result<(), Error> {
-    let attempt = steps::abandoned(delivery, advisory.deliveries, now());
+    let attempt = steps::abandoned_record(delivery, advisory.deliveries, now());
     let reason = attempt.error.clone().unwrap_or_default();
-    let delivery = steps::next(&attempt.delivery);
+    let delivery = steps::after_attempt(&attempt.delivery);
     bus.dead_letter(&DeadLetter {
         delivery,
         reason,

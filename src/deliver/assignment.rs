@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{chat::Sweep, engine::Engine, pull_loop::Pump, shared::Shared};
+use super::{chat::Sweep, engine::Engine, pull_loop::PullLoop, shared::Shared};
 use crate::{bus::Work, policy, tasks::TaskKind, telemetry};
 
 /// A partition that runs here.
@@ -90,13 +90,13 @@ async fn reconcile(
 /// `fresh`: no other node ran it lately.
 fn start(shared: &Arc<Shared>, partition: u16, fresh: bool, cancel: CancellationToken) -> Running {
     let engine = Arc::new(Engine::new(Arc::clone(shared), cancel.clone()));
-    let swept = (Arc::clone(shared), engine.lines(), cancel.clone());
+    let swept = (Arc::clone(shared), engine.chats(), cancel.clone());
     shared.tasks.keep(TaskKind::StalledChats, &cancel, move || {
         let (shared, lines, cancel) = swept.clone();
         Sweep::new(shared.bus.clone(), partition, lines, shared.ack_wait).run(cancel)
     });
     let loops = [Work::Message, Work::Retry].map(|work| {
-        let pump = Pump {
+        let pull_loop = PullLoop {
             work,
             // The loop itself looks at `cancel`: what is being given back then is not cut short.
             pull: shared.bus.pull(work, partition, CancellationToken::new()),
@@ -105,7 +105,9 @@ fn start(shared: &Arc<Shared>, partition: u16, fresh: bool, cancel: Cancellation
             fresh,
             cancel: cancel.clone(),
         };
-        shared.tasks.run(TaskKind::PullLoop, &cancel, pump.run())
+        shared
+            .tasks
+            .run(TaskKind::PullLoop, &cancel, pull_loop.run())
     });
     Running {
         cancel,

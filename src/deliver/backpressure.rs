@@ -14,6 +14,15 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 /// noticed still find room.
 const CHAT_QUEUE_TENTHS_MAX: u64 = 9;
 
+/// Whether new messages may be taken up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Backpressure {
+    /// Retries and chat queues have room.
+    Open,
+    /// They have none: a failed message could not be stored.
+    Closed,
+}
+
 /// Watches how much the retries take, until cancelled.
 pub(super) async fn watch(shared: Arc<Shared>, cancel: CancellationToken) {
     let mut ticks = interval(CHECK_INTERVAL);
@@ -32,13 +41,18 @@ pub(super) async fn watch(shared: Arc<Shared>, cancel: CancellationToken) {
             continue;
         };
         telemetry::chat_queue_bytes(in_line);
-        let room = bytes < shared.deliver.retry_bytes_max
+        let has_room = bytes < shared.deliver.retry_bytes_max
             && in_line < shared.chat_queue_bytes_max / 10 * CHAT_QUEUE_TENTHS_MAX;
-        if shared.room.send_replace(room) != room {
+        let state = if has_room {
+            Backpressure::Open
+        } else {
+            Backpressure::Closed
+        };
+        if shared.backpressure.send_replace(state) != state {
             tracing::warn!(
                 bytes,
                 in_line,
-                room,
+                ?state,
                 "retries and deliver.retry_bytes_max, lines and bus.message_bytes_max"
             );
         }

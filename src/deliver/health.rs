@@ -1,4 +1,4 @@
-//! How a webhook fares over days, and stopping one that is gone or has failed for too long.
+//! The health of webhooks over days: disables one that is gone or has failed for too long.
 
 use std::{
     collections::HashSet,
@@ -18,10 +18,10 @@ const TRIES: usize = 3;
 
 /// What an attempt says of its webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Sign {
-    Well,
+pub(super) enum HealthSignal {
+    Success,
     /// It failed, but so may any endpoint once.
-    Unsure,
+    TransientFailure,
     /// A delivery was given up, or too many in a row failed.
     Failing,
     /// It answered 410.
@@ -36,14 +36,14 @@ enum Change {
     Disable(DisabledReason),
 }
 
-impl Sign {
+impl HealthSignal {
     pub(super) fn of(verdict: Verdict, opened_breaker: bool) -> Self {
         match verdict {
-            Verdict::Delivered => Self::Well,
+            Verdict::Delivered => Self::Success,
             Verdict::Failed { disable: true } => Self::Gone,
             Verdict::Failed { disable: false } => Self::Failing,
             Verdict::Retry { .. } if opened_breaker => Self::Failing,
-            Verdict::Retry { .. } => Self::Unsure,
+            Verdict::Retry { .. } => Self::TransientFailure,
         }
     }
 
@@ -56,9 +56,11 @@ impl Sign {
     ) -> Option<Change> {
         match (self, failing_since) {
             (Self::Gone, _) => Some(Change::Disable(DisabledReason::Gone)),
-            (Self::Well, Some(_)) => Some(Change::Recovered),
+            (Self::Success, Some(_)) => Some(Change::Recovered),
             (Self::Failing, None) => Some(Change::FailingSince(now)),
-            (Self::Failing | Self::Unsure, Some(since)) if now.since(since) >= disable_after => {
+            (Self::Failing | Self::TransientFailure, Some(since))
+                if now.since(since) >= disable_after =>
+            {
                 Some(Change::Disable(DisabledReason::Failing))
             }
             _ => None,
@@ -68,14 +70,14 @@ impl Sign {
 
 /// Which changes are being written, so that each is by one attempt of this node alone.
 #[derive(Default)]
-pub(super) struct Noting(Mutex<HashSet<(WebhookId, Sign)>>);
+pub(super) struct InFlightUpdates(Mutex<HashSet<(WebhookId, HealthSignal)>>);
 
-struct Noted<'a>(&'a Noting, (WebhookId, Sign));
+struct Noted<'a>(&'a InFlightUpdates, (WebhookId, HealthSignal));
 
-impl Noting {
+impl InFlightUpdates {
     /// `None`: another attempt is writing the same.
-    fn begin(&self, webhook: WebhookId, sign: Sign) -> Option<Noted<'_>> {
-        let key = (webhook, sign);
+    fn begin(&self, webhook: WebhookId, signal: HealthSignal) -> Option<Noted<'_>> {
+        let key = (webhook, signal);
         let is_first = self
             .0
             .lock()
@@ -131,7 +133,7 @@ fn is_same(attempted: &Webhook, webhook: &Webhook) -> bool {
 pub(super) struct Health {
     bus: Bus,
     notices: Arc<Notices>,
-    noting: Noting,
+    updates: InFlightUpdates,
     disable_after: Duration,
 }
 
@@ -140,18 +142,18 @@ impl Health {
         Self {
             bus,
             notices,
-            noting: Noting::default(),
+            updates: InFlightUpdates::default(),
             disable_after,
         }
     }
 
-    /// Notes how a webhook fares.
-    pub(super) async fn note(&self, attempted: &Webhook, sign: Sign, now: Timestamp) {
-        let Some(change) = sign.change(attempted.failing_since, now, self.disable_after) else {
+    /// Stores what an attempt says of a webhook, if that is a change.
+    pub(super) async fn note(&self, attempted: &Webhook, signal: HealthSignal, now: Timestamp) {
+        let Some(change) = signal.change(attempted.failing_since, now, self.disable_after) else {
             return;
         };
         // Of many attempts that end at once, the first tells what all have to say.
-        let Some(_noted) = self.noting.begin(attempted.id, sign) else {
+        let Some(_noted) = self.updates.begin(attempted.id, signal) else {
             return;
         };
         let known = self
@@ -180,7 +182,7 @@ impl Health {
                     return;
                 }
                 Err(error) => {
-                    tracing::warn!(webhook = %attempted.id.0, %error, "noting how it fares failed")
+                    tracing::warn!(webhook = %attempted.id.0, %error, "updates how it fares failed")
                 }
             }
         }
@@ -195,71 +197,81 @@ mod tests {
     const AFTER: Duration = Duration::from_secs(100);
 
     #[test]
-    fn only_news_is_written_and_long_failing_disables() {
+    fn health_is_written_only_on_change_and_long_failure_disables() {
         let at = |seconds: i64| Timestamp::from_millis(seconds * 1000);
         let table = [
-            (Sign::Well, None, None),
-            (Sign::Unsure, None, None),
-            (Sign::Failing, None, Some(Change::FailingSince(at(200)))),
-            (Sign::Failing, Some(at(101)), None),
-            (Sign::Unsure, Some(at(101)), None),
-            (Sign::Well, Some(at(1)), Some(Change::Recovered)),
+            (HealthSignal::Success, None, None),
+            (HealthSignal::TransientFailure, None, None),
             (
-                Sign::Failing,
+                HealthSignal::Failing,
+                None,
+                Some(Change::FailingSince(at(200))),
+            ),
+            (HealthSignal::Failing, Some(at(101)), None),
+            (HealthSignal::TransientFailure, Some(at(101)), None),
+            (HealthSignal::Success, Some(at(1)), Some(Change::Recovered)),
+            (
+                HealthSignal::Failing,
                 Some(at(100)),
                 Some(Change::Disable(DisabledReason::Failing)),
             ),
             (
-                Sign::Unsure,
+                HealthSignal::TransientFailure,
                 Some(at(100)),
                 Some(Change::Disable(DisabledReason::Failing)),
             ),
             (
-                Sign::Gone,
+                HealthSignal::Gone,
                 None,
                 Some(Change::Disable(DisabledReason::Gone)),
             ),
         ];
-        for (sign, since, expected) in table {
+        for (signal, since, expected) in table {
             assert_eq!(
-                sign.change(since, at(200), AFTER),
+                signal.change(since, at(200), AFTER),
                 expected,
-                "{sign:?} {since:?}"
+                "{signal:?} {since:?}"
             );
         }
     }
 
     #[test]
-    fn each_change_is_written_by_one_at_a_time() {
-        let noting = Noting::default();
+    fn same_change_is_written_by_one_attempt_at_a_time() {
+        let updates = InFlightUpdates::default();
         let webhook = WebhookId(uuid::Uuid::from_u128(1));
-        let first = noting.begin(webhook, Sign::Well);
-        assert!(first.is_some() && noting.begin(webhook, Sign::Well).is_none());
+        let first = updates.begin(webhook, HealthSignal::Success);
+        assert!(first.is_some() && updates.begin(webhook, HealthSignal::Success).is_none());
         assert!(
-            noting.begin(webhook, Sign::Gone).is_some(),
+            updates.begin(webhook, HealthSignal::Gone).is_some(),
             "another change"
         );
         drop(first);
-        assert!(noting.begin(webhook, Sign::Well).is_some());
+        assert!(updates.begin(webhook, HealthSignal::Success).is_some());
     }
 
     #[test]
-    fn each_verdict_is_a_sign() {
+    fn verdict_gives_the_health_signal() {
         let retry = Verdict::Retry {
             at: Timestamp::EPOCH,
         };
-        assert_eq!(Sign::of(Verdict::Delivered, false), Sign::Well);
         assert_eq!(
-            (Sign::of(retry, false), Sign::of(retry, true)),
-            (Sign::Unsure, Sign::Failing)
+            HealthSignal::of(Verdict::Delivered, false),
+            HealthSignal::Success
         );
         assert_eq!(
-            Sign::of(Verdict::Failed { disable: false }, false),
-            Sign::Failing
+            (
+                HealthSignal::of(retry, false),
+                HealthSignal::of(retry, true)
+            ),
+            (HealthSignal::TransientFailure, HealthSignal::Failing)
         );
         assert_eq!(
-            Sign::of(Verdict::Failed { disable: true }, false),
-            Sign::Gone
+            HealthSignal::of(Verdict::Failed { disable: false }, false),
+            HealthSignal::Failing
+        );
+        assert_eq!(
+            HealthSignal::of(Verdict::Failed { disable: true }, false),
+            HealthSignal::Gone
         );
     }
 }

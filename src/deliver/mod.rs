@@ -28,16 +28,20 @@
 //! under way is settled.
 
 mod abandoned;
+mod arrival;
 mod assignment;
+mod attempt;
 mod backpressure;
 mod chat;
 mod engine;
 mod health;
 mod limiter;
 mod notices;
+mod postpone;
 mod pull_loop;
 mod results;
 mod route;
+mod settle;
 mod shared;
 mod steps;
 
@@ -103,7 +107,7 @@ impl Deliver {
             tasks: tasks.clone(),
             chat_queue_bytes_max: u64::try_from(settings.message_bytes_max).unwrap_or(u64::MAX),
             health,
-            room: watch::Sender::new(true),
+            backpressure: watch::Sender::new(backpressure::Backpressure::Open),
         };
         let shared = Arc::new(shared);
         let watched = (Arc::clone(&shared), cancel.clone());

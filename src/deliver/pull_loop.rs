@@ -8,18 +8,19 @@ use std::{
 
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    chat::Ticket,
-    engine::{Engine, SLOTS, Settle},
+    arrival::{Arrival, Content},
+    backpressure::Backpressure,
+    engine::{Engine, SLOTS},
     results::Settled,
-    route::Read,
+    settle::Settle,
 };
 use crate::{
-    bus::{Incoming, Pull, Work},
+    bus::{Error, Incoming, Pull, Work},
     tasks::{TaskKind, Tasks},
     telemetry,
 };
@@ -28,11 +29,15 @@ use crate::{
 /// overlap with its own.
 const HANDOVER: Duration = Duration::from_secs(2);
 
+/// Between two look-ups of a webhook while the bus does not answer.
+const READ_PAUSE: Duration = Duration::from_millis(100);
+const READ_PAUSE_MAX: Duration = Duration::from_secs(2);
+
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// A loop for one kind of work of one partition.
-pub(super) struct Pump {
+pub(super) struct PullLoop {
     pub(super) work: Work,
     pub(super) pull: Pull,
     pub(super) engine: Arc<Engine>,
@@ -42,7 +47,7 @@ pub(super) struct Pump {
     pub(super) cancel: CancellationToken,
 }
 
-impl Pump {
+impl PullLoop {
     pub(super) async fn run(mut self) {
         let slots = Arc::new(Semaphore::new(SLOTS));
         let mut term = self.engine.term();
@@ -69,7 +74,7 @@ impl Pump {
             // Only then it is known whether this node was silent.
             let is_current = tokio::select! {
                 biased;
-                () = self.engine.current() => true,
+                () = self.engine.wait_until_lease_is_current() => true,
                 () = self.cancel.cancelled() => false,
             };
             if !is_current {
@@ -101,17 +106,58 @@ impl Pump {
             if self.pull.newly_pinned() && !mem::take(&mut self.fresh) {
                 self.engine.taken_over();
             }
-            let read = self.engine.read(self.work, &incoming);
-            let ticket = self.engine.ticket(&read);
-            let handled = handle(
-                Arc::clone(&self.engine),
-                self.work,
-                read,
+            // Before the next message is taken, so that tickets are taken in order.
+            let content = match self.read(&incoming).await {
+                Ok(content) => content,
+                Err(error) => {
+                    self.give_back(incoming, &error).await;
+                    continue;
+                }
+            };
+            let arrival = Arrival {
+                work: self.work,
+                ticket: self.engine.ticket(&content),
                 incoming,
-                ticket,
-                slot,
-            );
+                content,
+            };
+            let handled = handle(Arc::clone(&self.engine), arrival, slot);
             self.tasks.once(TaskKind::Message, handled);
+        }
+    }
+
+    /// Asks again while the bus does not answer: those that come after this message must not
+    /// overtake it, and without the bus they would get no further.
+    async fn read(&self, incoming: &Incoming) -> Result<Content, Error> {
+        let mut pause = READ_PAUSE;
+        loop {
+            let error = match Content::read(self.engine.bus(), self.work, incoming.payload()).await
+            {
+                Ok(content) => return Ok(content),
+                Err(error) => error,
+            };
+            if !error.is_transient() || !incoming.is_ours(self.engine.ack_wait()) {
+                return Err(error);
+            }
+            tracing::warn!(work = self.work.as_str(), %error, "looking up a webhook again");
+            tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => return Err(error),
+                () = sleep(pause) => pause = (pause * 2).min(READ_PAUSE_MAX),
+            }
+        }
+    }
+
+    /// After an outage all messages that are here go back with this one, so that they come again
+    /// in their order. A webhook that cannot be read concerns its own messages alone.
+    async fn give_back(&mut self, incoming: Incoming, error: &Error) {
+        telemetry::error("deliver", "bus");
+        tracing::warn!(work = self.work.as_str(), %error, "giving a message back");
+        if error.is_transient() {
+            incoming.nak(None).await;
+            self.pull.give_back().await;
+        } else {
+            let pause = pause(incoming.deliveries);
+            incoming.nak(Some(pause)).await;
         }
     }
 
@@ -124,7 +170,7 @@ impl Pump {
 }
 
 /// The next message for which there is room. `looked`: when somebody last did; what has lain here
-/// unseen since long before is handed out anew, and would not show its age.
+/// unseen since long before is handed out again, and would not show its age.
 async fn next(
     pull: &mut Pull,
     engine: &Engine,
@@ -132,30 +178,29 @@ async fn next(
     looked: &mut Instant,
 ) -> Option<Incoming> {
     loop {
-        engine.room(work, true).await;
+        engine.wait_for_backpressure(work, Backpressure::Open).await;
         if engine.is_stale(*looked) {
             pull.give_back().await;
         }
         tokio::select! {
             biased;
-            () = engine.room(work, false) => *looked = Instant::now(),
+            () = engine.wait_for_backpressure(work, Backpressure::Closed) => *looked = Instant::now(),
             incoming = pull.next() => return incoming,
         }
     }
 }
 
-async fn handle(
-    engine: Arc<Engine>,
-    work: Work,
-    read: Read,
-    incoming: Incoming,
-    ticket: Option<Ticket>,
-    slot: OwnedSemaphorePermit,
-) {
+async fn handle(engine: Arc<Engine>, arrival: Arrival, slot: OwnedSemaphorePermit) {
+    let Arrival {
+        work,
+        incoming,
+        content,
+        ticket,
+    } = arrival;
     if incoming.deliveries > 1 {
         telemetry::redelivered(work.as_str());
     }
-    match engine.process(read, &incoming, ticket).await {
+    match engine.process(work, content, ticket, &incoming).await {
         Ok(Settle::Ack) => {
             if incoming.ack().await.is_err() {
                 telemetry::error("deliver", "ack");

@@ -2,22 +2,11 @@
 
 use std::sync::Arc;
 
-use super::steps;
+use super::{arrival::Content, steps};
 use crate::{
-    bus::{Bus, Error, Work},
-    model::{Delivery, Message, Timestamp, Webhook},
-    wire,
+    bus::{Bus, Error},
+    model::{Delivery, Timestamp, Webhook},
 };
-
-/// What the bus brought, as far as it can be told without waiting.
-pub(super) enum Read {
-    /// A new message, and the webhook of its number if the cache has one.
-    Message(Box<Message>, Option<Arc<Webhook>>),
-    /// What was attempted or put off before.
-    Delivery(Delivery),
-    /// The bytes are neither.
-    Undecodable,
-}
 
 /// Where it goes.
 pub(super) enum Route {
@@ -26,45 +15,26 @@ pub(super) enum Route {
     /// The bytes are neither a message nor a delivery.
     Undecodable,
     /// Its webhook was deleted.
-    Gone(Delivery),
+    WebhookDeleted(Delivery),
     /// To this webhook.
     To(Delivery, Arc<Webhook>),
 }
 
-pub(super) fn read(bus: &Bus, work: Work, payload: &[u8]) -> Read {
-    if work != Work::Message {
-        return wire::decode_delivery(payload).map_or(Read::Undecodable, Read::Delivery);
-    }
-    let Ok(message) = wire::decode_message(payload) else {
-        return Read::Undecodable;
-    };
-    let webhook = bus
-        .registry()
-        .cached_by_phone(message.client_id, &message.phone);
-    Read::Message(Box::new(message), webhook)
-}
-
 /// `published_at` is when the stream stored the bytes.
-pub(super) async fn route(bus: &Bus, read: Read, published_at: Timestamp) -> Result<Route, Error> {
+pub(super) async fn route(
+    bus: &Bus,
+    content: Content,
+    published_at: Timestamp,
+) -> Result<Route, Error> {
     let registry = bus.registry();
-    let delivery = match read {
-        Read::Undecodable => return Ok(Route::Undecodable),
-        Read::Message(message, known) => {
-            let webhook = match known {
-                Some(webhook) => Some(webhook),
-                // A miss is asked of the server before it is believed.
-                None => {
-                    registry
-                        .fetch_by_phone(message.client_id, &message.phone)
-                        .await?
-                }
-            };
-            return Ok(match webhook {
-                None => Route::Unrouted,
-                Some(webhook) => Route::To(steps::first(&message, &webhook, published_at), webhook),
-            });
+    let delivery = match content {
+        Content::Undecodable => return Ok(Route::Undecodable),
+        Content::Unrouted => return Ok(Route::Unrouted),
+        Content::Message(message, webhook, chat) => {
+            let delivery = steps::first(&message, &webhook, published_at, chat);
+            return Ok(Route::To(delivery, webhook));
         }
-        Read::Delivery(delivery) => delivery,
+        Content::Delivery(delivery) => delivery,
     };
     if let Some(webhook) = registry
         .by_id(delivery.client_id, delivery.webhook_id)
@@ -72,14 +42,14 @@ pub(super) async fn route(bus: &Bus, read: Read, published_at: Timestamp) -> Res
     {
         return Ok(Route::To(delivery, webhook));
     }
-    // The cache may lag behind; giving a delivery up takes the server's word.
+    // The cache may be behind. Only the server's answer is enough to give a delivery up.
     let webhook = registry
         .fetch_by_phone(delivery.client_id, &delivery.phone)
         .await?;
     Ok(
         match webhook.filter(|webhook| webhook.id == delivery.webhook_id) {
             Some(webhook) => Route::To(delivery, webhook),
-            None => Route::Gone(delivery),
+            None => Route::WebhookDeleted(delivery),
         },
     )
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{Semaphore, mpsc, watch};
 
-use super::{health::Health, notices::Notices, results::Settled};
+use super::{backpressure::Backpressure, health::Health, notices::Notices, results::Settled};
 use crate::{
     bus::{Bus, Membership},
     config, egress,
@@ -17,17 +17,17 @@ pub(super) struct Shared {
     pub(super) notices: Arc<Notices>,
     pub(super) egress: egress::Client,
     pub(super) deliver: config::Deliver,
-    /// Where attempts go that are over.
+    /// Where finished attempts go.
     pub(super) results: mpsc::Sender<Settled>,
     /// After how long without an ack a message is handed out again.
     pub(super) ack_wait: Duration,
     pub(super) membership: Membership,
-    /// Requests under way on this node.
+    /// Requests in flight on this node.
     pub(super) permits: Arc<Semaphore>,
     pub(super) tasks: Tasks,
-    /// Bytes that may wait in lines.
+    /// Bytes that may wait in chat queues.
     pub(super) chat_queue_bytes_max: u64,
     pub(super) health: Health,
-    /// Whether more retries, and more who wait in lines, may be stored.
-    pub(super) room: watch::Sender<bool>,
+    /// Whether more retries and more queued messages may be stored.
+    pub(super) backpressure: watch::Sender<Backpressure>,
 }

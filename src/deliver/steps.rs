@@ -10,7 +10,12 @@ use crate::{
 };
 
 /// The delivery of a message before its first attempt; its body stays the same from here on.
-pub(super) fn first(message: &Message, webhook: &Webhook, published_at: Timestamp) -> Delivery {
+pub(super) fn first(
+    message: &Message,
+    webhook: &Webhook,
+    published_at: Timestamp,
+    chat_key: String,
+) -> Delivery {
     let Message {
         chat,
         from,
@@ -31,21 +36,22 @@ pub(super) fn first(message: &Message, webhook: &Webhook, published_at: Timestam
         attempt_count: 0,
         attempts_this_round: 0,
         priority: Priority::Normal,
-        chat: line(message, webhook),
+        chat: chat_key,
     }
 }
 
-/// Stands for a message's chat where the webhook asks for its order; else empty.
-pub(super) fn line(message: &Message, webhook: &Webhook) -> String {
+/// The key of a message's chat where the webhook asks for the order of chats; else empty.
+pub(super) fn chat_key(message: &Message, webhook: &Webhook) -> String {
     match webhook.ordering {
         DeliveryOrder::None => String::new(),
-        // With the webhook: the number's next one shall not wait for what this one left behind.
+        // The webhook's id is part of it: the number's next webhook does not wait for the queues
+        // of this one.
         DeliveryOrder::Chat => wire::dedupe_id(&[&webhook.id.to_string(), &message.chat]),
     }
 }
 
 /// The delivery after one more attempt.
-pub(super) fn next(delivery: &Delivery) -> Delivery {
+pub(super) fn after_attempt(delivery: &Delivery) -> Delivery {
     let attempts = delivery.attempt_count.saturating_add(1);
     let tries = delivery.attempts_this_round.saturating_add(1);
     Delivery {
@@ -85,7 +91,7 @@ pub(super) fn attempt(
 
 /// The audit's word that the webhook is gone. Its number follows the last attempt's, so that it
 /// hides none; no real attempt can ever have it, since a webhook's id does not come back.
-pub(super) fn gone(delivery: Delivery, now: Timestamp) -> Attempt {
+pub(super) fn webhook_deleted_record(delivery: Delivery, now: Timestamp) -> Attempt {
     let number = delivery.attempt_count.saturating_add(1);
     let error = "the webhook was deleted before this could be delivered";
     no_attempt(
@@ -99,7 +105,7 @@ pub(super) fn gone(delivery: Delivery, now: Timestamp) -> Attempt {
 }
 
 /// The audit's word that the delivery was handed out `deliveries` times and never settled.
-pub(super) fn abandoned(delivery: Delivery, deliveries: u64, now: Timestamp) -> Attempt {
+pub(super) fn abandoned_record(delivery: Delivery, deliveries: u64, now: Timestamp) -> Attempt {
     let number = delivery.attempt_count.saturating_add(1);
     let error = format!(
         "handed out {deliveries} times and never settled: a fault of wahook's, not of the endpoint"
@@ -116,14 +122,14 @@ pub(super) fn abandoned(delivery: Delivery, deliveries: u64, now: Timestamp) -> 
 
 /// The audit's word that the delivery is held; only needed where there is no attempt yet that shows
 /// the event.
-pub(super) fn held(delivery: Delivery, now: Timestamp) -> Option<Attempt> {
+pub(super) fn held_record(delivery: Delivery, now: Timestamp) -> Option<Attempt> {
     let error = "the webhook is paused or disabled";
     (delivery.attempt_count == 0)
         .then(|| no_attempt(delivery, 0, Outcome::Held, EventStatus::Pending, error, now))
 }
 
 /// The audit's word that the delivery waits behind an earlier one of its chat; likewise.
-pub(super) fn in_line(delivery: Delivery, now: Timestamp) -> Option<Attempt> {
+pub(super) fn queued_record(delivery: Delivery, now: Timestamp) -> Option<Attempt> {
     let error = "an earlier message of its chat is not delivered yet";
     (delivery.attempt_count == 0)
         .then(|| no_attempt(delivery, 0, Outcome::Held, EventStatus::Pending, error, now))
@@ -152,7 +158,7 @@ fn no_attempt(
 }
 
 /// Whether the outcome speaks against the endpoint's health, so that the breaker counts it.
-pub(super) fn ails(outcome: Outcome) -> bool {
+pub(super) fn is_endpoint_failure(outcome: Outcome) -> bool {
     matches!(
         outcome,
         Outcome::Http5xx
@@ -212,9 +218,9 @@ mod tests {
 
     #[test]
     fn the_next_delivery_counts_and_keeps_the_rest() {
-        assert_eq!(next(&delivery(4, 1)), delivery(5, 2));
+        assert_eq!(after_attempt(&delivery(4, 1)), delivery(5, 2));
         assert_eq!(
-            next(&delivery(u16::MAX, u16::MAX)),
+            after_attempt(&delivery(u16::MAX, u16::MAX)),
             delivery(u16::MAX, u16::MAX)
         );
     }
@@ -288,10 +294,13 @@ mod tests {
 
     #[test]
     fn rows_that_are_no_attempts_overwrite_none() {
-        assert_eq!(gone(delivery(0, 0), NOW).number, 1);
-        assert_eq!(gone(delivery(3, 3), NOW).number, 4);
-        assert_eq!(abandoned(delivery(3, 3), 10, NOW).number, 4);
-        assert_eq!(held(delivery(0, 0), NOW).map(|row| row.number), Some(0));
-        assert_eq!(held(delivery(1, 1), NOW), None);
+        assert_eq!(webhook_deleted_record(delivery(0, 0), NOW).number, 1);
+        assert_eq!(webhook_deleted_record(delivery(3, 3), NOW).number, 4);
+        assert_eq!(abandoned_record(delivery(3, 3), 10, NOW).number, 4);
+        assert_eq!(
+            held_record(delivery(0, 0), NOW).map(|row| row.number),
+            Some(0)
+        );
+        assert_eq!(held_record(delivery(1, 1), NOW), None);
     }
 }

@@ -3,5 +3,5 @@
 mod order;
 mod sweep;
 
-pub(super) use order::{Came, Head, Lines, Place, Ticket};
+pub(super) use order::{ChatOrder, DeliveryOrigin, InFlightSlot, Place, Ticket};
 pub(super) use sweep::Sweep;

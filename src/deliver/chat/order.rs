@@ -33,25 +33,25 @@ use crate::{
 /// How long a message waits for the one before it before both join the line.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a message that was given back is waited for: its longest pause, and as long again.
-const REMEMBERED: Duration = Duration::from_secs(120);
+const RETURNED_REMEMBERED_FOR: Duration = Duration::from_secs(120);
 
 type Key = (WebhookId, String);
 
 /// The chats of a partition with messages under way, or given back.
 #[derive(Default)]
-pub(in crate::deliver) struct Lines(Mutex<HashMap<Key, Arc<Chat>>>);
+pub(in crate::deliver) struct ChatOrder(Mutex<HashMap<Key, Arc<Chat>>>);
 
 /// One chat.
 struct Chat {
-    lines: Arc<Lines>,
+    lines: Arc<ChatOrder>,
     key: Key,
     /// Held while the line in the stream is changed.
     gate: Gate<()>,
-    now: Mutex<Now>,
+    now: Mutex<ChatState>,
 }
 
 #[derive(Default)]
-struct Now {
+struct ChatState {
     /// Told when the newest ticket has its place.
     last: Option<oneshot::Receiver<()>>,
     /// Tickets and heads that live.
@@ -71,11 +71,11 @@ struct UnderWay {
 }
 
 /// Keeps a chat in memory.
-struct User(Arc<Chat>);
+struct ChatUser(Arc<Chat>);
 
 /// A message's turn in its chat.
 pub(in crate::deliver) struct Ticket {
-    user: User,
+    user: ChatUser,
     before: Option<oneshot::Receiver<()>>,
     placed: Option<oneshot::Sender<()>>,
     deadline: Instant,
@@ -83,21 +83,21 @@ pub(in crate::deliver) struct Ticket {
 
 /// How a message came here.
 #[derive(Clone, Copy)]
-pub(in crate::deliver) struct Came {
+pub(in crate::deliver) struct DeliveryOrigin {
     /// It was handed out before: whoever had it may have died over it.
-    pub(in crate::deliver) again: bool,
+    pub(in crate::deliver) redelivered: bool,
     /// Its line sent it, see [`Bus::dispatch_head`].
-    pub(in crate::deliver) from_line: bool,
+    pub(in crate::deliver) released_from_queue: bool,
 }
 
 /// What a ticket came to.
 pub(in crate::deliver) enum Place {
     /// It is this message's turn.
-    Go(Head),
+    Go(InFlightSlot),
     /// It waits in the line.
     Queued,
     /// A copy of what is done with, or of what waits for its time.
-    Surplus,
+    Stale,
     /// It is being attempted.
     UnderWay,
     /// There is no room in the stream for those who wait.
@@ -105,18 +105,18 @@ pub(in crate::deliver) enum Place {
 }
 
 /// The right to be attempted; nothing else of the chat is meanwhile.
-pub(in crate::deliver) struct Head(User);
+pub(in crate::deliver) struct InFlightSlot(ChatUser);
 
-impl Came {
+impl DeliveryOrigin {
     pub(in crate::deliver) fn new(work: Work, incoming: &Incoming) -> Self {
         Self {
-            again: incoming.deliveries > 1,
-            from_line: work == Work::Retry && incoming.is_from_chat_queue(),
+            redelivered: incoming.deliveries > 1,
+            released_from_queue: work == Work::Retry && incoming.is_from_chat_queue(),
         }
     }
 }
 
-impl Lines {
+impl ChatOrder {
     pub(in crate::deliver) fn ticket(self: &Arc<Self>, webhook: WebhookId, chat: &str) -> Ticket {
         let key = (webhook, chat.to_owned());
         let mut chats = self.chats();
@@ -133,7 +133,7 @@ impl Lines {
         now.users += 1;
         let before = now.last.replace(last);
         drop(now);
-        let user = User(Arc::clone(chat));
+        let user = ChatUser(Arc::clone(chat));
         Ticket {
             user,
             before,
@@ -163,12 +163,13 @@ impl Lines {
     }
 }
 
-impl Now {
+impl ChatState {
     fn forget_old(&mut self) {
-        self.left.retain(|(since, _)| since.elapsed() < REMEMBERED);
+        self.left
+            .retain(|(since, _)| since.elapsed() < RETURNED_REMEMBERED_FOR);
     }
 
-    fn leave_behind(&mut self, delivery: Delivery) {
+    fn remember_returned(&mut self, delivery: Delivery) {
         if self
             .left
             .iter()
@@ -179,7 +180,7 @@ impl Now {
     }
 
     /// The first of those given back that was before this one.
-    fn left_before(&mut self, event: EventId) -> Option<Delivery> {
+    fn returned_before(&mut self, event: EventId) -> Option<Delivery> {
         self.forget_old();
         let (_, first) = self.left.front()?;
         if first.event_id != event {
@@ -191,7 +192,7 @@ impl Now {
 }
 
 impl Chat {
-    fn now(&self) -> MutexGuard<'_, Now> {
+    fn now(&self) -> MutexGuard<'_, ChatState> {
         // Nothing here leaves it half written.
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -204,7 +205,7 @@ impl Chat {
     }
 
     /// Puts the message under way into the line, if there is one and it is not in it.
-    async fn head_joins(&self, bus: &Bus) -> Result<(), Error> {
+    async fn enqueue_in_flight(&self, bus: &Bus) -> Result<(), Error> {
         let head = self.now().head.clone();
         if let Some(head) = head.filter(|head| !head.in_line) {
             bus.enqueue(&head.delivery).await?;
@@ -216,13 +217,13 @@ impl Chat {
     }
 
     /// Puts a message behind those before it. To be called with the gate held.
-    async fn joins(&self, bus: &Bus, delivery: &Delivery) -> Result<(), Error> {
-        self.head_joins(bus).await?;
+    async fn enqueue_behind(&self, bus: &Bus, delivery: &Delivery) -> Result<(), Error> {
+        self.enqueue_in_flight(bus).await?;
         bus.enqueue(delivery).await
     }
 }
 
-impl Drop for User {
+impl Drop for ChatUser {
     fn drop(&mut self) {
         let mut chats = self.0.lines.chats();
         let mut now = self.0.now();
@@ -239,7 +240,7 @@ impl Ticket {
         mut self,
         bus: &Bus,
         delivery: &Delivery,
-        came: Came,
+        origin: DeliveryOrigin,
     ) -> Result<Place, Error> {
         if let Some(before) = self.before.take() {
             // An error, too, means that it is settled.
@@ -251,12 +252,12 @@ impl Ticket {
             let _ = timeout_at(self.deadline, head.over.subscribe().wait_for(|over| *over)).await;
         }
         let _gate = chat.gate.lock().await;
-        let in_line = match stand(&chat, bus, delivery, came).await {
-            Ok(Stand::First { in_line }) => in_line,
-            Ok(Stand::Other(place)) => return Ok(place),
+        let in_line = match find_position(&chat, bus, delivery, origin).await {
+            Ok(Position::First { in_line }) => in_line,
+            Ok(Position::Other(place)) => return Ok(place),
             Err(Error::Full) => return Ok(Place::NoRoom),
             Err(error) => {
-                chat.now().leave_behind(delivery.clone());
+                chat.now().remember_returned(delivery.clone());
                 return Err(error);
             }
         };
@@ -269,45 +270,50 @@ impl Ticket {
         if let Some(placed) = self.placed.take() {
             let _ = placed.send(());
         }
-        Ok(Place::Go(Head(self.user)))
+        Ok(Place::Go(InFlightSlot(self.user)))
     }
 }
 
-enum Stand {
+enum Position {
     First { in_line: bool },
     Other(Place),
 }
 
 /// Where a message stands in its chat; it joins the line if it is not the first. To be called with
 /// the gate held.
-async fn stand(chat: &Chat, bus: &Bus, delivery: &Delivery, came: Came) -> Result<Stand, Error> {
+async fn find_position(
+    chat: &Chat,
+    bus: &Bus,
+    delivery: &Delivery,
+    origin: DeliveryOrigin,
+) -> Result<Position, Error> {
     loop {
-        let left = chat.now().left_before(delivery.event_id);
+        let left = chat.now().returned_before(delivery.event_id);
         let Some(left) = left else { break };
-        chat.joins(bus, &left).await?;
+        chat.enqueue_behind(bus, &left).await?;
         chat.now().left.pop_front();
     }
     // What a line sent was its first. If it is not, it is done with; handed out again, it may not
     // be on record.
-    let is_surplus = came.from_line && !came.again;
+    let is_stale = origin.released_from_queue && !origin.redelivered;
     let head = chat.now().head.clone();
     if let Some(head) = &head {
         if head.delivery.event_id == delivery.event_id {
             // Handed out again it may be the same message, which settling this one would settle,
             // too.
-            return Ok(Stand::Other(if came.again {
+            return Ok(Position::Other(if origin.redelivered {
                 Place::UnderWay
             } else {
-                Place::Surplus
+                Place::Stale
             }));
         }
-        if !is_surplus {
-            chat.joins(bus, delivery).await?;
-            return Ok(Stand::Other(Place::Queued));
+        if !is_stale {
+            chat.enqueue_behind(bus, delivery).await?;
+            return Ok(Position::Other(Place::Queued));
         }
     }
     let mut first = bus.queue_head(delivery).await?;
-    if !is_surplus
+    if !is_stale
         && first
             .as_ref()
             .is_some_and(|first| first.delivery.event_id != delivery.event_id)
@@ -317,10 +323,10 @@ async fn stand(chat: &Chat, bus: &Bus, delivery: &Delivery, came: Came) -> Resul
         first = bus.queue_head(delivery).await?;
     }
     let Some(first) = first else {
-        return Ok(if is_surplus {
-            Stand::Other(Place::Surplus)
+        return Ok(if is_stale {
+            Position::Other(Place::Stale)
         } else {
-            Stand::First { in_line: false }
+            Position::First { in_line: false }
         });
     };
     let is_parked = async || {
@@ -330,33 +336,33 @@ async fn stand(chat: &Chat, bus: &Bus, delivery: &Delivery, came: Came) -> Resul
     if first.delivery.event_id == delivery.event_id {
         // A fired schedule is gone. One that is there was made after this copy, which has done its
         // part.
-        if (came.again || came.from_line) && is_parked().await?.is_some() {
-            return Ok(Stand::Other(Place::Surplus));
+        if (origin.redelivered || origin.released_from_queue) && is_parked().await?.is_some() {
+            return Ok(Position::Other(Place::Stale));
         }
         return Ok(if head.is_some() {
-            Stand::Other(Place::UnderWay)
+            Position::Other(Place::UnderWay)
         } else {
-            Stand::First { in_line: true }
+            Position::First { in_line: true }
         });
     }
     // Whoever had this one may have died when it had left the line and had not sent the next.
-    if came.again && is_parked().await?.is_none() {
+    if origin.redelivered && is_parked().await?.is_none() {
         bus.dispatch_head(&first).await?;
     }
-    Ok(Stand::Other(if is_surplus {
-        Place::Surplus
+    Ok(Position::Other(if is_stale {
+        Place::Stale
     } else {
         Place::Queued
     }))
 }
 
-impl Head {
+impl InFlightSlot {
     /// It will be attempted later: nothing of its chat is before. Without room for that, its chat
     /// goes on.
     pub(in crate::deliver) async fn later(&self, bus: &Bus) -> Result<(), Error> {
         let chat = &self.0.0;
         let _gate = chat.gate.lock().await;
-        match chat.head_joins(bus).await {
+        match chat.enqueue_in_flight(bus).await {
             Err(Error::Full) => {
                 telemetry::error("deliver", "line_full");
                 chat.over();
@@ -380,19 +386,19 @@ impl Head {
     }
 
     /// It was handed out elsewhere, and is theirs: nobody here shall wait for it.
-    pub(in crate::deliver) fn forsake(self) {
+    pub(in crate::deliver) fn abandon(self) {
         self.0.0.over();
     }
 }
 
-impl Drop for Head {
+impl Drop for InFlightSlot {
     /// Neither done nor in line: it comes again.
     fn drop(&mut self) {
         let mut now = self.0.0.now();
         if let Some(head) = now.head.take() {
             head.over.send_replace(true);
             if !head.in_line {
-                now.leave_behind(head.delivery);
+                now.remember_returned(head.delivery);
             }
         }
     }

@@ -12,7 +12,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
-use super::order::Lines;
+use super::order::ChatOrder;
 use crate::{
     bus::{Bus, Error, Queued},
     telemetry,
@@ -28,7 +28,7 @@ const ATTEMPTS: u16 = 64;
 pub(in crate::deliver) struct Sweep {
     bus: Bus,
     partition: u16,
-    lines: Arc<Lines>,
+    lines: Arc<ChatOrder>,
     every: Duration,
     /// The last place that was looked at; 0: begin with the oldest.
     after: u64,
@@ -43,7 +43,7 @@ impl Sweep {
     pub(in crate::deliver) fn new(
         bus: Bus,
         partition: u16,
-        lines: Arc<Lines>,
+        lines: Arc<ChatOrder>,
         every: Duration,
     ) -> Self {
         Self {

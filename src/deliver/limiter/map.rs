@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use super::Lane;
+use super::EndpointLimiter;
 use crate::{
     config,
     model::{Webhook, WebhookId},
@@ -16,28 +16,32 @@ use crate::{
 /// Below so many lanes nobody looks for idle ones.
 const FEW: usize = 128;
 
-/// Lanes made as they are needed, forgotten when idle: memory follows the endpoints in use, not all
+/// EndpointLimiters made as they are needed, forgotten when idle: memory follows the endpoints in use, not all
 /// there are.
-pub(in crate::deliver) struct Lanes {
+pub(in crate::deliver) struct EndpointLimiters {
     settings: config::Deliver,
-    crowd: usize,
+    waiters_max_when_slow: usize,
     tasks: Tasks,
     map: Mutex<Map>,
 }
 
 struct Map {
-    lanes: HashMap<WebhookId, Arc<Lane>>,
+    lanes: HashMap<WebhookId, Arc<EndpointLimiter>>,
     /// Since when this node alone uses the endpoints' rates; `None`: for as long as matters.
     since: Option<Instant>,
     /// Looks for idle lanes at this size; twice what was left last time, so the cost stays flat.
     sweep_at: usize,
 }
 
-impl Lanes {
-    pub(in crate::deliver) fn new(settings: config::Deliver, crowd: usize, tasks: Tasks) -> Self {
+impl EndpointLimiters {
+    pub(in crate::deliver) fn new(
+        settings: config::Deliver,
+        waiters_max_when_slow: usize,
+        tasks: Tasks,
+    ) -> Self {
         Self {
             settings,
-            crowd,
+            waiters_max_when_slow,
             tasks,
             map: Mutex::new(Map {
                 lanes: HashMap::new(),
@@ -56,7 +60,7 @@ impl Lanes {
 
     /// The lane of a webhook; a new one when its settings changed, which keeps what is under way of
     /// the old one.
-    pub(in crate::deliver) fn of(&self, webhook: &Webhook) -> Arc<Lane> {
+    pub(in crate::deliver) fn of(&self, webhook: &Webhook) -> Arc<EndpointLimiter> {
         let mut map = self.map();
         let now = Instant::now();
         if let Some(lane) = map.lanes.get(&webhook.id) {
@@ -75,10 +79,10 @@ impl Lanes {
             map.sweep_at = (map.lanes.len() * 2).max(FEW);
         }
         let refilled_for = map.since.map(|since| now - since);
-        let lane = Arc::new(Lane::new(
+        let lane = Arc::new(EndpointLimiter::new(
             webhook,
             &self.settings,
-            self.crowd,
+            self.waiters_max_when_slow,
             now,
             refilled_for,
         ));

@@ -17,7 +17,7 @@ use tokio::{
     time::{sleep, timeout, timeout_at},
 };
 
-use self::pacing::{Tokens, View};
+use self::pacing::{LoadEstimate, Tokens};
 use crate::{
     config,
     egress::{self, Target},
@@ -27,7 +27,7 @@ use crate::{
     telemetry,
 };
 
-pub(in crate::deliver) use map::Lanes;
+pub(in crate::deliver) use map::EndpointLimiters;
 
 /// Tokio's clock, which tests can pause.
 const CLOCK: Clock = Clock::new(|| tokio::time::Instant::now().into_std());
@@ -36,21 +36,21 @@ const CLOCK: Clock = Clock::new(|| tokio::time::Instant::now().into_std());
 const REFILL_MAX: Duration = Duration::from_secs(BURST_SECONDS_MAX as u64);
 /// A turn that is used later than this takes a new token: else those that waited together would go
 /// together.
-const FRESH: Duration = Duration::from_millis(50);
+const PERMIT_FRESH_FOR: Duration = Duration::from_millis(50);
 /// Those of low priority that may wait for one lane at once.
-const LINE: usize = 32;
+const LOW_PRIORITY_WAITERS_MAX: usize = 32;
 
 /// Not now: come back at `at`.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::deliver) struct Park {
+pub(in crate::deliver) struct Postponed {
     pub(in crate::deliver) cause: &'static str,
     pub(in crate::deliver) at: Instant,
 }
 
 /// Leave for one attempt; the place is free again when this is dropped, and so is a probe that was
 /// not made.
-pub(in crate::deliver) struct Turn {
-    lane: Arc<Lane>,
+pub(in crate::deliver) struct SendPermit {
+    limiter: Arc<EndpointLimiter>,
     probe: bool,
     at: Instant,
     _permit: OwnedSemaphorePermit,
@@ -69,7 +69,7 @@ struct State {
 }
 
 /// Rate, places and breaker of one webhook.
-pub(in crate::deliver) struct Lane {
+pub(in crate::deliver) struct EndpointLimiter {
     url: String,
     target: OnceLock<Target>,
     updated_at: Timestamp,
@@ -78,23 +78,23 @@ pub(in crate::deliver) struct Lane {
     in_flight: u32,
     patience: Duration,
     /// Waiters that a loop bears when the lane hardly moves.
-    crowd: usize,
+    waiters_max_when_slow: usize,
     keep: Duration,
     permits: Arc<Semaphore>,
     limiter: Limiter,
     waiters: AtomicUsize,
     /// Those of low priority that wait, and which of them looks.
-    low_waiters: AtomicUsize,
-    low_first: tokio::sync::Mutex<()>,
+    low_priority_waiters: AtomicUsize,
+    low_polling: tokio::sync::Mutex<()>,
     state: Mutex<State>,
 }
 
-impl Lane {
+impl EndpointLimiter {
     /// `refilled_for`: how long its burst has been filling; `None`: for long enough.
     pub(in crate::deliver) fn new(
         webhook: &Webhook,
         settings: &config::Deliver,
-        crowd: usize,
+        waiters_max_when_slow: usize,
         now: Instant,
         refilled_for: Option<Duration>,
     ) -> Self {
@@ -113,14 +113,14 @@ impl Lane {
             rate,
             in_flight: webhook.in_flight,
             patience: settings.lane_wait,
-            crowd,
+            waiters_max_when_slow,
             burst,
             keep: (settings.breaker_open * 2).max(REFILL_MAX),
             permits: Arc::new(Semaphore::new(in_flight as usize)),
             limiter,
             waiters: AtomicUsize::new(0),
-            low_waiters: AtomicUsize::new(0),
-            low_first: tokio::sync::Mutex::default(),
+            low_priority_waiters: AtomicUsize::new(0),
+            low_polling: tokio::sync::Mutex::default(),
             state: Mutex::new(State {
                 breaker,
                 average: None,
@@ -142,7 +142,13 @@ impl Lane {
         now: Instant,
         tasks: &Tasks,
     ) -> Self {
-        let mut changed = Self::new(webhook, settings, self.crowd, now, Some(Duration::ZERO));
+        let mut changed = Self::new(
+            webhook,
+            settings,
+            self.waiters_max_when_slow,
+            now,
+            Some(Duration::ZERO),
+        );
         if webhook.url == self.url {
             changed
                 .state
@@ -205,33 +211,33 @@ impl Lane {
     }
 
     /// Waits for a turn, but no longer than is worth it.
-    pub(in crate::deliver) async fn turn(
+    pub(in crate::deliver) async fn acquire(
         self: &Arc<Self>,
         priority: Priority,
-    ) -> Result<Turn, Park> {
+    ) -> Result<SendPermit, Postponed> {
         match priority {
-            Priority::Normal => self.live_turn().await,
-            Priority::Low => self.spare_turn().await,
+            Priority::Normal => self.normal_permit().await,
+            Priority::Low => self.low_priority_permit().await,
         }
     }
 
     /// A turn that live traffic leaves. Some wait in a line of their own, of which one alone looks:
     /// they hold no place while they wait, so nobody ever waits behind them.
-    async fn spare_turn(self: &Arc<Self>) -> Result<Turn, Park> {
+    async fn low_priority_permit(self: &Arc<Self>) -> Result<SendPermit, Postponed> {
         const LOW: Priority = Priority::Low;
         self.check_open(LOW)?;
-        let waiting = Waiting::join(&self.low_waiters);
-        if waiting.before >= LINE {
+        let waiting = Waiting::join(&self.low_priority_waiters);
+        if waiting.before >= LOW_PRIORITY_WAITERS_MAX {
             return Err(self.park("low", LOW));
         }
-        let look_every = pacing::look_every(self.view(0).interval());
+        let poll_interval = pacing::poll_interval(self.view(0).interval());
         let looking = async {
-            let _first = self.low_first.lock().await;
+            let _first = self.low_polling.lock().await;
             loop {
                 if let Some(permit) = self.spare() {
                     return self.start(permit, LOW);
                 }
-                sleep(look_every).await;
+                sleep(poll_interval).await;
             }
         };
         timeout(self.patience, looking)
@@ -246,14 +252,14 @@ impl Lane {
             .left(self.rate, self.burst, Instant::now());
         let waiters = self.waiters.load(Ordering::Relaxed);
         let free = self.permits.available_permits();
-        if !pacing::is_spare(waiters, free, self.in_flight, tokens, self.burst) {
+        if !pacing::has_spare_capacity(waiters, free, self.in_flight, tokens, self.burst) {
             return None;
         }
         let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
         self.limiter.check().is_ok().then_some(permit)
     }
 
-    async fn live_turn(self: &Arc<Self>) -> Result<Turn, Park> {
+    async fn normal_permit(self: &Arc<Self>) -> Result<SendPermit, Postponed> {
         const NORMAL: Priority = Priority::Normal;
         self.check_open(NORMAL)?;
         let waiting = Waiting::join(&self.waiters);
@@ -263,7 +269,10 @@ impl Lane {
         {
             return self.start(permit, NORMAL);
         }
-        if let Some(cause) = self.view(waiting.before).park(self.patience, self.crowd) {
+        if let Some(cause) = self
+            .view(waiting.before)
+            .park(self.patience, self.waiters_max_when_slow)
+        {
             return Err(self.park(cause, NORMAL));
         }
         let deadline = tokio::time::Instant::now() + self.patience;
@@ -285,27 +294,36 @@ impl Lane {
 
     /// Whether a turn may still be used; one that had to wait for something else may not, at a
     /// limited rate.
-    pub(in crate::deliver) fn still(&self, turn: &Turn, priority: Priority) -> Result<(), Park> {
-        if turn.at.elapsed() <= FRESH || self.limiter.check().is_ok() {
+    pub(in crate::deliver) fn recheck_rate(
+        &self,
+        turn: &SendPermit,
+        priority: Priority,
+    ) -> Result<(), Postponed> {
+        if turn.at.elapsed() <= PERMIT_FRESH_FOR || self.limiter.check().is_ok() {
             return Ok(());
         }
         Err(self.park("rate", priority))
     }
 
     /// A slot for a message that cannot go now.
-    pub(in crate::deliver) fn park(&self, cause: &'static str, priority: Priority) -> Park {
-        self.park_after(cause, self.patience, priority)
+    pub(in crate::deliver) fn park(&self, cause: &'static str, priority: Priority) -> Postponed {
+        self.postpone_after(cause, self.patience, priority)
     }
 
     /// Notes how an attempt ended; whether it opened the breaker.
-    pub(in crate::deliver) fn ended(&self, mut turn: Turn, latency: Duration, ails: bool) -> bool {
+    pub(in crate::deliver) fn record_result(
+        &self,
+        mut turn: SendPermit,
+        latency: Duration,
+        is_endpoint_failure: bool,
+    ) -> bool {
         let now = Instant::now();
         let probe = mem::take(&mut turn.probe);
         let mut state = self.state();
         state.average = Some(pacing::average(state.average, latency));
         state.progress = now;
         state.last_used = now;
-        if ails {
+        if is_endpoint_failure {
             let opened = state.breaker.failure(now);
             if opened {
                 telemetry::breaker("open");
@@ -319,14 +337,14 @@ impl Lane {
         false
     }
 
-    fn check_open(&self, priority: Priority) -> Result<(), Park> {
+    fn check_open(&self, priority: Priority) -> Result<(), Postponed> {
         let closed_off = self.state().breaker.time_until_probe(Instant::now());
         closed_off.map_or(Ok(()), |wait| {
-            Err(self.park_after("breaker", wait, priority))
+            Err(self.postpone_after("breaker", wait, priority))
         })
     }
 
-    fn park_after(&self, cause: &'static str, wait: Duration, priority: Priority) -> Park {
+    fn postpone_after(&self, cause: &'static str, wait: Duration, priority: Priority) -> Postponed {
         let now = Instant::now();
         let interval = self.view(0).interval();
         let mut state = self.state();
@@ -336,13 +354,13 @@ impl Lane {
             Priority::Low => pacing::reserve(
                 &mut state.low_clock,
                 now + wait,
-                pacing::low_interval(interval),
+                pacing::low_priority_interval(interval),
             ),
         };
-        Park { cause, at }
+        Postponed { cause, at }
     }
 
-    fn view(&self, waiters: usize) -> View {
+    fn view(&self, waiters: usize) -> LoadEstimate {
         let state = self.state();
         let all_busy = self.permits.available_permits() == 0;
         let latency = pacing::latency(
@@ -350,7 +368,7 @@ impl Lane {
             all_busy,
             state.progress.elapsed(),
         );
-        View {
+        LoadEstimate {
             waiters,
             latency,
             in_flight: self.in_flight,
@@ -363,7 +381,7 @@ impl Lane {
         self: &Arc<Self>,
         permit: OwnedSemaphorePermit,
         priority: Priority,
-    ) -> Result<Turn, Park> {
+    ) -> Result<SendPermit, Postponed> {
         let now = Instant::now();
         let admit = {
             let mut state = self.state();
@@ -374,10 +392,10 @@ impl Lane {
         let probe = match admit {
             Admit::Go => false,
             Admit::Probe => true,
-            Admit::Wait(wait) => return Err(self.park_after("breaker", wait, priority)),
+            Admit::Wait(wait) => return Err(self.postpone_after("breaker", wait, priority)),
         };
-        Ok(Turn {
-            lane: Arc::clone(self),
+        Ok(SendPermit {
+            limiter: Arc::clone(self),
             probe,
             at: now,
             _permit: permit,
@@ -390,18 +408,25 @@ impl Lane {
     }
 }
 
-impl fmt::Debug for Turn {
+impl SendPermit {
+    /// The limiter that gave it.
+    pub(in crate::deliver) fn limiter(&self) -> Arc<EndpointLimiter> {
+        Arc::clone(&self.limiter)
+    }
+}
+
+impl fmt::Debug for SendPermit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Turn")
+        f.debug_struct("SendPermit")
             .field("probe", &self.probe)
             .finish_non_exhaustive()
     }
 }
 
-impl Drop for Turn {
+impl Drop for SendPermit {
     fn drop(&mut self) {
         if self.probe {
-            self.lane.state().breaker.cancel_probe(Instant::now());
+            self.limiter.state().breaker.cancel_probe(Instant::now());
         }
     }
 }

@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-/// Below this a crowd is no sign of trouble: it moves.
-const MOVES: Duration = Duration::from_millis(50);
+/// Below this a waiters_max_when_slow is no sign of trouble: it moves.
+const SLOW_WAIT_MIN: Duration = Duration::from_millis(50);
 /// No more often does the first of those of low priority look.
-const LOOK_MIN: Duration = Duration::from_millis(1);
+const POLL_INTERVAL_MIN: Duration = Duration::from_millis(1);
 
 /// What a lane looks like to the next message.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct View {
+pub(super) struct LoadEstimate {
     /// Messages that wait for their turn already.
     pub(super) waiters: usize,
     /// What an attempt takes.
@@ -18,7 +18,7 @@ pub(super) struct View {
     pub(super) rate: u32,
 }
 
-impl View {
+impl LoadEstimate {
     fn by_permits(self) -> Duration {
         self.latency
             .mul_f64((self.waiters + 1) as f64 / f64::from(self.in_flight.max(1)))
@@ -29,13 +29,18 @@ impl View {
         Duration::from_secs_f64(self.waiters as f64 / f64::from(self.rate.max(1)))
     }
 
-    /// Why the message should be parked rather than wait for up to `patience`; `crowd` is how many
+    /// Why the message should be parked rather than wait for up to `patience`; `waiters_max_when_slow` is how many
     /// may wait when the lane hardly moves. `None`: let it wait.
-    pub(super) fn park(self, patience: Duration, crowd: usize) -> Option<&'static str> {
+    pub(super) fn park(
+        self,
+        patience: Duration,
+        waiters_max_when_slow: usize,
+    ) -> Option<&'static str> {
         let by_permits = self.by_permits();
         let by_rate = self.by_rate();
         let expected = by_permits.max(by_rate);
-        let crowded = self.waiters >= crowd && expected >= MOVES || self.waiters >= crowd * 2;
+        let crowded = self.waiters >= waiters_max_when_slow && expected >= SLOW_WAIT_MIN
+            || self.waiters >= waiters_max_when_slow * 2;
         let cause = if by_rate > by_permits { "rate" } else { "busy" };
         (expected > patience || crowded).then_some(cause)
     }
@@ -80,7 +85,7 @@ impl Tokens {
 
 /// Whether a delivery of low priority may go: nobody waits, and half of the places and of the
 /// tokens stay free for live traffic, rounded down.
-pub(super) fn is_spare(
+pub(super) fn has_spare_capacity(
     waiters: usize,
     places_free: usize,
     in_flight: u32,
@@ -91,15 +96,15 @@ pub(super) fn is_spare(
 }
 
 /// How often the first of those of low priority looks again.
-pub(super) fn look_every(interval: Duration) -> Duration {
-    interval.clamp(LOOK_MIN, MOVES)
+pub(super) fn poll_interval(interval: Duration) -> Duration {
+    interval.clamp(POLL_INTERVAL_MIN, SLOW_WAIT_MIN)
 }
 
 /// The distance between those of low priority that are parked: half as dense as others, since the
 /// other half is for live traffic, and not so dense that more come at once than may wait, which
 /// would be parked again.
-pub(super) fn low_interval(interval: Duration) -> Duration {
-    interval.max(LOOK_MIN) * 2
+pub(super) fn low_priority_interval(interval: Duration) -> Duration {
+    interval.max(POLL_INTERVAL_MIN) * 2
 }
 
 /// What an attempt takes, as far as can be told: the average, or more when nothing has come back
@@ -129,7 +134,7 @@ mod tests {
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(2);
-    const CROWD: usize = 128;
+    const WAITERS_MAX_WHEN_SLOW: usize = 128;
 
     #[test]
     fn a_message_waits_or_is_parked() {
@@ -148,13 +153,17 @@ mod tests {
             (3, 1, 0, 1, Some("rate")),
         ];
         for (waiters, latency, in_flight, rate, expected) in table {
-            let view = View {
+            let view = LoadEstimate {
                 waiters,
                 latency: Duration::from_millis(latency),
                 in_flight,
                 rate,
             };
-            assert_eq!(view.park(PATIENCE, CROWD), expected, "{view:?}");
+            assert_eq!(
+                view.park(PATIENCE, WAITERS_MAX_WHEN_SLOW),
+                expected,
+                "{view:?}"
+            );
         }
     }
 
@@ -163,13 +172,13 @@ mod tests {
         let average = Duration::from_millis(1);
         let stalled = Duration::from_millis(200);
         assert_eq!(latency(average, false, stalled), average);
-        let view = View {
+        let view = LoadEstimate {
             waiters: 100,
             latency: latency(average, true, stalled),
             in_flight: 8,
             rate: 10_000,
         };
-        assert_eq!(view.park(PATIENCE, CROWD), Some("busy"));
+        assert_eq!(view.park(PATIENCE, WAITERS_MAX_WHEN_SLOW), Some("busy"));
     }
 
     #[test]
@@ -181,7 +190,7 @@ mod tests {
             (millis(1_000), millis(2_000)),
         ];
         for (interval, expected) in table {
-            assert_eq!(low_interval(interval), expected, "{interval:?}");
+            assert_eq!(low_priority_interval(interval), expected, "{interval:?}");
         }
     }
 
@@ -204,7 +213,7 @@ mod tests {
         ];
         for (waiters, places, in_flight, tokens, burst, expected) in table {
             assert_eq!(
-                is_spare(waiters, places, in_flight, tokens, burst),
+                has_spare_capacity(waiters, places, in_flight, tokens, burst),
                 expected,
                 "{waiters} {places} {in_flight} {tokens} {burst}"
             );
@@ -227,8 +236,8 @@ mod tests {
         );
         assert_eq!(tokens.left(5, 10, now + Duration::from_secs(1)), 5.0);
         assert_eq!(tokens.left(5, 10, now + Duration::from_secs(60)), 10.0);
-        assert_eq!(look_every(Duration::ZERO), Duration::from_millis(1));
-        assert_eq!(look_every(Duration::from_secs(9)), MOVES);
+        assert_eq!(poll_interval(Duration::ZERO), Duration::from_millis(1));
+        assert_eq!(poll_interval(Duration::from_secs(9)), SLOW_WAIT_MIN);
     }
 
     #[test]
@@ -245,7 +254,7 @@ mod tests {
 
     #[test]
     fn parked_messages_come_at_the_slower_of_rate_and_answers() {
-        let view = View {
+        let view = LoadEstimate {
             waiters: 0,
             latency: Duration::from_secs(8),
             in_flight: 8,
@@ -253,7 +262,7 @@ mod tests {
         };
         assert_eq!(view.interval(), Duration::from_secs(1));
         assert_eq!(
-            View {
+            LoadEstimate {
                 latency: Duration::ZERO,
                 ..view
             }

@@ -39,9 +39,9 @@ fn webhook(rate_per_second: u32, in_flight: u32) -> Webhook {
     }
 }
 
-fn lane(rate_per_second: u32, in_flight: u32) -> Arc<Lane> {
+fn lane(rate_per_second: u32, in_flight: u32) -> Arc<EndpointLimiter> {
     let webhook = webhook(rate_per_second, in_flight);
-    let lane = Lane::new(&webhook, &settings(), 128, Instant::now(), None);
+    let lane = EndpointLimiter::new(&webhook, &settings(), 128, Instant::now(), None);
     assert!(lane.fits(&webhook));
     assert!(!lane.fits(&Webhook {
         in_flight: in_flight + 1,
@@ -62,19 +62,19 @@ fn lane(rate_per_second: u32, in_flight: u32) -> Arc<Lane> {
 async fn no_more_turns_than_places_and_a_hang_parks_at_spread_slots() {
     let lane = lane(1000, 2);
     let held = [
-        lane.turn(Priority::Normal).await.expect("free"),
-        lane.turn(Priority::Normal).await.expect("free"),
+        lane.acquire(Priority::Normal).await.expect("free"),
+        lane.acquire(Priority::Normal).await.expect("free"),
     ];
     let first = lane
-        .turn(Priority::Normal)
+        .acquire(Priority::Normal)
         .await
         .expect_err("both places are taken for longer than it waits");
-    let second = lane.turn(Priority::Normal).await.expect_err("still");
+    let second = lane.acquire(Priority::Normal).await.expect_err("still");
     assert_eq!((first.cause, second.cause), ("busy", "busy"));
     assert!(second.at > first.at, "each has a slot of its own");
     drop(held);
     assert!(
-        lane.turn(Priority::Normal).await.is_ok(),
+        lane.acquire(Priority::Normal).await.is_ok(),
         "places come back when turns are dropped"
     );
 }
@@ -82,9 +82,9 @@ async fn no_more_turns_than_places_and_a_hang_parks_at_spread_slots() {
 #[tokio::test]
 async fn a_place_that_becomes_free_is_taken_over() {
     let lane = lane(1000, 1);
-    let turn = lane.turn(Priority::Normal).await.expect("free");
-    let (next, _opened) = tokio::join!(lane.turn(Priority::Normal), async {
-        lane.ended(turn, Duration::from_millis(1), false)
+    let turn = lane.acquire(Priority::Normal).await.expect("free");
+    let (next, _opened) = tokio::join!(lane.acquire(Priority::Normal), async {
+        lane.record_result(turn, Duration::from_millis(1), false)
     });
     assert!(next.is_ok());
     assert_eq!(lane.waiters.load(Ordering::Relaxed), 0);
@@ -93,9 +93,13 @@ async fn a_place_that_becomes_free_is_taken_over() {
 #[tokio::test]
 async fn a_used_up_rate_parks_what_would_wait_too_long() {
     let lane = lane(1, 8);
-    drop(lane.turn(Priority::Normal).await.expect("the burst is one"));
+    drop(
+        lane.acquire(Priority::Normal)
+            .await
+            .expect("the burst is one"),
+    );
     let park = lane
-        .turn(Priority::Normal)
+        .acquire(Priority::Normal)
         .await
         .expect_err("the next turn comes in a second");
     assert_eq!(park.cause, "rate");
@@ -105,10 +109,10 @@ async fn a_used_up_rate_parks_what_would_wait_too_long() {
 async fn failures_open_the_breaker_and_park_beyond_it() {
     let lane = lane(1000, 8);
     for _ in 0..2 {
-        let turn = lane.turn(Priority::Normal).await.expect("closed");
-        lane.ended(turn, Duration::from_millis(1), true);
+        let turn = lane.acquire(Priority::Normal).await.expect("closed");
+        lane.record_result(turn, Duration::from_millis(1), true);
     }
-    let park = lane.turn(Priority::Normal).await.expect_err("open");
+    let park = lane.acquire(Priority::Normal).await.expect_err("open");
     assert_eq!(park.cause, "breaker");
     assert!(park.at > Instant::now() + Duration::from_secs(25));
 }
@@ -119,7 +123,7 @@ fn a_lane_is_kept_while_it_remembers_something() {
     let later = Instant::now() + lane.keep + Duration::from_secs(1);
     assert!(!lane.idle(Instant::now()));
     assert!(lane.idle(later));
-    lane.park_after("breaker", lane.keep * 3, Priority::Normal);
+    lane.postpone_after("breaker", lane.keep * 3, Priority::Normal);
     assert!(!lane.idle(later), "its slots reach further");
 }
 
@@ -127,40 +131,40 @@ fn a_lane_is_kept_while_it_remembers_something() {
 async fn low_priority_leaves_half_of_the_places_free_and_gives_way_to_whoever_waits() {
     let lane = lane(1000, 4);
     let low = [
-        lane.turn(Priority::Low).await.expect("free"),
-        lane.turn(Priority::Low).await.expect("free"),
+        lane.acquire(Priority::Low).await.expect("free"),
+        lane.acquire(Priority::Low).await.expect("free"),
     ];
     let park = lane
-        .turn(Priority::Low)
+        .acquire(Priority::Low)
         .await
         .expect_err("the other half is for live traffic");
     assert_eq!(park.cause, "low");
     let live = [
-        lane.turn(Priority::Normal).await.expect("free"),
-        lane.turn(Priority::Normal).await.expect("free"),
+        lane.acquire(Priority::Normal).await.expect("free"),
+        lane.acquire(Priority::Normal).await.expect("free"),
     ];
     // One waits: what becomes free is its, not that of the low one that waits longer.
-    let (low_turn, live_turn, ()) = tokio::join!(
-        lane.turn(Priority::Low),
-        lane.turn(Priority::Normal),
+    let (low_turn, normal_permit, ()) = tokio::join!(
+        lane.acquire(Priority::Low),
+        lane.acquire(Priority::Normal),
         async {
             tokio::task::yield_now().await;
             drop(live);
         }
     );
-    assert!(live_turn.is_ok());
+    assert!(normal_permit.is_ok());
     assert_eq!(
         low_turn.expect_err("three of four places are taken").cause,
         "low"
     );
-    drop((low, live_turn));
-    assert!(lane.turn(Priority::Low).await.is_ok());
+    drop((low, normal_permit));
+    assert!(lane.acquire(Priority::Low).await.is_ok());
 }
 
 #[tokio::test]
 async fn slots_of_low_priority_push_no_others_back() {
     let lane = lane(10, 1);
-    let held = lane.turn(Priority::Normal).await.expect("free");
+    let held = lane.acquire(Priority::Normal).await.expect("free");
     let far = [(); 50].map(|()| lane.park("low", Priority::Low))[49];
     assert!(
         far.at > Instant::now() + Duration::from_secs(9),
@@ -179,7 +183,7 @@ async fn slots_of_low_priority_push_no_others_back() {
 async fn a_probe_that_is_not_made_is_left_to_the_next() {
     let mut settings = settings();
     settings.breaker_open = Duration::from_millis(20);
-    let lane = Arc::new(Lane::new(
+    let lane = Arc::new(EndpointLimiter::new(
         &webhook(1000, 8),
         &settings,
         128,
@@ -187,33 +191,36 @@ async fn a_probe_that_is_not_made_is_left_to_the_next() {
         None,
     ));
     for _ in 0..2 {
-        let turn = lane.turn(Priority::Normal).await.expect("closed");
-        lane.ended(turn, Duration::from_millis(1), true);
+        let turn = lane.acquire(Priority::Normal).await.expect("closed");
+        lane.record_result(turn, Duration::from_millis(1), true);
     }
     sleep(settings.breaker_open).await;
-    let probe = lane.turn(Priority::Normal).await.expect("half open");
+    let probe = lane.acquire(Priority::Normal).await.expect("half open");
     assert_eq!(
-        lane.turn(Priority::Normal)
+        lane.acquire(Priority::Normal)
             .await
             .expect_err("one probe only")
             .cause,
         "breaker"
     );
     drop(probe);
-    let probe = lane.turn(Priority::Normal).await.expect("nobody probed");
-    lane.ended(probe, Duration::from_millis(1), false);
-    assert!(lane.turn(Priority::Normal).await.is_ok(), "well again");
+    let probe = lane.acquire(Priority::Normal).await.expect("nobody probed");
+    lane.record_result(probe, Duration::from_millis(1), false);
+    assert!(lane.acquire(Priority::Normal).await.is_ok(), "well again");
 }
 
 #[tokio::test]
 async fn turns_that_waited_for_something_else_are_counted_again() {
     let lane = lane(2, 8);
-    let turn = lane.turn(Priority::Normal).await.expect("free");
-    assert!(lane.still(&turn, Priority::Normal).is_ok(), "used at once");
+    let turn = lane.acquire(Priority::Normal).await.expect("free");
+    assert!(
+        lane.recheck_rate(&turn, Priority::Normal).is_ok(),
+        "used at once"
+    );
     lane.drain(Instant::now());
-    sleep(FRESH * 2).await;
+    sleep(PERMIT_FRESH_FOR * 2).await;
     assert_eq!(
-        lane.still(&turn, Priority::Normal)
+        lane.recheck_rate(&turn, Priority::Normal)
             .expect_err("no token is left")
             .cause,
         "rate"
@@ -223,7 +230,7 @@ async fn turns_that_waited_for_something_else_are_counted_again() {
 #[tokio::test]
 async fn other_settings_bring_neither_places_nor_a_burst_nor_close_the_breaker() {
     let lane = lane(1000, 2);
-    let held = lane.turn(Priority::Normal).await.expect("free");
+    let held = lane.acquire(Priority::Normal).await.expect("free");
     let same = lane.changed(
         &webhook(10, 2),
         &settings(),
@@ -253,13 +260,13 @@ async fn other_settings_bring_neither_places_nor_a_burst_nor_close_the_breaker()
     );
     drop(held);
     let turn = fewer
-        .turn(Priority::Normal)
+        .acquire(Priority::Normal)
         .await
         .expect("its place is free again");
     lane.state().breaker.failure(Instant::now());
     fewer.state().breaker.failure(Instant::now());
     assert!(
-        fewer.ended(turn, Duration::ZERO, true),
+        fewer.record_result(turn, Duration::ZERO, true),
         "the second in a row"
     );
     let open = fewer.changed(
@@ -298,7 +305,7 @@ async fn places_taken_by_those_who_wait_for_the_rate_are_no_hang() {
         .expect("the machine runs for longer");
     lane.drain(now);
     let turn = async || {
-        lane.turn(Priority::Normal)
+        lane.acquire(Priority::Normal)
             .await
             .map(drop)
             .map_err(|park| park.cause)
