@@ -1,17 +1,36 @@
 //! Log lines: JSON for machines, text for people, always to stderr: stdout belongs to what a
 //! command was asked for.
+//!
+//! Other crates are capped, whatever the filter says: at `debug` and `trace` they show subjects,
+//! requests and messages, which hold phone numbers and texts. docs/logging.md lists the caps.
 
 use std::io::{self, IsTerminal};
 
-use tracing::Subscriber;
-use tracing_subscriber::{EnvFilter, fmt, fmt::MakeWriter};
+use tracing::{Subscriber, level_filters::LevelFilter};
+use tracing_subscriber::{
+    EnvFilter,
+    filter::Targets,
+    fmt::{self, MakeWriter},
+    layer::SubscriberExt,
+    registry,
+};
 
 use crate::config::{Log, LogFormat};
+
+/// The target of this crate's lines, and of its modules'.
+const OWN: &str = "wahook";
+/// What all other crates may say at most. At `info` async-nats quotes the server's errors, and
+/// these name subjects, which hold phone numbers.
+const FOREIGN_MAX: LevelFilter = LevelFilter::WARN;
+/// These say nothing: even their warnings name accounts and URLs, and one line of theirs shows
+/// the code that links an account. They write through the `log` crate, whose bridge calls all of
+/// its lines `log`.
+const SILENT: [&str; 4] = ["whatsapp_rust", "wacore", "waproto", "log"];
 
 /// Why logging could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The filter is none.
+    /// The filter cannot be parsed.
     #[error("log.filter: {0}; write it like info,wahook::deliver=debug")]
     Filter(#[from] tracing_subscriber::filter::ParseError),
     /// There is a logger already.
@@ -37,20 +56,30 @@ fn subscriber<W>(
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let builder = fmt()
-        .with_env_filter(EnvFilter::try_new(&log.filter)?)
-        .with_ansi(terminal)
-        .with_writer(writer);
+    // Both must let an event through: the filter cannot raise the caps.
+    let filtered = registry()
+        .with(EnvFilter::try_new(&log.filter)?)
+        .with(caps());
+    let lines = fmt::layer().with_ansi(terminal).with_writer(writer);
     let json = match log.format {
         LogFormat::Auto => !terminal,
         LogFormat::Json => true,
         LogFormat::Text => false,
     };
     Ok(if json {
-        Box::new(builder.json().flatten_event(true).finish())
+        let lines = lines.json().flatten_event(true).with_current_span(false);
+        Box::new(filtered.with(lines))
     } else {
-        Box::new(builder.compact().finish())
+        Box::new(filtered.with(lines.compact()))
     })
+}
+
+fn caps() -> Targets {
+    let silent = SILENT.map(|target| (target, LevelFilter::OFF));
+    Targets::new()
+        .with_default(FOREIGN_MAX)
+        .with_target(OWN, LevelFilter::TRACE)
+        .with_targets(silent)
 }
 
 #[cfg(test)]
@@ -75,25 +104,77 @@ mod tests {
         }
     }
 
-    fn logged(format: LogFormat, terminal: bool) -> String {
+    /// What is written while `say` runs.
+    fn lines_of(log: &Log, terminal: bool, say: impl FnOnce()) -> String {
         let lines = Lines::default();
         let writer = lines.clone();
-        let log = Log {
-            filter: "info".into(),
-            format,
-        };
         let subscriber =
-            subscriber(&log, terminal, move || writer.clone()).expect("the filter is right");
-        tracing::subscriber::with_default(subscriber, || {
-            tracing::debug!("too quiet");
-            tracing::info!(answer = 42, "said");
-        });
+            subscriber(log, terminal, move || writer.clone()).expect("the filter is right");
+        tracing::subscriber::with_default(subscriber, say);
         let bytes = lines.0.lock().expect("no panic while locked").clone();
         String::from_utf8(bytes).expect("log lines are UTF-8")
     }
 
+    fn logged(format: LogFormat, terminal: bool) -> String {
+        let log = Log {
+            filter: "info".into(),
+            format,
+        };
+        lines_of(&log, terminal, || {
+            tracing::debug!("too quiet");
+            tracing::info!(answer = 42, "said");
+        })
+    }
+
     #[test]
-    fn is_json_when_nobody_looks_or_asked_for() {
+    fn foreign_crates_stay_below_their_caps_whatever_the_filter_says() {
+        let filters = [
+            "trace",
+            "trace,async_nats=trace,hyper_util=trace,whatsapp_rust=trace,wacore=trace,log=trace",
+            "trace,[foreign{subject}]=trace",
+        ];
+        for filter in filters {
+            let log = Log {
+                filter: filter.into(),
+                format: LogFormat::Json,
+            };
+            let text = lines_of(&log, false, || {
+                let span = tracing::trace_span!(target: "async_nats", "foreign", subject = "leak");
+                let _in_span = span.enter();
+                tracing::info!(target: "async_nats", "leak at info");
+                tracing::debug!(target: "async_nats::jetstream", "leak at debug");
+                tracing::trace!(target: "hyper_util::client", "leak at trace");
+                tracing::error!(target: "whatsapp_rust::message", "leak of a text");
+                tracing::error!(target: "wacore::pair", "leak of a code");
+                tracing::error!(target: "log", "leak through the bridge");
+                tracing::warn!(target: "scylla::cluster", "a node is down");
+                tracing::trace!(target: "wahook", "ours");
+                tracing::trace!(target: "wahook::deliver", "ours too");
+            });
+            assert!(!text.contains("leak"), "{filter}: {text}");
+            for said in ["a node is down", "ours\"", "ours too"] {
+                assert!(text.contains(said), "{filter}: no {said} in {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_carries_the_fields_of_its_spans() {
+        let log = Log {
+            filter: "info".into(),
+            format: LogFormat::Json,
+        };
+        let text = lines_of(&log, false, || {
+            let span = tracing::error_span!("request", request.id = "r-1");
+            span.in_scope(|| tracing::info!("said"));
+        });
+        let line: serde_json::Value = serde_json::from_str(&text).expect("one line of JSON");
+        let request = serde_json::json!({"name": "request", "request.id": "r-1"});
+        assert_eq!(line["spans"], serde_json::json!([request]));
+    }
+
+    #[test]
+    fn lines_are_json_without_a_terminal_or_when_the_setting_says_so() {
         for (format, terminal) in [
             (LogFormat::Auto, false),
             (LogFormat::Json, true),
@@ -109,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn is_text_at_a_terminal_or_asked_for() {
+    fn lines_are_text_at_a_terminal_or_when_the_setting_says_so() {
         for (format, terminal) in [(LogFormat::Auto, true), (LogFormat::Text, false)] {
             let line = logged(format, terminal);
             assert!(line.contains("said") && !line.starts_with('{'), "{line}");
@@ -122,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_a_filter_that_is_none() {
+    fn a_filter_that_cannot_be_parsed_is_refused() {
         let log = Log {
             filter: "wahook=loud".into(),
             format: LogFormat::Auto,
