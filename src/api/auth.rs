@@ -3,14 +3,15 @@
 use std::time::SystemTime;
 
 use axum::{
-    extract::{Request, State as Extract},
+    extract::{Request, State},
     http::{HeaderMap, header},
     middleware::Next,
     response::Response,
 };
+use tracing::Span;
 
 use super::{
-    State,
+    AppState,
     problem::{Code, Problem},
 };
 use crate::model::{ClientId, Scope, Timestamp, TokenHash};
@@ -24,7 +25,7 @@ pub(super) struct Caller(pub(super) ClientId);
 
 /// Lets a request through when its token has the scope, and notes its client.
 pub(super) async fn authorize(
-    Extract((state, scope)): Extract<(State, Scope)>,
+    State((app, scope)): State<(AppState, Scope)>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
@@ -32,7 +33,7 @@ pub(super) async fn authorize(
         "send `authorization: Bearer …` with a token from `wahook token create`";
     let unauthorized = || Problem::new(Code::Unauthorized, UNAUTHORIZED);
     let text = bearer(request.headers()).ok_or_else(unauthorized)?;
-    let token = state
+    let token = app
         .bus
         .registry()
         .token(&TokenHash::of(text))
@@ -48,6 +49,8 @@ pub(super) async fn authorize(
             format!("this needs a token with the scope {scope}"),
         ));
     }
+    // The span of the request.
+    Span::current().record("client.id", token.client_id.get());
     request.extensions_mut().insert(Caller(token.client_id));
     Ok(next.run(request).await)
 }

@@ -1,10 +1,10 @@
 //! What was given up, of all of a client's webhooks.
 
-use axum::{Json, extract::State as Extract};
+use axum::{Json, extract::State};
 use serde::Deserialize;
 
 use super::{
-    State,
+    AppState,
     auth::Caller,
     cursor,
     events::{LIMIT_MAX, limit, parse},
@@ -43,7 +43,7 @@ struct Filter {
 
 /// `GET /api/dead-letters`: newest first.
 pub(super) async fn list(
-    Extract(state): Extract<State>,
+    State(app): State<AppState>,
     Caller(client): Caller,
     Params(listing): Params<Listing>,
 ) -> Result<Json<Page<DeadLetterView>>, Problem> {
@@ -58,18 +58,17 @@ pub(super) async fn list(
     let name = format!("dead letters {client} {filter:?}");
     let after = listing
         .cursor
-        .map(|text| cursor::decode(&state.cursor_key, &name, &text))
+        .map(|text| cursor::decode(&app.cursor_key, &name, &text))
         .transpose()?;
     if let Some(webhook) = filter.webhook {
-        state
-            .bus
+        app.bus
             .registry()
             .by_id(client, webhook)
             .await?
             .ok_or_else(Problem::not_found)?;
     }
-    let (events, next) = page(&state, client, &filter, after, limit).await?;
-    let next_cursor = next.map(|next| cursor::encode(&state.cursor_key, &name, next));
+    let (events, next) = page(&app, client, &filter, after, limit).await?;
+    let next_cursor = next.map(|next| cursor::encode(&app.cursor_key, &name, next));
     let has_more = next_cursor.is_some();
     Ok(Json(Page {
         data: events.iter().map(DeadLetterView::listed).collect(),
@@ -80,7 +79,7 @@ pub(super) async fn list(
 
 /// Up to `limit` of them, and where the list goes on if it does.
 async fn page(
-    state: &State,
+    app: &AppState,
     client: ClientId,
     filter: &Filter,
     after: Option<EventId>,
@@ -101,8 +100,7 @@ async fn page(
                 let status = Some(EventStatus::Failed);
                 let since = filter.since;
                 let until = filter.until;
-                state
-                    .store
+                app.store
                     .events(
                         client,
                         webhook,
@@ -116,7 +114,7 @@ async fn page(
                     )
                     .await?
             }
-            None => state.store.dead_letters(client, place, batch).await?,
+            None => app.store.dead_letters(client, place, batch).await?,
         };
         looked += events.len();
         let mut is_end = events.len() < batch;
@@ -149,10 +147,10 @@ async fn page(
 /// `GET /api/dead-letters/{event_id}`: with all attempts; one that was delivered since is none any
 /// more.
 pub(super) async fn get(
-    Extract(state): Extract<State>,
+    State(app): State<AppState>,
     EventPath(client, id): EventPath,
 ) -> Result<Json<DeadLetterView>, Problem> {
-    let event = state.store.event(client, id.webhook, id.event).await?;
+    let event = app.store.event(client, id.webhook, id.event).await?;
     let event = event.filter(|event| event.last().status == EventStatus::Failed);
     Ok(Json(DeadLetterView::whole(
         &event.ok_or_else(Problem::not_found)?,

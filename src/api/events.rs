@@ -2,12 +2,12 @@
 
 use std::{fmt::Debug, str::FromStr, time::SystemTime};
 
-use axum::{Json, extract::State as Extract, http::StatusCode};
+use axum::{Json, extract::State, http::StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    State, cursor,
+    AppState, cursor,
     extract::{EventPath, Params, WebhookPath},
     problem::{Code, Problem},
     views::{EventView, Page},
@@ -51,7 +51,7 @@ pub(super) fn limit(asked: Option<usize>) -> Result<usize, Problem> {
 }
 
 /// One more than asked for was read, to know whether there is more.
-fn page(state: &State, list: &str, limit: usize, mut events: Vec<Event>) -> Page<EventView> {
+fn page(app: &AppState, list: &str, limit: usize, mut events: Vec<Event>) -> Page<EventView> {
     let has_more = events.len() > limit;
     events.truncate(limit);
     let last: Option<EventId> = events.last().map(|event| event.last().delivery.event_id);
@@ -59,19 +59,18 @@ fn page(state: &State, list: &str, limit: usize, mut events: Vec<Event>) -> Page
         data: events.iter().map(EventView::listed).collect(),
         next_cursor: last
             .filter(|_| has_more)
-            .map(|last| cursor::encode(&state.cursor_key, list, last)),
+            .map(|last| cursor::encode(&app.cursor_key, list, last)),
         has_more,
     }
 }
 
 /// `GET /api/webhooks/{webhook_id}/events`: newest first.
 pub(super) async fn list(
-    Extract(state): Extract<State>,
+    State(app): State<AppState>,
     WebhookPath(client, webhook): WebhookPath,
     Params(listing): Params<Listing>,
 ) -> Result<Json<Page<EventView>>, Problem> {
-    state
-        .bus
+    app.bus
         .registry()
         .by_id(client, webhook)
         .await?
@@ -85,21 +84,21 @@ pub(super) async fn list(
     let name = format!("events {client} {webhook} {filter:?}");
     let after = listing
         .cursor
-        .map(|text| cursor::decode(&state.cursor_key, &name, &text))
+        .map(|text| cursor::decode(&app.cursor_key, &name, &text))
         .transpose()?;
-    let events = state
+    let events = app
         .store
         .events(client, webhook, filter, after, limit + 1)
         .await?;
-    Ok(Json(page(&state, &name, limit, events)))
+    Ok(Json(page(&app, &name, limit, events)))
 }
 
 /// `GET /api/webhooks/events/{event_id}`: with all attempts.
 pub(super) async fn get(
-    Extract(state): Extract<State>,
+    State(app): State<AppState>,
     EventPath(client, id): EventPath,
 ) -> Result<Json<EventView>, Problem> {
-    let event = state
+    let event = app
         .store
         .event(client, id.webhook, id.event)
         .await?
@@ -110,15 +109,15 @@ pub(super) async fn get(
 /// `POST /api/webhooks/events/{event_id}/retry`: one more round, with the whole retry schedule
 /// before it. A retry that waits already is brought forward instead of made twice.
 pub(super) async fn retry(
-    Extract(state): Extract<State>,
+    State(app): State<AppState>,
     EventPath(client, id): EventPath,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    let event = state
+    let event = app
         .store
         .event(client, id.webhook, id.event)
         .await?
         .ok_or_else(Problem::not_found)?;
-    let webhook = state
+    let webhook = app
         .bus
         .registry()
         .by_id(client, id.webhook)
@@ -133,19 +132,15 @@ pub(super) async fn retry(
     let last = event.last();
     let now = Timestamp::from_system(SystemTime::now());
     // What waits knows more than the store: its place in its chat.
-    if !state.bus.bring_forward(client, id.event, now).await? {
-        if state
-            .bus
-            .is_queued(client, &webhook.phone, id.event)
-            .await?
-        {
+    if !app.bus.bring_forward(client, id.event, now).await? {
+        if app.bus.is_queued(client, &webhook.phone, id.event).await? {
             return Err(Problem::new(
                 Code::InLine,
                 "it goes once those before it are delivered or given up: retry the first",
             ));
         }
         let delivery = last.delivery.for_new_round(last.number, Priority::Normal);
-        state.bus.park(&delivery, now).await?;
+        app.bus.park(&delivery, now).await?;
     }
     Ok((
         StatusCode::ACCEPTED,

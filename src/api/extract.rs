@@ -8,15 +8,15 @@ use axum::{
 use serde::de::DeserializeOwned;
 
 use super::{
-    State,
+    AppState,
     auth::Caller,
     problem::{Code, Problem},
 };
 use crate::model::{ClientId, JobId, PublicEventId, SessionId, WebhookId};
 
-impl FromRequestParts<State> for Caller {
+impl FromRequestParts<AppState> for Caller {
     type Rejection = Problem;
-    async fn from_request_parts(parts: &mut Parts, _: &State) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, Problem> {
         // Every route has the layer that puts it there; without it nobody is let in.
         parts
             .extensions
@@ -29,9 +29,9 @@ impl FromRequestParts<State> for Caller {
 /// A JSON body.
 pub(super) struct Body<T>(pub(super) T);
 
-impl<T: DeserializeOwned> FromRequest<State> for Body<T> {
+impl<T: DeserializeOwned> FromRequest<AppState> for Body<T> {
     type Rejection = Problem;
-    async fn from_request(request: Request, state: &State) -> Result<Self, Problem> {
+    async fn from_request(request: Request, app: &AppState) -> Result<Self, Problem> {
         let content_type = request
             .headers()
             .get(header::CONTENT_TYPE)
@@ -45,11 +45,11 @@ impl<T: DeserializeOwned> FromRequest<State> for Body<T> {
                 "send `content-type: application/json`",
             ));
         }
-        let bytes = Bytes::from_request(request, state)
+        let bytes = Bytes::from_request(request, app)
             .await
             .map_err(|rejection| {
                 if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-                    let max = state.settings.body_bytes_max;
+                    let max = app.settings.body_bytes_max;
                     return Problem::new(Code::TooLarge, format!("a body has at most {max} bytes"));
                 }
                 Problem::new(Code::InvalidJson, "the body did not arrive whole")
@@ -63,17 +63,17 @@ impl<T: DeserializeOwned> FromRequest<State> for Body<T> {
 /// Query parameters.
 pub(super) struct Params<T>(pub(super) T);
 
-impl<T: DeserializeOwned> FromRequestParts<State> for Params<T> {
+impl<T: DeserializeOwned> FromRequestParts<AppState> for Params<T> {
     type Rejection = Problem;
-    async fn from_request_parts(parts: &mut Parts, _: &State) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, Problem> {
         Query::try_from_uri(&parts.uri)
             .map(|Query(value)| Self(value))
             .map_err(|error| Problem::field("?", error.body_text()))
     }
 }
 
-async fn id<T: std::str::FromStr>(parts: &mut Parts, state: &State) -> Result<T, Problem> {
-    let text = Path::<String>::from_request_parts(parts, state).await;
+async fn id<T: std::str::FromStr>(parts: &mut Parts, app: &AppState) -> Result<T, Problem> {
+    let text = Path::<String>::from_request_parts(parts, app).await;
     // What cannot be an id cannot be there.
     text.ok()
         .and_then(|Path(text)| text.parse().ok())
@@ -83,43 +83,43 @@ async fn id<T: std::str::FromStr>(parts: &mut Parts, state: &State) -> Result<T,
 /// `{webhook_id}` of the path, with the client that asks for it.
 pub(super) struct WebhookPath(pub(super) ClientId, pub(super) WebhookId);
 
-impl FromRequestParts<State> for WebhookPath {
+impl FromRequestParts<AppState> for WebhookPath {
     type Rejection = Problem;
-    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Problem> {
-        let Caller(client) = Caller::from_request_parts(parts, state).await?;
-        Ok(Self(client, id(parts, state).await?))
+    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Problem> {
+        let Caller(client) = Caller::from_request_parts(parts, app).await?;
+        Ok(Self(client, id(parts, app).await?))
     }
 }
 
 /// `{event_id}` of the path, with the client that asks for it.
 pub(super) struct EventPath(pub(super) ClientId, pub(super) PublicEventId);
 
-impl FromRequestParts<State> for EventPath {
+impl FromRequestParts<AppState> for EventPath {
     type Rejection = Problem;
-    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Problem> {
-        let Caller(client) = Caller::from_request_parts(parts, state).await?;
-        Ok(Self(client, id(parts, state).await?))
+    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Problem> {
+        let Caller(client) = Caller::from_request_parts(parts, app).await?;
+        Ok(Self(client, id(parts, app).await?))
     }
 }
 
 /// `{session_id}` of the path, with the client that asks for it.
 pub(super) struct SessionPath(pub(super) ClientId, pub(super) SessionId);
 
-impl FromRequestParts<State> for SessionPath {
+impl FromRequestParts<AppState> for SessionPath {
     type Rejection = Problem;
-    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Problem> {
-        let Caller(client) = Caller::from_request_parts(parts, state).await?;
-        Ok(Self(client, id(parts, state).await?))
+    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Problem> {
+        let Caller(client) = Caller::from_request_parts(parts, app).await?;
+        Ok(Self(client, id(parts, app).await?))
     }
 }
 
 /// `{replay_id}` of the path, with the client that asks for it.
 pub(super) struct ReplayPath(pub(super) ClientId, pub(super) JobId);
 
-impl FromRequestParts<State> for ReplayPath {
+impl FromRequestParts<AppState> for ReplayPath {
     type Rejection = Problem;
-    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Problem> {
-        let Caller(client) = Caller::from_request_parts(parts, state).await?;
-        Ok(Self(client, id(parts, state).await?))
+    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Problem> {
+        let Caller(client) = Caller::from_request_parts(parts, app).await?;
+        Ok(Self(client, id(parts, app).await?))
     }
 }

@@ -4,7 +4,7 @@ use std::{future::Future, io, pin::Pin, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
-    extract::{Path, State as Extract},
+    extract::{Path, State},
     http::header,
     response::{IntoResponse, Response},
 };
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 
 use super::{
-    State,
+    AppState,
     auth::Caller,
     problem::{Code, Problem},
 };
@@ -46,11 +46,11 @@ pub enum MediaError {
 /// `GET /api/media/{media_id}`: answered as soon as WhatsApp begins to; what follows has a deadline
 /// of its own for each piece.
 pub(super) async fn get(
-    Extract(state): Extract<State>,
+    State(app): State<AppState>,
     Caller(client): Caller,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    match (state.media)(client, &id).await {
+    match (app.media)(client, &id).await {
         Ok(file) => {
             // Never shown by a browser as what its sender says it is.
             let headers = [

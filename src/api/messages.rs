@@ -2,12 +2,12 @@
 
 use std::time::SystemTime;
 
-use axum::{Json, extract::State as Extract, http::StatusCode};
+use axum::{Json, extract::State, http::StatusCode};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{
-    State,
+    AppState,
     auth::Caller,
     extract::Body,
     problem::{Code, FieldError, Problem},
@@ -36,12 +36,12 @@ pub(super) struct Incoming {
 /// `POST /api/messages`: answered once the stream has the message; then it will be delivered or
 /// held, or be found among the dead letters.
 pub(super) async fn publish(
-    Extract(state): Extract<State>,
+    State(app): State<AppState>,
     Caller(client): Caller,
     Body(incoming): Body<Incoming>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let message = message(client, incoming, Timestamp::from_system(SystemTime::now()))?;
-    if state
+    if app
         .bus
         .registry()
         .by_phone(client, &message.phone)
@@ -53,7 +53,7 @@ pub(super) async fn publish(
             "register one first: without it the message would be dropped",
         ));
     }
-    let published = state.bus.publish_message(&message).await?;
+    let published = app.bus.publish_message(&message).await?;
     let status = if published.duplicate {
         "duplicate"
     } else {

@@ -1,7 +1,7 @@
 //! The admin API, and the listener for probes.
 //!
 //! Every request passes, from the outside in: a request id, a total deadline and a guard against
-//! panics ([`frame`]); the token and the scope of its route ([`auth`]); the handler. The token
+//! panics ([`request_context`]); the token and the scope of its route ([`auth`]); the handler. The token
 //! leads to a client, and every look-up starts there: an id of another client answers exactly like
 //! one that does not exist.
 //!
@@ -18,13 +18,14 @@ mod dead_letters;
 mod delivery_options;
 mod events;
 mod extract;
-mod frame;
 mod media;
 mod messages;
 mod notices;
 mod problem;
 pub mod qr;
 mod replays;
+mod request_context;
+mod request_id;
 mod routes;
 mod send;
 mod server;
@@ -38,4 +39,4 @@ mod webhooks;
 pub use media::{Download, MediaError, MediaSource, Pieces};
 pub use routes::{router, routes};
 pub use server::serve;
-pub use state::State;
+pub use state::AppState;

@@ -1,11 +1,11 @@
 //! A client's operational webhook: what happens to its webhooks and sessions, told like messages
 //! are.
 
-use axum::{Json, extract::State as Extract, http::StatusCode};
+use axum::{Json, extract::State, http::StatusCode};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    State,
+    AppState,
     auth::Caller,
     delivery_options::{DeliveryOptionsChange, DeliveryOptionsView, Headers, too_many_headers},
     extract::Body,
@@ -88,7 +88,7 @@ impl Wanted {
     }
 
     /// The events asked for, or all that is wrong.
-    fn check(&self, state: &State) -> Result<Vec<NoticeKind>, Problem> {
+    fn check(&self, app: &AppState) -> Result<Vec<NoticeKind>, Problem> {
         let mut errors = self.sending().errors();
         let mut wrong = |pointer: &'static str, detail: String| {
             errors.push(FieldError {
@@ -98,8 +98,8 @@ impl Wanted {
         };
         if let Err(error) = check_url(
             &self.webhook_url,
-            state.egress.allow_http,
-            &state.egress.allow_cidrs,
+            app.egress.allow_http,
+            &app.egress.allow_cidrs,
         ) {
             wrong("/webhook_url", error.to_string());
         }
@@ -144,11 +144,11 @@ impl Wanted {
 
 /// `PUT /api/operational-webhook`: makes it or replaces its settings; id and secret stay.
 pub(super) async fn put(
-    Extract(state): Extract<State>,
+    State(app): State<AppState>,
     Caller(client): Caller,
     Body(wanted): Body<Wanted>,
 ) -> Result<(StatusCode, Json<OperationsView>), Problem> {
-    let events = wanted.check(&state)?;
+    let events = wanted.check(&app)?;
     let phone = Phone::operational();
     let id = WebhookId(uuid::Uuid::now_v7());
     let secret = new_secret();
@@ -156,7 +156,7 @@ pub(super) async fn put(
     let make = |present: Option<&Webhook>| {
         let mut webhook = present
             .cloned()
-            .unwrap_or_else(|| fresh(&state, id, client, &phone, &secret));
+            .unwrap_or_else(|| fresh(&app, id, client, &phone, &secret));
         fits = wanted.sending().apply(&mut webhook.sending);
         if fits.is_some() {
             let told_at = webhook
@@ -176,10 +176,10 @@ pub(super) async fn put(
         }
         webhook
     };
-    let (webhook, created) = state.bus.registry().register(client, &phone, make).await?;
+    let (webhook, created) = app.bus.registry().register(client, &phone, make).await?;
     fits.ok_or_else(too_many_headers)?;
     if !created && webhook.takes_deliveries() {
-        state.bus.registry().want_release(&webhook, now()).await?;
+        app.bus.registry().want_release(&webhook, now()).await?;
     }
     let status = if created {
         StatusCode::CREATED
@@ -191,10 +191,10 @@ pub(super) async fn put(
 
 /// `GET /api/operational-webhook`
 pub(super) async fn get(
-    Extract(state): Extract<State>,
+    State(app): State<AppState>,
     Caller(client): Caller,
 ) -> Result<Json<OperationsView>, Problem> {
-    let webhook = state
+    let webhook = app
         .bus
         .registry()
         .by_phone(client, &Phone::operational())
@@ -205,22 +205,21 @@ pub(super) async fn get(
 
 /// `DELETE /api/operational-webhook`: what was held for it is dropped.
 pub(super) async fn delete(
-    Extract(state): Extract<State>,
+    State(app): State<AppState>,
     Caller(client): Caller,
 ) -> Result<StatusCode, Problem> {
     let phone = Phone::operational();
-    let webhook = state
+    let webhook = app
         .bus
         .registry()
         .by_phone(client, &phone)
         .await?
         .ok_or_else(Problem::not_found)?;
-    state
-        .bus
+    app.bus
         .registry()
         .delete(client, webhook.id)
         .await?
         .ok_or_else(Problem::not_found)?;
-    state.bus.purge_held(client, &phone).await?;
+    app.bus.purge_held(client, &phone).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -9,7 +9,7 @@ use axum::{
 };
 use serde::Serialize;
 
-use super::frame::request_id;
+use super::request_id::request_id;
 use crate::{bus, replay, store, telemetry};
 
 /// A kind of problem. Each has a section in `docs/api.md`.
@@ -238,7 +238,7 @@ impl Problem {
 impl From<bus::Error> for Problem {
     fn from(error: bus::Error) -> Self {
         telemetry::error("api", "bus");
-        tracing::error!(%error, request_id = request_id(), "the bus failed a request");
+        tracing::error!(%error, "the bus failed a request");
         match error {
             bus::Error::Full => Self::new(Code::Busy, "the stream is full; try again later"),
             bus::Error::TooLarge => Self::new(

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::SystemTime};
 
 use axum::{
     Json,
-    extract::State as Extract,
+    extract::State,
     http::{HeaderMap, StatusCode},
 };
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{
-    State,
+    AppState,
     auth::Caller,
     events::parse,
     extract::{Body, ReplayPath, WebhookPath},
@@ -104,18 +104,18 @@ fn shown(status: StatusCode, job: &Job) -> Answer {
 
 /// `POST /api/replays`: of all webhooks, or of one.
 pub(super) async fn create(
-    Extract(state): Extract<State>,
+    State(app): State<AppState>,
     Caller(client): Caller,
     headers: HeaderMap,
     Body(wanted): Body<Wanted>,
 ) -> Answer {
     let webhook = parse(wanted.webhook_id.as_ref(), "/webhook_id")?;
-    ask(&state, client, webhook, &headers, wanted).await
+    ask(&app, client, webhook, &headers, wanted).await
 }
 
 /// `POST /api/webhooks/{webhook_id}/replay`
 pub(super) async fn create_for(
-    Extract(state): Extract<State>,
+    State(app): State<AppState>,
     WebhookPath(client, webhook): WebhookPath,
     headers: HeaderMap,
     Body(wanted): Body<Wanted>,
@@ -126,19 +126,19 @@ pub(super) async fn create_for(
             "is in the path here; leave it out",
         ));
     }
-    ask(&state, client, Some(webhook), &headers, wanted).await
+    ask(&app, client, Some(webhook), &headers, wanted).await
 }
 
 async fn ask(
-    state: &State,
+    app: &AppState,
     client: ClientId,
     webhook: Option<WebhookId>,
     headers: &HeaderMap,
     wanted: Wanted,
 ) -> Answer {
     let now = Timestamp::from_system(SystemTime::now());
-    let (filter, rate_per_second) = check(state, webhook, &wanted, now)?;
-    let registry = state.bus.registry();
+    let (filter, rate_per_second) = check(app, webhook, &wanted, now)?;
+    let registry = app.bus.registry();
     if let Some(id) = webhook {
         let webhook = registry
             .by_id(client, id)
@@ -152,7 +152,7 @@ async fn ask(
         }
     }
     if wanted.dry_run {
-        return dry_run(state, client, filter).await;
+        return dry_run(app, client, filter).await;
     }
     let key = key(headers)?;
     let id = key.map_or_else(|| JobId(Uuid::now_v7()), |key| named(client, key));
@@ -167,9 +167,9 @@ async fn ask(
     {
         return same(&known, &job, wanted.until.is_some());
     }
-    make_room(state, client).await?;
+    make_room(app, client).await?;
     if registry.create_job(&job).await? {
-        tracing::info!(client.id = %client, job = %id, "replay asked for");
+        tracing::info!(job.id = %id, "replay asked for");
         return shown(StatusCode::ACCEPTED, &job);
     }
     // Somebody used the key at the same time.
@@ -240,7 +240,7 @@ fn named(client: ClientId, key: &str) -> JobId {
 }
 
 fn check(
-    state: &State,
+    app: &AppState,
     webhook: Option<WebhookId>,
     wanted: &Wanted,
     now: Timestamp,
@@ -288,9 +288,7 @@ fn check(
     if since.is_some_and(|since| since >= until) {
         wrong("/since", "is before until, and before now".to_owned());
     }
-    let rate = wanted
-        .rate_per_second
-        .unwrap_or(state.replay.rate_per_second);
+    let rate = wanted.rate_per_second.unwrap_or(app.replay.rate_per_second);
     if !(1..=RATE_MAX).contains(&rate) {
         wrong("/rate_per_second", format!("is from 1 to {RATE_MAX}"));
     }
@@ -317,9 +315,9 @@ pub(super) fn kind(text: &str) -> Result<Kind, String> {
 }
 
 /// Counts, for as long as an answer may take.
-async fn dry_run(state: &State, client: ClientId, filter: JobFilter) -> Answer {
-    let deadline = Instant::now() + state.settings.request_timeout / 2;
-    let scan = Scan::new(&state.bus, Arc::clone(&state.store), client, filter, None).await?;
+async fn dry_run(app: &AppState, client: ClientId, filter: JobFilter) -> Answer {
+    let deadline = Instant::now() + app.settings.request_timeout / 2;
+    let scan = Scan::new(&app.bus, Arc::clone(&app.store), client, filter, None).await?;
     let count = replay::count(scan, EVENTS_MAX, Some(deadline)).await?;
     let answer =
         json!({"dry_run": true, "matched": count.matched, "is_complete": count.is_complete});
@@ -327,8 +325,8 @@ async fn dry_run(state: &State, client: ClientId, filter: JobFilter) -> Answer {
 }
 
 /// Refuses when too many are not over, and forgets the oldest that are when too many are kept.
-async fn make_room(state: &State, client: ClientId) -> Result<(), Problem> {
-    let registry = state.bus.registry();
+async fn make_room(app: &AppState, client: ClientId) -> Result<(), Problem> {
+    let registry = app.bus.registry();
     let jobs = registry.jobs(client).await?;
     if jobs.iter().filter(|job| job.state.is_active()).count() >= ACTIVE_MAX {
         let detail = format!(
@@ -345,10 +343,10 @@ async fn make_room(state: &State, client: ClientId) -> Result<(), Problem> {
 
 /// `GET /api/replays`: all that are kept, the newest first.
 pub(super) async fn list(
-    Extract(state): Extract<State>,
+    State(app): State<AppState>,
     Caller(client): Caller,
 ) -> Result<Json<Page<ReplayView>>, Problem> {
-    let jobs = state.bus.registry().jobs(client).await?;
+    let jobs = app.bus.registry().jobs(client).await?;
     let data = jobs.iter().filter_map(ReplayView::new).collect();
     Ok(Json(Page {
         data,
@@ -358,11 +356,8 @@ pub(super) async fn list(
 }
 
 /// `GET /api/replays/{replay_id}`
-pub(super) async fn get(
-    Extract(state): Extract<State>,
-    ReplayPath(client, id): ReplayPath,
-) -> Answer {
-    let job = state
+pub(super) async fn get(State(app): State<AppState>, ReplayPath(client, id): ReplayPath) -> Answer {
+    let job = app
         .bus
         .registry()
         .job(client, id)
@@ -374,10 +369,10 @@ pub(super) async fn get(
 /// `POST /api/replays/{replay_id}/cancel`: what is on its way already goes on. One that is over
 /// stays as it is.
 pub(super) async fn cancel(
-    Extract(state): Extract<State>,
+    State(app): State<AppState>,
     ReplayPath(client, id): ReplayPath,
 ) -> Answer {
-    let registry = state.bus.registry();
+    let registry = app.bus.registry();
     let job = registry
         .job(client, id)
         .await?

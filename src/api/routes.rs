@@ -1,5 +1,7 @@
 //! The one list of routes.
 
+use std::sync::Arc;
+
 use axum::{
     Router,
     extract::DefaultBodyLimit,
@@ -8,13 +10,13 @@ use axum::{
 };
 
 use super::{
-    State,
+    AppState,
     auth::authorize,
-    dead_letters, events,
-    frame::frame,
-    media, messages, notices,
+    dead_letters, events, media, messages, notices,
     problem::{Code, Problem},
-    replays, send, sessions, stats, webhooks,
+    replays,
+    request_context::request_context,
+    send, sessions, stats, webhooks,
 };
 use crate::model::Scope;
 
@@ -22,14 +24,14 @@ struct Route {
     method: &'static str,
     path: &'static str,
     scope: Scope,
-    handler: MethodRouter<State>,
+    handler: MethodRouter<AppState>,
 }
 
 fn route(
     method: &'static str,
     path: &'static str,
     scope: Scope,
-    handler: MethodRouter<State>,
+    handler: MethodRouter<AppState>,
 ) -> Route {
     Route {
         method,
@@ -220,7 +222,7 @@ pub fn routes() -> Vec<(String, String, Scope)> {
 }
 
 /// The admin API.
-pub fn router(state: State) -> Router {
+pub fn router(app: AppState) -> Router {
     let mut router = Router::new();
     for Route {
         path,
@@ -232,7 +234,7 @@ pub fn router(state: State) -> Router {
         // A layer per route: none can be without its scope.
         router = router.route(
             path,
-            handler.route_layer(from_fn_with_state((state.clone(), scope), authorize)),
+            handler.route_layer(from_fn_with_state((app.clone(), scope), authorize)),
         );
     }
     router
@@ -243,10 +245,10 @@ pub fn router(state: State) -> Router {
                 "see the allow header, and docs/api.md",
             )
         })
-        .layer(DefaultBodyLimit::max(state.settings.body_bytes_max))
+        .layer(DefaultBodyLimit::max(app.settings.body_bytes_max))
         .layer(from_fn_with_state(
-            std::sync::Arc::clone(&state.settings),
-            frame,
+            Arc::clone(&app.settings),
+            request_context,
         ))
-        .with_state(state)
+        .with_state(app)
 }

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use axum::{
     Json,
-    extract::State as Extract,
+    extract::State,
     http::{HeaderMap, StatusCode},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    State,
+    AppState,
     auth::Caller,
     extract::Body,
     problem::{Code, FieldError, Problem},
@@ -60,14 +60,14 @@ struct Reply {
 /// `POST /api/messages/send`: answered once WhatsApp's client has handed it over; receipts tell
 /// what became of it.
 pub(super) async fn send(
-    Extract(state): Extract<State>,
+    State(app): State<AppState>,
     Caller(client): Caller,
     headers: HeaderMap,
     Body(wanted): Body<Send>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    check(&state, &wanted)?;
-    let session = session(&state, client, &wanted).await?;
-    let claim = Claim::make(&state, client, session, &headers, &wanted).await?;
+    check(&app, &wanted)?;
+    let session = session(&app, client, &wanted).await?;
+    let claim = Claim::make(&app, client, session, &headers, &wanted).await?;
     let message_id = claim.message_id.clone();
     let answer = |status| {
         Json(json!({"message_id": message_id.as_str(), "session_id": session, "status": status}))
@@ -91,8 +91,8 @@ pub(super) async fn send(
         media,
         reply_to,
     };
-    let outcome = state.bus.send(client, session, &outgoing, PATIENCE).await?;
-    claim.end(&state, outcome.as_ref()).await;
+    let outcome = app.bus.send(client, session, &outgoing, PATIENCE).await?;
+    claim.end(&app, outcome.as_ref()).await;
     match outcome {
         Some(SendOutcome::Sent) => Ok((StatusCode::ACCEPTED, answer("sent"))),
         Some(SendOutcome::NotConnected) => Err(Problem::new(
@@ -118,14 +118,10 @@ pub(super) async fn send(
     }
 }
 
-fn check(state: &State, wanted: &Send) -> Result<(), Problem> {
+fn check(app: &AppState, wanted: &Send) -> Result<(), Problem> {
     let mut errors = Vec::new();
     if let Some(media) = &wanted.media
-        && let Err(error) = check_url(
-            &media.url,
-            state.egress.allow_http,
-            &state.egress.allow_cidrs,
-        )
+        && let Err(error) = check_url(&media.url, app.egress.allow_http, &app.egress.allow_cidrs)
     {
         errors.push(FieldError {
             pointer: "/media/url".into(),
@@ -182,8 +178,8 @@ fn check(state: &State, wanted: &Send) -> Result<(), Problem> {
     }
 }
 
-async fn session(state: &State, client: ClientId, wanted: &Send) -> Result<SessionId, Problem> {
-    let registry = state.bus.registry();
+async fn session(app: &AppState, client: ClientId, wanted: &Send) -> Result<SessionId, Problem> {
+    let registry = app.bus.registry();
     if let Some(text) = &wanted.session_id {
         let id: SessionId = text.parse().map_err(|_| Problem::not_found())?;
         return Ok(registry
@@ -219,7 +215,7 @@ impl Claim {
     /// The same key and message give the same id: WhatsApp shows a message that is sent again under
     /// its id once.
     async fn make(
-        state: &State,
+        app: &AppState,
         client: ClientId,
         session: SessionId,
         headers: &HeaderMap,
@@ -252,7 +248,7 @@ impl Claim {
             .map_or("", |reply| reply.message_id.as_str());
         let url = wanted.media.as_ref().map_or("", |media| media.url.as_str());
         let content = dedupe_id(&[&wanted.to, &wanted.text, url, reply]);
-        let (is_sent, revision) = match state.bus.claim_send(&name, &content).await? {
+        let (is_sent, revision) = match app.bus.claim_send(&name, &content).await? {
             SendClaim::New { revision } => (false, Some(revision)),
             SendClaim::Known {
                 content_hash,
@@ -278,13 +274,13 @@ impl Claim {
     }
 
     /// Keeps the key for what was sent, or may have been; frees it when nothing was.
-    async fn end(&self, state: &State, outcome: Option<&SendOutcome>) {
+    async fn end(&self, app: &AppState, outcome: Option<&SendOutcome>) {
         let Some((name, content)) = &self.key else {
             return;
         };
         let ended = match (outcome, self.revision) {
-            (Some(SendOutcome::Sent), _) => state.bus.settle_send(name, content).await,
-            (Some(_), Some(revision)) => state.bus.release_send(name, revision).await,
+            (Some(SendOutcome::Sent), _) => app.bus.settle_send(name, content).await,
+            (Some(_), Some(revision)) => app.bus.release_send(name, revision).await,
             _ => Ok(()),
         };
         if let Err(error) = ended {

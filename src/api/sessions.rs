@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use axum::{
     Json,
-    extract::State as Extract,
+    extract::State,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::{
-    State,
+    AppState,
     auth::Caller,
     extract::{Body, Params, SessionPath},
     problem::{Code, Problem},
@@ -105,8 +105,8 @@ fn now() -> Timestamp {
     Timestamp::from_system(SystemTime::now())
 }
 
-async fn view(state: &State, session: &Session) -> Result<SessionView, Problem> {
-    let status = state
+async fn view(app: &AppState, session: &Session) -> Result<SessionView, Problem> {
+    let status = app
         .bus
         .registry()
         .session_status(session.client_id, session.id)
@@ -117,9 +117,8 @@ async fn view(state: &State, session: &Session) -> Result<SessionView, Problem> 
     ))
 }
 
-async fn find(state: &State, client: ClientId, id: SessionId) -> Result<Session, Problem> {
-    state
-        .bus
+async fn find(app: &AppState, client: ClientId, id: SessionId) -> Result<Session, Problem> {
+    app.bus
         .registry()
         .session(client, id)
         .await?
@@ -142,7 +141,7 @@ fn number_needed() -> Problem {
 
 /// `POST /api/sessions`: some ingest node will take it up and ask WhatsApp for a code.
 pub(super) async fn create(
-    Extract(state): Extract<State>,
+    State(app): State<AppState>,
     Caller(client): Caller,
     Body(wanted): Body<Wanted>,
 ) -> Result<(StatusCode, Json<SessionView>), Problem> {
@@ -151,7 +150,7 @@ pub(super) async fn create(
     if method == PairingMethod::Code && phone.is_none() {
         return Err(number_needed());
     }
-    if state.bus.registry().sessions(client).await?.len() >= SESSIONS_MAX {
+    if app.bus.registry().sessions(client).await?.len() >= SESSIONS_MAX {
         return Err(Problem::new(
             Code::SessionLimit,
             format!("a client has at most {SESSIONS_MAX} sessions"),
@@ -167,7 +166,7 @@ pub(super) async fn create(
         is_deleted: false,
         created_at: now(),
     };
-    state.bus.registry().create_session(&session).await?;
+    app.bus.registry().create_session(&session).await?;
     tracing::info!(client.id = %client, session.id = %session.id, "session asked for");
     Ok((
         StatusCode::CREATED,
@@ -180,12 +179,12 @@ pub(super) async fn create(
 
 /// `GET /api/sessions`: all of them, oldest first.
 pub(super) async fn list(
-    Extract(state): Extract<State>,
+    State(app): State<AppState>,
     Caller(client): Caller,
 ) -> Result<Json<Page<SessionView>>, Problem> {
     let mut data = Vec::new();
-    for session in state.bus.registry().sessions(client).await? {
-        data.push(view(&state, &session).await?);
+    for session in app.bus.registry().sessions(client).await? {
+        data.push(view(&app, &session).await?);
     }
     Ok(Json(Page {
         data,
@@ -196,45 +195,44 @@ pub(super) async fn list(
 
 /// `GET /api/sessions/{session_id}`.
 pub(super) async fn get(
-    Extract(state): Extract<State>,
+    State(app): State<AppState>,
     SessionPath(client, id): SessionPath,
 ) -> Result<Json<SessionView>, Problem> {
-    let session = find(&state, client, id).await?;
-    Ok(Json(view(&state, &session).await?))
+    let session = find(&app, client, id).await?;
+    Ok(Json(view(&app, &session).await?))
 }
 
 /// `POST /api/sessions/{session_id}/restart`: connects anew, or asks for a new code; brings back
 /// what has stopped.
 pub(super) async fn restart(
-    Extract(state): Extract<State>,
+    State(app): State<AppState>,
     SessionPath(client, id): SessionPath,
 ) -> Result<(StatusCode, Json<SessionView>), Problem> {
     let begin = |session: &mut Session| session.generation += 1;
-    let session = state
+    let session = app
         .bus
         .registry()
         .change_session(client, id, begin)
         .await?
         .ok_or_else(Problem::not_found)?;
-    Ok((StatusCode::ACCEPTED, Json(view(&state, &session).await?)))
+    Ok((StatusCode::ACCEPTED, Json(view(&app, &session).await?)))
 }
 
 /// `DELETE /api/sessions/{session_id}`: unlinks it and erases the keys; 204 when done, 202 while a
 /// node is at it.
 pub(super) async fn delete(
-    Extract(state): Extract<State>,
+    State(app): State<AppState>,
     SessionPath(client, id): SessionPath,
 ) -> Result<Response, Problem> {
     let mark = |session: &mut Session| session.is_deleted = true;
-    state
-        .bus
+    app.bus
         .registry()
         .change_session(client, id, mark)
         .await?
         .ok_or_else(Problem::not_found)?;
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
-        if state.bus.registry().session(client, id).await?.is_none() {
+        if app.bus.registry().session(client, id).await?.is_none() {
             return Ok(StatusCode::NO_CONTENT.into_response());
         }
         sleep(LOOK_EVERY).await;
@@ -253,11 +251,11 @@ pub(super) async fn delete(
 
 /// The code that links the session now.
 async fn code(
-    state: &State,
+    app: &AppState,
     session: &Session,
     method: PairingMethod,
 ) -> Result<Option<Pairing>, Problem> {
-    let status = state
+    let status = app
         .bus
         .registry()
         .session_status(session.client_id, session.id)
@@ -277,13 +275,13 @@ async fn code(
 }
 
 async fn wait_for_code(
-    state: &State,
+    app: &AppState,
     session: &Session,
     method: PairingMethod,
 ) -> Result<Pairing, Problem> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        if let Some(pairing) = code(state, session, method).await? {
+        if let Some(pairing) = code(app, session, method).await? {
             return Ok(pairing);
         }
         if Instant::now() >= deadline {
@@ -298,18 +296,18 @@ async fn wait_for_code(
 /// `GET /api/sessions/{session_id}/qr`: the QR code that links it now, as `format` png, svg, text
 /// or raw.
 pub(super) async fn qr(
-    Extract(state): Extract<State>,
+    State(app): State<AppState>,
     SessionPath(client, id): SessionPath,
     Params(params): Params<QrParams>,
 ) -> Result<Response, Problem> {
-    let session = find(&state, client, id).await?;
+    let session = find(&app, client, id).await?;
     if session.method == PairingMethod::Code {
         return Err(Problem::new(
             Code::Unlinkable,
             "this session is linked by a pair code; see /pair-code",
         ));
     }
-    let pairing = wait_for_code(&state, &session, PairingMethod::Qr).await?;
+    let pairing = wait_for_code(&app, &session, PairingMethod::Qr).await?;
     const TEXT: &str = "text/plain; charset=utf-8";
     let qr = Qr::new(&pairing.code)
         .ok_or_else(|| Problem::new(Code::Internal, "the code does not fit a QR code"))?;
@@ -339,19 +337,19 @@ pub(super) struct CodeView {
 /// `POST /api/sessions/{session_id}/pair-code`: from now on the session is linked by a code to type
 /// in; gives it.
 pub(super) async fn pair_code(
-    Extract(state): Extract<State>,
+    State(app): State<AppState>,
     SessionPath(client, id): SessionPath,
     Body(wanted): Body<CodeWanted>,
 ) -> Result<Json<CodeView>, Problem> {
     let given = phone(wanted.phone_number.as_deref())?;
-    let known = find(&state, client, id).await?;
+    let known = find(&app, client, id).await?;
     let Some(number) = given.or_else(|| known.phone.clone()) else {
         return Err(number_needed());
     };
     let fits = known.method == PairingMethod::Code && known.phone.as_ref() == Some(&number);
     // One that still waits to be typed in is given again: WhatsApp hands out few of them.
     let waiting = if fits {
-        code(&state, &known, PairingMethod::Code).await?
+        code(&app, &known, PairingMethod::Code).await?
     } else {
         None
     };
@@ -365,9 +363,9 @@ pub(super) async fn pair_code(
                 // A session that was just made is about to ask for its first.
                 session.generation += u32::from(!is_new);
             };
-            let changed = state.bus.registry().change_session(client, id, ask).await?;
+            let changed = app.bus.registry().change_session(client, id, ask).await?;
             let session = changed.ok_or_else(Problem::not_found)?;
-            wait_for_code(&state, &session, PairingMethod::Code).await?
+            wait_for_code(&app, &session, PairingMethod::Code).await?
         }
     };
     Ok(Json(CodeView {

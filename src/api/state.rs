@@ -22,7 +22,7 @@ const STATE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Shared by all handlers; clones are cheap.
 #[derive(Clone)]
-pub struct State {
+pub struct AppState {
     pub(super) bus: Bus,
     pub(super) store: Arc<dyn Store>,
     pub(super) settings: Arc<config::Api>,
@@ -34,7 +34,7 @@ pub struct State {
     pub(super) media: MediaSource,
 }
 
-impl State {
+impl AppState {
     /// Reads the key that cursors are sealed with.
     ///
     /// # Errors

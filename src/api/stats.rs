@@ -2,11 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use axum::{Json, extract::State as Extract};
+use axum::{Json, extract::State};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    State,
+    AppState,
     extract::{Params, WebhookPath},
     problem::Problem,
 };
@@ -57,12 +57,11 @@ impl From<HourStats> for HourView {
 
 /// `GET /api/webhooks/{webhook_id}/stats`: the last day's hours, unless told otherwise.
 pub(super) async fn get(
-    Extract(state): Extract<State>,
+    State(app): State<AppState>,
     WebhookPath(client, webhook): WebhookPath,
     Params(span): Params<Span>,
 ) -> Result<Json<StatsView>, Problem> {
-    state
-        .bus
+    app.bus
         .registry()
         .by_id(client, webhook)
         .await?
@@ -86,7 +85,7 @@ pub(super) async fn get(
             format!("is at most {HOURS_MAX} hours before until"),
         ));
     }
-    let hours = state.store.stats(client, webhook, since, until).await?;
+    let hours = app.store.stats(client, webhook, since, until).await?;
     Ok(Json(StatsView {
         data: hours.into_iter().map(HourView::from).collect(),
     }))

@@ -2,13 +2,13 @@
 
 use std::time::SystemTime;
 
-use axum::{Json, extract::State as Extract, http::StatusCode};
+use axum::{Json, extract::State, http::StatusCode};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::{
-    State,
+    AppState,
     auth::Caller,
     delivery_options::{DeliveryOptionsChange, Headers, too_many_headers},
     extract::{Body, WebhookPath},
@@ -90,7 +90,7 @@ impl Change {
     }
 
     /// All that is wrong with it.
-    fn errors(&self, state: &State) -> Vec<FieldError> {
+    fn errors(&self, app: &AppState) -> Vec<FieldError> {
         let mut errors = Vec::new();
         let mut wrong = |pointer: &'static str, detail: String| {
             errors.push(FieldError {
@@ -99,7 +99,7 @@ impl Change {
             })
         };
         if let Some(url) = &self.webhook_url
-            && let Err(error) = check_url(url, state.egress.allow_http, &state.egress.allow_cidrs)
+            && let Err(error) = check_url(url, app.egress.allow_http, &app.egress.allow_cidrs)
         {
             wrong("/webhook_url", error.to_string());
         }
@@ -218,7 +218,7 @@ fn burst_max(rate: u32) -> u32 {
 }
 
 /// Tells the client's operational webhook of a webhook that wahook had stopped and that goes on.
-async fn tell_enabled(state: &State, webhook: &Webhook, was_disabled: bool) {
+async fn tell_enabled(app: &AppState, webhook: &Webhook, was_disabled: bool) {
     if !was_disabled || !webhook.takes_deliveries() || webhook.operations.is_some() {
         return;
     }
@@ -234,7 +234,7 @@ async fn tell_enabled(state: &State, webhook: &Webhook, was_disabled: bool) {
     let at = webhook.updated_at;
     let once = format!("{} {at}", webhook.id);
     // It is active all the same: the request has done what it was asked for.
-    if let Err(error) = state
+    if let Err(error) = app
         .bus
         .notify(client, NoticeKind::EndpointEnabled, at, data, &once)
         .await
@@ -243,11 +243,11 @@ async fn tell_enabled(state: &State, webhook: &Webhook, was_disabled: bool) {
     }
 }
 
-async fn view(state: &State, webhook: &Webhook) -> WebhookView {
+async fn view(app: &AppState, webhook: &Webhook) -> WebhookView {
     let ids = [webhook.id];
     let (states, held) = tokio::join!(
-        state.states(webhook.client_id, &ids),
-        state.held(webhook.client_id, Some(&webhook.phone))
+        app.states(webhook.client_id, &ids),
+        app.held(webhook.client_id, Some(&webhook.phone))
     );
     let known = states.map(|mut states| states.remove(&webhook.id).unwrap_or_default());
     WebhookView::new(webhook, known, held.as_ref())
@@ -255,14 +255,13 @@ async fn view(state: &State, webhook: &Webhook) -> WebhookView {
 
 /// `POST /api/webhooks/register`: a number that has a webhook already gets it changed.
 pub(super) async fn register(
-    Extract(state): Extract<State>,
+    State(app): State<AppState>,
     Caller(client): Caller,
     Body(registration): Body<Registration>,
 ) -> Answer<WebhookView> {
     const USED_UP: &str =
         "the limit of registrations per minute is used up; see the retry-after header";
-    state
-        .registrations
+    app.registrations
         .check(client)
         .map_err(|wait| Problem::too_many(wait, USED_UP))?;
     let Registration {
@@ -300,7 +299,7 @@ pub(super) async fn register(
         headers,
         metadata,
     };
-    let mut errors = change.errors(&state);
+    let mut errors = change.errors(&app);
     if client_id.is_some_and(|id| id != client.get()) {
         let detail = "is not the client of this token; leave it out".to_owned();
         errors.push(FieldError {
@@ -336,17 +335,17 @@ pub(super) async fn register(
         was_disabled = present.is_some_and(|webhook| webhook.disabled.is_some());
         let mut webhook = present
             .cloned()
-            .unwrap_or_else(|| fresh(&state, id, client, &phone, &secret));
+            .unwrap_or_else(|| fresh(&app, id, client, &phone, &secret));
         fits = change.apply(&mut webhook);
         webhook
     };
-    let (webhook, created) = state.bus.registry().register(client, &phone, make).await?;
+    let (webhook, created) = app.bus.registry().register(client, &phone, make).await?;
     fits.ok_or_else(too_many_headers)?;
     if !created && webhook.takes_deliveries() {
-        state.bus.registry().want_release(&webhook, now()).await?;
+        app.bus.registry().want_release(&webhook, now()).await?;
     }
-    tell_enabled(&state, &webhook, was_disabled).await;
-    let view = view(&state, &webhook).await;
+    tell_enabled(&app, &webhook, was_disabled).await;
+    let view = view(&app, &webhook).await;
     if created {
         tracing::info!(client.id = %client, webhook.id = %webhook.id, "webhook registered");
         return Ok((StatusCode::CREATED, Json(view.with_secret(&webhook))));
@@ -355,16 +354,16 @@ pub(super) async fn register(
 }
 
 pub(super) fn fresh(
-    state: &State,
+    app: &AppState,
     id: WebhookId,
     client_id: ClientId,
     phone: &Phone,
     secret: &SigningSecret,
 ) -> Webhook {
     Webhook {
-        max_retries: state.deliver.max_retries,
-        rate_per_second: state.deliver.rate_per_second,
-        in_flight: state.deliver.in_flight,
+        max_retries: app.deliver.max_retries,
+        rate_per_second: app.deliver.rate_per_second,
+        in_flight: app.deliver.in_flight,
         secrets: vec![secret.clone()],
         ..Webhook::new(id, client_id, phone.clone(), String::new(), now())
     }
@@ -372,12 +371,12 @@ pub(super) fn fresh(
 
 /// `GET /api/webhooks/list`: all of the client's, by phone number.
 pub(super) async fn list(
-    Extract(state): Extract<State>,
+    State(app): State<AppState>,
     Caller(client): Caller,
 ) -> Answer<Page<WebhookView>> {
-    let webhooks = state.bus.registry().list(client).await?;
+    let webhooks = app.bus.registry().list(client).await?;
     let ids: Vec<_> = webhooks.iter().map(|webhook| webhook.id).collect();
-    let (mut states, held) = tokio::join!(state.states(client, &ids), state.held(client, None));
+    let (mut states, held) = tokio::join!(app.states(client, &ids), app.held(client, None));
     let mut of = |id| {
         states
             .as_mut()
@@ -399,25 +398,25 @@ pub(super) async fn list(
 
 /// `GET /api/webhooks/{webhook_id}`
 pub(super) async fn get(
-    Extract(state): Extract<State>,
+    State(app): State<AppState>,
     WebhookPath(client, id): WebhookPath,
 ) -> Answer<WebhookView> {
-    let webhook = state
+    let webhook = app
         .bus
         .registry()
         .by_id(client, id)
         .await?
         .ok_or_else(Problem::not_found)?;
-    Ok((StatusCode::OK, Json(view(&state, &webhook).await)))
+    Ok((StatusCode::OK, Json(view(&app, &webhook).await)))
 }
 
 /// `PATCH /api/webhooks/{webhook_id}`: making it active sends what was held meanwhile.
 pub(super) async fn patch(
-    Extract(state): Extract<State>,
+    State(app): State<AppState>,
     WebhookPath(client, id): WebhookPath,
     Body(change): Body<Change>,
 ) -> Answer<WebhookView> {
-    let errors = change.errors(&state);
+    let errors = change.errors(&app);
     if !errors.is_empty() {
         return Err(Problem::fields(errors));
     }
@@ -427,29 +426,29 @@ pub(super) async fn patch(
         was_disabled = webhook.disabled.is_some();
         fits = change.apply(webhook);
     };
-    let changed = state.bus.registry().update(client, id, apply).await?;
+    let changed = app.bus.registry().update(client, id, apply).await?;
     let webhook = changed.ok_or_else(Problem::not_found)?;
     fits.ok_or_else(too_many_headers)?;
     if change.is_active == Some(true) {
-        state.bus.registry().want_release(&webhook, now()).await?;
+        app.bus.registry().want_release(&webhook, now()).await?;
     }
-    tell_enabled(&state, &webhook, was_disabled).await;
-    Ok((StatusCode::OK, Json(view(&state, &webhook).await)))
+    tell_enabled(&app, &webhook, was_disabled).await;
+    Ok((StatusCode::OK, Json(view(&app, &webhook).await)))
 }
 
 /// `DELETE /api/webhooks/{webhook_id}`: what was held for it is dropped.
 pub(super) async fn delete(
-    Extract(state): Extract<State>,
+    State(app): State<AppState>,
     WebhookPath(client, id): WebhookPath,
 ) -> Result<StatusCode, Problem> {
-    let webhook = state
+    let webhook = app
         .bus
         .registry()
         .delete(client, id)
         .await?
         .ok_or_else(Problem::not_found)?;
-    state.bus.purge_held(client, &webhook.phone).await?;
-    state.bus.purge_chat_queues(client, &webhook.phone).await?;
+    app.bus.purge_held(client, &webhook.phone).await?;
+    app.bus.purge_chat_queues(client, &webhook.phone).await?;
     tracing::info!(client.id = %client, webhook.id = %id, "webhook deleted");
     Ok(StatusCode::NO_CONTENT)
 }
@@ -457,13 +456,13 @@ pub(super) async fn delete(
 /// `POST /api/webhooks/{webhook_id}/rotate-secret`: what signs is made anew; the old one signs
 /// beside it for a while.
 pub(super) async fn rotate_secret(
-    Extract(state): Extract<State>,
+    State(app): State<AppState>,
     WebhookPath(client, id): WebhookPath,
 ) -> Answer<WebhookView> {
     let secret = new_secret();
     let key = new_signing_key();
     let at = now();
-    let end = at.after(state.settings.secret_overlap);
+    let end = at.after(app.settings.secret_overlap);
     let rotate = |webhook: &mut Webhook| {
         let scheme = webhook.sending.signature;
         if webhook.uses_secret() {
@@ -474,13 +473,13 @@ pub(super) async fn rotate_secret(
         }
         webhook.updated_at = at;
     };
-    let webhook = state
+    let webhook = app
         .bus
         .registry()
         .update(client, id, rotate)
         .await?
         .ok_or_else(Problem::not_found)?;
-    let view = view(&state, &webhook).await;
+    let view = view(&app, &webhook).await;
     let is_new = webhook.uses_secret();
     Ok((
         StatusCode::OK,
@@ -495,10 +494,10 @@ pub(super) async fn rotate_secret(
 /// `POST /api/webhooks/{webhook_id}/test`: a message of type `test` goes the whole way from the
 /// retry stream on.
 pub(super) async fn test(
-    Extract(state): Extract<State>,
+    State(app): State<AppState>,
     WebhookPath(client, id): WebhookPath,
 ) -> Answer<Value> {
-    let webhook = state
+    let webhook = app
         .bus
         .registry()
         .by_id(client, id)
@@ -540,7 +539,7 @@ pub(super) async fn test(
         priority: Priority::Normal,
         chat: String::new(),
     };
-    state.bus.publish_delivery(&delivery).await?;
+    app.bus.publish_delivery(&delivery).await?;
     Ok((
         StatusCode::ACCEPTED,
         Json(json!({"event_id": delivery.public_id().to_string(), "message_id": message_id})),

@@ -107,7 +107,7 @@ pub(super) async fn start(
             cancel.clone(),
         );
         let media = media_source(&bus, config, &tasks).await?;
-        let router = api::router(api::State::new(bus.clone(), store, media, config).await?);
+        let router = api::router(api::AppState::new(bus.clone(), store, media, config).await?);
         let settings = config.api.clone();
         let serving = api::serve(listener, router, settings, tasks.clone(), cancel.clone());
         listeners.run(TaskKind::ApiListener, &cancel, serving);

@@ -153,12 +153,11 @@ pub fn cql_driver(figures: &[(&'static str, u64)]) {
     }
 }
 
-/// A request to the admin API was answered. `route` must be the matched route's template, never the
-/// path as it came; empty when no route matched.
-pub fn http_request(method: &str, route: &str, status: u16, latency: Duration) {
-    let route = if route.is_empty() { "none" } else { route };
+/// A request to the admin API was answered. `method` comes from [`http_method`]; `route` must be
+/// the matched route's template, never the path as it came.
+pub fn http_request(method: &'static str, route: &str, status: u16, latency: Duration) {
     let labels = [
-        ("method", method_label(method).to_owned()),
+        ("method", method.to_owned()),
         ("route", route.to_owned()),
         ("status", status.to_string()),
     ];
@@ -179,8 +178,8 @@ fn truth(value: bool) -> &'static str {
     if value { "true" } else { "false" }
 }
 
-/// HTTP lets callers make up methods.
-fn method_label(method: &str) -> &'static str {
+/// A method as a label: HTTP lets callers make up methods, and those become `other`.
+pub fn http_method(method: &str) -> &'static str {
     const KNOWN: [&str; 7] = ["GET", "POST", "PATCH", "DELETE", "PUT", "HEAD", "OPTIONS"];
     KNOWN
         .into_iter()

@@ -1,90 +1,70 @@
-//! What surrounds every request: its id, its deadline, its measure, and a guard against panics.
+//! What surrounds every request: its id and span, its deadline, its measurement, and a guard
+//! against panics.
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
 use axum::{
-    extract::{MatchedPath, Request, State as Extract},
-    http::HeaderValue,
+    extract::{MatchedPath, Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use futures_util::FutureExt;
 use tokio::time::timeout;
-use uuid::Uuid;
+use tracing::{Instrument, field::Empty};
 
-use super::problem::{Code, Problem};
+use super::{
+    problem::{Code, Problem},
+    request_id::{HEADER, header_value, id_of, with_request_id},
+};
 use crate::{config, telemetry};
 
-const HEADER: &str = "x-request-id";
-const ID_CHARS_MAX: usize = 64;
-
-tokio::task_local! {
-    static REQUEST_ID: String;
-}
-
-/// The id of the request that this task serves.
-pub(super) fn request_id() -> String {
-    REQUEST_ID.try_with(Clone::clone).unwrap_or_default()
-}
-
-/// The caller's own id if it is a short plain word; else a new one.
-fn id_of(request: &Request) -> String {
-    let given = request
-        .headers()
-        .get(HEADER)
-        .and_then(|value| value.to_str().ok());
-    let plain = |id: &&str| {
-        (1..=ID_CHARS_MAX).contains(&id.len())
-            && id
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
-    };
-    given
-        .filter(plain)
-        .map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
-}
-
 /// The outermost layer.
-pub(super) async fn frame(
-    Extract(settings): Extract<Arc<config::Api>>,
+pub(super) async fn request_context(
+    State(settings): State<Arc<config::Api>>,
     request: Request,
     next: Next,
 ) -> Response {
     let id = id_of(&request);
     let started = Instant::now();
-    let method = request.method().clone();
+    let method = telemetry::http_method(request.method().as_str());
     let route = request
         .extensions()
         .get::<MatchedPath>()
         .map_or("unmatched".to_owned(), |path| path.as_str().to_owned());
-    let guarded = AssertUnwindSafe(next.run(request)).catch_unwind();
-    let header = HeaderValue::from_str(&id).expect("an id is a plain word");
-    let mut response = REQUEST_ID
-        .scope(id, async {
-            match timeout(settings.request_timeout, guarded).await {
-                Ok(Ok(response)) => response,
-                Ok(Err(_panic)) => {
-                    telemetry::error("api", "panic");
-                    tracing::error!(route, request_id = request_id(), "a handler panicked");
-                    Problem::new(Code::Internal, "the fault is logged under the request id")
-                        .into_response()
-                }
-                Err(_) => Problem::new(
-                    Code::Timeout,
-                    "nothing is known of what was done; ask before repeating",
-                )
-                .into_response(),
-            }
-        })
-        .await;
-    response.headers_mut().insert(HEADER, header);
-    telemetry::http_request(
-        method.as_str(),
-        &route,
-        response.status().as_u16(),
-        started.elapsed(),
+    // At the level error, so that no filter takes it from an error's line. The client is filled
+    // in once the token is known.
+    let span = tracing::error_span!(
+        "request",
+        request.id = id,
+        http.method = method,
+        http.route = route,
+        client.id = Empty,
     );
+    let answering = answer(settings, request, next).instrument(span);
+    let header = header_value(&id);
+    let mut response = with_request_id(id, answering).await;
+    response.headers_mut().insert(HEADER, header);
+    let status = response.status().as_u16();
+    telemetry::http_request(method, &route, status, started.elapsed());
     response
+}
+
+/// The handler's answer, or a problem when it panics or takes too long.
+async fn answer(settings: Arc<config::Api>, request: Request, next: Next) -> Response {
+    let guarded = AssertUnwindSafe(next.run(request)).catch_unwind();
+    match timeout(settings.request_timeout, guarded).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(_panic)) => {
+            telemetry::error("api", "panic");
+            tracing::error!("a handler panicked");
+            let detail = "the fault is logged under the request id";
+            Problem::new(Code::Internal, detail).into_response()
+        }
+        Err(_) => {
+            let detail = "nothing is known of what was done; ask before repeating";
+            Problem::new(Code::Timeout, detail).into_response()
+        }
+    }
 }
 
 #[cfg(test)]
@@ -99,8 +79,7 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::*;
-    use crate::api::serve;
-    use crate::tasks::Tasks;
+    use crate::{api::serve, tasks::Tasks};
 
     /// The whole answer to a GET of this path, over a socket.
     async fn get_raw(path: &str) -> String {
@@ -118,7 +97,10 @@ mod tests {
                 "/slow",
                 get(async || std::future::pending::<&'static str>().await),
             )
-            .layer(from_fn_with_state(Arc::new(settings.clone()), frame));
+            .layer(from_fn_with_state(
+                Arc::new(settings.clone()),
+                request_context,
+            ));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let cancel = CancellationToken::new();
