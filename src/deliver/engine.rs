@@ -13,13 +13,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     arrival::Content,
-    backpressure::Backpressure,
     chat::{ChatOrder, DeliveryOrigin, InFlightSlot, Place, Ticket},
     limiter::{EndpointLimiters, Postponed, SendPermit},
     results::Settled,
     route::{self, Route},
     settle::{Settle, now},
-    shared::Shared,
+    shared::{Backpressure, Shared},
     steps,
 };
 use crate::{

@@ -107,7 +107,7 @@ impl Deliver {
             tasks: tasks.clone(),
             chat_queue_bytes_max: u64::try_from(settings.message_bytes_max).unwrap_or(u64::MAX),
             health,
-            backpressure: watch::Sender::new(backpressure::Backpressure::Open),
+            backpressure: watch::Sender::new(shared::Backpressure::Open),
         };
         let shared = Arc::new(shared);
         let watched = (Arc::clone(&shared), cancel.clone());

@@ -14,10 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     arrival::{Arrival, Content},
-    backpressure::Backpressure,
     engine::{Engine, SLOTS},
     results::Settled,
     settle::Settle,
+    shared::Backpressure,
 };
 use crate::{
     bus::{Error, Incoming, Pull, Work},

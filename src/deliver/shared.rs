@@ -4,12 +4,21 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{Semaphore, mpsc, watch};
 
-use super::{backpressure::Backpressure, health::Health, notices::Notices, results::Settled};
+use super::{health::Health, notices::Notices, results::Settled};
 use crate::{
     bus::{Bus, Membership},
     config, egress,
     tasks::Tasks,
 };
+
+/// Whether new messages may be taken up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Backpressure {
+    /// Retries and chat queues have room.
+    Open,
+    /// They have none: a failed message could not be stored.
+    Closed,
+}
 
 /// What all partitions of a node share.
 pub(super) struct Shared {

@@ -44,7 +44,7 @@ fn scrape_after_all_events() -> String {
         event::cql_trouble("overloaded");
         event::cql_driver(&[("connections", 1)]);
         event::http_request("GET", "/api/webhooks/{webhook_id}", 200, time);
-        event::http_request("MADE-UP", "", 404, time);
+        event::http_request(event::http_method("MADE-UP"), "none", 404, time);
         event::task_ended("deliver", "ok");
         event::error("bus", "publish");
     });
