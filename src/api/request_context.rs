@@ -30,7 +30,7 @@ pub(super) async fn request_context(
     let route = request
         .extensions()
         .get::<MatchedPath>()
-        .map_or("unmatched".to_owned(), |path| path.as_str().to_owned());
+        .map_or("none".to_owned(), |path| path.as_str().to_owned());
     // At the level error, so that no filter takes it from an error's line. The client is filled
     // in once the token is known.
     let span = tracing::error_span!(
