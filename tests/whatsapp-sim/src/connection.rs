@@ -243,7 +243,7 @@ impl Connection {
         Some(ids).filter(|ids| !ids.is_empty())
     }
 
-    /// The device could not decrypt a message: its sender writes it anew.
+    /// The device could not decrypt a message: its sender writes it again.
     fn send_again(&self, id: &str) {
         let Some(key) = &self.device else { return };
         let mut state = self.server.state();
@@ -256,7 +256,7 @@ impl Connection {
         if let Some(resend) = state.resends.get(id).cloned() {
             let device = Device::new(self.server.clone(), key.clone());
             let id = id.to_owned();
-            // Should it fail, the message is missed by whoever waits for it.
+            // If this fails, the test that waits for the message says so.
             tokio::spawn(async move { resend.again(&device, &id).await });
         }
     }

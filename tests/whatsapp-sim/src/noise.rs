@@ -139,42 +139,13 @@ pub(crate) async fn accept(server: &Server, socket: TcpStream) -> anyhow::Result
     let message = wa::HandshakeMessage::decode_from_slice(&frames.next().await?)?;
     let client_hello = message.client_hello.into_option().context("no hello")?;
     let theirs = key(client_hello.ephemeral)?;
-    let ephemeral = KeyPair::generate(&mut rng());
-    let ours = public(&ephemeral.public_key);
-    let identity = &server.0.identity;
-
-    let (noise, client, payload) =
-        if let (Some(sealed), Some(payload)) = (client_hello.r#static, client_hello.payload) {
-            let mut noise = NoiseHandshake::new(NOISE_PATTERN_IK, &WA_CONN_HEADER)?;
-            noise.authenticate(&public(&identity.public_key));
-            noise.authenticate(&theirs);
-            noise.mix_shared_secret(identity.private_key.serialize(), &theirs)?;
-            let client = key(Some(noise.decrypt(&sealed)?))?;
-            noise.mix_shared_secret(identity.private_key.serialize(), &client)?;
-            let payload = noise.decrypt(&payload)?;
-            noise.authenticate(&ours);
-            noise.mix_shared_secret(ephemeral.private_key.serialize(), &theirs)?;
-            noise.mix_shared_secret(ephemeral.private_key.serialize(), &client)?;
-            let certificate = noise.encrypt(&server.0.certificate)?;
-            send(&mut sink, &hello(&ours, None, certificate)).await?;
-            (noise, client, payload)
-        } else {
-            let mut noise = NoiseHandshake::new(NOISE_PATTERN_XX, &WA_CONN_HEADER)?;
-            noise.authenticate(&theirs);
-            noise.authenticate(&ours);
-            noise.mix_shared_secret(ephemeral.private_key.serialize(), &theirs)?;
-            let sealed = noise.encrypt(&public(&identity.public_key))?;
-            noise.mix_shared_secret(identity.private_key.serialize(), &theirs)?;
-            let certificate = noise.encrypt(&server.0.certificate)?;
-            send(&mut sink, &hello(&ours, Some(sealed), certificate)).await?;
-            let message = wa::HandshakeMessage::decode_from_slice(&frames.next().await?)?;
-            let finish = message.client_finish.into_option().context("no finish")?;
-            let client = key(Some(noise.decrypt(&finish.r#static.unwrap_or_default())?))?;
-            noise.mix_shared_secret(ephemeral.private_key.serialize(), &client)?;
-            let payload = noise.decrypt(&finish.payload.unwrap_or_default())?;
-            (noise, client, payload)
-        };
-    // What the initiator writes with is what we read with.
+    let (noise, client, payload) = match (client_hello.r#static, client_hello.payload) {
+        (Some(sealed), Some(payload)) => {
+            accept_known(server, &mut sink, &theirs, &sealed, &payload).await?
+        }
+        _ => accept_new(server, &mut sink, &mut frames, &theirs).await?,
+    };
+    // The server reads with the cipher that the client writes with.
     let (read, write) = noise.finish()?;
     Ok(Secured {
         reader: Reader {
@@ -192,6 +163,61 @@ pub(crate) async fn accept(server: &Server, socket: TcpStream) -> anyhow::Result
     })
 }
 
+/// The handshake so far, the client's static key, and the payload of its login.
+type Accepted = (NoiseHandshake, [u8; 32], Vec<u8>);
+
+/// IK: the client knows the server's key.
+async fn accept_known(
+    server: &Server,
+    sink: &mut SplitSink<Socket, Message>,
+    theirs: &[u8; 32],
+    sealed: &[u8],
+    payload: &[u8],
+) -> anyhow::Result<Accepted> {
+    let ephemeral = KeyPair::generate(&mut rng());
+    let ours = public(&ephemeral.public_key);
+    let identity = &server.0.identity;
+    let mut noise = NoiseHandshake::new(NOISE_PATTERN_IK, &WA_CONN_HEADER)?;
+    noise.authenticate(&public(&identity.public_key));
+    noise.authenticate(theirs);
+    noise.mix_shared_secret(identity.private_key.serialize(), theirs)?;
+    let client = key(Some(noise.decrypt(sealed)?))?;
+    noise.mix_shared_secret(identity.private_key.serialize(), &client)?;
+    let payload = noise.decrypt(payload)?;
+    noise.authenticate(&ours);
+    noise.mix_shared_secret(ephemeral.private_key.serialize(), theirs)?;
+    noise.mix_shared_secret(ephemeral.private_key.serialize(), &client)?;
+    let certificate = noise.encrypt(&server.0.certificate)?;
+    send(sink, &hello(&ours, None, certificate)).await?;
+    Ok((noise, client, payload))
+}
+
+/// XX: the client does not know the server's key yet.
+async fn accept_new(
+    server: &Server,
+    sink: &mut SplitSink<Socket, Message>,
+    frames: &mut Frames,
+    theirs: &[u8; 32],
+) -> anyhow::Result<Accepted> {
+    let ephemeral = KeyPair::generate(&mut rng());
+    let ours = public(&ephemeral.public_key);
+    let identity = &server.0.identity;
+    let mut noise = NoiseHandshake::new(NOISE_PATTERN_XX, &WA_CONN_HEADER)?;
+    noise.authenticate(theirs);
+    noise.authenticate(&ours);
+    noise.mix_shared_secret(ephemeral.private_key.serialize(), theirs)?;
+    let sealed = noise.encrypt(&public(&identity.public_key))?;
+    noise.mix_shared_secret(identity.private_key.serialize(), theirs)?;
+    let certificate = noise.encrypt(&server.0.certificate)?;
+    send(sink, &hello(&ours, Some(sealed), certificate)).await?;
+    let message = wa::HandshakeMessage::decode_from_slice(&frames.next().await?)?;
+    let finish = message.client_finish.into_option().context("no finish")?;
+    let client = key(Some(noise.decrypt(&finish.r#static.unwrap_or_default())?))?;
+    noise.mix_shared_secret(ephemeral.private_key.serialize(), &client)?;
+    let payload = noise.decrypt(&finish.payload.unwrap_or_default())?;
+    Ok((noise, client, payload))
+}
+
 impl Reader {
     pub(crate) async fn next(&mut self) -> anyhow::Result<OwnedNodeRef> {
         let mut frame = self.frames.next().await?;
@@ -203,7 +229,7 @@ impl Reader {
 }
 
 impl Writer {
-    /// Writes until told to close, or until nobody can tell it anything.
+    /// Writes until a `Close` or `Abort` comes, or until all senders are gone.
     pub(crate) async fn run(mut self, mut stanzas: mpsc::Receiver<Out>, server: Server) {
         while let Some(out) = stanzas.recv().await {
             let Out::Stanza(stanza) = out else {

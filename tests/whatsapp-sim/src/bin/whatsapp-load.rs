@@ -76,6 +76,58 @@ fn nats_server() -> PathBuf {
     std::env::var_os("NATS_SERVER_BIN").map_or(installed, PathBuf::from)
 }
 
+/// The executable, with the settings of this run.
+struct Wahook {
+    program: PathBuf,
+    env: Vec<(String, String)>,
+}
+
+impl Wahook {
+    async fn run(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let output = Command::new(&self.program)
+            .args(arguments)
+            .envs(self.env.clone())
+            .output()
+            .await?;
+        ensure!(
+            output.status.success(),
+            "wahook {arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    fn serve(&self, roles: &str) -> anyhow::Result<Child> {
+        let mut command = Command::new(&self.program);
+        command.args(["serve", "--roles", roles]);
+        spawn(command.envs(self.env.clone()))
+    }
+}
+
+fn environment(
+    server: &Server,
+    data: &Path,
+    nats_port: u16,
+    api_port: u16,
+) -> Vec<(String, String)> {
+    let path = |name: &str| data.join(name).display().to_string();
+    let settings = [
+        ("NATS__URL", format!("nats://127.0.0.1:{nats_port}")),
+        ("API__LISTEN", format!("127.0.0.1:{api_port}")),
+        ("ADMIN__LISTEN", "127.0.0.1:0".to_owned()),
+        ("STORE__PATH", path("hooks.db")),
+        ("WHATSAPP__SESSIONS_DIR", path("sessions")),
+        ("WHATSAPP__URL", server.url()),
+        ("WHATSAPP__VERSION", "2.3000.1023223821".to_owned()),
+        ("WHATSAPP__CONNECTS_PER_SECOND", "1000".to_owned()),
+        ("LOG__FILTER", "warn".to_owned()),
+    ];
+    settings
+        .into_iter()
+        .map(|(key, value)| (format!("WAHOOK__{key}"), value))
+        .collect()
+}
+
 impl Lab {
     async fn start(server: &Server) -> anyhow::Result<Self> {
         let data = tempfile::tempdir()?;
@@ -89,56 +141,18 @@ impl Lab {
                 .arg(data.path().join("nats"))
                 .args(["--addr", "127.0.0.1", "--port", &nats_port.to_string()]),
         )?;
-        let settings = [
-            ("NATS__URL", format!("nats://127.0.0.1:{nats_port}")),
-            ("API__LISTEN", format!("127.0.0.1:{api_port}")),
-            ("ADMIN__LISTEN", "127.0.0.1:0".to_owned()),
-            (
-                "STORE__PATH",
-                data.path().join("hooks.db").display().to_string(),
-            ),
-            (
-                "WHATSAPP__SESSIONS_DIR",
-                data.path().join("sessions").display().to_string(),
-            ),
-            ("WHATSAPP__URL", server.url()),
-            ("WHATSAPP__VERSION", "2.3000.1023223821".to_owned()),
-            ("WHATSAPP__CONNECTS_PER_SECOND", "1000".to_owned()),
-            ("LOG__FILTER", "warn".to_owned()),
-        ];
-        let env: Vec<_> = settings
-            .into_iter()
-            .map(|(key, value)| (format!("WAHOOK__{key}"), value))
-            .collect();
-        let wahook = beside("wahook")?;
-        let run = async |arguments: &[&str]| {
-            let output = Command::new(&wahook)
-                .args(arguments)
-                .envs(env.clone())
-                .output()
-                .await?;
-            ensure!(
-                output.status.success(),
-                "wahook {arguments:?}: {}",
-                String::from_utf8_lossy(&output.stderr)
-            );
-            Ok(String::from_utf8(output.stdout)?)
+        let wahook = Wahook {
+            program: beside("wahook")?,
+            env: environment(server, data.path(), nats_port, api_port),
         };
         let deadline = Instant::now() + PATIENCE;
-        while run(&["bus", "apply"]).await.is_err() {
+        while wahook.run(&["bus", "apply"]).await.is_err() {
             ensure!(Instant::now() < deadline, "nats-server did not answer");
             sleep(Duration::from_millis(100)).await;
         }
-        let token = run(&["token", "create", "--client", "1"]).await?;
-        let serve = |roles: &str| {
-            spawn(
-                Command::new(&wahook)
-                    .args(["serve", "--roles", roles])
-                    .envs(env.clone()),
-            )
-        };
-        let api = serve("api")?;
-        let ingest = serve("ingest")?;
+        let token = wahook.run(&["token", "create", "--client", "1"]).await?;
+        let api = wahook.serve("api")?;
+        let ingest = wahook.serve("ingest")?;
         let token = token.lines().last().unwrap_or_default().to_owned();
         let http = reqwest::Client::builder()
             .no_proxy()
