@@ -1,15 +1,15 @@
-//! The sessions' files, fenced, and with the client's gap closed.
+//! The storage of a session's keys, fenced, and with a gap of the client's closed.
 //!
-//! **Fence.** Beside a session's database lies a file with the epoch of the lease under which it
-//! was last opened. Every write looks there first: a node whose lease went to another, and does not
-//! know it yet, can no longer write.
+//! **Fence.** A file beside the session's database has the epoch of the lease under which it was
+//! last opened. Every write checks that file first, so a node that has lost its lease without
+//! noticing can no longer write.
 //!
 //! **Gap.** The client decrypts a message, writes a row to replay it from, and calls our hook.
-//! Decrypting moves the sender's ratchet on, which is kept in memory and flushed 25 ms later, for
-//! all chats at once. Should that flush overtake the row of another chat's message, a crash between
-//! them loses that message: WhatsApp hands it out again, the client takes it for a duplicate, and
-//! acknowledges it unseen. So a flush waits here until no row is being written, and before that for
-//! long enough that a message just decrypted has begun to write its own.
+//! Decrypting advances the sender's ratchet. The ratchets of all chats are flushed together, 25 ms
+//! later. If that flush is stored before the row of another chat's message, a crash between the two
+//! loses that message: WhatsApp hands it out again, and the client takes it for a duplicate and
+//! acknowledges it. So a flush first waits long enough that a message just decrypted has begun to
+//! write its row, and then until no row is being written.
 
 use std::{
     path::{Path, PathBuf},
@@ -46,10 +46,10 @@ use whatsapp_rust::{
 /// Longer than the client takes from decrypting a message to writing its row, and than its flush
 /// waits (25 ms).
 const HEAD_START: Duration = Duration::from_millis(30);
-/// A flush that has to wait for longer fails; the client tries it again.
-const FLUSH_PATIENCE: Duration = Duration::from_secs(20);
+/// A flush that waits longer than this fails, and the client tries it again.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Who may write to a session's files.
+/// The right to write to a session's files.
 pub(super) struct Fence {
     file: PathBuf,
     epoch: u64,
@@ -107,7 +107,7 @@ pub(super) struct Fenced {
     row_written: Notify,
 }
 
-/// Counts a row as long as it is being written.
+/// Counts a row while it is being written.
 struct Row<'a>(&'a Fenced);
 
 impl Drop for Row<'_> {
@@ -132,7 +132,7 @@ impl Fenced {
         Row(self)
     }
 
-    /// Lets rows go first.
+    /// Waits for the rows that are being written.
     async fn rows_written(&self) -> Result<()> {
         sleep(HEAD_START).await;
         let settled = async {
@@ -146,14 +146,14 @@ impl Fenced {
                 written.await;
             }
         };
-        let waited = timeout(FLUSH_PATIENCE, settled).await;
+        let waited = timeout(FLUSH_TIMEOUT, settled).await;
         waited.map_err(|_| {
             std::io::Error::new(std::io::ErrorKind::TimedOut, "rows are still being written").into()
         })
     }
 }
 
-/// What stands before a call.
+/// What a call passes before it reaches the backend.
 #[async_trait]
 trait Gate {
     /// Held while the call lasts.
@@ -167,11 +167,11 @@ trait Gate {
     async fn enter(&self, call: Call) -> Result<Self::Pass<'_>>;
 }
 
-/// Calls that a gate tells apart; those that only read pass by.
+/// The kinds of calls that pass the gate. Reads do not.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Call {
     Write,
-    /// Moves ratchets on for good.
+    /// Advances ratchets for good.
     Flush,
     /// Stores what a message can be replayed from.
     Row,
@@ -199,7 +199,7 @@ impl Gate for Fenced {
     }
 }
 
-/// Hands each call of a trait on to the inner backend, `read` as it is and all else through the
+/// Forwards each call of a trait to the inner backend: `read` directly, all others through the
 /// gate.
 macro_rules! forward {
     ($type:ident, $trait:ident { $($kind:ident $name:ident($($arg:ident: $ty:ty),*) -> $ret:ty;)* } $($own:item)*) => {

@@ -16,8 +16,8 @@ use crate::model::SessionId;
 /// The storage of one session's keys, being opened.
 pub type Opening = Pin<Box<dyn Future<Output = anyhow::Result<Arc<dyn Backend>>> + Send>>;
 
-/// Opens the storage of a session's keys behind a path; [`sqlite`] unless whoever starts the role
-/// has another.
+/// Opens the storage of a session's keys behind a path: [`sqlite`], or another that the node
+/// chooses.
 pub type Open = Arc<dyn Fn(PathBuf) -> Opening + Send + Sync>;
 
 /// The client's own storage in a SQLite file that this user alone can read.

@@ -1,12 +1,12 @@
-//! Where a message's media lie, and getting them.
+//! Where a message's media are, and downloading them.
 //!
-//! A webhook shows a media id: the reference with its key, sealed for the client. Whoever may ask
-//! for media unseals it and downloads from WhatsApp's servers without any session. WhatsApp keeps
-//! media for some weeks.
+//! A webhook shows a media id: the reference with its key, encrypted for the client. The API
+//! decrypts it and downloads from WhatsApp's servers without any session. WhatsApp keeps media for
+//! some weeks.
 //!
-//! Files are decrypted as they come and handed on in small pieces, never held whole. What
-//! authenticates a file stands at its end: its last bytes are handed on only when that fits, so a
-//! file that arrives whole is the one that was sent, and of any other the end is missing.
+//! Files are decrypted as they come and handed on in small pieces, never held whole. The code that
+//! authenticates a file is at its end. The last bytes are handed on only after that code was
+//! checked, so a file that was tampered with never arrives whole.
 
 use std::{
     io::{self, Write},
@@ -40,23 +40,22 @@ use crate::{
 
 /// WhatsApp's own limit for documents.
 pub const MEDIA_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
-/// Files that are under way at once in this process; each holds a thread and [`PIECES`] pieces.
+/// Downloads at once in this process; each holds a thread and [`PIECES`] pieces.
 const DOWNLOADS_MAX: usize = 8;
 /// How long a download waits for one of the others to end.
-const TURN_PATIENCE: Duration = Duration::from_secs(5);
+const TURN_TIMEOUT: Duration = Duration::from_secs(5);
 const PIECE_BYTES: usize = 64 * 1024;
-/// Pieces between the server and whoever reads.
+/// Pieces that may wait between the server and the reader.
 const PIECES: usize = 4;
-/// How long either side may keep the other waiting for a piece.
-const STALL: Duration = Duration::from_secs(20);
-/// A file has to come at least so fast on the whole, for its thread is one of few.
+/// How long the server or the reader may take for one piece.
+const STALL_TIMEOUT: Duration = Duration::from_secs(20);
+/// The slowest average speed of a download, since its thread is one of few.
 const BYTES_PER_SECOND_MIN: u64 = 256 * 1024;
-/// Everything else that is asked of WhatsApp's servers by HTTP: files to upload, the version of
-/// WhatsApp Web.
-const REQUEST_DEADLINE: Duration = Duration::from_secs(60);
+/// All other HTTP requests to WhatsApp: files to upload, the version of WhatsApp Web.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 const RESPONSE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
-/// Where one file lies, and the key to it.
+/// Where one file is, and the key to it.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reference {
     kind: u8,
@@ -121,7 +120,7 @@ impl Reference {
 /// When `whatsapp.root_ca_file` cannot be read.
 pub(super) fn http_client(settings: &config::WhatsApp) -> anyhow::Result<UreqHttpClient> {
     let agent = agent(settings)?
-        .timeout_global(Some(REQUEST_DEADLINE))
+        .timeout_global(Some(REQUEST_TIMEOUT))
         .build();
     Ok(UreqHttpClient::with_agent(agent.into()).with_max_body_bytes(RESPONSE_BYTES_MAX))
 }
@@ -150,17 +149,16 @@ fn agent(settings: &config::WhatsApp) -> anyhow::Result<AgentBuilder> {
     Ok(ureq::Agent::config_builder()
         .https_only(true)
         .tls_config(tls.build())
-        .timeout_connect(Some(STALL)))
+        .timeout_connect(Some(STALL_TIMEOUT)))
 }
 
-/// A file on its way, in pieces; an error in place of a piece ends it, and what came is to be
-/// thrown away.
+/// A file in pieces. An error ends it, and the pieces before it must be thrown away.
 pub type Pieces = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 
-/// Why a file cannot be had.
+/// Why a file cannot be downloaded.
 #[derive(Debug, thiserror::Error)]
 pub enum MediaError {
-    /// Too many others are under way.
+    /// Too many other downloads run.
     #[error("too many downloads at once")]
     Busy,
     /// Larger than [`MEDIA_BYTES_MAX`].
@@ -193,7 +191,7 @@ impl Media {
     /// # Errors
     /// When `whatsapp.root_ca_file` cannot be read.
     pub fn new(settings: &config::WhatsApp, tasks: &Tasks) -> anyhow::Result<Self> {
-        Self::with_stall(settings, STALL, tasks)
+        Self::with_stall(settings, STALL_TIMEOUT, tasks)
     }
 
     fn with_stall(
@@ -225,7 +223,7 @@ impl Media {
             return Err(MediaError::TooLarge);
         }
         let task = self.task(reference).map_err(MediaError::Gone)?;
-        let permit = timeout(TURN_PATIENCE, Arc::clone(&self.permits).acquire_owned()).await;
+        let permit = timeout(TURN_TIMEOUT, Arc::clone(&self.permits).acquire_owned()).await;
         let permit = permit.ok().and_then(Result::ok).ok_or(MediaError::Busy)?;
         let (began, beginning) = oneshot::channel();
         let (pieces, received) = mpsc::channel(PIECES);
@@ -242,13 +240,13 @@ impl Media {
                 Ok(body) => body,
                 Err(error) => return drop(began.send(Err(error))),
             };
-            // Nobody waits any more, perhaps: the first piece will tell.
+            // If nobody waits any more, sending the first piece fails.
             let _ = began.send(Ok(()));
             let decrypted =
                 DownloadUtils::decrypt_stream_to_writer(body, &task.key, task.kind, &mut writer);
             writer.end(decrypted.map(drop), permit);
         });
-        // Its pieces tell how it goes.
+        // Its pieces, or their end, are its result.
         drop(download);
         let began = timeout(self.stall, beginning)
             .await
@@ -309,7 +307,7 @@ fn open(agent: &ureq::Agent, task: &Task) -> anyhow::Result<impl io::Read> {
         .reader())
 }
 
-/// Takes what is decrypted, and hands it on in pieces, to whoever takes them in time.
+/// Hands the decrypted file on in pieces. A reader that is too slow ends the download.
 struct Writer {
     runtime: Handle,
     pieces: mpsc::Sender<io::Result<Option<Bytes>>>,
@@ -352,8 +350,7 @@ impl Writer {
 
 impl Write for Writer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // Kept back until there is more: the end of a file is handed on when it is known to be
-        // right.
+        // The last piece is kept back until the file is known to be authentic.
         if self.piece.len() >= PIECE_BYTES {
             let piece = self.piece.split().freeze();
             self.hand_on(Ok(Some(piece)))?;

@@ -94,3 +94,103 @@ fn message_of_an_unknown_kind_is_kept_as_unknown() {
         Some(Kind::Unknown)
     );
 }
+
+/// Kind, text, the field of metadata that the kind has, and its value.
+type Expected = (Kind, &'static str, &'static str, Value);
+
+fn live_location() -> (wa::Message, Expected) {
+    let location = wa::message::LiveLocationMessage {
+        degrees_latitude: Some(52.5),
+        degrees_longitude: Some(13.4),
+        caption: Some("on my way".into()),
+        ..Default::default()
+    };
+    let message = wa::Message {
+        live_location_message: MessageField::some(location),
+        ..Default::default()
+    };
+    let shown = json!({"latitude": 52.5, "longitude": 13.4, "live": true});
+    (message, (Kind::Location, "on my way", "location", shown))
+}
+
+fn video_note() -> (wa::Message, Expected) {
+    let note = wa::message::VideoMessage {
+        mimetype: Some("video/mp4".into()),
+        seconds: Some(7),
+        ..Default::default()
+    };
+    let message = wa::Message {
+        ptv_message: MessageField::some(note),
+        ..Default::default()
+    };
+    let shown = json!({"mime_type": "video/mp4", "seconds": 7});
+    (message, (Kind::Video, "", "media", shown))
+}
+
+fn template_button() -> (wa::Message, Expected) {
+    let button = wa::message::TemplateButtonReplyMessage {
+        selected_id: Some("yes-1".into()),
+        selected_display_text: Some("Yes".into()),
+        selected_index: Some(2),
+        ..Default::default()
+    };
+    let message = wa::Message {
+        template_button_reply_message: MessageField::some(button),
+        ..Default::default()
+    };
+    let shown = json!({"id": "yes-1", "index": 2});
+    (message, (Kind::ButtonReply, "Yes", "button", shown))
+}
+
+fn wrapped(message: wa::Message) -> MessageField<wa::message::FutureProofMessage> {
+    MessageField::some(wa::message::FutureProofMessage {
+        message: MessageField::some(message),
+    })
+}
+
+fn image(caption: &str) -> wa::Message {
+    let image = wa::message::ImageMessage {
+        caption: Some(caption.into()),
+        ..Default::default()
+    };
+    wa::Message {
+        image_message: MessageField::some(image),
+        ..Default::default()
+    }
+}
+
+#[test]
+fn kind_is_read_with_its_text_and_its_own_metadata() {
+    for (message, (kind, text, field, value)) in [live_location(), video_note(), template_button()]
+    {
+        let content = read(&message).expect("content");
+        assert_eq!((content.kind.clone(), content.text.as_str()), (kind, text));
+        assert_eq!(content.metadata[field], value, "{:?}", content.kind);
+        assert_eq!(content.metadata.len(), 1, "{:?}", content.metadata);
+    }
+}
+
+#[test]
+fn view_once_message_is_read_and_marked_in_each_of_its_wrappers() {
+    let wrappers = [
+        wa::Message {
+            view_once_message: wrapped(image("once")),
+            ..Default::default()
+        },
+        wa::Message {
+            view_once_message_v2: wrapped(image("once")),
+            ..Default::default()
+        },
+        wa::Message {
+            view_once_message_v2_extension: wrapped(image("once")),
+            ..Default::default()
+        },
+    ];
+    for message in wrappers {
+        let content = read(&message).expect("content");
+        assert_eq!((content.kind, content.text.as_str()), (Kind::Image, "once"));
+        assert_eq!(content.metadata["view_once"], json!(true));
+    }
+    let plain = read(&image("plain")).expect("content");
+    assert_eq!(plain.metadata.get("view_once"), None);
+}
