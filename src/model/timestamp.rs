@@ -10,11 +10,24 @@ use super::ParseError;
 /// Milliseconds since 1970-01-01T00:00:00Z. Between the years 0 and 9999, so it always has an RFC
 /// 3339 form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(from = "i64", into = "i64")]
 pub struct Timestamp(i64);
 
 const MIN: i64 = -62_167_219_200_000;
 const MAX: i64 = 253_402_300_799_999;
+
+/// Clamped: stored bytes may hold any number.
+impl From<i64> for Timestamp {
+    fn from(millis: i64) -> Self {
+        Self::from_millis(millis)
+    }
+}
+
+impl From<Timestamp> for i64 {
+    fn from(at: Timestamp) -> Self {
+        at.millis()
+    }
+}
 
 impl Timestamp {
     /// 1970-01-01T00:00:00Z.
@@ -101,6 +114,16 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn any_stored_number_is_clamped_and_can_be_shown() {
+        for millis in [i64::MIN, MIN - 1, MIN, 0, MAX, MAX + 1, i64::MAX] {
+            let at: Timestamp = serde_json::from_value(millis.into()).expect("a number");
+            assert_eq!(at, Timestamp::from_millis(millis));
+            assert!(at.to_string().ends_with('Z'), "{millis}");
+            assert_eq!(serde_json::to_value(at).expect("plain"), at.millis());
+        }
+    }
 
     #[test]
     fn has_the_usual_text() {
