@@ -38,9 +38,7 @@ impl Caller {
             created_at,
             expires_at: None,
         };
-        bus.registry()
-            .put_token(&TokenHash::of(&text), &token)
-            .await?;
+        bus.tokens().put(&TokenHash::of(&text), &token).await?;
         Ok(Self {
             http: http_client(),
             api: api.to_owned(),

@@ -82,7 +82,7 @@ impl Lab {
         let keys = data.path().join("secrets.keys");
         let line = Keyring::new_line("lab")?;
         std::fs::write(&keys, &line)?;
-        bus.start_registry(Keyring::parse(&line)?, &Tasks::default())
+        bus.load_webhooks(Keyring::parse(&line)?, &Tasks::default())
             .await?;
         env.push((
             "WAHOOK__SECRETS__KEYS_FILE".to_owned(),
@@ -206,7 +206,7 @@ impl System for Lab {
             .await?;
         let webhook = self
             .bus
-            .registry()
+            .webhooks()
             .fetch_by_phone(client(), &phone(endpoint))
             .await?
             .context("registered before")?;

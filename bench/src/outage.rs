@@ -233,7 +233,7 @@ fn latencies(
 async fn recorded(lab: &Lab, config: &Config) -> anyhow::Result<HashMap<u32, bool>> {
     let store = store::open(&config.store, &config.cql, &Tasks::default()).await?;
     let mut all = HashMap::new();
-    for webhook in lab.bus.registry().list(client()).await? {
+    for webhook in lab.bus.webhooks().list(client()).await? {
         let mut after = None;
         loop {
             let page = store

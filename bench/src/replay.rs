@@ -180,7 +180,7 @@ async fn prepare(lab: &Lab, load: &Load, dead_letters: u32) -> anyhow::Result<Ca
 
 /// Puts dead letters into the audit, spread over the endpoints, on the way that results take.
 async fn give_up(lab: &Lab, count: u32) -> anyhow::Result<()> {
-    let webhooks = lab.bus.registry().list(client()).await?;
+    let webhooks = lab.bus.webhooks().list(client()).await?;
     let now = Timestamp::from_system(SystemTime::now());
     for endpoint in 0..ENDPOINTS {
         let phone = phone(endpoint);

@@ -143,7 +143,7 @@ pub(crate) async fn register(
 ) -> anyhow::Result<()> {
     side_by_side(bus, endpoints, move |bus, endpoint| async move {
         let webhook = endpoint.webhook(port);
-        bus.registry()
+        bus.webhooks()
             .register(client(), &phone(endpoint.number), |_| webhook.clone())
             .await?;
         Ok(())
@@ -159,7 +159,7 @@ pub(crate) async fn park(
     wait: Duration,
 ) -> anyhow::Result<()> {
     let webhook = bus
-        .registry()
+        .webhooks()
         .fetch_by_phone(client(), &phone(endpoint))
         .await?;
     let webhook_id = webhook

@@ -35,8 +35,8 @@ pub(super) async fn authorize(
     let text = bearer(request.headers()).ok_or_else(unauthorized)?;
     let token = app
         .bus
-        .registry()
-        .token(&TokenHash::of(text))
+        .tokens()
+        .get(&TokenHash::of(text))
         .await?
         .ok_or_else(unauthorized)?;
     let now = Timestamp::from_system(SystemTime::now());

@@ -62,7 +62,7 @@ pub(super) async fn list(
         .transpose()?;
     if let Some(webhook) = filter.webhook {
         app.bus
-            .registry()
+            .webhooks()
             .by_id(client, webhook)
             .await?
             .ok_or_else(Problem::not_found)?;

@@ -71,7 +71,7 @@ pub(super) async fn list(
     Params(listing): Params<Listing>,
 ) -> Result<Json<Page<EventView>>, Problem> {
     app.bus
-        .registry()
+        .webhooks()
         .by_id(client, webhook)
         .await?
         .ok_or_else(Problem::not_found)?;
@@ -119,7 +119,7 @@ pub(super) async fn retry(
         .ok_or_else(Problem::not_found)?;
     let webhook = app
         .bus
-        .registry()
+        .webhooks()
         .by_id(client, id.webhook)
         .await?
         .ok_or_else(Problem::not_found)?;

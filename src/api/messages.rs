@@ -43,7 +43,7 @@ pub(super) async fn publish(
     let message = message(client, incoming, Timestamp::from_system(SystemTime::now()))?;
     if app
         .bus
-        .registry()
+        .webhooks()
         .by_phone(client, &message.phone)
         .await?
         .is_none()

@@ -152,34 +152,34 @@ pub(super) async fn put(
     let phone = Phone::operational();
     let id = WebhookId(uuid::Uuid::now_v7());
     let secret = new_secret();
-    let mut fits = None;
     let make = |present: Option<&Webhook>| {
         let mut webhook = present
             .cloned()
             .unwrap_or_else(|| fresh(&app, id, client, &phone, &secret));
-        fits = wanted.sending().apply(&mut webhook.sending);
-        if fits.is_some() {
-            let told_at = webhook
-                .operations
-                .as_ref()
-                .and_then(|operations| operations.dead_letters_notified_at);
-            webhook.url.clone_from(&wanted.webhook_url);
-            webhook.is_active = wanted.is_active.unwrap_or(true);
-            webhook.disabled = webhook.disabled.filter(|_| !webhook.is_active);
-            webhook.event_types.clear();
-            webhook.operations = Some(NoticeSettings {
-                events: events.clone(),
-                dead_letter_threshold: wanted.dead_letter_threshold.unwrap_or(THRESHOLD_DEFAULT),
-                dead_letters_notified_at: told_at,
-            });
-            webhook.updated_at = now();
-        }
-        webhook
+        wanted
+            .sending()
+            .apply(&mut webhook.sending)
+            .ok_or_else(too_many_headers)?;
+        let told_at = webhook
+            .operations
+            .as_ref()
+            .and_then(|operations| operations.dead_letters_notified_at);
+        webhook.url.clone_from(&wanted.webhook_url);
+        webhook.is_active = wanted.is_active.unwrap_or(true);
+        webhook.disabled = webhook.disabled.filter(|_| !webhook.is_active);
+        webhook.event_types.clear();
+        webhook.operations = Some(NoticeSettings {
+            events: events.clone(),
+            dead_letter_threshold: wanted.dead_letter_threshold.unwrap_or(THRESHOLD_DEFAULT),
+            dead_letters_notified_at: told_at,
+        });
+        webhook.updated_at = now();
+        Ok::<_, Problem>(webhook)
     };
-    let (webhook, created) = app.bus.registry().register(client, &phone, make).await?;
-    fits.ok_or_else(too_many_headers)?;
+    let webhooks = app.bus.webhooks();
+    let (webhook, created) = webhooks.try_register(client, &phone, make).await?;
     if !created && webhook.takes_deliveries() {
-        app.bus.registry().want_release(&webhook, now()).await?;
+        app.bus.jobs().request_release(&webhook, now()).await?;
     }
     let status = if created {
         StatusCode::CREATED
@@ -196,7 +196,7 @@ pub(super) async fn get(
 ) -> Result<Json<OperationsView>, Problem> {
     let webhook = app
         .bus
-        .registry()
+        .webhooks()
         .by_phone(client, &Phone::operational())
         .await?
         .ok_or_else(Problem::not_found)?;
@@ -211,12 +211,12 @@ pub(super) async fn delete(
     let phone = Phone::operational();
     let webhook = app
         .bus
-        .registry()
+        .webhooks()
         .by_phone(client, &phone)
         .await?
         .ok_or_else(Problem::not_found)?;
     app.bus
-        .registry()
+        .webhooks()
         .delete(client, webhook.id)
         .await?
         .ok_or_else(Problem::not_found)?;

@@ -138,9 +138,10 @@ async fn ask(
 ) -> Answer {
     let now = Timestamp::from_system(SystemTime::now());
     let (filter, rate_per_second) = check(app, webhook, &wanted, now)?;
-    let registry = app.bus.registry();
+    let webhooks = app.bus.webhooks();
+    let jobs = app.bus.jobs();
     if let Some(id) = webhook {
-        let webhook = registry
+        let webhook = webhooks
             .by_id(client, id)
             .await?
             .ok_or_else(Problem::not_found)?;
@@ -163,20 +164,17 @@ async fn ask(
     };
     let job = Job::new(id, client, work, now);
     if key.is_some()
-        && let Some(known) = registry.job(client, id).await?
+        && let Some(known) = jobs.get(client, id).await?
     {
         return same(&known, &job, wanted.until.is_some());
     }
     make_room(app, client).await?;
-    if registry.create_job(&job).await? {
+    if jobs.create(&job).await? {
         tracing::info!(job.id = %id, "replay asked for");
         return shown(StatusCode::ACCEPTED, &job);
     }
     // Somebody used the key at the same time.
-    let known = registry
-        .job(client, id)
-        .await?
-        .ok_or_else(Problem::not_found)?;
+    let known = jobs.get(client, id).await?.ok_or_else(Problem::not_found)?;
     same(&known, &job, wanted.until.is_some())
 }
 
@@ -326,8 +324,7 @@ async fn dry_run(app: &AppState, client: ClientId, filter: JobFilter) -> Answer 
 
 /// Refuses when too many are not over, and forgets the oldest that are when too many are kept.
 async fn make_room(app: &AppState, client: ClientId) -> Result<(), Problem> {
-    let registry = app.bus.registry();
-    let jobs = registry.jobs(client).await?;
+    let jobs = app.bus.jobs().list(client).await?;
     if jobs.iter().filter(|job| job.state.is_active()).count() >= ACTIVE_MAX {
         let detail = format!(
             "a client has at most {ACTIVE_MAX} replays that are not over; cancel some, or wait"
@@ -336,7 +333,7 @@ async fn make_room(app: &AppState, client: ClientId) -> Result<(), Problem> {
     }
     let ended = jobs.iter().rev().filter(|job| !job.state.is_active());
     for job in ended.take((jobs.len() + 1).saturating_sub(KEPT_MAX)) {
-        registry.remove_job(client, job.id).await?;
+        app.bus.jobs().remove(client, job.id).await?;
     }
     Ok(())
 }
@@ -346,7 +343,7 @@ pub(super) async fn list(
     State(app): State<AppState>,
     Caller(client): Caller,
 ) -> Result<Json<Page<ReplayView>>, Problem> {
-    let jobs = app.bus.registry().jobs(client).await?;
+    let jobs = app.bus.jobs().list(client).await?;
     let data = jobs.iter().filter_map(ReplayView::new).collect();
     Ok(Json(Page {
         data,
@@ -359,8 +356,8 @@ pub(super) async fn list(
 pub(super) async fn get(State(app): State<AppState>, ReplayPath(client, id): ReplayPath) -> Answer {
     let job = app
         .bus
-        .registry()
-        .job(client, id)
+        .jobs()
+        .get(client, id)
         .await?
         .ok_or_else(Problem::not_found)?;
     shown(StatusCode::OK, &job)
@@ -372,13 +369,10 @@ pub(super) async fn cancel(
     State(app): State<AppState>,
     ReplayPath(client, id): ReplayPath,
 ) -> Answer {
-    let registry = app.bus.registry();
-    let job = registry
-        .job(client, id)
-        .await?
-        .ok_or_else(Problem::not_found)?;
+    let jobs = app.bus.jobs();
+    let job = jobs.get(client, id).await?.ok_or_else(Problem::not_found)?;
     let now = Timestamp::from_system(SystemTime::now());
-    let changed = registry.change_job(&job, |job| {
+    let changed = jobs.change(&job, |job| {
         job.cancel_requested |= job.state.is_active();
         if job.state == JobState::Queued {
             job.end(JobState::Cancelled, now);

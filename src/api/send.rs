@@ -179,11 +179,11 @@ fn check(app: &AppState, wanted: &Send) -> Result<(), Problem> {
 }
 
 async fn session(app: &AppState, client: ClientId, wanted: &Send) -> Result<SessionId, Problem> {
-    let registry = app.bus.registry();
+    let sessions = app.bus.sessions();
     if let Some(text) = &wanted.session_id {
         let id: SessionId = text.parse().map_err(|_| Problem::not_found())?;
-        return Ok(registry
-            .session(client, id)
+        return Ok(sessions
+            .get(client, id)
             .await?
             .ok_or_else(Problem::not_found)?
             .id);
@@ -192,8 +192,8 @@ async fn session(app: &AppState, client: ClientId, wanted: &Send) -> Result<Sess
     let phone: Phone = number.parse().map_err(|error: crate::model::ParseError| {
         Problem::field("/phone_number", error.to_string())
     })?;
-    for session in registry.sessions(client).await? {
-        let status = registry.session_status(client, session.id).await?;
+    for session in sessions.list(client).await? {
+        let status = sessions.status(client, session.id).await?;
         if status.is_some_and(|status| status.phone.as_ref() == Some(&phone)) {
             return Ok(session.id);
         }

@@ -108,8 +108,8 @@ fn now() -> Timestamp {
 async fn view(app: &AppState, session: &Session) -> Result<SessionView, Problem> {
     let status = app
         .bus
-        .registry()
-        .session_status(session.client_id, session.id)
+        .sessions()
+        .status(session.client_id, session.id)
         .await?;
     Ok(SessionView::new(
         session,
@@ -119,8 +119,8 @@ async fn view(app: &AppState, session: &Session) -> Result<SessionView, Problem>
 
 async fn find(app: &AppState, client: ClientId, id: SessionId) -> Result<Session, Problem> {
     app.bus
-        .registry()
-        .session(client, id)
+        .sessions()
+        .get(client, id)
         .await?
         .ok_or_else(Problem::not_found)
 }
@@ -150,7 +150,7 @@ pub(super) async fn create(
     if method == PairingMethod::Code && phone.is_none() {
         return Err(number_needed());
     }
-    if app.bus.registry().sessions(client).await?.len() >= SESSIONS_MAX {
+    if app.bus.sessions().list(client).await?.len() >= SESSIONS_MAX {
         return Err(Problem::new(
             Code::SessionLimit,
             format!("a client has at most {SESSIONS_MAX} sessions"),
@@ -166,7 +166,7 @@ pub(super) async fn create(
         is_deleted: false,
         created_at: now(),
     };
-    app.bus.registry().create_session(&session).await?;
+    app.bus.sessions().create(&session).await?;
     tracing::info!(client.id = %client, session.id = %session.id, "session asked for");
     Ok((
         StatusCode::CREATED,
@@ -183,7 +183,7 @@ pub(super) async fn list(
     Caller(client): Caller,
 ) -> Result<Json<Page<SessionView>>, Problem> {
     let mut data = Vec::new();
-    for session in app.bus.registry().sessions(client).await? {
+    for session in app.bus.sessions().list(client).await? {
         data.push(view(&app, &session).await?);
     }
     Ok(Json(Page {
@@ -211,8 +211,8 @@ pub(super) async fn restart(
     let begin = |session: &mut Session| session.generation += 1;
     let session = app
         .bus
-        .registry()
-        .change_session(client, id, begin)
+        .sessions()
+        .change(client, id, begin)
         .await?
         .ok_or_else(Problem::not_found)?;
     Ok((StatusCode::ACCEPTED, Json(view(&app, &session).await?)))
@@ -226,13 +226,13 @@ pub(super) async fn delete(
 ) -> Result<Response, Problem> {
     let mark = |session: &mut Session| session.is_deleted = true;
     app.bus
-        .registry()
-        .change_session(client, id, mark)
+        .sessions()
+        .change(client, id, mark)
         .await?
         .ok_or_else(Problem::not_found)?;
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
-        if app.bus.registry().session(client, id).await?.is_none() {
+        if app.bus.sessions().get(client, id).await?.is_none() {
             return Ok(StatusCode::NO_CONTENT.into_response());
         }
         sleep(LOOK_EVERY).await;
@@ -257,8 +257,8 @@ async fn code(
 ) -> Result<Option<Pairing>, Problem> {
     let status = app
         .bus
-        .registry()
-        .session_status(session.client_id, session.id)
+        .sessions()
+        .status(session.client_id, session.id)
         .await?;
     let status = status.filter(|status| status.generation == session.generation);
     if let Some(status) = &status
@@ -363,7 +363,7 @@ pub(super) async fn pair_code(
                 // A session that was just made is about to ask for its first.
                 session.generation += u32::from(!is_new);
             };
-            let changed = app.bus.registry().change_session(client, id, ask).await?;
+            let changed = app.bus.sessions().change(client, id, ask).await?;
             let session = changed.ok_or_else(Problem::not_found)?;
             wait_for_code(&app, &session, PairingMethod::Code).await?
         }

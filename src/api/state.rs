@@ -46,7 +46,7 @@ impl AppState {
         config: &Config,
     ) -> Result<Self, bus::Error> {
         Ok(Self {
-            cursor_key: Arc::new(bus.registry().cursor_key().await?),
+            cursor_key: Arc::new(bus.shared_keys().cursor_key().await?),
             bus,
             store,
             media,

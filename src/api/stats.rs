@@ -62,7 +62,7 @@ pub(super) async fn get(
     Params(span): Params<Span>,
 ) -> Result<Json<StatsView>, Problem> {
     app.bus
-        .registry()
+        .webhooks()
         .by_id(client, webhook)
         .await?
         .ok_or_else(Problem::not_found)?;

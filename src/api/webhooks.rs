@@ -329,20 +329,19 @@ pub(super) async fn register(
 
     let id = WebhookId(Uuid::now_v7());
     let secret = new_secret();
-    let mut fits = None;
     let mut was_disabled = false;
     let make = |present: Option<&Webhook>| {
         was_disabled = present.is_some_and(|webhook| webhook.disabled.is_some());
         let mut webhook = present
             .cloned()
             .unwrap_or_else(|| fresh(&app, id, client, &phone, &secret));
-        fits = change.apply(&mut webhook);
-        webhook
+        change.apply(&mut webhook).ok_or_else(too_many_headers)?;
+        Ok::<_, Problem>(webhook)
     };
-    let (webhook, created) = app.bus.registry().register(client, &phone, make).await?;
-    fits.ok_or_else(too_many_headers)?;
+    let webhooks = app.bus.webhooks();
+    let (webhook, created) = webhooks.try_register(client, &phone, make).await?;
     if !created && webhook.takes_deliveries() {
-        app.bus.registry().want_release(&webhook, now()).await?;
+        app.bus.jobs().request_release(&webhook, now()).await?;
     }
     tell_enabled(&app, &webhook, was_disabled).await;
     let view = view(&app, &webhook).await;
@@ -374,7 +373,7 @@ pub(super) async fn list(
     State(app): State<AppState>,
     Caller(client): Caller,
 ) -> Answer<Page<WebhookView>> {
-    let webhooks = app.bus.registry().list(client).await?;
+    let webhooks = app.bus.webhooks().list(client).await?;
     let ids: Vec<_> = webhooks.iter().map(|webhook| webhook.id).collect();
     let (mut states, held) = tokio::join!(app.states(client, &ids), app.held(client, None));
     let mut of = |id| {
@@ -403,7 +402,7 @@ pub(super) async fn get(
 ) -> Answer<WebhookView> {
     let webhook = app
         .bus
-        .registry()
+        .webhooks()
         .by_id(client, id)
         .await?
         .ok_or_else(Problem::not_found)?;
@@ -420,17 +419,15 @@ pub(super) async fn patch(
     if !errors.is_empty() {
         return Err(Problem::fields(errors));
     }
-    let mut fits = None;
     let mut was_disabled = false;
     let apply = |webhook: &mut Webhook| {
         was_disabled = webhook.disabled.is_some();
-        fits = change.apply(webhook);
+        change.apply(webhook).ok_or_else(too_many_headers)
     };
-    let changed = app.bus.registry().update(client, id, apply).await?;
+    let changed = app.bus.webhooks().try_update(client, id, apply).await?;
     let webhook = changed.ok_or_else(Problem::not_found)?;
-    fits.ok_or_else(too_many_headers)?;
     if change.is_active == Some(true) {
-        app.bus.registry().want_release(&webhook, now()).await?;
+        app.bus.jobs().request_release(&webhook, now()).await?;
     }
     tell_enabled(&app, &webhook, was_disabled).await;
     Ok((StatusCode::OK, Json(view(&app, &webhook).await)))
@@ -443,7 +440,7 @@ pub(super) async fn delete(
 ) -> Result<StatusCode, Problem> {
     let webhook = app
         .bus
-        .registry()
+        .webhooks()
         .delete(client, id)
         .await?
         .ok_or_else(Problem::not_found)?;
@@ -475,7 +472,7 @@ pub(super) async fn rotate_secret(
     };
     let webhook = app
         .bus
-        .registry()
+        .webhooks()
         .update(client, id, rotate)
         .await?
         .ok_or_else(Problem::not_found)?;
@@ -499,7 +496,7 @@ pub(super) async fn test(
 ) -> Answer<Value> {
     let webhook = app
         .bus
-        .registry()
+        .webhooks()
         .by_id(client, id)
         .await?
         .ok_or_else(Problem::not_found)?;

@@ -12,7 +12,10 @@ use async_nats::{
 };
 use tokio::{sync::watch, time::timeout};
 
-use super::{Error, Registry};
+use super::{
+    ApiTokens, Error, Jobs, KeyRotation, Sessions, SharedKeys, Webhooks, bucket::Buckets,
+    shared_keys::LoadedKeys,
+};
 use crate::{config, tasks::Tasks, telemetry, wire::Keyring};
 
 /// Addresses beyond the first of each name that may be tried while connecting.
@@ -33,7 +36,7 @@ pub struct Bus {
     /// Counts connections: whoever waits for an answer that was under way asks again when it
     /// changes.
     pub(super) connections: watch::Sender<u64>,
-    registry: Registry,
+    clients: Arc<Clients>,
     request_timeout: Duration,
 }
 
@@ -73,7 +76,10 @@ impl Bus {
             .timeout(nats.request_timeout)
             .ack_timeout(nats.request_timeout)
             .build(client.clone());
-        let registry = Registry::new(context.clone());
+        let clients = Arc::new(Clients::new(Buckets {
+            context: context.clone(),
+            connections: connections.clone(),
+        }));
         let settings = Arc::new(bus.clone());
         let request_timeout = nats.request_timeout;
         Ok(Self {
@@ -81,7 +87,7 @@ impl Bus {
             context,
             settings,
             connections,
-            registry,
+            clients,
             request_timeout,
         })
     }
@@ -103,19 +109,77 @@ impl Bus {
             .map_err(Error::from)
     }
 
-    /// Webhooks, tokens and shared keys.
-    pub fn registry(&self) -> &Registry {
-        &self.registry
+    /// The registered webhooks.
+    pub fn webhooks(&self) -> &Webhooks {
+        &self.clients.webhooks
+    }
+
+    /// The tokens that the API accepts.
+    pub fn tokens(&self) -> &ApiTokens {
+        &self.clients.tokens
+    }
+
+    /// WhatsApp sessions.
+    pub fn sessions(&self) -> &Sessions {
+        &self.clients.sessions
+    }
+
+    /// Replays and releases.
+    pub fn jobs(&self) -> &Jobs {
+        &self.clients.jobs
+    }
+
+    /// The keys that all nodes share.
+    pub fn shared_keys(&self) -> &SharedKeys {
+        &self.clients.shared_keys
+    }
+
+    /// The keys that secrets are sealed with.
+    pub fn key_rotation(&self) -> &KeyRotation {
+        &self.clients.key_rotation
+    }
+
+    pub(super) fn buckets(&self) -> &Buckets {
+        &self.clients.buckets
     }
 
     /// Loads the webhooks, opens their secrets with these keys, and keeps them current. Needs the
     /// buckets: call it once they are applied or checked.
     ///
     /// # Errors
-    /// When a bucket is missing or does not answer, or the keys are not those of the bus.
-    pub async fn start_registry(&self, keys: Keyring, tasks: &Tasks) -> Result<(), Error> {
-        self.registry.check_keys(&keys).await?;
-        self.registry.start(keys, tasks).await
+    /// When a bucket is missing, or the keys are not those of the bus.
+    pub async fn load_webhooks(&self, keys: Keyring, tasks: &Tasks) -> Result<(), Error> {
+        self.clients.key_rotation.check_keys(&keys).await?;
+        self.clients.keys.set(keys);
+        self.clients.webhooks.load(tasks).await
+    }
+}
+
+/// One client for each kind of stored value.
+struct Clients {
+    buckets: Buckets,
+    keys: LoadedKeys,
+    webhooks: Webhooks,
+    tokens: ApiTokens,
+    sessions: Sessions,
+    jobs: Jobs,
+    shared_keys: SharedKeys,
+    key_rotation: KeyRotation,
+}
+
+impl Clients {
+    fn new(buckets: Buckets) -> Self {
+        let keys = LoadedKeys::default();
+        Self {
+            webhooks: Webhooks::new(&buckets, keys.clone()),
+            tokens: ApiTokens::new(&buckets),
+            sessions: Sessions::new(&buckets),
+            jobs: Jobs::new(&buckets),
+            shared_keys: SharedKeys::new(&buckets, keys.clone()),
+            key_rotation: KeyRotation::new(&buckets),
+            buckets,
+            keys,
+        }
     }
 }
 

@@ -1,27 +1,25 @@
 //! The right to be the only one who runs something.
 //!
 //! A lease is a key that its bucket drops when it is not renewed. Its holder stops a margin before
-//! that, by its own clock, so no two hold it at a time unless a clock stands still for longer than
-//! the margin. Against that the **epoch** stands: it grows with every holder, and what the holder
-//! writes to can refuse an older one.
+//! that, by its own clock. So no two hold it at a time, unless a clock stops for longer than the
+//! margin. The **epoch** guards against that. It grows with every holder, and the system that the
+//! holder writes to can refuse an older one.
 
 use std::{
-    sync::Mutex,
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use async_nats::jetstream::kv::{self, Operation};
-use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::{Bus, Error};
+use super::{Bus, Error, bucket::Bucket};
 
 const LEASES: &str = "wa_leases";
 /// How long a lease lasts after it was last renewed, as `nats/streams/KV_wa_leases.json` declares.
 pub const LEASE_TTL: Duration = Duration::from_secs(10);
-/// The holder stops so long before its lease ends.
+/// The holder stops this long before its lease ends.
 const MARGIN: Duration = Duration::from_secs(2);
 
 #[derive(Serialize, Deserialize)]
@@ -31,109 +29,102 @@ struct Holder {
     token: Uuid,
 }
 
-struct State {
+impl Holder {
+    fn new(node: &str) -> Self {
+        Self {
+            node: node.to_owned(),
+            token: Uuid::now_v7(),
+        }
+    }
+}
+
+/// How long the last renewal holds.
+struct Term {
     revision: u64,
     valid_until: Instant,
 }
 
+impl Term {
+    /// `asked_at` is when the request was sent: the server may count from then on.
+    fn new(revision: u64, asked_at: Instant) -> Self {
+        Self {
+            revision,
+            valid_until: asked_at + LEASE_TTL - MARGIN,
+        }
+    }
+
+    fn is_valid(&self, now: Instant) -> bool {
+        now < self.valid_until
+    }
+
+    fn end(&mut self, now: Instant) {
+        self.valid_until = self.valid_until.min(now);
+    }
+}
+
 /// A lease that this process holds.
 pub struct Lease {
-    bucket: kv::Store,
+    bucket: Bucket<Holder>,
     key: String,
-    value: bytes::Bytes,
-    token: Uuid,
+    holder: Holder,
     epoch: u64,
-    state: Mutex<State>,
+    term: Mutex<Term>,
 }
 
 impl Bus {
     /// Takes a lease, unless another holds it.
-    ///
-    /// # Errors
-    /// When the bus does not answer.
     pub async fn acquire_lease(&self, name: &str, node: &str) -> Result<Option<Lease>, Error> {
-        let bucket = self.registry().bucket(LEASES).await?;
-        let asked = Instant::now();
-        let (value, token) = holder(node)?;
-        match bucket.create(name, value.clone()).await {
-            Ok(epoch) => Ok(Some(Lease::new(bucket, name, value, token, epoch, asked))),
-            Err(error) if error.kind() == kv::CreateErrorKind::AlreadyExists => Ok(None),
-            Err(error) => Err(Error::from(error)),
-        }
+        let bucket = self.lease_bucket().open().await?;
+        let holder = Holder::new(node);
+        let asked_at = Instant::now();
+        let epoch = bucket.create(name, &holder).await?;
+        Ok(epoch.map(|epoch| Lease::new(bucket, name, holder, epoch, asked_at)))
     }
 
-    /// Takes a lease away from a holder of whom the caller knows that it is dead; `None` when
-    /// nobody holds it, `is_dead` says no to the holder's name, or another was faster.
-    ///
-    /// # Errors
-    /// When the bus does not answer.
+    /// Takes a lease away from a holder that `is_dead` says is dead. `None` when nobody holds it,
+    /// its holder is not dead, or another was faster.
     pub async fn seize_lease(
         &self,
         name: &str,
         node: &str,
         is_dead: impl FnOnce(&str) -> bool,
     ) -> Result<Option<Lease>, Error> {
-        let bucket = self.registry().bucket(LEASES).await?;
-        let held = bucket
-            .entry(name)
-            .await?
-            .filter(|entry| entry.operation == Operation::Put);
-        let Some(held) = held else { return Ok(None) };
-        if !serde_json::from_slice::<Holder>(&held.value).is_ok_and(|holder| is_dead(&holder.node))
-        {
-            return Ok(None);
-        }
-        let asked = Instant::now();
-        let (value, token) = holder(node)?;
-        match bucket.update(name, value.clone(), held.revision).await {
-            Ok(epoch) => Ok(Some(Lease::new(bucket, name, value, token, epoch, asked))),
-            Err(error) if error.kind() == kv::UpdateErrorKind::WrongLastRevision => Ok(None),
-            Err(error) => Err(Error::from(error)),
-        }
+        let bucket = self.lease_bucket().open().await?;
+        let held = match bucket.entry(name).await {
+            Ok(Some(held)) if is_dead(&held.value.node) => held,
+            Ok(_) | Err(Error::Stored { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let holder = Holder::new(node);
+        let asked_at = Instant::now();
+        let epoch = bucket.replace(name, &holder, held.revision).await?;
+        Ok(epoch.map(|epoch| Lease::new(bucket, name, holder, epoch, asked_at)))
     }
 
-    /// The names of all leases that somebody holds.
-    ///
-    /// # Errors
-    /// When the bus does not answer.
+    /// The names of all leases that are held.
     pub async fn leases(&self) -> Result<Vec<String>, Error> {
-        let mut keys = self.registry().bucket(LEASES).await?.keys().await?;
-        let mut all = Vec::new();
-        while let Some(key) = keys.next().await {
-            all.push(key?);
-        }
-        Ok(all)
+        self.lease_bucket().keys().await
     }
-}
 
-fn holder(node: &str) -> Result<(bytes::Bytes, Uuid), Error> {
-    let holder = Holder {
-        node: node.to_owned(),
-        token: Uuid::now_v7(),
-    };
-    Ok((serde_json::to_vec(&holder)?.into(), holder.token))
+    fn lease_bucket(&self) -> Bucket<Holder> {
+        self.buckets().json(LEASES)
+    }
 }
 
 impl Lease {
     fn new(
-        bucket: kv::Store,
+        bucket: Bucket<Holder>,
         key: &str,
-        value: bytes::Bytes,
-        token: Uuid,
+        holder: Holder,
         epoch: u64,
-        asked: Instant,
+        asked_at: Instant,
     ) -> Self {
-        let state = Mutex::new(State {
-            revision: epoch,
-            valid_until: asked + LEASE_TTL - MARGIN,
-        });
         Self {
             bucket,
             key: key.to_owned(),
-            value,
-            token,
+            holder,
             epoch,
-            state,
+            term: Mutex::new(Term::new(epoch, asked_at)),
         }
     }
 
@@ -142,72 +133,80 @@ impl Lease {
         self.epoch
     }
 
-    /// Whether it still stands, by this process's clock.
+    /// Whether it is still held, by this process's clock.
     pub fn is_valid(&self) -> bool {
-        Instant::now() < self.state().valid_until
+        let now = Instant::now();
+        self.term().is_valid(now)
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn term(&self) -> MutexGuard<'_, Term> {
+        self.term.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes it last [`LEASE_TTL`] from now; `false` when another holds it, or it ended.
-    ///
-    /// # Errors
-    /// When the bus does not answer: it may be tried again until the lease ends.
+    /// Makes it last [`LEASE_TTL`] from now; `false` when another holds it, or it ended. After an
+    /// error it may be tried again until the lease ends.
     pub async fn renew(&self) -> Result<bool, Error> {
         if !self.is_valid() {
             return Ok(false);
         }
-        let asked = Instant::now();
-        let revision = self.state().revision;
+        let asked_at = Instant::now();
+        let revision = self.term().revision;
         let renewed = timeout(
             MARGIN,
-            self.bucket.update(&self.key, self.value.clone(), revision),
+            self.bucket.replace(&self.key, &self.holder, revision),
         )
-        .await;
+        .await
+        .map_err(|_| Error::Timeout("answer to the renewal of a lease"))??;
         let revision = match renewed {
-            Ok(Ok(revision)) => revision,
-            Ok(Err(error)) if error.kind() == kv::UpdateErrorKind::WrongLastRevision => {
-                // Perhaps an earlier renewal, whose answer was lost.
-                match self.bucket.entry(&self.key).await? {
-                    Some(entry)
-                        if entry.operation == Operation::Put && self.is_ours(&entry.value) =>
-                    {
-                        entry.revision
-                    }
-                    _ => {
-                        self.state().valid_until = asked;
-                        return Ok(false);
-                    }
+            Some(revision) => revision,
+            // Perhaps an earlier renewal went through, and its answer was lost.
+            None => match self.bucket.entry(&self.key).await? {
+                Some(entry) if entry.value.token == self.holder.token => entry.revision,
+                _ => {
+                    self.term().end(asked_at);
+                    return Ok(false);
                 }
-            }
-            Ok(Err(error)) => return Err(Error::from(error)),
-            Err(_) => return Err(Error::Timeout("an answer to the renewal of a lease")),
+            },
         };
-        *self.state() = State {
-            revision,
-            valid_until: asked + LEASE_TTL - MARGIN,
-        };
+        *self.term() = Term::new(revision, asked_at);
         Ok(true)
-    }
-
-    fn is_ours(&self, value: &[u8]) -> bool {
-        serde_json::from_slice::<Holder>(value).is_ok_and(|holder| holder.token == self.token)
     }
 
     /// Gives it back, so that another need not wait for its end.
     pub async fn release(&self) {
-        let revision = self.state().revision;
-        self.state().valid_until = Instant::now();
+        let now = Instant::now();
+        let revision = {
+            let mut term = self.term();
+            term.end(now);
+            term.revision
+        };
         // Should this fail, the lease ends by itself.
-        let _ = timeout(
-            MARGIN,
-            self.bucket
-                .delete_expect_revision(&self.key, Some(revision)),
-        )
-        .await;
+        let _ = timeout(MARGIN, self.bucket.delete_revision(&self.key, revision)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_is_valid_until_its_margin_counted_from_the_request() {
+        let asked_at = Instant::now();
+        let term = Term::new(3, asked_at);
+        for (after_ms, is_valid) in [(0, true), (7_999, true), (8_000, false), (10_000, false)] {
+            let now = asked_at + Duration::from_millis(after_ms);
+            assert_eq!(term.is_valid(now), is_valid, "after {after_ms} ms");
+        }
+    }
+
+    #[test]
+    fn a_lease_that_was_ended_is_not_valid_and_an_end_never_extends_it() {
+        let asked_at = Instant::now();
+        let mut term = Term::new(3, asked_at);
+        let early = asked_at + Duration::from_secs(1);
+        term.end(early);
+        assert!(!term.is_valid(early));
+        term.end(asked_at + Duration::from_secs(60));
+        assert!(!term.is_valid(early), "the later end does not count");
     }
 }

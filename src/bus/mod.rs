@@ -4,12 +4,11 @@
 //!   same id, so that trying again cannot double a message.
 //! - [`Pull`] and [`Incoming`]: what a durable consumer brings, and settling it once: `ack`, `nak`
 //!   and `term` take the message away.
-//! - [`Registry`]: webhooks, tokens and shared keys in key-value buckets. Changes are
-//!   compare-and-set; reads come from a cache that a watch keeps, and a miss is never believed
-//!   without asking the server.
-//! - [`Resealed`]: secrets lie in the buckets sealed, with keys that the nodes alone have.
-//! - [`SessionChanges`]: WhatsApp sessions as their clients want them, one change after the other.
-//! - [`JobChanges`]: jobs that send many deliveries again, likewise.
+//! - [`Webhooks`], [`ApiTokens`], [`Sessions`], [`Jobs`], [`SharedKeys`]: a client for each kind of
+//!   value in key-value buckets. Changes are compare-and-set. Webhooks are cached: a watch keeps the
+//!   cache current, and a miss is never believed without asking the server.
+//! - [`KeyRotation`]: secrets are stored sealed, with keys that the nodes alone have.
+//! - [`SessionChanges`] and [`JobChanges`]: all values, and then each change of one.
 //! - [`Advisory`] and [`ExhaustedMessage`]: messages that the server hands out no more, and taking them out.
 //! - [`SendRequests`]: what a session is asked to send.
 //! - [`Lease`]: the right to be the only one who runs something, for as long as it is renewed.
@@ -25,6 +24,8 @@
 
 mod advisory;
 mod attempt_query;
+mod bucket;
+mod bucket_watch;
 mod chat;
 mod connection;
 mod declare;
@@ -34,19 +35,21 @@ mod hold;
 mod jobs;
 mod key_rotation;
 mod lease;
+mod member_view;
 mod members;
 mod notices;
+mod outbound;
 mod parked;
 mod partitions;
 mod poison;
 mod publish;
 mod pull;
-mod registry;
 mod repartition;
-mod send;
 mod sessions;
-mod settings;
+mod shared_keys;
 mod tokens;
+mod webhook_cache;
+mod webhooks;
 
 pub use advisory::{Advisory, ExhaustedMessage};
 pub use attempt_query::{AttemptQueries, AttemptQuery, Reply};
@@ -55,13 +58,15 @@ pub use connection::Bus;
 pub use declare::{Change, Difference};
 pub use error::Error;
 pub use hold::{Held, HeldReader};
-pub use jobs::JobChanges;
-pub use key_rotation::Resealed;
+pub use jobs::{JobChanges, Jobs};
+pub use key_rotation::{KeyRotation, Resealed};
 pub use lease::{LEASE_TTL, Lease};
 pub use members::{Member, Membership};
+pub use outbound::{SendClaim, SendReply, SendRequests};
 pub use partitions::{Backlog, Partition};
 pub use publish::Published;
 pub use pull::{Incoming, Pull, Work};
-pub use registry::Registry;
-pub use send::{SendClaim, SendReply, SendRequests};
-pub use sessions::SessionChanges;
+pub use sessions::{SessionChanges, Sessions};
+pub use shared_keys::SharedKeys;
+pub use tokens::ApiTokens;
+pub use webhooks::Webhooks;

@@ -31,7 +31,7 @@ impl Bus {
         once: &str,
     ) -> Result<bool, Error> {
         let phone = Phone::operational();
-        let webhook = self.registry().by_phone(client_id, &phone).await?;
+        let webhook = self.webhooks().by_phone(client_id, &phone).await?;
         let wanted = webhook.and_then(|webhook| webhook.operations.clone());
         if !wanted.is_some_and(|wanted| wanted.events.contains(&operation)) {
             return Ok(false);

@@ -44,11 +44,11 @@ impl Content {
         let Ok(message) = wire::decode_message(payload) else {
             return Ok(Self::Undecodable);
         };
-        let registry = bus.registry();
-        let cached = registry.cached_by_phone(message.client_id, &message.phone);
+        let webhooks = bus.webhooks();
+        let cached = webhooks.cached_by_phone(message.client_id, &message.phone);
         let webhook = match cached {
             Some(webhook) => Some(webhook),
-            None => Box::pin(registry.fetch_by_phone(message.client_id, &message.phone)).await?,
+            None => Box::pin(webhooks.fetch_by_phone(message.client_id, &message.phone)).await?,
         };
         Ok(webhook.map_or(Self::Unrouted, |webhook| {
             let chat = steps::chat_key(&message, &webhook);

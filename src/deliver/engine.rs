@@ -261,8 +261,8 @@ impl Engine {
 
     /// The webhook may have been paused while the message waited for its place in the chat.
     fn webhook_now(&self, delivery: &Delivery, routed: Arc<Webhook>) -> Arc<Webhook> {
-        let registry = self.shared.bus.registry();
-        registry
+        let webhooks = self.shared.bus.webhooks();
+        webhooks
             .cached_by_phone(delivery.client_id, &delivery.phone)
             .filter(|cached| cached.id == routed.id)
             .unwrap_or(routed)

@@ -158,7 +158,7 @@ impl Health {
         };
         let known = self
             .bus
-            .registry()
+            .webhooks()
             .cached_by_phone(attempted.client_id, &attempted.phone);
         if known.is_some_and(|known| known.id != attempted.id || !is_same(attempted, &known)) {
             return;
@@ -168,7 +168,7 @@ impl Health {
             let apply = |webhook: &mut Webhook| is_changed = change.apply(attempted, webhook, now);
             match self
                 .bus
-                .registry()
+                .webhooks()
                 .update(attempted.client_id, attempted.id, apply)
                 .await
             {

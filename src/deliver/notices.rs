@@ -102,7 +102,7 @@ impl Notices {
         };
         let Some(webhook) = self
             .bus
-            .registry()
+            .webhooks()
             .by_phone(client, &Phone::operational())
             .await?
         else {
@@ -127,7 +127,7 @@ impl Notices {
                 operations.dead_letters_notified_at = Some(now);
             }
         };
-        self.bus.registry().update(client, webhook.id, mark).await?;
+        self.bus.webhooks().update(client, webhook.id, mark).await?;
         if is_first {
             let data = json!({"count": count, "threshold": threshold, "since": since.to_string()});
             self.tell(client, NoticeKind::DeadLetters, now, data, &now.to_string())

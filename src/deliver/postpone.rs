@@ -66,7 +66,7 @@ impl Engine {
         let webhook = self
             .shared
             .bus
-            .registry()
+            .webhooks()
             .fetch_by_phone(delivery.client_id, &delivery.phone)
             .await?;
         let its = webhook
@@ -74,8 +74,8 @@ impl Engine {
         if let Some(webhook) = its {
             self.shared
                 .bus
-                .registry()
-                .want_release(&webhook, now())
+                .jobs()
+                .request_release(&webhook, now())
                 .await?;
         }
         Ok(steps::held_record(delivery, now()).map_or(Settle::Ack, Settle::publish))

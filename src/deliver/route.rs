@@ -26,7 +26,7 @@ pub(super) async fn route(
     content: Content,
     published_at: Timestamp,
 ) -> Result<Route, Error> {
-    let registry = bus.registry();
+    let webhooks = bus.webhooks();
     let delivery = match content {
         Content::Undecodable => return Ok(Route::Undecodable),
         Content::Unrouted => return Ok(Route::Unrouted),
@@ -36,14 +36,14 @@ pub(super) async fn route(
         }
         Content::Delivery(delivery) => delivery,
     };
-    if let Some(webhook) = registry
+    if let Some(webhook) = webhooks
         .by_id(delivery.client_id, delivery.webhook_id)
         .await?
     {
         return Ok(Route::To(delivery, webhook));
     }
     // The cache may be behind. Only the server's answer is enough to give a delivery up.
-    let webhook = registry
+    let webhook = webhooks
         .fetch_by_phone(delivery.client_id, &delivery.phone)
         .await?;
     Ok(

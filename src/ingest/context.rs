@@ -44,7 +44,7 @@ impl Context {
         open: Open,
     ) -> anyhow::Result<Self> {
         Ok(Self {
-            media_secret: Arc::new(bus.registry().media_key().await?),
+            media_secret: Arc::new(bus.shared_keys().media_key().await?),
             bus,
             http: media::http_client(settings)?,
             fetch,

@@ -193,7 +193,7 @@ impl Publisher {
         };
         let webhook = self
             .bus
-            .registry()
+            .webhooks()
             .by_phone(self.session.client_id, &phone)
             .await?;
         if !webhook.is_some_and(|webhook| webhook.wants(&Kind::Receipt)) {

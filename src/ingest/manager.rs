@@ -222,7 +222,7 @@ async fn next_change(
     changes: &mut Option<SessionChanges>,
 ) -> Result<Result<Session, SessionId>, bus::Error> {
     if changes.is_none() {
-        *changes = Some(bus.registry().watch_sessions().await?);
+        *changes = Some(bus.sessions().watch().await?);
     }
     match changes {
         Some(changes) => changes.next().await,

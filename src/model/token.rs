@@ -104,7 +104,7 @@ impl TokenHash {
     }
 }
 
-/// A bearer token as the registry keeps it.
+/// A bearer token as the bus keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Token {
     /// Short name to revoke it by; the token's first characters after its prefix.

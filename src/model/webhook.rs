@@ -56,7 +56,7 @@ pub enum WebhookStatus {
     Disabled,
 }
 
-/// One endpoint for one phone number of one client, as the registry keeps it.
+/// One endpoint for one phone number of one client, as the bus keeps it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Webhook {
     /// Made at registration; a second registration of the same number keeps it.

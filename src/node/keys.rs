@@ -17,7 +17,7 @@ const MADE: &str = "# Keys that stored secrets are sealed with: the first one se
 pub(super) async fn keyring(config: &Config, bus: &Bus) -> anyhow::Result<Keyring> {
     let file = file(config);
     if let Some(keys) = read(&file)? {
-        bus.registry()
+        bus.key_rotation()
             .check_keys(&keys)
             .await
             .with_context(|| format!("opening with the keys of {}", file.display()))?;
@@ -29,7 +29,7 @@ pub(super) async fn keyring(config: &Config, bus: &Bus) -> anyhow::Result<Keyrin
             file.display()
         );
     }
-    if bus.registry().is_sealed().await? {
+    if bus.key_rotation().is_sealed().await? {
         bail!(
             "the secrets on this bus are sealed, and {} does not exist: set secrets.keys_file to \
              the keys file of the \
@@ -39,7 +39,7 @@ pub(super) async fn keyring(config: &Config, bus: &Bus) -> anyhow::Result<Keyrin
     }
     make(&file)?;
     let keys = read(&file)?.context("the keys file vanished")?;
-    if let Err(error) = bus.registry().check_keys(&keys).await {
+    if let Err(error) = bus.key_rotation().check_keys(&keys).await {
         // Another node was faster and has a file of its own: this one never sealed anything.
         let _ = std::fs::remove_file(&file);
         return Err(error).context(

@@ -48,9 +48,9 @@ pub(super) async fn start(
 ) -> anyhow::Result<Node> {
     let metrics = Metrics::install();
     let keys = keys::keyring(config, &bus).await?;
-    bus.start_registry(keys, &tasks)
+    bus.load_webhooks(keys, &tasks)
         .await
-        .context("reading the registry of webhooks")?;
+        .context("loading the webhooks")?;
     let cancel = CancellationToken::new();
     let admin_cancel = CancellationToken::new();
     let plays = |role| roles.contains(&role);
@@ -201,7 +201,7 @@ async fn media_source(
     tasks: &Tasks,
 ) -> anyhow::Result<api::MediaSource> {
     let secret = bus
-        .registry()
+        .shared_keys()
         .media_key()
         .await
         .context("reading the key of media ids")?;

@@ -29,7 +29,7 @@ async fn rotate(config: &Config) -> anyhow::Result<ExitCode> {
     let keys = read(&file)?
         .with_context(|| format!("{} does not exist: set secrets.keys_file", file.display()))?;
     let bus = connect(config, "wahook-secrets").await?;
-    let done = bus.registry().reseal(&keys).await?;
+    let done = bus.key_rotation().reseal(&keys).await?;
     for (what, why) in &done.closed {
         eprintln!("{what}: {why}");
     }
@@ -37,11 +37,11 @@ async fn rotate(config: &Config) -> anyhow::Result<ExitCode> {
         "{} webhooks: {} sealed anew with key {} ({} of them were in clear), {} were sealed with \
          it already, {} could not be opened",
         done.webhooks,
-        done.anew,
+        done.again,
         keys.newest(),
         done.plain,
         done.current,
-        done.webhooks - done.anew - done.current
+        done.webhooks - done.again - done.current
     );
     if done.closed.is_empty() {
         println!("no other key is needed any more");

@@ -39,8 +39,8 @@ pub(super) async fn run(bus: Bus, command: SessionCommand) -> anyhow::Result<Exi
             pair(&bus, client, phone, method, own_messages).await
         }
         SessionCommand::List { client } => {
-            for session in bus.registry().sessions(client).await? {
-                let status = bus.registry().session_status(client, session.id).await?;
+            for session in bus.sessions().list(client).await? {
+                let status = bus.sessions().status(client, session.id).await?;
                 let status = status.unwrap_or_else(|| SessionStatus::new(0, session.created_at));
                 let number = status.phone.as_ref().map_or("-", |phone| phone.as_str());
                 let reason = status.reason.as_deref().unwrap_or_default();
@@ -68,7 +68,7 @@ async fn pair(
         is_deleted: false,
         created_at: Timestamp::from_system(SystemTime::now()),
     };
-    bus.registry().create_session(&session).await?;
+    bus.sessions().create(&session).await?;
     eprintln!(
         "session {} of client {client}; Ctrl-C leaves it waiting",
         session.id
@@ -77,7 +77,7 @@ async fn pair(
     let mut shown = None;
     let mut told = None;
     loop {
-        match bus.registry().session_status(client, session.id).await? {
+        match bus.sessions().status(client, session.id).await? {
             None if begun.elapsed() > NODE_PATIENCE => {
                 bail!(
                     "no node has taken the session up: run `wahook serve --roles ingest`, or \

@@ -16,7 +16,7 @@ use crate::{
 
 pub(super) async fn run(config: &Config, command: TokenCommand) -> anyhow::Result<ExitCode> {
     let bus = connect(config, "wahook-token").await?;
-    let registry = bus.registry();
+    let tokens = bus.tokens();
     match command {
         TokenCommand::Create {
             client,
@@ -39,7 +39,7 @@ pub(super) async fn run(config: &Config, command: TokenCommand) -> anyhow::Resul
                 expires_at: expires_days
                     .map(|days| now.after(Duration::from_secs(u64::from(days) * 86_400))),
             };
-            registry.put_token(&TokenHash::of(&text), &token).await?;
+            tokens.put(&TokenHash::of(&text), &token).await?;
             eprintln!(
                 "token {} for client {client}; it is shown this once:",
                 token.id
@@ -47,7 +47,7 @@ pub(super) async fn run(config: &Config, command: TokenCommand) -> anyhow::Resul
             println!("{text}");
         }
         TokenCommand::List => {
-            for token in registry.tokens().await? {
+            for token in tokens.list().await? {
                 let scopes: Vec<_> = token.scopes.iter().map(|scope| scope.as_str()).collect();
                 let expires = token
                     .expires_at
@@ -62,7 +62,7 @@ pub(super) async fn run(config: &Config, command: TokenCommand) -> anyhow::Resul
             }
         }
         TokenCommand::Revoke { id } => {
-            if !registry.revoke_token(&id).await? {
+            if !tokens.revoke(&id).await? {
                 bail!("no token has the id {id}; `wahook token list` shows them");
             }
             eprintln!("token {id} is revoked");

@@ -21,23 +21,23 @@ pub(super) async fn run(
     webhook: WebhookId,
     phone: &Phone,
 ) -> Result<(), Error> {
-    let registry = context.bus.registry();
+    let jobs = context.bus.jobs();
     let held = context.bus.held_counts(job.client_id, Some(phone)).await?;
     let matched = job
         .matched
         .unwrap_or_else(|| held.get(phone.as_str()).copied().unwrap_or_default());
     let begin = |job: &mut Job| (job.matched, job.state) = (Some(matched), JobState::Running);
-    let Some(mut job) = registry.change_job(&job, begin).await? else {
+    let Some(mut job) = jobs.change(&job, begin).await? else {
         return Ok(());
     };
     loop {
         let seen = request_count(&job);
         match pass(context, &job, webhook, phone).await? {
             Pass::Through => {
-                if registry.end_release(&job, seen, context.now()).await? {
+                if jobs.end_release(&job, seen, context.now()).await? {
                     return Ok(());
                 }
-                let Some(changed) = registry.change_job(&job, |_| {}).await? else {
+                let Some(changed) = jobs.change(&job, |_| {}).await? else {
                     return Ok(());
                 };
                 job = changed;
@@ -48,7 +48,7 @@ pub(super) async fn run(
                     job.error = Some(STOPPED.to_owned());
                     job.end(JobState::Cancelled, context.now());
                 };
-                registry.change_job(&job, end).await?;
+                jobs.change(&job, end).await?;
                 return Ok(());
             }
         }
@@ -73,7 +73,7 @@ enum Pass {
 }
 
 async fn pass(context: &Context, job: &Job, id: WebhookId, phone: &Phone) -> Result<Pass, Error> {
-    let registry = context.bus.registry();
+    let webhooks = context.bus.webhooks();
     let mut reader = context.bus.read_held(job.client_id, phone).await?;
     let mut pacer: Option<Pacer> = None;
     let mut sent = 0;
@@ -85,7 +85,7 @@ async fn pass(context: &Context, job: &Job, id: WebhookId, phone: &Phone) -> Res
             .await?;
         let is_end = held.is_empty();
         while !held.is_empty() {
-            let webhook = registry
+            let webhook = webhooks
                 .by_id(job.client_id, id)
                 .await?
                 .filter(|webhook| webhook.takes_deliveries());
@@ -137,6 +137,6 @@ async fn note(
         job.skipped += skipped;
         job.error = None;
     };
-    context.bus.registry().change_job(job, change).await?;
+    context.bus.jobs().change(job, change).await?;
     Ok(())
 }

@@ -37,15 +37,14 @@ pub(super) async fn run(
             return cancelled(context, &job).await;
         }
         let Some(mut page) = scan.next(page(pacer.rate())).await? else {
-            let registry = context.bus.registry();
-            registry
-                .change_job(&job, |job| job.end(JobState::Done, context.now()))
+            let jobs = context.bus.jobs();
+            jobs.change(&job, |job| job.end(JobState::Done, context.now()))
                 .await?;
             return Ok(());
         };
         let webhook = context
             .bus
-            .registry()
+            .webhooks()
             .by_id(job.client_id, page.webhook)
             .await?;
         let webhook = webhook.filter(|webhook| webhook.takes_deliveries());
@@ -64,7 +63,7 @@ pub(super) async fn run(
         telemetry::job_events("replay", "sent", done as u64);
         telemetry::job_events("replay", "skipped", skipped as u64);
         let place = place_after(&page, done);
-        let changed = context.bus.registry().change_job(&job, |job| {
+        let changed = context.bus.jobs().change(&job, |job| {
             job.sent += done as u64;
             job.skipped += skipped as u64;
             job.error = None;
@@ -88,7 +87,7 @@ async fn cancelled(context: &Context, job: &Job) -> Result<(), Error> {
             job.end(JobState::Cancelled, context.now());
         }
     };
-    context.bus.registry().change_job(job, end).await?;
+    context.bus.jobs().change(job, end).await?;
     Ok(())
 }
 
@@ -110,18 +109,17 @@ async fn scan(
 
 /// The job with the number of events that match; `None` when it is over already.
 async fn counted(context: &Context, job: Job, filter: &JobFilter) -> Result<Option<Job>, Error> {
-    let registry = context.bus.registry();
+    let jobs = context.bus.jobs();
     let counted = match job.matched {
         Some(matched) => Some(matched),
         None => {
-            registry
-                .change_job(&job, |job| job.state = JobState::Counting)
+            jobs.change(&job, |job| job.state = JobState::Counting)
                 .await?;
             let count = count(scan(context, &job, filter, None).await?, EVENTS_MAX, None).await?;
             count.is_complete.then_some(count.matched)
         }
     };
-    let changed = registry.change_job(&job, |job| {
+    let changed = jobs.change(&job, |job| {
         job.error = None;
         match counted {
             _ if job.cancel_requested => job.end(JobState::Cancelled, context.now()),

@@ -49,7 +49,7 @@ impl Scan {
         filter: JobFilter,
         place: Option<JobCursor>,
     ) -> Result<Self, Error> {
-        let all = bus.registry().list(client).await?;
+        let all = bus.webhooks().list(client).await?;
         let wanted = |id: &WebhookId| filter.webhook.is_none_or(|only| only == *id);
         let mut webhooks: Vec<_> = all
             .iter()

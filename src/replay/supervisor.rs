@@ -82,7 +82,7 @@ impl Supervisor {
     pub(super) async fn run(mut self) {
         let cancel = self.context.cancel.clone();
         while !cancel.is_cancelled() {
-            match self.context.bus.registry().watch_jobs().await {
+            match self.context.bus.jobs().watch().await {
                 Ok(changes) => {
                     self.active.clear();
                     self.follow(changes).await;
@@ -219,8 +219,8 @@ impl Context {
                     // Should the bus not take it: it is no more than a word to its owner.
                     let _ = self
                         .bus
-                        .registry()
-                        .change_job(job, |job| job.error = Some(told.to_owned()))
+                        .jobs()
+                        .change(job, |job| job.error = Some(told.to_owned()))
                         .await;
                 }
             }
@@ -235,7 +235,7 @@ impl Context {
     /// From where the bucket says it is.
     async fn step(&self, job: &Job) -> Result<(), Error> {
         let now = self.now();
-        let begun = self.bus.registry().change_job(job, |job| {
+        let begun = self.bus.jobs().change(job, |job| {
             if job.state.is_active() {
                 job.started_at.get_or_insert(now);
             }

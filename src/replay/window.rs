@@ -62,11 +62,11 @@ impl Window {
             }
             if began.elapsed() >= TOLD_AFTER {
                 let tell = |job: &mut Job| job.error = Some(TOLD.to_owned());
-                let registry = context.bus.registry();
+                let jobs = context.bus.jobs();
                 let now = if told {
-                    registry.job(job.client_id, job.id).await?
+                    jobs.get(job.client_id, job.id).await?
                 } else {
-                    registry.change_job(job, tell).await?
+                    jobs.change(job, tell).await?
                 };
                 told = true;
                 if now.is_none_or(|job| job.cancel_requested || !job.state.is_active()) {

@@ -1,4 +1,4 @@
-//! A webhook as the registry stores it: JSON whose secrets are sealed, each bound to its client,
+//! A webhook as the bus stores it: JSON whose secrets are sealed, each bound to its client,
 //! webhook and field.
 
 use serde_json::Value;
@@ -28,7 +28,7 @@ pub enum SealedWith {
     Nothing,
 }
 
-/// The bytes that the registry stores.
+/// The bytes that the bus stores.
 pub fn encode_webhook(webhook: &Webhook, keys: &Keyring) -> Vec<u8> {
     let mut value = serde_json::to_value(webhook).expect("plain data has a JSON form");
     let of = format!("{} {}", webhook.client_id, webhook.id);

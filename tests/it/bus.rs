@@ -427,8 +427,8 @@ async fn a_webhook_changed_on_one_node_is_changed_on_the_other() {
     let server = NatsServer::start().await;
     let first = server.bus().await;
     let second = server.bus().await;
-    let here = first.registry();
-    let there = second.registry();
+    let here = first.webhooks();
+    let there = second.webhooks();
     let new = webhook(1, "4915112345678");
     let id = new.id;
     let number = new.phone.clone();
@@ -455,7 +455,7 @@ async fn a_webhook_changed_on_one_node_is_changed_on_the_other() {
     // Both change it at the same time: no change is lost.
     let bump = |bus: Bus| async move {
         for _ in 0..10 {
-            bus.registry()
+            bus.webhooks()
                 .update(client(1), id, |webhook| webhook.rate_per_second += 1)
                 .await
                 .expect("updates");

@@ -3,6 +3,7 @@
 mod api;
 mod bus;
 mod bus_tls;
+mod bus_watch;
 mod chat;
 mod drain;
 mod egress;

@@ -254,12 +254,12 @@ async fn a_rotation_goes_on_where_it_was_cut_off_and_loses_no_change_made_meanwh
     let after = server.connect().await;
     before.apply().await.expect("applies");
     before
-        .start_registry(keys(&format!("{old}\n{new}")), &Tasks::default())
+        .load_webhooks(keys(&format!("{old}\n{new}")), &Tasks::default())
         .await
         .expect("loads");
     let both = keys(&format!("{new}\n{old}"));
     after
-        .start_registry(both.clone(), &Tasks::default())
+        .load_webhooks(both.clone(), &Tasks::default())
         .await
         .expect("loads");
     let client = ClientId::try_from(1).expect("in range");
@@ -278,7 +278,7 @@ async fn a_rotation_goes_on_where_it_was_cut_off_and_loses_no_change_made_meanwh
                 Timestamp::EPOCH,
             )
         };
-        bus.registry()
+        bus.webhooks()
             .register(client, &phone, make)
             .await
             .expect("registers");
@@ -287,29 +287,29 @@ async fn a_rotation_goes_on_where_it_was_cut_off_and_loses_no_change_made_meanwh
     let change = async {
         for id in &ids {
             after
-                .registry()
+                .webhooks()
                 .update(client, *id, |webhook| webhook.rate_per_second += 1)
                 .await
                 .expect("changes");
         }
     };
-    let (done, ()) = tokio::join!(after.registry().reseal(&both), change);
+    let (done, ()) = tokio::join!(after.key_rotation().reseal(&both), change);
     let done = done.expect("seals");
     assert_eq!(
-        (done.webhooks, done.current + done.anew, done.closed.len()),
+        (done.webhooks, done.current + done.again, done.closed.len()),
         (40, 40, 0),
         "{done:?}"
     );
-    assert!(done.current >= 10 && done.anew <= 30, "{done:?}");
-    let again = after.registry().reseal(&both).await.expect("seals");
-    assert_eq!((again.current, again.anew), (40, 0));
+    assert!(done.current >= 10 && done.again <= 30, "{done:?}");
+    let again = after.key_rotation().reseal(&both).await.expect("seals");
+    assert_eq!((again.current, again.again), (40, 0));
     // A node with the new key alone reads all of it.
     let third = server.connect().await;
     third
-        .start_registry(keys(&new), &Tasks::default())
+        .load_webhooks(keys(&new), &Tasks::default())
         .await
         .expect("its keys are those of the bus");
-    let all = third.registry().list(client).await.expect("answers");
+    let all = third.webhooks().list(client).await.expect("answers");
     assert_eq!(all.len(), 40);
     assert!(
         all.iter()

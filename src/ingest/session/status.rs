@@ -149,8 +149,8 @@ impl StatusWriter {
         let Session { client_id, id, .. } = self.session;
         match self
             .bus
-            .registry()
-            .put_session_status(client_id, id, &self.status)
+            .sessions()
+            .put_status(client_id, id, &self.status)
             .await
         {
             Ok(()) => self.is_changed = false,

@@ -47,10 +47,8 @@ impl SessionTask {
         let renewal = renew(Arc::clone(&self.lease), lost.clone()).in_current_span();
         let renewal = self.tasks.once(TaskKind::LeaseRenewal, renewal);
         let renewal = AbortOnDropHandle::new(renewal);
-        let registry = self.context.bus.registry().clone();
-        let earlier = registry
-            .session_status(session.client_id, session.id)
-            .await?;
+        let sessions = self.context.bus.sessions();
+        let earlier = sessions.status(session.client_id, session.id).await?;
         let mut status = StatusWriter::new(self.context.bus.clone(), session, earlier);
         let result = self.run_clients(&mut status, &lost).await;
         if self.lease.is_valid() && !self.wanted.borrow().is_deleted {

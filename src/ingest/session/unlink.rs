@@ -63,10 +63,8 @@ pub(super) async fn delete(
         }
     }
     files::erase(&folder, session.id)?;
-    let registry = setup.context.bus.registry();
-    registry
-        .remove_session(session.client_id, session.id)
-        .await?;
+    let sessions = setup.context.bus.sessions();
+    sessions.remove(session.client_id, session.id).await?;
     tracing::info!("session deleted");
     Ok(())
 }

@@ -45,10 +45,10 @@ pub(super) async fn import(
             }
         };
         let Some(webhook) = bus
-            .registry()
+            .webhooks()
             .by_phone(client, &phone)
             .await
-            .context("asking the registry")?
+            .context("asking for the webhook")?
         else {
             tally.wrong(
                 line,

@@ -67,9 +67,9 @@ pub(super) async fn run(
 ) -> anyhow::Result<ExitCode> {
     let keys = keys::keyring(config, bus).await?;
     let tasks = Tasks::default();
-    bus.start_registry(keys, &tasks)
+    bus.load_webhooks(keys, &tasks)
         .await
-        .context("reading the registry of webhooks")?;
+        .context("loading the webhooks")?;
     match command {
         ImportCommand::Webhooks { file, dry_run } => {
             let tally = webhooks::import(config, bus, open(&file)?, dry_run).await?;

@@ -1,4 +1,4 @@
-//! Webhooks into the registry.
+//! Webhooks into the bus.
 
 use std::time::SystemTime;
 
@@ -38,10 +38,10 @@ pub(super) async fn import(
         let client = webhook.client_id;
         let phone = webhook.phone.clone();
         if bus
-            .registry()
+            .webhooks()
             .by_phone(client, &phone)
             .await
-            .context("asking the registry")?
+            .context("asking for the webhook")?
             .is_some()
         {
             tally.passed += 1;
@@ -52,10 +52,10 @@ pub(super) async fn import(
             // Should somebody have been faster, theirs stays.
             let make = |present: Option<&Webhook>| present.unwrap_or(&webhook).clone();
             let (stored, _) = bus
-                .registry()
+                .webhooks()
                 .register(client, &phone, make)
                 .await
-                .context("writing the registry")?;
+                .context("registering the webhook")?;
             let secret = stored.secrets.first().map_or("", |secret| secret.expose());
             println!("{}\t{client}\t{}\t{secret}", stored.id, phone.as_str());
         }

@@ -424,7 +424,7 @@ async fn a_client_has_so_many_replays_and_no_more() {
         let client_id = ClientId::try_from(2).expect("in range");
         let mut job = Job::new(JobId(Uuid::now_v7()), client_id, work, until);
         job.end(JobState::Done, until);
-        assert!(bus.registry().create_job(&job).await.expect("answers"));
+        assert!(bus.jobs().create(&job).await.expect("answers"));
     }
     let oldest = |list: &Value| {
         list["data"]

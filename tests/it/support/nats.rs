@@ -163,7 +163,7 @@ impl NatsServer {
         .await
     }
 
-    /// The same with everything declared and the registry loaded.
+    /// The same with everything declared and the webhooks loaded.
     pub(crate) async fn bus(&self) -> Bus {
         let bus = self.connect().await;
         bus.apply().await.expect("applies");
@@ -172,7 +172,7 @@ impl NatsServer {
             .as_ref()
             .map(|file| std::fs::read_to_string(file).expect("a node has made it"));
         let keys = Keyring::parse(&made.unwrap_or_else(|| self.key.clone())).expect("a key");
-        bus.start_registry(keys, &Tasks::default())
+        bus.load_webhooks(keys, &Tasks::default())
             .await
             .expect("loads");
         bus

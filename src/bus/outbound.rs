@@ -5,11 +5,15 @@
 
 use std::time::Duration;
 
-use async_nats::{RequestErrorKind, Subscriber, jetstream::kv};
+use async_nats::{RequestErrorKind, Subscriber};
+use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::time::timeout;
 
-use super::{Bus, Error};
+use super::{
+    Bus, Error,
+    bucket::{Bucket, Raw},
+};
 use crate::{
     model::{ClientId, OutboundMessage, SendOutcome, SessionId},
     wire::subject,
@@ -131,61 +135,45 @@ impl Bus {
     }
 
     /// Notes what an idempotency key is used for, unless it was used before. Forgotten after a day.
-    ///
-    /// # Errors
-    /// When the bus does not answer.
     pub async fn claim_send(&self, key: &str, content_hash: &str) -> Result<SendClaim, Error> {
-        let bucket = self.registry().bucket(SENDS).await?;
-        let claimed = timeout(
-            self.settings.publish_deadline,
-            bucket.create(key, content_hash.to_owned().into()),
-        )
-        .await;
-        match claimed {
-            Ok(Ok(revision)) => Ok(SendClaim::New { revision }),
-            Ok(Err(error)) if error.kind() == kv::CreateErrorKind::AlreadyExists => {
-                let known = bucket.get(key).await?.unwrap_or_default();
-                let known = String::from_utf8_lossy(&known).into_owned();
-                Ok(match known.strip_suffix(SENT) {
-                    Some(content_hash) => SendClaim::Known {
-                        content_hash: content_hash.to_owned(),
-                        is_sent: true,
-                    },
-                    None => SendClaim::Known {
-                        content_hash: known,
-                        is_sent: false,
-                    },
-                })
-            }
-            Ok(Err(error)) => Err(Error::from(error)),
-            Err(_) => Err(Error::Timeout("an answer")),
+        let bucket = self.send_bucket().open().await?;
+        let claim = Bytes::from(content_hash.to_owned());
+        let claimed = timeout(self.settings.publish_deadline, bucket.create(key, &claim))
+            .await
+            .map_err(|_| Error::Timeout("answer to a claim"))??;
+        if let Some(revision) = claimed {
+            return Ok(SendClaim::New { revision });
         }
+        let known = bucket.get(key).await?.unwrap_or_default();
+        let known = String::from_utf8_lossy(&known).into_owned();
+        Ok(match known.strip_suffix(SENT) {
+            Some(content_hash) => SendClaim::Known {
+                content_hash: content_hash.to_owned(),
+                is_sent: true,
+            },
+            None => SendClaim::Known {
+                content_hash: known,
+                is_sent: false,
+            },
+        })
     }
 
-    /// Notes that the message of a key was sent.
-    ///
-    /// # Errors
-    /// When the bus does not answer: then it is sent again, under the same id, when it is asked for
-    /// again.
+    /// Notes that the message of a key was sent. After an error it is sent again, under the same
+    /// id, when it is asked for again.
     pub async fn settle_send(&self, key: &str, content_hash: &str) -> Result<(), Error> {
-        let bucket = self.registry().bucket(SENDS).await?;
-        bucket
-            .put(key, format!("{content_hash}{SENT}").into())
-            .await
-            .map(drop)
-            .map_err(Error::from)
+        let settled = Bytes::from(format!("{content_hash}{SENT}"));
+        self.send_bucket().put(key, &settled).await.map(drop)
     }
 
     /// Forgets a key whose message was not sent, unless it was used again since.
-    ///
-    /// # Errors
-    /// When the bus does not answer.
     pub async fn release_send(&self, key: &str, revision: u64) -> Result<(), Error> {
-        let bucket = self.registry().bucket(SENDS).await?;
-        bucket
-            .delete_expect_revision(key, Some(revision))
+        self.send_bucket()
+            .delete_revision(key, revision)
             .await
             .map(drop)
-            .map_err(Error::from)
+    }
+
+    fn send_bucket(&self) -> Bucket<Bytes, Raw> {
+        self.buckets().bucket(SENDS, Raw)
     }
 }
