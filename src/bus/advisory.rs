@@ -10,7 +10,7 @@ use async_nats::{
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::{Bus, Error};
+use super::{Bus, Error, Stream};
 use crate::{model::Timestamp, telemetry};
 
 const AGAIN: &str = "wa-again";
@@ -119,8 +119,9 @@ impl Bus {
 
 /// Labels come from a fixed set.
 fn stream_label(stream: &str) -> &'static str {
-    ["WA_MSG", "WA_RETRY", "WA_RESULT"]
+    [Stream::Messages, Stream::Retries, Stream::Results]
         .into_iter()
+        .map(Stream::as_str)
         .find(|known| *known == stream)
         .unwrap_or("other")
 }

@@ -21,7 +21,7 @@ use async_nats::{
 use futures_util::StreamExt;
 use serde_json::json;
 
-use super::{Bus, Error};
+use super::{Bus, Error, Stream};
 use crate::{
     model::{ClientId, Delivery, EventId, Phone},
     wire::{
@@ -30,7 +30,6 @@ use crate::{
     },
 };
 
-const STREAM: &str = "WA_CHAT";
 /// Marks what a line sent on its way, with its number there.
 pub(super) const FROM_LINE: &str = "wa-line";
 /// How long one read of many places may take, and how long the server keeps the reader.
@@ -96,7 +95,7 @@ impl Bus {
 
     async fn first_of(&self, line: &str) -> Result<Option<Queued>, Error> {
         loop {
-            let Some(message) = self.oldest(STREAM, line, 1).await? else {
+            let Some(message) = self.oldest(Stream::ChatQueues, line, 1).await? else {
                 return Ok(None);
             };
             if let Ok(delivery) = wire::decode_delivery(&message.payload) {
@@ -109,8 +108,13 @@ impl Bus {
                 sequence = message.sequence,
                 "one in a line that nobody can read"
             );
-            self.undecodable(STREAM, message.sequence, &message.subject, &message.payload)
-                .await?;
+            self.undecodable(
+                Stream::ChatQueues,
+                message.sequence,
+                &message.subject,
+                &message.payload,
+            )
+            .await?;
             self.take_out(message.sequence).await?;
         }
     }
@@ -153,8 +157,11 @@ impl Bus {
     /// the server overwrite the bytes on its disk, which no other stream does with what is settled.
     async fn take_out(&self, sequence: u64) -> Result<(), Error> {
         let request = json!({"seq": sequence, "no_erase": true});
-        self.command(format!("STREAM.MSG.DELETE.{STREAM}"), &request)
-            .await
+        self.command(
+            format!("STREAM.MSG.DELETE.{}", Stream::ChatQueues),
+            &request,
+        )
+        .await
     }
 
     /// Sends the first of a line on its way. A second time within the stream's duplicate window
@@ -189,7 +196,7 @@ impl Bus {
 
     async fn place_of(&self, subject: &str) -> Result<Option<u64>, Error> {
         Ok(self
-            .oldest(STREAM, subject, 1)
+            .oldest(Stream::ChatQueues, subject, 1)
             .await?
             .map(|message| message.sequence))
     }
@@ -207,10 +214,14 @@ impl Bus {
     ) -> Result<Vec<(u64, QueueEntry)>, Error> {
         let lines = subject::chat_queues_in(partition);
         // Mostly there is none: then this was all.
-        if self.oldest(STREAM, &lines, after + 1).await?.is_none() {
+        if self
+            .oldest(Stream::ChatQueues, &lines, after + 1)
+            .await?
+            .is_none()
+        {
             return Ok(Vec::new());
         }
-        let stream = self.context.get_stream_no_info(STREAM).await?;
+        let stream = self.stream(Stream::ChatQueues).await?;
         let config = pull::Config {
             filter_subject: lines,
             deliver_policy: DeliverPolicy::ByStartSequence {
@@ -244,7 +255,7 @@ impl Bus {
     /// # Errors
     /// When the bus does not answer.
     pub async fn chat_queue_bytes(&self) -> Result<u64, Error> {
-        self.bytes_in(STREAM).await
+        self.bytes_in(Stream::ChatQueues).await
     }
 
     /// Drops the lines of a number: its webhook is gone.
@@ -252,7 +263,7 @@ impl Bus {
     /// # Errors
     /// When the bus does not answer.
     pub async fn purge_chat_queues(&self, client: ClientId, phone: &Phone) -> Result<(), Error> {
-        let stream = self.context.get_stream_no_info(STREAM).await?;
+        let stream = self.stream(Stream::ChatQueues).await?;
         let lines = subject::chat_queues_of(self.partition_count(), client, phone);
         stream.purge().filter(lines).await?;
         Ok(())
@@ -261,11 +272,11 @@ impl Bus {
     /// The oldest message under a subject, from this number on, as the stream's leader has it.
     pub(super) async fn oldest(
         &self,
-        stream: &str,
+        stream: Stream,
         subject: &str,
         from: u64,
     ) -> Result<Option<StreamMessage>, Error> {
-        let stream = self.context.get_stream_no_info(stream).await?;
+        let stream = self.stream(stream).await?;
         match stream.get_first_raw_message_by_subject(subject, from).await {
             Ok(message) => Ok(Some(message)),
             Err(error) if is_absent(&error) => Ok(None),

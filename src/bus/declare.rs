@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::{
-    Bus, Error,
+    Bus, Error, Stream,
     repartition::{partitions_in, with_partitions},
 };
 use crate::config;
@@ -31,14 +31,23 @@ const STREAMS: [&str; 16] = [
 ];
 /// One with `{N}` stands for a consumer per partition: `{N}` is the partition, `{NN}` the same in
 /// two digits.
-const CONSUMERS: [(&str, &str); 4] = [
-    ("WA_MSG", include_str!("../../nats/consumers/deliver.json")),
-    ("WA_RETRY", include_str!("../../nats/consumers/retry.json")),
+const CONSUMERS: [(Stream, &str); 4] = [
     (
-        "WA_RESULT",
+        Stream::Messages,
+        include_str!("../../nats/consumers/deliver.json"),
+    ),
+    (
+        Stream::Retries,
+        include_str!("../../nats/consumers/retry.json"),
+    ),
+    (
+        Stream::Results,
         include_str!("../../nats/consumers/record.json"),
     ),
-    ("WA_ADV", include_str!("../../nats/consumers/advisory.json")),
+    (
+        Stream::Advisories,
+        include_str!("../../nats/consumers/advisory.json"),
+    ),
 ];
 /// JetStream's code for "no such stream" and "no such consumer".
 const NOT_FOUND: u64 = 404;
@@ -49,7 +58,13 @@ struct Declared {
     info: String,
     config: Value,
     /// The stream, when this is a consumer of it.
-    stream: Option<&'static str>,
+    stream: Option<Stream>,
+}
+
+impl Declared {
+    fn is_stream(&self, stream: Stream) -> bool {
+        self.stream.is_none() && self.config["name"] == stream.as_str()
+    }
 }
 
 /// What `apply` did.
@@ -110,7 +125,7 @@ impl Bus {
         let all = declared(&self.settings);
         let messages = all
             .iter()
-            .find(|one| one.what == "stream WA_MSG")
+            .find(|one| one.is_stream(Stream::Messages))
             .expect("embedded files are tested");
         let mut changes = Vec::from_iter(self.repartition(&messages.config).await?);
         for declared in all {
@@ -127,7 +142,7 @@ impl Bus {
                 // `action` empty: create or update.
                 Some(stream) => (
                     format!("CONSUMER.DURABLE.CREATE.{stream}.{name}"),
-                    json!({"stream_name": stream, "config": declared.config, "action": ""}),
+                    json!({"stream_name": stream.as_str(), "config": declared.config, "action": ""}),
                 ),
                 None => (
                     format!(
@@ -168,7 +183,7 @@ impl Bus {
     }
 
     async fn found(&self, declared: &Declared) -> Result<Option<Value>, Error> {
-        let answer = self.ask_of_one(&declared.info).await?;
+        let answer = self.api_info(&declared.info).await?;
         Ok(answer.map(|mut answer| answer["config"].take()))
     }
 
@@ -182,7 +197,7 @@ impl Bus {
     }
 
     /// Asks the API about one thing that is named in the subject; `None`: there is none.
-    pub(super) async fn ask_of_one(&self, subject: &str) -> Result<Option<Value>, Error> {
+    pub(super) async fn api_info(&self, subject: &str) -> Result<Option<Value>, Error> {
         // Not `context.request`: it sends `null`, and consumers are asked for with no body at all.
         let request = self
             .client

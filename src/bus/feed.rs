@@ -17,7 +17,7 @@ use futures_util::{FutureExt, StreamExt};
 use serde::Serialize;
 use tokio::{sync::watch, time::timeout};
 
-use super::{Bus, Error};
+use super::{Bus, Error, Stream};
 
 /// The one priority group of every consumer: its pinned member alone gets messages.
 const GROUP: &str = "g";
@@ -56,7 +56,7 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    pub(super) async fn open(bus: &Bus, stream: &str, consumer: &str) -> Result<Self, Error> {
+    pub(super) async fn open(bus: &Bus, stream: Stream, consumer: &str) -> Result<Self, Error> {
         let inbox = bus.client.new_inbox();
         let subscriber = bus.client.subscribe(inbox.clone()).await?;
         let next = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}");
@@ -114,7 +114,7 @@ impl Feed {
     }
 
     /// Ends the feed, and with it this node's pin; what the server had sent already.
-    pub(super) async fn end(mut self, stream: &str, consumer: &str) -> Vec<jetstream::Message> {
+    pub(super) async fn end(mut self, stream: Stream, consumer: &str) -> Vec<jetstream::Message> {
         let mut left = Vec::new();
         loop {
             if let Some(pin) = self.pin.take() {
@@ -144,7 +144,7 @@ impl Feed {
 
     /// A node that has no pin must not take another's. Should this fail, the pin runs out by
     /// itself.
-    async fn unpin(&self, stream: &str, consumer: &str) {
+    async fn unpin(&self, stream: Stream, consumer: &str) {
         let body = serde_json::json!({"group": GROUP});
         let subject = format!("CONSUMER.UNPIN.{stream}.{consumer}");
         let _ = self

@@ -9,13 +9,12 @@ use async_nats::{
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 
-use super::{Bus, Error, Work};
+use super::{Bus, Error, Stream, Work};
 use crate::{
     model::{ClientId, Delivery, Phone, WebhookId},
     wire::{self, subject},
 };
 
-const STREAM: &str = "WA_HOLD";
 /// How long the server keeps the place of a reader that went away.
 const READER_IDLE: Duration = Duration::from_secs(60);
 /// How long one read may take.
@@ -83,7 +82,7 @@ impl Bus {
     /// # Errors
     /// When the bus does not answer.
     pub async fn read_held(&self, client: ClientId, phone: &Phone) -> Result<HeldReader, Error> {
-        let stream = self.context.get_stream_no_info(STREAM).await?;
+        let stream = self.stream(Stream::Held).await?;
         let config = pull::Config {
             filter_subject: subject::hold(client, phone),
             deliver_policy: DeliverPolicy::All,
@@ -131,11 +130,16 @@ impl Bus {
         self.publish_deliveries(wanted.into_iter()).await?;
         for one in held {
             if let Err(bytes) = &one.delivery {
-                self.undecodable(STREAM, one.sequence, &subject::hold(client, phone), bytes)
-                    .await?;
+                self.undecodable(
+                    Stream::Held,
+                    one.sequence,
+                    &subject::hold(client, phone),
+                    bytes,
+                )
+                .await?;
             }
         }
-        let stream = self.context.get_stream_no_info(STREAM).await?;
+        let stream = self.stream(Stream::Held).await?;
         stream
             .purge()
             .filter(subject::hold(client, phone))
@@ -154,7 +158,7 @@ impl Bus {
         client: ClientId,
         phone: Option<&Phone>,
     ) -> Result<HashMap<String, u64>, Error> {
-        let stream = self.context.get_stream_no_info(STREAM).await?;
+        let stream = self.stream(Stream::Held).await?;
         let filter = phone.map_or_else(
             || subject::holds_of(client),
             |phone| subject::hold(client, phone),
@@ -174,7 +178,7 @@ impl Bus {
     /// # Errors
     /// When the bus does not answer.
     pub async fn purge_held(&self, client: ClientId, phone: &Phone) -> Result<(), Error> {
-        let stream = self.context.get_stream_no_info(STREAM).await?;
+        let stream = self.stream(Stream::Held).await?;
         stream.purge().filter(subject::hold(client, phone)).await?;
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::{Bus, Error};
+use super::{Bus, Error, Stream};
 use crate::{
     model::{ClientId, Kind, Message, NoticeKind, Phone, Timestamp},
     wire::{self, subject},
@@ -68,7 +68,7 @@ impl Bus {
         since: Timestamp,
     ) -> Result<u64, Error> {
         let request = json!({
-            "stream_name": "WA_DLQ",
+            "stream_name": Stream::DeadLetters.as_str(),
             "config": {
                 "filter_subject": subject::dead_letters_of(client), "ack_policy": "none",
                 "mem_storage": true,
@@ -79,7 +79,7 @@ impl Bus {
         });
         let made: Value = self
             .context
-            .request("CONSUMER.CREATE.WA_DLQ", &request)
+            .request(format!("CONSUMER.CREATE.{}", Stream::DeadLetters), &request)
             .await?;
         let name = made["name"]
             .as_str()
@@ -87,7 +87,7 @@ impl Bus {
         let count = made["num_pending"].as_u64().unwrap_or_default();
         // Not `context.request`: it sends `null`, and a consumer is deleted with no body at all.
         let delete = self.client.request(
-            format!("$JS.API.CONSUMER.DELETE.WA_DLQ.{name}"),
+            format!("$JS.API.CONSUMER.DELETE.{}.{name}", Stream::DeadLetters),
             Bytes::new(),
         );
         if let Err(error) = delete.await {

@@ -2,7 +2,7 @@
 
 use async_nats::{HeaderMap, header};
 
-use super::{Bus, Error, Work};
+use super::{Bus, Error, Stream};
 use crate::{
     model::{ClientId, Delivery, EventId, Timestamp},
     wire::{self, subject},
@@ -42,10 +42,7 @@ impl Bus {
     /// # Errors
     /// When the bus does not answer.
     pub async fn unpark(&self, delivery: &Delivery) -> Result<(), Error> {
-        let stream = self
-            .context
-            .get_stream_no_info(Work::Retry.stream())
-            .await?;
+        let stream = self.stream(Stream::Retries).await?;
         let subject = subject::park(delivery.client_id, delivery.event_id);
         stream.purge().filter(subject).await?;
         Ok(())
@@ -61,7 +58,7 @@ impl Bus {
         event: EventId,
     ) -> Result<Option<(u64, Delivery)>, Error> {
         let found = self
-            .oldest(Work::Retry.stream(), &subject::park(client, event), 1)
+            .oldest(Stream::Retries, &subject::park(client, event), 1)
             .await?;
         // Bytes that nobody can read are found by whoever they come to.
         Ok(found.and_then(|message| {

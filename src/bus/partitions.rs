@@ -3,7 +3,7 @@
 use async_nats::jetstream::{consumer::PullConsumer, stream::DirectGetErrorKind};
 use serde::Serialize;
 
-use super::{Bus, Error, Work};
+use super::{Bus, Error, Stream, Work};
 use crate::{
     model::{ClientId, Phone},
     wire::{self, subject},
@@ -71,11 +71,11 @@ impl Bus {
     /// # Errors
     /// When the bus does not answer.
     pub async fn retry_bytes(&self) -> Result<u64, Error> {
-        self.bytes_in(Work::Retry.stream()).await
+        self.bytes_in(Stream::Retries).await
     }
 
-    pub(super) async fn bytes_in(&self, stream: &str) -> Result<u64, Error> {
-        let stream = self.context.get_stream(stream).await?;
+    pub(super) async fn bytes_in(&self, stream: Stream) -> Result<u64, Error> {
+        let stream = self.context.get_stream(stream.as_str()).await?;
         Ok(stream.cached_info().state.bytes)
     }
 
@@ -83,12 +83,12 @@ impl Bus {
         let (stream, consumer) = work.consumer(partition);
         let consumer: PullConsumer = self
             .context
-            .get_consumer_from_stream(consumer, stream)
+            .get_consumer_from_stream(consumer, stream.as_str())
             .await?;
         let info = consumer.cached_info();
         let waiting = info.num_pending;
         let in_hand = info.num_ack_pending;
-        let stream = self.context.get_stream_no_info(stream).await?;
+        let stream = self.stream(stream).await?;
         // What is acknowledged is gone from these streams: the first that is left is the oldest.
         let subjects = match work {
             Work::Message => subject::messages_in(partition),

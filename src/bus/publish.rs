@@ -9,7 +9,7 @@ use async_nats::{
 use bytes::Bytes;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{Bus, Error};
+use super::{Bus, Error, Stream};
 use crate::{
     model::{Attempt, Delivery, Message},
     telemetry,
@@ -132,7 +132,7 @@ impl Bus {
     /// When no acknowledgement came in time.
     pub async fn undecodable(
         &self,
-        stream: &str,
+        stream: Stream,
         sequence: u64,
         subject: &str,
         payload: &[u8],
@@ -141,7 +141,7 @@ impl Bus {
         headers.insert("wa-subject", subject);
         headers.insert("wa-bytes", payload.len().to_string().as_str());
         let kept = payload[..payload.len().min(UNDECODABLE_BYTES_MAX)].to_vec();
-        self.publish(subject::undecodable(stream), headers, kept)
+        self.publish(subject::undecodable(stream.as_str()), headers, kept)
             .await
             .map(drop)
     }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Bus, Error, chat::FROM_LINE, feed::Feed};
+use super::{Bus, Error, Stream, chat::FROM_LINE, feed::Feed};
 use crate::{model::Timestamp, telemetry};
 
 /// Clocks differ a little, and what is decided takes its way.
@@ -37,12 +37,12 @@ impl Work {
     }
 
     /// The stream that it comes from.
-    pub fn stream(self) -> &'static str {
+    pub fn stream(self) -> Stream {
         self.names().0
     }
 
     /// The stream, and the durable consumer of a partition.
-    pub(super) fn consumer(self, partition: u16) -> (&'static str, String) {
+    pub(super) fn consumer(self, partition: u16) -> (Stream, String) {
         let (stream, kind) = self.names();
         let is_one = self == Self::Advisory;
         (
@@ -55,12 +55,12 @@ impl Work {
         )
     }
 
-    fn names(self) -> (&'static str, &'static str) {
+    fn names(self) -> (Stream, &'static str) {
         match self {
-            Self::Message => ("WA_MSG", "deliver"),
-            Self::Retry => ("WA_RETRY", "retry"),
-            Self::Result => ("WA_RESULT", "record"),
-            Self::Advisory => ("WA_ADV", "advisory"),
+            Self::Message => (Stream::Messages, "deliver"),
+            Self::Retry => (Stream::Retries, "retry"),
+            Self::Result => (Stream::Results, "record"),
+            Self::Advisory => (Stream::Advisories, "advisory"),
         }
     }
 }

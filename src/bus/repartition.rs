@@ -4,11 +4,15 @@
 
 use serde_json::{Value, json};
 
-use super::{Bus, Change, Error, Work};
+use super::{Bus, Change, Error, Stream, Work};
 
-const MESSAGES: &str = "WA_MSG";
 /// All whose subjects name a partition.
-const STREAMS: [&str; 4] = [MESSAGES, "WA_RETRY", "WA_CHAT", "WA_RESULT"];
+const STREAMS: [Stream; 4] = [
+    Stream::Messages,
+    Stream::Retries,
+    Stream::ChatQueues,
+    Stream::Results,
+];
 /// Bytes of the largest message that a closed stream takes: no message is so small.
 const CLOSED: u32 = 1;
 
@@ -93,7 +97,7 @@ impl Bus {
 
     /// How many partitions the streams have; `None`: there are none yet.
     pub(super) async fn partitions_found(&self) -> Result<Option<u16>, Error> {
-        let messages = self.ask_of_one(&info(MESSAGES)).await?;
+        let messages = self.api_info(&info(Stream::Messages)).await?;
         Ok(messages.and_then(|found| partitions_in(&found["config"]["subject_transform"])))
     }
 
@@ -110,7 +114,7 @@ impl Bus {
             return refused(format!("the node {name} delivers, or did some seconds ago"));
         }
         for stream in STREAMS {
-            let info = self.ask_of_one(&info(stream)).await?.unwrap_or_default();
+            let info = self.api_info(&info(stream)).await?.unwrap_or_default();
             match info["state"]["messages"].as_u64().unwrap_or(0) {
                 0 => {}
                 waiting => return refused(format!("{stream} has {waiting} messages")),
@@ -125,7 +129,7 @@ impl Bus {
         for work in [Work::Message, Work::Retry, Work::Result] {
             let stream = work.stream();
             let named = self
-                .ask_of_one(&format!("CONSUMER.NAMES.{stream}"))
+                .api_info(&format!("CONSUMER.NAMES.{stream}"))
                 .await?
                 .unwrap_or_default();
             let known: Vec<String> = (0..self.partition_count())
@@ -141,7 +145,7 @@ impl Bus {
                 .filter_map(Value::as_str)
                 .filter(ours)
             {
-                self.ask_of_one(&format!("CONSUMER.DELETE.{stream}.{name}"))
+                self.api_info(&format!("CONSUMER.DELETE.{stream}.{name}"))
                     .await?;
             }
         }
@@ -154,12 +158,12 @@ impl Bus {
         if let (Value::Object(config), Value::Object(fields)) = (&mut config, fields) {
             config.extend(fields);
         }
-        self.command(format!("STREAM.UPDATE.{MESSAGES}"), &config)
+        self.command(format!("STREAM.UPDATE.{}", Stream::Messages), &config)
             .await
     }
 }
 
-fn info(stream: &str) -> String {
+fn info(stream: Stream) -> String {
     format!("STREAM.INFO.{stream}")
 }
 

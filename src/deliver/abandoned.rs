@@ -50,7 +50,7 @@ async fn follow(bus: &Bus, notices: &Notices, incoming: &Incoming) -> Result<(),
     let works = [Work::Message, Work::Retry, Work::Result];
     let Some(work) = works
         .into_iter()
-        .find(|work| work.stream() == advisory.stream)
+        .find(|work| work.stream().as_str() == advisory.stream)
     else {
         return Ok(());
     };
@@ -68,7 +68,7 @@ async fn follow(bus: &Bus, notices: &Notices, incoming: &Incoming) -> Result<(),
             bus.requeue_once(&stuck).await?;
         }
         Work::Message | Work::Retry => give_up(bus, notices, work, &advisory, &stuck).await?,
-        _ => keep(bus, &advisory, &stuck).await?,
+        _ => keep(bus, work, &advisory, &stuck).await?,
     }
     bus.remove_exhausted(&advisory).await
 }
@@ -84,7 +84,7 @@ async fn give_up(
     let again = true;
     let content = Content::read(bus, work, &stuck.payload).await?;
     match route(bus, content, stuck.published_at).await? {
-        Route::Undecodable => keep(bus, advisory, stuck).await,
+        Route::Undecodable => keep(bus, work, advisory, stuck).await,
         Route::Unrouted => {
             telemetry::unrouted();
             Ok(())
@@ -123,10 +123,15 @@ async fn record(bus: &Bus, attempt: crate::model::Attempt) -> Result<(), Error> 
     bus.publish_results(partition, &[attempt]).await
 }
 
-async fn keep(bus: &Bus, advisory: &Advisory, stuck: &ExhaustedMessage) -> Result<(), Error> {
+async fn keep(
+    bus: &Bus,
+    work: Work,
+    advisory: &Advisory,
+    stuck: &ExhaustedMessage,
+) -> Result<(), Error> {
     telemetry::error("deliver", "undecodable");
     bus.undecodable(
-        &advisory.stream,
+        work.stream(),
         advisory.sequence,
         &stuck.subject,
         &stuck.payload,

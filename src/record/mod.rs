@@ -192,7 +192,7 @@ impl Recorder {
         telemetry::error("record", "refused");
         let kept = self
             .bus
-            .refused_results(&wire::encode_attempts(refused))
+            .quarantine_results(&wire::encode_attempts(refused))
             .await;
         if let Err(error) = &kept {
             tracing::warn!(%error, "results that cannot be stored could not be kept elsewhere yet");

@@ -2,7 +2,7 @@
 
 use async_nats::{HeaderMap, header};
 
-use super::{Bus, Error, Work};
+use super::{Bus, Error, Stream};
 use crate::wire::{dedupe_id, subject};
 
 impl Bus {
@@ -11,7 +11,7 @@ impl Bus {
     ///
     /// # Errors
     /// When no acknowledgement came in time.
-    pub async fn refused_results(&self, payload: &[u8]) -> Result<(), Error> {
+    pub async fn quarantine_results(&self, payload: &[u8]) -> Result<(), Error> {
         let mut headers = HeaderMap::new();
         let bytes: String = payload.iter().map(|byte| char::from(*byte)).collect();
         headers.insert(
@@ -20,7 +20,7 @@ impl Bus {
         );
         headers.insert("wa-reason", "refused by the store");
         self.publish(
-            subject::undecodable(Work::Result.stream()),
+            subject::undecodable(Stream::Results.as_str()),
             headers,
             payload.to_vec(),
         )
