@@ -1,7 +1,7 @@
-//! Messages that the server hands out no more: its word on them, and the messages themselves.
+//! Messages that reached `max_deliver`.
 //!
-//! A message that was handed out `max_deliver` times stays in its stream, unseen by its consumer.
-//! The server says so in an advisory, which names it by its number and does not hold it.
+//! Such a message stays in its stream, and its consumer does not see it any more. The server says
+//! so in an advisory, which has the message's number and not the message itself.
 
 use async_nats::{
     HeaderMap,
@@ -15,17 +15,17 @@ use crate::{model::Timestamp, telemetry};
 
 const AGAIN: &str = "wa-again";
 
-/// The server's word on one message.
+/// What the server says of one message that reached `max_deliver` or was terminated.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Advisory {
-    /// Where the message lies.
+    /// The stream that has the message.
     pub stream: String,
-    /// Which consumer gave it up.
+    /// The consumer that delivers it no more.
     pub consumer: String,
     /// Its number in the stream.
     #[serde(rename = "stream_seq")]
     pub sequence: u64,
-    /// How often it was handed out.
+    /// How often it was delivered.
     pub deliveries: u64,
     /// Why it was terminated, if it was.
     #[serde(default)]
@@ -42,7 +42,7 @@ impl Advisory {
     }
 }
 
-/// A message that lies in its stream and that nobody is handed.
+/// A message that is in its stream and that no consumer delivers any more.
 pub struct ExhaustedMessage {
     /// Its subject.
     pub subject: String,
@@ -50,15 +50,12 @@ pub struct ExhaustedMessage {
     pub payload: Bytes,
     /// When the stream stored it.
     pub published_at: Timestamp,
-    /// Whether it got stuck before, see [`Bus::requeue_once`].
+    /// Whether it was requeued before, see [`Bus::requeue_once`].
     pub is_second: bool,
 }
 
 impl Bus {
-    /// The message that an advisory names; `None` when it is there no more.
-    ///
-    /// # Errors
-    /// When the bus does not answer.
+    /// The message that an advisory names; `None` when it is gone.
     pub async fn exhausted_message(
         &self,
         advisory: &Advisory,
@@ -92,23 +89,20 @@ impl Bus {
         }))
     }
 
-    /// Gives a stuck group of results a second life in its stream: writing results twice does no
-    /// harm.
-    ///
-    /// # Errors
-    /// When no acknowledgement came in time.
-    pub async fn requeue_once(&self, stuck: &ExhaustedMessage) -> Result<(), Error> {
+    /// Publishes an exhausted group of results once more: writing results twice does no harm.
+    pub async fn requeue_once(&self, exhausted: &ExhaustedMessage) -> Result<(), Error> {
         let mut headers = HeaderMap::new();
         headers.insert(AGAIN, "1");
-        self.publish(stuck.subject.clone(), headers, stuck.payload.to_vec())
-            .await
-            .map(drop)
+        self.publish(
+            exhausted.subject.clone(),
+            headers,
+            exhausted.payload.to_vec(),
+        )
+        .await
+        .map(drop)
     }
 
-    /// Takes a stuck message out of its stream: what follows from it is durable.
-    ///
-    /// # Errors
-    /// When the bus does not answer.
+    /// Deletes an exhausted message from its stream, once its dead letter or copy is durable.
     pub async fn remove_exhausted(&self, advisory: &Advisory) -> Result<(), Error> {
         let stream = self.context.get_stream_no_info(&advisory.stream).await?;
         stream.delete_message(advisory.sequence).await?;
@@ -132,7 +126,8 @@ mod tests {
 
     #[test]
     fn both_kinds_of_advisories_are_read() {
-        let text = br#"{"type":"io.nats.jetstream.advisory.v1.max_deliver","id":"x","timestamp":"2026-11-24T08:30:00Z",
+        let text = br#"{"type":"io.nats.jetstream.advisory.v1.max_deliver","id":"x",
+            "timestamp":"2026-11-24T08:30:00Z",
             "stream":"WA_MSG","consumer":"deliver-03","stream_seq":7,"deliveries":10}"#;
         let advisory = Advisory::parse(text).expect("readable");
         assert_eq!(
@@ -143,7 +138,8 @@ mod tests {
             ),
             ("WA_MSG", 7, 10)
         );
-        let text = br#"{"stream":"WA_RETRY","consumer":"retry-00","consumer_seq":1,"stream_seq":2,"deliveries":1,"reason":"undecodable"}"#;
+        let text = br#"{"stream":"WA_RETRY","consumer":"retry-00","consumer_seq":1,
+            "stream_seq":2,"deliveries":1,"reason":"undecodable"}"#;
         assert_eq!(
             Advisory::parse(text).expect("readable").reason.as_deref(),
             Some("undecodable")

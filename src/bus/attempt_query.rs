@@ -1,7 +1,7 @@
 //! Asking what is on record.
 //!
-//! A plain request: the answer saves an attempt that was made already, and whoever gets none just
-//! makes it.
+//! A plain request: the answer saves an attempt that was made already. A node that gets no answer
+//! makes the attempt.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::{
 
 /// Nodes that can answer share the questions.
 const GROUP: &str = "record";
-const PATIENCE: Duration = Duration::from_secs(2);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Was this attempt made?
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -58,15 +58,12 @@ impl Bus {
         };
         let request = async_nats::Request::new()
             .payload(bytes.into())
-            .timeout(Some(PATIENCE));
+            .timeout(Some(ANSWER_TIMEOUT));
         let answer = self.client.send_request(subject::RECORDED, request).await;
         answer.is_ok_and(|answer| &answer.payload[..] == b"true")
     }
 
     /// Takes part in answering.
-    ///
-    /// # Errors
-    /// When the bus does not answer.
     pub async fn serve_attempt_queries(&self) -> Result<AttemptQueries, Error> {
         let requests = self
             .client
@@ -102,7 +99,7 @@ impl AttemptQueries {
 }
 
 impl Reply {
-    /// Tells whoever asked.
+    /// Answers the node that asked.
     pub async fn send(self, recorded: bool) {
         let _ = self
             .bus

@@ -1,11 +1,11 @@
-//! The line of a chat, where the order of its messages matters: the first is under way or parked,
-//! the others wait.
+//! Chat queues: where the order of a chat's messages matters, the head of its queue is in flight or
+//! parked, and the others wait.
 //!
-//! Two rules keep a line from standing still, whoever does what at the same time and wherever they
-//! are stopped. Who joins looks *afterwards* who is first. Who takes the first out looks
-//! *afterwards* who is first now, and sends it on its way. So of one that joins and one that leaves
-//! at once, at least one sees the other. All looks are answered by the stream's leader: another
-//! replica may not know yet what was acknowledged a moment ago.
+//! Two rules keep a queue moving, also when nodes work on it at once or stop at any point. A node
+//! that enqueues reads the head *afterwards*. A node that dequeues the head reads the new head
+//! *afterwards*, and dispatches it. So of an enqueue and a dequeue at the same time, at least one
+//! sees the other. The stream's leader answers all these reads: another replica may not know yet
+//! what was acknowledged a moment ago.
 
 use std::time::Duration;
 
@@ -30,12 +30,12 @@ use crate::{
     },
 };
 
-/// Marks what a line sent on its way, with its number there.
-pub(super) const FROM_LINE: &str = "wa-line";
-/// How long one read of many places may take, and how long the server keeps the reader.
-const READ: Duration = Duration::from_secs(10);
+/// Marks what a chat queue dispatched, with its number there.
+pub(super) const FROM_CHAT_QUEUE: &str = "wa-line";
+/// How long one read of many entries may take, and how long the server keeps the reader.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// One in a line.
+/// A delivery in a chat queue.
 pub struct Queued {
     /// Its number in the stream.
     pub sequence: u64,
@@ -44,13 +44,13 @@ pub struct Queued {
 }
 
 impl Bus {
-    /// Puts a delivery at the end of its chat's line, unless it is in it.
+    /// Puts a delivery at the end of its chat's queue, unless it is in it.
     ///
     /// # Errors
-    /// [`Error::Full`] when there is no room; else when no acknowledgement came in time.
+    /// [`Error::Full`] when the stream has no room.
     pub async fn enqueue(&self, delivery: &Delivery) -> Result<(), Error> {
         let mut headers = HeaderMap::new();
-        // Its subject is its own: there is none of it yet.
+        // No other entry has its subject, so the stream has none yet.
         headers.insert(header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, "0");
         match self
             .publish(
@@ -65,37 +65,31 @@ impl Bus {
         }
     }
 
-    /// The first in the line of a delivery's chat.
-    ///
-    /// # Errors
-    /// When the bus does not answer.
-    pub async fn queue_head(&self, of: &Delivery) -> Result<Option<Queued>, Error> {
-        self.first_of(&subject::chat_queue(
+    /// The head of the queue of a delivery's chat.
+    pub async fn queue_head(&self, delivery: &Delivery) -> Result<Option<Queued>, Error> {
+        self.head_under(&subject::chat_queue(
             self.partition_count(),
-            of.client_id,
-            &of.phone,
-            &of.chat,
+            delivery.client_id,
+            &delivery.phone,
+            &delivery.chat,
         ))
         .await
     }
 
-    /// The first in the line that this place is in.
-    ///
-    /// # Errors
-    /// When the bus does not answer.
-    pub async fn queue_head_before(&self, place: &QueueEntry) -> Result<Option<Queued>, Error> {
-        self.first_of(&subject::chat_queue(
+    /// The head of the queue that this entry is in.
+    pub async fn queue_head_before(&self, entry: &QueueEntry) -> Result<Option<Queued>, Error> {
+        self.head_under(&subject::chat_queue(
             self.partition_count(),
-            place.client_id,
-            &place.phone,
-            &place.chat,
+            entry.client_id,
+            &entry.phone,
+            &entry.chat,
         ))
         .await
     }
 
-    async fn first_of(&self, line: &str) -> Result<Option<Queued>, Error> {
+    async fn head_under(&self, subject: &str) -> Result<Option<Queued>, Error> {
         loop {
-            let Some(message) = self.oldest(Stream::ChatQueues, line, 1).await? else {
+            let Some(message) = self.oldest(Stream::ChatQueues, subject, 1).await? else {
                 return Ok(None);
             };
             if let Ok(delivery) = wire::decode_delivery(&message.payload) {
@@ -106,7 +100,7 @@ impl Bus {
             }
             tracing::error!(
                 sequence = message.sequence,
-                "one in a line that nobody can read"
+                "an entry of a chat queue cannot be read"
             );
             self.undecodable(
                 Stream::ChatQueues,
@@ -115,47 +109,44 @@ impl Bus {
                 &message.payload,
             )
             .await?;
-            self.take_out(message.sequence).await?;
+            self.delete(message.sequence).await?;
         }
     }
 
-    /// Takes a delivery that is done with out of its chat's line. If it was the first, the next is
-    /// sent on its way. `again`: it was handed out before, so whoever had it may have died between
-    /// the two.
+    /// Removes a settled delivery from its chat's queue. If it was the head, the next one is
+    /// dispatched. `again` says that it was redelivered.
     ///
-    /// Stopped before it is out, the line is as it was, and what is done with comes again. Stopped
-    /// before the next is sent, it comes again too, and is then not in line: hence `again`.
-    ///
-    /// # Errors
-    /// When the bus does not answer.
+    /// A node may stop before the removal: then the queue is as before, and the delivery is
+    /// redelivered. It may stop after the removal and before the dispatch: then the delivery is
+    /// redelivered too, but is no longer in the queue. So for a redelivered one that is not in the
+    /// queue, the head is dispatched.
     pub async fn dequeue(&self, delivery: &Delivery, again: bool) -> Result<(), Error> {
         if delivery.chat.is_empty() {
             return Ok(());
         }
         let mut next = self.queue_head(delivery).await?;
-        let was_first = next
+        let was_head = next
             .as_ref()
-            .is_some_and(|first| first.delivery.event_id == delivery.event_id);
-        if let (Some(first), true) = (&next, was_first) {
-            self.take_out(first.sequence).await?;
+            .is_some_and(|head| head.delivery.event_id == delivery.event_id);
+        if let (Some(head), true) = (&next, was_head) {
+            self.delete(head.sequence).await?;
             next = self.queue_head(delivery).await?;
         } else if next.is_some()
-            && let Some(place) = self
-                .place_of(&subject::chat(self.partition_count(), delivery))
+            && let Some(sequence) = self
+                .sequence_of(&subject::chat(self.partition_count(), delivery))
                 .await?
         {
-            self.take_out(place).await?;
+            self.delete(sequence).await?;
         }
         match next {
-            Some(next) if was_first || again => self.dispatch_head(&next).await,
+            Some(next) if was_head || again => self.dispatch_head(&next).await,
             _ => Ok(()),
         }
     }
 
-    /// Not by way of
-    /// [`Stream::delete_message`](async_nats::jetstream::stream::Stream::delete_message): that has
-    /// the server overwrite the bytes on its disk, which no other stream does with what is settled.
-    async fn take_out(&self, sequence: u64) -> Result<(), Error> {
+    /// Without [`delete_message`](async_nats::jetstream::stream::Stream::delete_message): it makes
+    /// the server overwrite the bytes on its disk. No other stream does so with settled messages.
+    async fn delete(&self, sequence: u64) -> Result<(), Error> {
         let request = json!({"seq": sequence, "no_erase": true});
         self.command(
             format!("STREAM.MSG.DELETE.{}", Stream::ChatQueues),
@@ -164,26 +155,20 @@ impl Bus {
         .await
     }
 
-    /// Sends the first of a line on its way. A second time within the stream's duplicate window
-    /// does nothing; after it, a copy that is not needed is told by its number and dropped.
-    ///
-    /// # Errors
-    /// When no acknowledgement came in time.
-    pub async fn dispatch_head(&self, first: &Queued) -> Result<(), Error> {
-        let Queued { sequence, delivery } = first;
+    /// Sends the head of a queue to delivery. A second call within the stream's duplicate window
+    /// does nothing. After it, deliver knows a needless copy by its number and drops it.
+    pub async fn dispatch_head(&self, head: &Queued) -> Result<(), Error> {
+        let Queued { sequence, delivery } = head;
         let mut headers = HeaderMap::new();
         headers.insert(header::NATS_MESSAGE_ID, format!("line:{sequence}").as_str());
-        headers.insert(FROM_LINE, sequence.to_string().as_str());
+        headers.insert(FROM_CHAT_QUEUE, sequence.to_string().as_str());
         let subject = subject::retry(self.partition_count(), delivery.client_id, &delivery.phone);
         self.publish(subject, headers, wire::encode_delivery(delivery))
             .await
             .map(drop)
     }
 
-    /// Whether an event waits in a line of this number.
-    ///
-    /// # Errors
-    /// When the bus does not answer.
+    /// Whether an event waits in a chat queue of this number.
     pub async fn is_queued(
         &self,
         client: ClientId,
@@ -191,31 +176,28 @@ impl Bus {
         event: EventId,
     ) -> Result<bool, Error> {
         let subject = subject::queued_in_any_chat(self.partition_count(), client, phone, event);
-        Ok(self.place_of(&subject).await?.is_some())
+        Ok(self.sequence_of(&subject).await?.is_some())
     }
 
-    async fn place_of(&self, subject: &str) -> Result<Option<u64>, Error> {
+    async fn sequence_of(&self, subject: &str) -> Result<Option<u64>, Error> {
         Ok(self
             .oldest(Stream::ChatQueues, subject, 1)
             .await?
             .map(|message| message.sequence))
     }
 
-    /// Up to `max` places in the lines of a partition, from the oldest on, or after one's number;
-    /// without what waits.
-    ///
-    /// # Errors
-    /// When the bus does not answer.
+    /// Up to `max` entries of the chat queues of a partition, oldest first, that come after this
+    /// number in the stream. Their deliveries are not read.
     pub async fn queued_entries(
         &self,
         partition: u16,
         after: u64,
         max: usize,
     ) -> Result<Vec<(u64, QueueEntry)>, Error> {
-        let lines = subject::chat_queues_in(partition);
-        // Mostly there is none: then this was all.
+        let subjects = subject::chat_queues_in(partition);
+        // Mostly there is none, and no consumer is needed.
         if self
-            .oldest(Stream::ChatQueues, &lines, after + 1)
+            .oldest(Stream::ChatQueues, &subjects, after + 1)
             .await?
             .is_none()
         {
@@ -223,13 +205,13 @@ impl Bus {
         }
         let stream = self.stream(Stream::ChatQueues).await?;
         let config = pull::Config {
-            filter_subject: lines,
+            filter_subject: subjects,
             deliver_policy: DeliverPolicy::ByStartSequence {
                 start_sequence: after + 1,
             },
             ack_policy: AckPolicy::None,
             headers_only: true,
-            inactive_threshold: READ,
+            inactive_threshold: READ_TIMEOUT,
             memory_storage: true,
             num_replicas: 1,
             ..pull::Config::default()
@@ -237,35 +219,29 @@ impl Bus {
         let read = async {
             let consumer = stream.create_consumer(config).await?;
             let mut messages = consumer.fetch().max_messages(max).messages().await?;
-            let mut places = Vec::new();
+            let mut entries = Vec::new();
             while let Some(message) = messages.next().await {
                 let message = message?;
                 let sequence = message.info()?.stream_sequence;
-                places.extend(QueueEntry::parse(&message.subject).map(|place| (sequence, place)));
+                entries.extend(QueueEntry::parse(&message.subject).map(|entry| (sequence, entry)));
             }
-            Ok(places)
+            Ok(entries)
         };
-        tokio::time::timeout(READ, read)
+        tokio::time::timeout(READ_TIMEOUT, read)
             .await
             .map_err(|_| Error::Timeout("entries of chat queues"))?
     }
 
-    /// Bytes that wait in lines.
-    ///
-    /// # Errors
-    /// When the bus does not answer.
+    /// Bytes that wait in chat queues.
     pub async fn chat_queue_bytes(&self) -> Result<u64, Error> {
         self.bytes_in(Stream::ChatQueues).await
     }
 
-    /// Drops the lines of a number: its webhook is gone.
-    ///
-    /// # Errors
-    /// When the bus does not answer.
+    /// Drops the chat queues of a number whose webhook is gone.
     pub async fn purge_chat_queues(&self, client: ClientId, phone: &Phone) -> Result<(), Error> {
         let stream = self.stream(Stream::ChatQueues).await?;
-        let lines = subject::chat_queues_of(self.partition_count(), client, phone);
-        stream.purge().filter(lines).await?;
+        let subjects = subject::chat_queues_of(self.partition_count(), client, phone);
+        stream.purge().filter(subjects).await?;
         Ok(())
     }
 

@@ -19,13 +19,13 @@ use super::{
 use crate::{config, tasks::Tasks, telemetry, wire::Keyring};
 
 /// Addresses beyond the first of each name that may be tried while connecting.
-const FURTHER_ADDRESSES: usize = 2;
-const PING_EVERY: Duration = Duration::from_secs(10);
+const FURTHER_ADDRESSES_MAX: usize = 2;
+const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// Requests waiting for the connection; more of them wait outside.
-const CLIENT_QUEUE: usize = 2048;
+const CLIENT_QUEUE_MAX: usize = 2048;
 
 /// Digits of a phone number at least.
-const SHORTEST_PHONE: usize = 5;
+const PHONE_DIGITS_MIN: usize = 5;
 
 /// A connection to JetStream, with all that the other rooms do through it. Clones share it.
 #[derive(Clone)]
@@ -33,8 +33,7 @@ pub struct Bus {
     pub(super) client: Client,
     pub(super) context: jetstream::Context,
     pub(super) settings: Arc<config::Bus>,
-    /// Counts connections: whoever waits for an answer that was under way asks again when it
-    /// changes.
+    /// Counts connections: an answer that was asked for on an earlier one will not come.
     pub(super) connections: watch::Sender<u64>,
     clients: Arc<Clients>,
     request_timeout: Duration,
@@ -45,7 +44,8 @@ impl Bus {
     /// ever.
     ///
     /// # Errors
-    /// When none of the servers answers, each within `connect_timeout`, or the server is older than 2.12.
+    /// When none of the servers answers, each within `connect_timeout`, or the server is older than
+    /// 2.12.
     pub async fn connect(
         nats: &config::Nats,
         bus: &config::Bus,
@@ -92,16 +92,13 @@ impl Bus {
         })
     }
 
-    /// Whether the connection stands now.
+    /// Whether there is a connection now.
     pub fn is_connected(&self) -> bool {
         self.client.connection_state() == State::Connected
     }
 
     /// Returns once the server has all that was sent, acknowledgements among it; call it before the
     /// process ends.
-    ///
-    /// # Errors
-    /// When the bus does not answer.
     pub async fn flush(&self) -> Result<(), Error> {
         let flushed = timeout(self.request_timeout, self.client.flush()).await;
         flushed
@@ -197,7 +194,7 @@ fn servers(nats: &config::Nats) -> Result<Vec<ServerAddr>, Error> {
 /// Long enough for a silent server before each of the others, and for names that stand for several
 /// addresses: the client tries one address after the other, each for `connect_timeout`.
 fn connect_deadline(servers: usize, connect_timeout: Duration) -> Duration {
-    let attempts = servers + FURTHER_ADDRESSES;
+    let attempts = servers + FURTHER_ADDRESSES_MAX;
     connect_timeout * u32::try_from(attempts).unwrap_or(u32::MAX)
 }
 
@@ -214,10 +211,10 @@ async fn options(
     };
     options = options
         .name(name)
-        .ping_interval(PING_EVERY)
+        .ping_interval(PING_INTERVAL)
         .connection_timeout(nats.connect_timeout)
         .request_timeout(Some(nats.request_timeout))
-        .client_capacity(CLIENT_QUEUE)
+        .client_capacity(CLIENT_QUEUE_MAX)
         .event_callback(move |event| {
             if matches!(event, Event::Connected) {
                 connections.send_modify(|count| *count += 1);
@@ -238,7 +235,7 @@ async fn options(
     Ok(options)
 }
 
-/// A missing permission is a time-out for whoever asked: here alone it has its name.
+/// A request without permission ends in a timeout for its sender. The reason is seen here alone.
 fn note(event: &Event) {
     match event {
         Event::Connected => {
@@ -263,7 +260,7 @@ fn unnumbered(text: &str) -> String {
     let mut told = String::with_capacity(text.len());
     for part in text.split_inclusive(|letter: char| !letter.is_ascii_digit()) {
         let digits = part.trim_end_matches(|letter: char| !letter.is_ascii_digit());
-        told.push_str(if digits.len() >= SHORTEST_PHONE {
+        told.push_str(if digits.len() >= PHONE_DIGITS_MIN {
             "…"
         } else {
             digits

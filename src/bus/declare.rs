@@ -142,7 +142,11 @@ impl Bus {
                 // `action` empty: create or update.
                 Some(stream) => (
                     format!("CONSUMER.DURABLE.CREATE.{stream}.{name}"),
-                    json!({"stream_name": stream.as_str(), "config": declared.config, "action": ""}),
+                    json!({
+                        "stream_name": stream.as_str(),
+                        "config": declared.config,
+                        "action": "",
+                    }),
                 ),
                 None => (
                     format!(

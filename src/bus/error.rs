@@ -7,6 +7,10 @@ use async_nats::jetstream::{consumer, context, kv, stream};
 use crate::wire::{SealError, WebhookCodecError};
 
 /// Why the bus did not do it.
+///
+/// Each call that asks the server fails when no answer, or no acknowledgement of a publish, came in
+/// time. The server may have done it all the same. A publish can be repeated without harm. The
+/// "Errors" section of a method names only further causes.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No connection, or none allowed.

@@ -1,4 +1,4 @@
-//! What a pinned consumer hands out.
+//! The messages of a pinned consumer.
 //!
 //! async-nats has a stream for this, but none that ends well: what the server sends while it is
 //! dropped comes again only after `ack_wait`. Unsubscribing in order does not help, since the
@@ -21,7 +21,7 @@ use super::{Bus, Error, Stream};
 
 /// The one priority group of every consumer: its pinned member alone gets messages.
 const GROUP: &str = "g";
-/// Messages asked for at once; up to half as many again lie here unstarted.
+/// Messages asked for at once; up to half as many again wait here unstarted.
 const BATCH: usize = 64;
 /// How long the server keeps a request open.
 const EXPIRES: Duration = Duration::from_secs(2);
@@ -61,7 +61,7 @@ impl Feed {
         let subscriber = bus.client.subscribe(inbox.clone()).await?;
         let next = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}");
         let connections = bus.connections.subscribe();
-        // The first one may be told late.
+        // The client may report its first connection late.
         let connection = (*connections.borrow()).max(1);
         let bus = bus.clone();
         Ok(Self {
@@ -102,7 +102,7 @@ impl Feed {
         }
     }
 
-    /// A message that lies here already.
+    /// A message that has arrived already.
     pub(super) fn ready(&mut self) -> Option<jetstream::Message> {
         loop {
             let message = self.subscriber.next().now_or_never()??;
@@ -122,8 +122,8 @@ impl Feed {
                 // Another is fed from now on: requests that name the old pin are refused.
                 self.unpin(stream, consumer).await;
             }
-            // One that names none can still get it, as long as it is open. Either way the server
-            // says when it ends.
+            // A pull request without a pin id can still receive messages until it expires. Either
+            // way the server says when it ends.
             self.until_ended(&mut left).await;
             if self.pin.is_none() {
                 return left;

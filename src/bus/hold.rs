@@ -15,10 +15,10 @@ use crate::{
     wire::{self, subject},
 };
 
-/// How long the server keeps the place of a reader that went away.
+/// How long the server keeps the position of a reader that went away.
 const READER_IDLE: Duration = Duration::from_secs(60);
 /// How long one read may take.
-const READ: Duration = Duration::from_secs(10);
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One message of WA_HOLD.
 pub struct Held {
@@ -51,7 +51,7 @@ impl HeldReader {
             }
             Ok(held)
         };
-        tokio::time::timeout(READ, fetch)
+        tokio::time::timeout(READ_TIMEOUT, fetch)
             .await
             .map_err(|_| Error::Timeout("held messages"))?
     }
@@ -60,11 +60,8 @@ impl HeldReader {
 impl Bus {
     /// Keeps a delivery until its webhook takes deliveries again. `from` is the number, in its
     /// stream, of the message that brought it: the same one is held once within the stream's
-    /// duplicate window, which is longer than it is handed out again and again. Not its event: that
-    /// may be released and held anew.
-    ///
-    /// # Errors
-    /// When no acknowledgement came in time.
+    /// duplicate window, which is longer than its redeliveries last. Its event would not do: that
+    /// may be released and held again.
     pub async fn hold(&self, delivery: &Delivery, work: Work, from: u64) -> Result<(), Error> {
         let mut headers = HeaderMap::new();
         headers.insert(
@@ -78,9 +75,6 @@ impl Bus {
     }
 
     /// Reads what is held for a number from its beginning.
-    ///
-    /// # Errors
-    /// When the bus does not answer.
     pub async fn read_held(&self, client: ClientId, phone: &Phone) -> Result<HeldReader, Error> {
         let stream = self.stream(Stream::Held).await?;
         let config = pull::Config {
@@ -88,7 +82,7 @@ impl Bus {
             deliver_policy: DeliverPolicy::All,
             ack_policy: AckPolicy::None,
             inactive_threshold: READER_IDLE,
-            // Its place is worth nothing: whoever reads anew starts at what is left.
+            // Its position need not survive: a new reader starts at what is left.
             memory_storage: true,
             num_replicas: 1,
             ..pull::Config::default()
@@ -100,7 +94,7 @@ impl Bus {
 
     /// Puts held deliveries on their way, in order and without waiting between them, then drops
     /// them and all before them from what is held. Those that are not this webhook's (it was
-    /// registered anew) are dropped alone, and the bytes of what nobody can read are kept in
+    /// registered again) are dropped alone, and the bytes of what nobody can read are kept in
     /// WA_DLQ; gives back how many went out. Doing it again after a crash doubles none within the
     /// stream's duplicate window.
     ///
@@ -150,9 +144,6 @@ impl Bus {
 
     /// How many deliveries are held for each number of a client, in one question; `phone` asks for
     /// one number alone. Numbers without any are left out.
-    ///
-    /// # Errors
-    /// When the bus does not answer.
     pub async fn held_counts(
         &self,
         client: ClientId,
@@ -174,9 +165,6 @@ impl Bus {
     }
 
     /// Drops what is held for a number: its webhook is gone.
-    ///
-    /// # Errors
-    /// When the bus does not answer.
     pub async fn purge_held(&self, client: ClientId, phone: &Phone) -> Result<(), Error> {
         let stream = self.stream(Stream::Held).await?;
         stream.purge().filter(subject::hold(client, phone)).await?;

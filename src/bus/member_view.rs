@@ -1,4 +1,4 @@
-//! How one node sees the nodes that deliver. No clock is read here: each call is told the time.
+//! How one node sees the nodes that deliver. It reads no clock: each call takes the time.
 
 use std::{
     collections::BTreeMap,

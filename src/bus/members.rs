@@ -51,7 +51,7 @@ struct Shared {
     cancel: CancellationToken,
 }
 
-/// This node's place among the nodes that deliver. Clones share it.
+/// This node's membership among the nodes that deliver. Clones share it.
 #[derive(Clone)]
 pub struct Membership(Arc<Shared>);
 

@@ -5,21 +5,21 @@
 //! - [`Pull`] and [`Incoming`]: what a durable consumer brings, and settling it once: `ack`, `nak`
 //!   and `term` take the message away.
 //! - [`Webhooks`], [`ApiTokens`], [`Sessions`], [`Jobs`], [`SharedKeys`]: a client for each kind of
-//!   value in key-value buckets. Changes are compare-and-set. Webhooks are cached: a watch keeps the
-//!   cache current, and a miss is never believed without asking the server.
+//!   value in key-value buckets. Changes are compare-and-set. Webhooks are cached: a watch keeps
+//!   the cache current, and a miss is never believed without asking the server.
 //! - [`KeyRotation`]: secrets are stored sealed, with keys that the nodes alone have.
 //! - [`SessionChanges`] and [`JobChanges`]: all values, and then each change of one.
-//! - [`Advisory`] and [`ExhaustedMessage`]: messages that the server hands out no more, and taking them out.
+//! - [`Advisory`] and [`ExhaustedMessage`]: messages that reached `max_deliver`.
 //! - [`SendRequests`]: what a session is asked to send.
 //! - [`Lease`]: the right to be the only one who runs something, for as long as it is renewed.
-//! - [`Queued`]: the line of a chat whose messages go one after the other.
+//! - [`Queued`]: the queue of a chat whose messages go one after the other.
 //! - [`AttemptQuery`]: whether an attempt is on record, asked of the nodes that record.
 //! - [`Membership`]: which nodes deliver, and whether this one may still count itself among them.
 //! - [`Partition`]: what operators see: who runs what, and how far behind it is.
 //! - [`Change`] and [`Difference`]: the streams and consumers as `nats/` declares them, applied or
 //!   compared.
 //!
-//! A fixed number of partitions, each with a pinned consumer, stands in place of a consumer per
+//! There is a fixed number of partitions, each with a pinned consumer, and not a consumer per
 //! endpoint: consumers cost the server memory and start-up time, endpoints are only data.
 
 mod advisory;

@@ -59,9 +59,6 @@ impl Bus {
 
     /// How many of a client's deliveries were given up since then: what a consumer would get that
     /// begins there.
-    ///
-    /// # Errors
-    /// When the bus does not answer.
     pub async fn dead_letters_since(
         &self,
         client: ClientId,

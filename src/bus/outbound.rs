@@ -1,7 +1,7 @@
 //! Asking the node that runs a session to send something.
 //!
-//! A plain request, not a stream: whoever asks wants to know now, and a message that waits for
-//! hours in a queue is one that nobody wants sent any more.
+//! A plain request, not a stream: the sender wants to know now, and nobody wants a message sent
+//! that has waited in a queue for hours.
 
 use std::time::Duration;
 
@@ -75,30 +75,27 @@ impl SendRequests {
 }
 
 impl SendReply {
-    /// Tells whoever asked.
+    /// Answers the node that asked.
     pub async fn answer(self, outcome: &SendOutcome) {
         let bytes = serde_json::to_vec(outcome).expect("plain values have a JSON form");
-        // Whoever asked finds out by the deadline.
+        // If it is lost, the node that asked finds out by its deadline.
         let _ = self.bus.client.publish(self.inbox, bytes.into()).await;
     }
 }
 
 impl Bus {
     /// Sends through a session; `None` when it is not known whether it was sent.
-    ///
-    /// # Errors
-    /// When the bus does not answer.
     pub async fn send(
         &self,
         client: ClientId,
         session: SessionId,
         outgoing: &OutboundMessage,
-        patience: Duration,
+        answer_timeout: Duration,
     ) -> Result<Option<SendOutcome>, Error> {
         let bytes = serde_json::to_vec(outgoing)?;
         let request = async_nats::Request::new()
             .payload(bytes.into())
-            .timeout(Some(patience));
+            .timeout(Some(answer_timeout));
         match self
             .client
             .send_request(subject::send(client, session), request)
@@ -116,9 +113,6 @@ impl Bus {
     }
 
     /// Takes the requests of a session that this node runs.
-    ///
-    /// # Errors
-    /// When the bus does not answer.
     pub async fn serve_sends(
         &self,
         client: ClientId,

@@ -13,9 +13,6 @@ const LOOKS_MAX: usize = 4;
 
 impl Bus {
     /// Lets a delivery come back at this time. Parking it again replaces the earlier time.
-    ///
-    /// # Errors
-    /// When no acknowledgement came in time.
     pub async fn park(&self, delivery: &Delivery, at: Timestamp) -> Result<(), Error> {
         self.park_with(HeaderMap::new(), delivery, at).await
     }
@@ -38,9 +35,6 @@ impl Bus {
     }
 
     /// Takes back what was parked, if anything is.
-    ///
-    /// # Errors
-    /// When the bus does not answer.
     pub async fn unpark(&self, delivery: &Delivery) -> Result<(), Error> {
         let stream = self.stream(Stream::Retries).await?;
         let subject = subject::park(delivery.client_id, delivery.event_id);
@@ -49,9 +43,6 @@ impl Bus {
     }
 
     /// The delivery of an event as it waits for its time, and its number in the stream.
-    ///
-    /// # Errors
-    /// When the bus does not answer.
     pub async fn parked(
         &self,
         client: ClientId,
@@ -60,7 +51,7 @@ impl Bus {
         let found = self
             .oldest(Stream::Retries, &subject::park(client, event), 1)
             .await?;
-        // Bytes that nobody can read are found by whoever they come to.
+        // Bytes that cannot be read are kept by the node that they are delivered to.
         Ok(found.and_then(|message| {
             Some((
                 message.sequence,
@@ -71,9 +62,6 @@ impl Bus {
 
     /// Lets what waits for its time come at this one, as the first try of a new round; `false`: it
     /// does not wait (any more).
-    ///
-    /// # Errors
-    /// When no acknowledgement came in time.
     pub async fn bring_forward(
         &self,
         client: ClientId,

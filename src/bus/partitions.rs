@@ -9,7 +9,7 @@ use crate::{
     wire::{self, subject},
 };
 
-/// How one kind of a partition's work stands.
+/// How far behind one kind of a partition's work is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Backlog {
     /// Messages that no node has got yet.
@@ -45,9 +45,6 @@ impl Bus {
     }
 
     /// All partitions: who runs them and how far behind they are.
-    ///
-    /// # Errors
-    /// When the bus does not answer.
     pub async fn partitions(&self) -> Result<Vec<Partition>, Error> {
         let members = self.members().await?;
         let mut all = Vec::new();
@@ -67,9 +64,6 @@ impl Bus {
     }
 
     /// Bytes that parked and due retries take.
-    ///
-    /// # Errors
-    /// When the bus does not answer.
     pub async fn retry_bytes(&self) -> Result<u64, Error> {
         self.bytes_in(Stream::Retries).await
     }

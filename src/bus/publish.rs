@@ -65,9 +65,6 @@ impl Bus {
     }
 
     /// Asks for one more attempt at once. Asking twice for the same one makes one.
-    ///
-    /// # Errors
-    /// When no acknowledgement came in time.
     pub async fn publish_delivery(&self, delivery: &Delivery) -> Result<(), Error> {
         self.publish_delivery_as(
             delivery,
@@ -127,9 +124,6 @@ impl Bus {
 
     /// Keeps the bytes of a message that nobody can read, cut off at [`UNDECODABLE_BYTES_MAX`];
     /// `wa-subject` and `wa-bytes` tell where it lay and how long it was.
-    ///
-    /// # Errors
-    /// When no acknowledgement came in time.
     pub async fn undecodable(
         &self,
         stream: Stream,
@@ -147,9 +141,6 @@ impl Bus {
     }
 
     /// Keeps what was given up.
-    ///
-    /// # Errors
-    /// When no acknowledgement came in time.
     pub async fn dead_letter(&self, letter: &DeadLetter) -> Result<(), Error> {
         let delivery = &letter.delivery;
         let headers = with_id(format!(
@@ -163,9 +154,6 @@ impl Bus {
     }
 
     /// Hands a group of results to `record`. Writing one twice does no harm, so it has no id.
-    ///
-    /// # Errors
-    /// When no acknowledgement came in time.
     pub async fn publish_results(&self, partition: u16, attempts: &[Attempt]) -> Result<(), Error> {
         let payload = wire::encode_attempts(attempts);
         self.publish(subject::result(partition), HeaderMap::new(), payload)

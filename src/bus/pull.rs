@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Bus, Error, Stream, chat::FROM_LINE, feed::Feed};
+use super::{Bus, Error, Stream, chat::FROM_CHAT_QUEUE, feed::Feed};
 use crate::{model::Timestamp, telemetry};
 
 /// Clocks differ a little, and what is decided takes its way.
@@ -25,8 +25,7 @@ pub enum Work {
     Retry,
     /// Groups of results, for `record`.
     Result,
-    /// The server's word on messages that it hands out no more, for `deliver`. It has one
-    /// partition.
+    /// Advisories on messages that reached `max_deliver`, for `deliver`. It has one partition.
     Advisory,
 }
 
@@ -87,7 +86,7 @@ pub struct Incoming {
     received_at: Instant,
     /// When the stream stored it.
     pub published_at: Timestamp,
-    /// How many times it was handed out, this time included.
+    /// How many times it was delivered, this time included.
     pub deliveries: i64,
     /// Its number in its stream.
     pub sequence: u64,
@@ -111,8 +110,8 @@ impl Bus {
 }
 
 impl Pull {
-    /// The next message; `None` once cancelled. What was fetched but not handed out goes back to
-    /// the server then.
+    /// The next message; `None` once cancelled. Fetched messages that were not given out go back
+    /// to the server then.
     pub async fn next(&mut self) -> Option<Incoming> {
         let cancel = self.cancel.clone();
         loop {
@@ -139,7 +138,8 @@ impl Pull {
                     let mut connections = self.bus.connections.subscribe();
                     self.give_back().await;
                     telemetry::error("bus", "pull");
-                    tracing::warn!(work = self.work.as_str(), partition = self.partition, %error, "pulling again");
+                    let work = self.work.as_str();
+                    tracing::warn!(work, partition = self.partition, %error, "pulling again");
                     tokio::select! {
                         () = cancel.cancelled() => {}
                         // A server that is new here may not be ready at once, but it will be soon.
@@ -156,7 +156,7 @@ impl Pull {
         std::mem::take(&mut self.newly_pinned)
     }
 
-    /// A message that lies here already; never waits.
+    /// A message that has arrived already; never waits.
     pub fn try_next(&mut self) -> Option<Incoming> {
         let message = self.feed.as_mut()?.ready()?;
         Incoming::new(message).ok()
@@ -172,12 +172,12 @@ impl Pull {
         feed.next().await?.map(Incoming::new).transpose()
     }
 
-    /// Whether some of what lies here may have been sent before then.
+    /// Whether some of the fetched messages may have been sent before then.
     pub fn is_older_than(&self, then: Instant) -> bool {
         self.opened_at < then
     }
 
-    /// Gives back what lies here unstarted, and begins anew.
+    /// Gives back the fetched messages that were not started, and opens a new feed.
     pub async fn give_back(&mut self) {
         self.pinned = false;
         let Some(mut feed) = self.feed.take() else {
@@ -187,13 +187,14 @@ impl Pull {
         nak_all(unstarted).await;
     }
 
-    /// Drops what lies here, unsettled.
+    /// Drops the fetched messages, unsettled.
     pub fn forget(&mut self) {
         self.feed = None;
         self.pinned = false;
     }
 
-    /// Gives back the pin and what lies here unstarted, so that another node goes on at once.
+    /// Gives back the pin and the fetched messages that were not started, so that another node goes
+    /// on at once.
     pub async fn release(&mut self) {
         let Some(feed) = self.feed.take() else { return };
         let (stream, consumer) = self.work.consumer(self.partition);
@@ -238,12 +239,12 @@ impl Incoming {
         self.received_at.elapsed() + ACK_MARGIN < time
     }
 
-    /// Whether a line sent it on its way, see [`Bus::dispatch_head`].
+    /// Whether a chat queue dispatched it, see [`Bus::dispatch_head`].
     pub fn is_from_chat_queue(&self) -> bool {
         self.message
             .headers
             .as_ref()
-            .is_some_and(|headers| headers.get(FROM_LINE).is_some())
+            .is_some_and(|headers| headers.get(FROM_CHAT_QUEUE).is_some())
     }
 
     /// The bytes.
@@ -251,7 +252,7 @@ impl Incoming {
         &self.payload
     }
 
-    /// Where it lies in its stream.
+    /// Its subject in its stream.
     pub fn subject(&self) -> &str {
         &self.message.subject
     }

@@ -8,9 +8,6 @@ use crate::wire::{dedupe_id, subject};
 impl Bus {
     /// Keeps results that the store refuses beside those that nobody can read; `wa-reason` tells
     /// them apart. Keeping them again keeps them once.
-    ///
-    /// # Errors
-    /// When no acknowledgement came in time.
     pub async fn quarantine_results(&self, payload: &[u8]) -> Result<(), Error> {
         let mut headers = HeaderMap::new();
         let bytes: String = payload.iter().map(|byte| char::from(*byte)).collect();

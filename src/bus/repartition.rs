@@ -1,5 +1,5 @@
 //! Changing the number of partitions. It moves numbers between them, so it is done only while they
-//! are all empty and nobody delivers: what lies in a partition that is a number's no longer would
+//! are all empty and nobody delivers: a message in a partition that no longer is its number's would
 //! be delivered beside its later messages, or by nobody.
 
 use serde_json::{Value, json};
@@ -173,12 +173,18 @@ mod tests {
 
     #[test]
     fn the_number_is_read_and_replaced() {
-        let transform = json!({"src": "a.*.*", "dest": "a.{{partition(8,1,2)}}.{{wildcard(1)}}.{{wildcard(2)}}"});
+        let transform = json!({
+            "src": "a.*.*",
+            "dest": "a.{{partition(8,1,2)}}.{{wildcard(1)}}.{{wildcard(2)}}",
+        });
         assert_eq!(partitions_in(&transform), Some(8));
         let changed = with_partitions(&transform, 16);
         assert_eq!(
             changed,
-            json!({"src": "a.*.*", "dest": "a.{{partition(16,1,2)}}.{{wildcard(1)}}.{{wildcard(2)}}"})
+            json!({
+                "src": "a.*.*",
+                "dest": "a.{{partition(16,1,2)}}.{{wildcard(1)}}.{{wildcard(2)}}",
+            })
         );
         assert_eq!(partitions_in(&Value::Null), None);
     }
