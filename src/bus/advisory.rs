@@ -3,14 +3,11 @@
 //! Such a message stays in its stream, and its consumer does not see it any more. The server says
 //! so in an advisory, which has the message's number and not the message itself.
 
-use async_nats::{
-    HeaderMap,
-    jetstream::{ErrorCode, stream::RawMessageErrorKind},
-};
+use async_nats::HeaderMap;
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::{Bus, Error, Stream};
+use super::{Bus, Error, Stream, stream::is_missing};
 use crate::{model::Timestamp, telemetry};
 
 const AGAIN: &str = "wa-again";
@@ -63,20 +60,8 @@ impl Bus {
         let stream = self.context.get_stream_no_info(&advisory.stream).await?;
         let message = match stream.get_raw_message(advisory.sequence).await {
             Ok(message) => message,
-            Err(error) => {
-                let is_gone = match error.kind() {
-                    RawMessageErrorKind::NoMessageFound => true,
-                    RawMessageErrorKind::JetStream(refused) => {
-                        refused.error_code() == ErrorCode::NO_MESSAGE_FOUND
-                    }
-                    _ => false,
-                };
-                return if is_gone {
-                    Ok(None)
-                } else {
-                    Err(Error::from(error))
-                };
-            }
+            Err(error) if is_missing(&error) => return Ok(None),
+            Err(error) => return Err(error.into()),
         };
         let millis = message.time.unix_timestamp_nanos() / 1_000_000;
         let published_at = Timestamp::from_millis(i64::try_from(millis).unwrap_or_default());

@@ -12,16 +12,14 @@ use std::time::Duration;
 use async_nats::{
     HeaderMap, header,
     jetstream::{
-        ErrorCode,
         consumer::{AckPolicy, DeliverPolicy, pull},
         message::StreamMessage,
-        stream::{RawMessageError, RawMessageErrorKind},
     },
 };
 use futures_util::StreamExt;
 use serde_json::json;
 
-use super::{Bus, Error, Stream};
+use super::{Bus, Error, Stream, stream::is_missing};
 use crate::{
     model::{ClientId, Delivery, EventId, Phone},
     wire::{
@@ -255,19 +253,8 @@ impl Bus {
         let stream = self.stream(stream).await?;
         match stream.get_first_raw_message_by_subject(subject, from).await {
             Ok(message) => Ok(Some(message)),
-            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) if is_missing(&error) => Ok(None),
             Err(error) => Err(Error::from(error)),
         }
-    }
-}
-
-/// Whether the answer is that there is none.
-fn is_absent(error: &RawMessageError) -> bool {
-    match error.kind() {
-        RawMessageErrorKind::NoMessageFound => true,
-        RawMessageErrorKind::JetStream(refused) => {
-            refused.error_code() == ErrorCode::NO_MESSAGE_FOUND
-        }
-        _ => false,
     }
 }

@@ -2,9 +2,12 @@
 
 use std::fmt;
 
-use async_nats::jetstream;
+use async_nats::jetstream::{
+    self, ErrorCode,
+    stream::{RawMessageError, RawMessageErrorKind},
+};
 
-use super::Bus;
+use super::{Bus, Error};
 
 /// A stream as `nats/streams/` declares it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -51,7 +54,18 @@ impl Bus {
     pub(super) async fn stream(
         &self,
         stream: Stream,
-    ) -> Result<jetstream::stream::Stream<()>, super::Error> {
+    ) -> Result<jetstream::stream::Stream<()>, Error> {
         Ok(self.context.get_stream_no_info(stream.as_str()).await?)
+    }
+}
+
+/// Whether the server's answer is that the stream has no such message.
+pub(super) fn is_missing(error: &RawMessageError) -> bool {
+    match error.kind() {
+        RawMessageErrorKind::NoMessageFound => true,
+        RawMessageErrorKind::JetStream(refused) => {
+            refused.error_code() == ErrorCode::NO_MESSAGE_FOUND
+        }
+        _ => false,
     }
 }

@@ -506,3 +506,38 @@ async fn a_webhook_changed_on_one_node_is_changed_on_the_other() {
         .expect("registers");
     assert!(created && again.id != id);
 }
+
+#[tokio::test]
+async fn a_webhook_is_not_written_when_its_change_fails_or_changes_nothing() {
+    let server = NatsServer::start().await;
+    let bus = server.bus().await;
+    let webhooks = bus.webhooks();
+    let new = webhook(1, "4915112345678");
+    let last_revision = async || {
+        let jetstream = server.jetstream().await;
+        let stream = jetstream.get_stream("KV_wa_webhooks").await;
+        let stream = stream.expect("declared");
+        stream.cached_info().state.last_sequence
+    };
+    let refused = webhooks
+        .try_register(client(1), &new.phone, |_| Err(anyhow::anyhow!("refused")))
+        .await;
+    assert_eq!(refused.expect_err("it fails").to_string(), "refused");
+    assert_eq!(last_revision().await, 0);
+
+    let registered = webhooks
+        .register(client(1), &new.phone, |_| new.clone())
+        .await;
+    assert!(registered.expect("registers").1);
+    let refused = webhooks
+        .try_update(client(1), new.id, |webhook| {
+            webhook.rate_per_second += 1;
+            Err(anyhow::anyhow!("refused"))
+        })
+        .await;
+    assert_eq!(refused.expect_err("it fails").to_string(), "refused");
+    let same = webhooks.update(client(1), new.id, |_| {}).await;
+    let same = same.expect("answers").expect("registered");
+    assert_eq!(same.rate_per_second, new.rate_per_second);
+    assert_eq!(last_revision().await, 1);
+}
