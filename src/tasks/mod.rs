@@ -8,7 +8,7 @@
 //! - [`Tasks::keep`] starts a loop again after each early end ([`OnEnd::Restart`]).
 //! - [`Tasks::once`], [`Tasks::once_in`] and [`Tasks::blocking`] start short work
 //!   ([`OnEnd::Nothing`]).
-//! - [`Tasks::thread`] and [`Tasks::keep_thread`] do the first two with a thread.
+//! - [`Tasks::thread`] does the first with a thread.
 //!
 //! Each end is counted in `wahook_tasks_total{kind,end}`. Panics are caught here; the panic hook
 //! has logged their place by then.

@@ -257,8 +257,8 @@ fn windows(retention: Duration) -> String {
 /// What a role that serves asks before it starts.
 ///
 /// # Errors
-/// [`ErrorKind::Open`] when the schema is missing, behind or changed: names the migration and the
-/// remedy.
+/// [`ErrorKind::Open`](crate::store::ErrorKind::Open) when the schema is missing, behind or
+/// changed: names the migration and the remedy.
 pub(super) async fn check(
     session: &Session,
     keyspace: &str,

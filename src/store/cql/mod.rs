@@ -101,7 +101,8 @@ impl Cql {
     /// background: a node must be able to start without its store.
     ///
     /// # Errors
-    /// [`ErrorKind::Open`] when the schema is missing, behind or changed, or the settings cannot work.
+    /// [`ErrorKind::Open`] when the schema is missing, behind or changed, or the settings cannot
+    /// work.
     pub async fn open(
         settings: &config::Cql,
         retention: Duration,

@@ -60,8 +60,8 @@ impl Profiles {
 /// A session without a keyspace.
 ///
 /// # Errors
-/// [`ErrorKind::Failed`] or [`ErrorKind::Timeout`] when no node answers: trying again may help. [`ErrorKind::Open`] when the settings
-/// cannot work.
+/// [`ErrorKind::Failed`] or [`ErrorKind::Timeout`] when no node answers: trying again may help.
+/// [`ErrorKind::Open`] when the settings cannot work.
 pub(super) async fn connect(settings: &config::Cql, profiles: &Profiles) -> Result<Session, Error> {
     let mut builder = SessionBuilder::new()
         .known_nodes(&settings.nodes)
