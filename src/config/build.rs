@@ -1,4 +1,4 @@
-//! Type and bounds of each key. `config/default.toml` must say the same; a test compares.
+//! Type and bounds of each key. A test compares them with `config/default.toml`.
 
 use url::Url;
 
@@ -161,7 +161,7 @@ fn store(r: &mut Reader<'_>) -> Store {
 }
 
 fn cql(r: &mut Reader<'_>) -> Cql {
-    // It stands in statements where no marker can.
+    // CQL statements contain the name, because it cannot be a bound value.
     let name = |text: &str| {
         let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
         let begins = text.starts_with(|letter: char| letter.is_ascii_lowercase());

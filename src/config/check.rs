@@ -1,4 +1,4 @@
-//! Keys that must go together. Each check is an error, not a warning: what it prevents shows up
+//! Checks between keys. Each is an error, not a warning, because the fault that it prevents appears
 //! only under load or at a shutdown.
 
 use std::time::Duration;
@@ -10,14 +10,14 @@ use super::{
     units::show_duration,
 };
 
-/// Beyond the work itself: room to publish the result and to settle the message.
+/// Time to publish the result and to settle the message, beyond the work itself.
 const ACK_MARGIN: Duration = Duration::from_secs(10);
-/// Room to publish the last result before the process ends.
+/// Time to publish the last result before the process ends.
 const DRAIN_MARGIN: Duration = Duration::from_secs(5);
 
 struct Check<'a> {
     values: &'a Values,
-    /// Keys with errors of their own: nothing sensible can be said about those.
+    /// Errors found before. A key that has one is not checked against others.
     earlier: &'a [Error],
     errors: Vec<Error>,
 }
@@ -49,8 +49,8 @@ pub(super) fn check(config: &Config, values: &Values, earlier: &[Error]) -> Vec<
 }
 
 impl Check<'_> {
-    /// Notes a conflict about the first of `keys` unless `holds`, or one of them is already known
-    /// to be wrong.
+    /// Records a conflict for the first of `keys`, unless `holds` is true or one of the keys already
+    /// has an error.
     fn that(&mut self, holds: bool, keys: &[&str], reason: &str, remedy: &str) {
         let wrong = |key: &&str| self.earlier.iter().any(|error| error.key() == Some(key));
         if holds || keys.iter().any(wrong) {

@@ -1,4 +1,4 @@
-//! `config/default.toml` as a list of documented keys, and the reference page made of it.
+//! `config/default.toml` as a list of documented keys, and the reference page generated from it.
 
 use std::fmt::Write;
 
@@ -9,11 +9,11 @@ pub(super) const TEXT: &str = include_str!("../../config/default.toml");
 pub(super) struct Key {
     pub(super) section: &'static str,
     pub(super) name: &'static str,
-    /// The comment above it, a line each.
+    /// The lines of the comment above it.
     pub(super) comment: Vec<&'static str>,
-    /// The value as written; for an optional key an example.
+    /// The value as written; an example for an optional key.
     pub(super) value: &'static str,
-    /// Commented out, so without default.
+    /// Whether it is commented out and so has no default.
     pub(super) optional: bool,
 }
 

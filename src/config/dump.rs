@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::{Loaded, defaults::keys};
 
-/// As TOML that can be loaded again, each value with its origin behind it, secrets masked.
+/// The settings as TOML that can be loaded again: each value with its origin, secrets masked.
 pub fn dump(loaded: &Loaded) -> String {
     let mut text = String::new();
     let mut section = "";

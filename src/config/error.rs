@@ -1,4 +1,4 @@
-//! What can be wrong with settings. No error repeats a value: it may be a secret.
+//! Errors in settings. No error repeats a value, because it may be a secret.
 
 use std::{fmt, path::PathBuf};
 
@@ -15,7 +15,7 @@ pub enum Origin {
     Flag(String),
 }
 
-/// Control characters are escaped: a dump shows origins in comments, and those end with the line.
+/// Control characters are escaped, because a dump shows origins in comments of one line.
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -27,7 +27,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// One thing that is wrong.
+/// One error.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The file cannot be read.
@@ -41,7 +41,7 @@ pub enum Error {
         /// What the system said.
         reason: String,
     },
-    /// The file is no TOML.
+    /// The file is not TOML.
     #[error("{origin}: line {line} is no TOML ({reason}); correct it and run again")]
     Syntax {
         /// The file.
@@ -54,14 +54,14 @@ pub enum Error {
     /// There is no such key.
     #[error("{key} ({origin}): no such setting; {remedy}")]
     Unknown {
-        /// As it was written.
+        /// The key as it was written.
         key: String,
         /// Who wrote it.
         origin: Origin,
-        /// The nearest key there is, or where all of them stand.
+        /// The most similar key, or where all keys are documented.
         remedy: String,
     },
-    /// Of the wrong type, or out of bounds.
+    /// The value has the wrong type or is out of bounds.
     #[error("{key} ({origin}): write {expected}")]
     Invalid {
         /// The dotted key.
@@ -71,7 +71,7 @@ pub enum Error {
         /// What is allowed.
         expected: String,
     },
-    /// Two keys that do not go together.
+    /// Two keys contradict each other.
     #[error("{key} ({origin}): {reason}; {remedy}")]
     Conflict {
         /// The dotted key to change.
@@ -86,7 +86,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The key it is about, if it is about one.
+    /// The key that it is about, if there is one.
     pub fn key(&self) -> Option<&str> {
         match self {
             Self::Unreadable { .. } | Self::Syntax { .. } => None,
@@ -97,7 +97,7 @@ impl Error {
     }
 }
 
-/// Everything that is wrong, one line each. Never empty.
+/// All errors, one per line. Never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Errors(pub Vec<Error>);
 

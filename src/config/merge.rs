@@ -1,4 +1,4 @@
-//! Which source wins: one flat map of dotted keys, the later source over the earlier.
+//! Merges the sources into one flat map of dotted keys. A later source overrides an earlier one.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -8,28 +8,28 @@ use super::{
     error::{Error, Origin},
 };
 
-/// What somebody wrote.
+/// A value as a source has it.
 #[derive(Debug, Clone)]
 pub(super) enum Raw {
     /// From a file, with TOML's types.
     Toml(toml::Value),
-    /// From a variable or a flag, where all is text.
+    /// From a variable or a flag, where every value is text.
     Text(String),
 }
 
-/// What somebody wrote, and who.
+/// A value and its origin.
 #[derive(Debug, Clone)]
 pub(super) struct Value {
     pub(super) raw: Raw,
     pub(super) origin: Origin,
 }
 
-/// By dotted key; only known ones.
+/// The values by dotted key; known keys only.
 pub(super) type Values = BTreeMap<String, Value>;
 
 const PREFIX: &str = "WAHOOK__";
 const DELIVER_TIMEOUT: &str = "deliver.timeout";
-/// Name that the older service had for the deadline, in milliseconds.
+/// The name of the deadline in the older service, in milliseconds.
 const OLD_TIMEOUT: &str = "WEBHOOK_TIMEOUT";
 
 struct Merge {
@@ -94,7 +94,7 @@ impl Merge {
         let table = match text.parse::<toml::Table>() {
             Ok(table) => table,
             Err(error) => {
-                // Not its Display: that quotes the line, and the line may hold a secret.
+                // Its Display would quote the line, which may contain a secret.
                 let before = error
                     .span()
                     .and_then(|span| text.get(..span.start))
@@ -157,9 +157,10 @@ impl Merge {
     }
 }
 
-/// The known key that takes the fewest changes of characters, if those are few.
+/// The known key with the smallest edit distance if that is small, else a key of this name in
+/// another section.
 fn nearest<'a>(key: &str, known: &'a [String]) -> Option<&'a str> {
-    // A long text is no typo, and the distance costs its length squared.
+    // A long text is not a typo, and the cost grows with the square of its length.
     let key = Some(key).filter(|key| key.len() <= 100)?;
     let (distance, near) = known
         .iter()
@@ -174,7 +175,7 @@ fn nearest<'a>(key: &str, known: &'a [String]) -> Option<&'a str> {
     }
 }
 
-/// Levenshtein's, over characters.
+/// The Levenshtein distance in characters.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

@@ -1,17 +1,16 @@
 //! Typed settings, their defaults and limits.
 //!
-//! `config/default.toml` is both the documentation and the defaults. Over it go, in this order: the
-//! file given with `--config`, variables named `WAHOOK__SECTION__KEY`, flags. Whatever is wrong is
-//! reported at once, each error with its key, its source and its remedy.
+//! `config/default.toml` contains both the documentation and the defaults. These override it, in
+//! this order: the file given with `--config`, variables named `WAHOOK__SECTION__KEY`, flags. All
+//! errors are reported at once, each with its key, its source and its remedy.
 //!
-//! The way of a value: `defaults` lists the keys there are, `merge` decides which source wins,
-//! `read` turns the winner into a typed value within its bounds, `build` names type and bounds of
-//! each key, and `check` compares keys with each other. `dump` shows what came of it,
-//! `defaults::reference` writes `docs/configuration.md`.
+//! `defaults` lists the keys, `merge` decides which source wins, `read` parses a value and checks
+//! its bounds, `build` has the type and the bounds of each key, and `check` compares keys with each
+//! other. `dump` shows the result, and `defaults::reference` generates `docs/configuration.md`.
 //!
-//! A new key needs a line in `settings`, one in `build`, and its place in `config/default.toml`;
-//! tests find what was forgotten. No value is ever repeated in an error, so that no secret gets
-//! into a log by a typo.
+//! A new key needs a line in `settings`, one in `build`, and a place in `config/default.toml`.
+//! Tests find a missing one. No error repeats a value, so that a typo cannot put a secret into a
+//! log.
 
 mod build;
 mod check;
@@ -32,14 +31,14 @@ pub use dump::dump;
 pub use error::{Error, Errors, Origin};
 pub use settings::*;
 
-/// Where settings come from, beside the defaults.
+/// The sources of settings, besides the defaults.
 #[derive(Clone, Default)]
 pub struct Sources {
     /// A TOML file.
     pub file: Option<PathBuf>,
-    /// The environment; names that are not ours are passed over.
+    /// The environment. Variables with other prefixes are ignored.
     pub env: Vec<(String, String)>,
-    /// Dotted keys and their values.
+    /// Dotted keys with their values.
     pub flags: Vec<(String, String)>,
 }
 
@@ -54,21 +53,21 @@ impl Sources {
     }
 }
 
-/// Settings that hold together, and who set them.
+/// Valid settings with their origins.
 #[derive(Debug, Clone)]
 pub struct Loaded {
-    /// What the rooms read.
+    /// The settings as the rooms read them.
     pub config: Config,
-    /// By dotted key: where its value came from. Optional keys that nobody set are missing.
+    /// The origin of each dotted key. Optional keys that are not set are missing.
     pub origins: BTreeMap<String, Origin>,
-    /// By dotted key: the value as TOML, secrets already masked.
+    /// The value of each dotted key as TOML, secrets already masked.
     shown: BTreeMap<String, String>,
 }
 
 /// Merges the sources over the defaults.
 ///
 /// # Errors
-/// Everything that is wrong with them, at once.
+/// All errors at once.
 pub fn load(sources: &Sources) -> Result<Loaded, Errors> {
     let (values, mut errors) = merge::merge(sources);
     let mut reader = read::Reader::new(&values);
@@ -95,10 +94,10 @@ pub fn load(sources: &Sources) -> Result<Loaded, Errors> {
 }
 
 impl Config {
-    /// See [`load`], which also tells where each value came from.
+    /// Like [`load`], without the origins.
     ///
     /// # Errors
-    /// Everything that is wrong with the sources, at once.
+    /// All errors at once.
     pub fn load(sources: &Sources) -> Result<Self, Errors> {
         load(sources).map(|loaded| loaded.config)
     }

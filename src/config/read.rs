@@ -1,7 +1,7 @@
-//! From what was written to typed values within their bounds.
+//! Reads typed values and checks their bounds.
 //!
-//! A value that is wrong is noted, and something harmless stands in for it: so the reading goes on
-//! and finds the rest.
+//! A wrong value is recorded as an error and replaced with a default of its type, so that reading
+//! continues and finds all errors.
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
@@ -12,19 +12,19 @@ use super::{
 };
 use crate::model::Secret;
 
-/// Reads keys one by one and remembers what it found.
+/// Reads keys one by one and collects the findings.
 pub(super) struct Reader<'a> {
     values: &'a Values,
     findings: Findings,
 }
 
-/// What a reader found.
+/// The findings of a reader.
 #[derive(Default)]
 pub(super) struct Findings {
     pub(super) errors: Vec<Error>,
-    /// By dotted key: the value as TOML, secrets masked. Without optional keys that are not set.
+    /// The value of each key as TOML, secrets masked. Optional keys that are not set are missing.
     pub(super) shown: BTreeMap<String, String>,
-    /// By dotted key, all that were asked for: the sentence on bounds that its comment must hold.
+    /// For each key that was read: the sentence on bounds that its comment must contain.
     pub(super) bounds: BTreeMap<&'static str, String>,
 }
 
@@ -40,8 +40,8 @@ impl<'a> Reader<'a> {
         self.findings
     }
 
-    /// The heart of all others: `parse` what was written, note `show` of it, or that `expected` was
-    /// not met.
+    /// Parses the value of a key. Records either the text that `show` returns or an error that says
+    /// what was `expected`. All other methods use this one.
     fn take<T>(
         &mut self,
         key: &'static str,
@@ -226,7 +226,7 @@ impl<'a> Reader<'a> {
         address.unwrap_or_else(|| ([0, 0, 0, 0], 0).into())
     }
 
-    /// A list in TOML; in a variable or flag divided by commas.
+    /// A list: an array in TOML, separated by commas in a variable or flag.
     pub(super) fn list<T: FromStr + ToString>(
         &mut self,
         key: &'static str,
@@ -255,12 +255,12 @@ impl<'a> Reader<'a> {
             .unwrap_or_default()
     }
 
-    /// Empty text means that it is not set.
+    /// An optional text. Empty means not set.
     pub(super) fn optional<T: From<String>>(&mut self, key: &'static str) -> Option<T> {
         self.optional_shown(key, quote).map(T::from)
     }
 
-    /// As [`optional`](Self::optional), but never shown.
+    /// Like [`Self::optional`], but the value is never shown.
     pub(super) fn secret(&mut self, key: &'static str) -> Option<Secret> {
         self.optional_shown(key, |_| quote("***")).map(Secret::new)
     }

@@ -1,4 +1,4 @@
-//! The settings as the rooms read them. What each means stands in `config/default.toml`.
+//! The settings as the rooms read them. `config/default.toml` documents each.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -119,7 +119,7 @@ pub struct Store {
     pub busy_timeout: Duration,
 }
 
-/// The homes of the audit.
+/// The store backends of the audit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoreKind {
     /// One file on this machine.

@@ -6,7 +6,7 @@ use super::*;
 use crate::config::defaults::{TEXT, keys};
 
 #[test]
-fn the_defaults_load_and_have_exactly_the_known_keys() {
+fn defaults_load_and_have_exactly_the_known_keys() {
     let (values, errors) = merge::merge(&Sources::default());
     assert_eq!(errors, []);
     let mut reader = read::Reader::new(&values);
@@ -25,7 +25,7 @@ fn the_defaults_load_and_have_exactly_the_known_keys() {
         documented, read,
         "left: config/default.toml, right: config::build"
     );
-    assert_eq!(documented.len(), keys().len(), "a key stands twice");
+    assert_eq!(documented.len(), keys().len(), "a key is documented twice");
 
     let written: BTreeSet<_> = values.keys().cloned().collect();
     let with_default: BTreeSet<_> = keys()
@@ -59,7 +59,7 @@ fn every_key_has_a_comment_with_its_bounds() {
 }
 
 #[test]
-fn examples_of_optional_keys_are_right() {
+fn examples_of_optional_keys_are_valid() {
     let text: String = TEXT
         .lines()
         .map(|line| format!("{}\n", uncomment(line)))
@@ -78,7 +78,7 @@ fn uncomment(line: &str) -> &str {
 }
 
 #[test]
-fn the_reference_page_is_up_to_date() {
+fn reference_page_is_up_to_date() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
     if std::env::var_os("UPDATE_DOCS").is_some() {
         fs::write(path, reference()).expect("docs/ can be written");

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_file_that_is_not_there() {
+fn missing_file_is_unreadable() {
     let path = PathBuf::from("/nowhere/wahook.toml");
     let found = errors(&Sources {
         file: Some(path.clone()),
@@ -16,7 +16,7 @@ fn a_file_that_is_not_there() {
 }
 
 #[test]
-fn a_file_that_is_no_toml_is_named_with_its_line_and_not_quoted() {
+fn file_that_is_not_toml_is_named_with_its_line_and_not_quoted() {
     let (_file, sources) = file("[nats]\nuser = \"u\"\npassword = \"canary-7f3a\n");
     let found = errors(&sources);
     assert!(
@@ -27,7 +27,7 @@ fn a_file_that_is_no_toml_is_named_with_its_line_and_not_quoted() {
 }
 
 #[test]
-fn unknown_keys_of_every_source_lead_to_the_nearest_known_one() {
+fn unknown_key_of_any_source_gets_a_similar_key_as_remedy() {
     let text = "top = 1\n[deliver]\ntimout = \"5s\"\n[webhook]\nx = 1\n[node]\n\"a.b\" = \
         1\nconnections_max = 1\n";
     let (_file, mut sources) = file(text);
@@ -52,14 +52,21 @@ fn unknown_keys_of_every_source_lead_to_the_nearest_known_one() {
         ("", "docs/configuration.md lists all of them"),
         ("api.listn", "did you mean api.listen?"),
     ] {
-        let is = |error: &&Error| matches!(error, Error::Unknown { key: k, remedy: r, .. } if k == key && r == remedy);
-        assert_eq!(found.iter().filter(is).count(), 1, "{key}: {found:#?}");
+        let found_here = found.iter().filter(|error| match error {
+            Error::Unknown {
+                key: found_key,
+                remedy: found_remedy,
+                ..
+            } => found_key == key && found_remedy == remedy,
+            _ => false,
+        });
+        assert_eq!(found_here.count(), 1, "{key}: {found:#?}");
     }
     assert_eq!(found.len(), 9);
 }
 
 #[test]
-fn values_of_the_wrong_type_or_out_of_bounds() {
+fn value_of_the_wrong_type_or_out_of_bounds_is_invalid() {
     for (section, wrong) in [
         ("deliver", "timeout = 10"),
         ("deliver", "timeout = \"99ms\""),
@@ -99,11 +106,10 @@ fn values_of_the_wrong_type_or_out_of_bounds() {
 }
 
 #[test]
-fn the_old_timeout_must_be_milliseconds() {
+fn old_timeout_must_be_milliseconds() {
     let found = errors(&env(&[("WEBHOOK_TIMEOUT", "10s")]));
-    assert!(
-        matches!(&found[..], [Error::Invalid { origin: Origin::Env(name), .. }] if name == "WEBHOOK_TIMEOUT")
-    );
+    let variable = Origin::Env("WEBHOOK_TIMEOUT".to_owned());
+    assert!(matches!(&found[..], [Error::Invalid { origin, .. }] if *origin == variable));
     let found = errors(&env(&[("WEBHOOK_TIMEOUT", "1")]));
     assert!(
         matches!(&found[..], [Error::Invalid { .. }]),
@@ -121,7 +127,7 @@ fn the_old_timeout_must_be_milliseconds() {
 }
 
 #[test]
-fn keys_that_do_not_go_together() {
+fn keys_that_contradict_each_other_are_a_conflict() {
     for (flags, key) in [
         (&[("bus.ack_wait", "22s")][..], "bus.ack_wait"),
         (
@@ -181,7 +187,7 @@ fn keys_that_do_not_go_together() {
 }
 
 #[test]
-fn all_errors_come_at_once_and_a_wrong_key_starts_no_conflict() {
+fn all_errors_are_reported_at_once_and_an_invalid_key_causes_no_conflict() {
     let (path, mut sources) = file(
         "[deliver]\nretry_base = \"slow\"\nretry_max = \"2h\"\nx = 1\n[bus]\nack_wait = \"16s\"",
     );

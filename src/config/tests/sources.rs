@@ -15,7 +15,7 @@ fn timeout(sources: &Sources) -> (Duration, Option<Origin>) {
 }
 
 #[test]
-fn later_sources_win_and_are_named() {
+fn later_source_overrides_an_earlier_one_and_is_named() {
     assert_eq!(
         timeout(&Sources::default()),
         (Duration::from_secs(10), Some(Origin::Default))
@@ -107,7 +107,7 @@ fn sizes_may_be_plain_integers() {
 }
 
 #[test]
-fn a_dump_can_be_loaded_again_and_masks_secrets() {
+fn dump_can_be_loaded_again_and_masks_secrets() {
     let (path, mut sources) = file(&format!("[nats]\nuser = \"u\"\npassword = \"{CANARY}\"\n"));
     sources.env = own(&[
         ("WAHOOK__API__SECRET_OVERLAP", "90m"),
@@ -147,7 +147,7 @@ fn a_dump_can_be_loaded_again_and_masks_secrets() {
 }
 
 #[test]
-fn no_path_breaks_out_of_the_comment_of_a_dump() {
+fn path_with_a_line_break_stays_in_the_comment_of_a_dump() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("a\nevil = 1");
     std::fs::write(&path, "[node]\ndata_dir = \"a\\nb\\\"c\"\n").expect("it can be written");
