@@ -2,10 +2,20 @@
 
 use sha2::{Digest, Sha256};
 
-/// The owner of each partition, as an index into `nodes`; the same on every node that sees the same
-/// nodes, whatever their order. No node gets more than its even share, rounded up, and a node that
-/// comes or goes moves few partitions beyond its own, mostly: rendezvous hashing with bounded
-/// loads. Empty without nodes.
+/// The owner of each partition, as an index into `nodes`. Empty without nodes.
+///
+/// This is rendezvous hashing with bounded loads. Every node that sees the same nodes computes the
+/// same owners, in whatever order it sees them. No node owns more than its even share, rounded up.
+/// A partition goes to the node with the highest score that is not full, so a node that joins or
+/// leaves moves few partitions between the others.
+///
+/// # Examples
+///
+/// ```
+/// let nodes = ["a".to_owned(), "b".to_owned()];
+/// let owners = wahook::policy::owners(&nodes, 8);
+/// assert_eq!(owners.iter().filter(|owner| **owner == 0).count(), 4);
+/// ```
 pub fn owners(nodes: &[String], partitions: u16) -> Vec<usize> {
     let share = usize::from(partitions).div_ceil(nodes.len().max(1));
     let mut load = vec![0; nodes.len()];
@@ -18,7 +28,7 @@ pub fn owners(nodes: &[String], partitions: u16) -> Vec<usize> {
     (0..partitions).map_while(own).collect()
 }
 
-/// Versions of wahook that run side by side must agree on it.
+/// All versions of wahook that run at the same time must compute the same score.
 fn score(node: &str, partition: u16) -> [u8; 32] {
     Sha256::new()
         .chain_update(partition.to_be_bytes())
@@ -42,37 +52,84 @@ mod tests {
     }
 
     #[test]
-    fn the_order_of_nodes_does_not_matter() {
+    fn owners_do_not_depend_on_the_order_of_nodes() {
         assert_eq!(named(&["a", "b", "c"], 16), named(&["c", "a", "b"], 16));
     }
 
     #[test]
-    fn one_node_owns_all_and_none_own_nothing() {
+    fn single_node_owns_all_and_no_node_owns_nothing() {
         assert_eq!(named(&["a"], 3), ["a"; 3]);
         assert_eq!(owners(&[], 16), Vec::<usize>::new());
     }
 
+    /// How many partitions each node owns.
+    fn loads(owners: &[usize], count: usize) -> Vec<usize> {
+        let mut loads = vec![0; count];
+        for owner in owners {
+            loads[*owner] += 1;
+        }
+        loads
+    }
+
+    fn seeded(seed: u64, count: usize) -> Vec<String> {
+        (0..count)
+            .map(|number| format!("{seed}-{number}"))
+            .collect()
+    }
+
     proptest! {
         #[test]
-        fn shares_are_even_and_every_partition_has_an_owner(seed: u64, count in 1_usize..9) {
-            let nodes: Vec<String> = (0..count).map(|number| format!("{seed}-{number}")).collect();
-            let owners = owners(&nodes, 16);
-            prop_assert_eq!(owners.len(), 16);
-            for node in 0..count {
-                let load = owners.iter().filter(|owner| **owner == node).count();
-                prop_assert!(load <= 16_usize.div_ceil(count));
-            }
+        fn every_partition_has_an_owner_and_no_node_exceeds_its_share(
+            seed: u64,
+            count in 1_usize..17,
+            partitions in 1_u16..65,
+        ) {
+            let owners = owners(&seeded(seed, count), partitions);
+            let share = usize::from(partitions).div_ceil(count);
+            prop_assert_eq!(owners.len(), usize::from(partitions));
+            prop_assert!(loads(&owners, count).into_iter().all(|load| load <= share));
         }
 
         #[test]
-        fn a_node_that_comes_leaves_some_where_they_are(seed: u64, count in 1_usize..9) {
-            let nodes: Vec<String> = (0..=count).map(|number| format!("{seed}-{number}")).collect();
-            let before = owners(&nodes[..count], 16);
-            let after = owners(&nodes, 16);
-            let moved = before.iter().zip(&after).filter(|(before, after)| before != after).count();
-            // Its own share, and what the smaller shares of the others push on; seldom more than
-            // half.
-            prop_assert!(moved <= 12, "{} moved", moved);
+        fn partition_keeps_its_first_choice_unless_that_node_is_full(
+            seed: u64,
+            count in 1_usize..17,
+            partitions in 1_u16..65,
+        ) {
+            let nodes = seeded(seed, count);
+            let owners = owners(&nodes, partitions);
+            let share = usize::from(partitions).div_ceil(count);
+            for (partition, owner) in (0..partitions).zip(&owners) {
+                let earlier = loads(&owners[..usize::from(partition)], count);
+                for node in (0..count).filter(|node| earlier[*node] < share) {
+                    let chosen = score(&nodes[*owner], partition);
+                    prop_assert!(score(&nodes[node], partition) <= chosen);
+                }
+            }
+        }
+    }
+
+    /// The mean over many fleets of what moves between the old nodes. Modulo hashing would move most
+    /// of it.
+    #[test]
+    fn new_node_moves_few_partitions_between_the_others() {
+        const FLEETS: u64 = 200;
+        for count in 1..9 {
+            let moved: usize = (0..FLEETS)
+                .map(|seed| {
+                    let nodes = seeded(seed, count + 1);
+                    let before = owners(&nodes[..count], 16);
+                    let after = owners(&nodes, 16);
+                    let pairs = before.iter().zip(&after);
+                    pairs
+                        .filter(|(before, after)| before != after && **after != count)
+                        .count()
+                })
+                .sum();
+            assert!(
+                moved < 4 * FLEETS as usize,
+                "{moved} moves with {count} nodes"
+            );
         }
     }
 }
