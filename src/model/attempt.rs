@@ -1,57 +1,65 @@
-//! One try to hand a delivery over, and what came of it.
+//! One HTTP request for a delivery, and its result.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Delivery, EventStatus, Timestamp};
 
-/// Bytes of a response that are kept.
+/// Bytes of a response that are stored.
 pub const RESPONSE_BYTES_MAX: usize = 16 * 1024;
-/// Characters of an error that are kept.
+/// Characters of an error that are stored.
 pub const ERROR_CHARS_MAX: usize = 500;
 
-/// What happened on the wire: the `outcome` label of metrics and the class shown to the customer.
+/// What happened to one request: the `outcome` label of metrics and the class shown to customers.
+///
+/// # Examples
+///
+/// ```
+/// use wahook::model::Outcome;
+///
+/// assert_eq!(Outcome::RateLimited.as_str(), "rate_limited");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// 2xx.
     Ok,
-    /// 3xx: never followed.
+    /// 3xx: redirects are never followed.
     Http3xx,
-    /// 4xx but those named below.
+    /// Any other 4xx than the ones below.
     Http4xx,
-    /// 410: the receiver wants no more.
+    /// 410: the receiver wants no more deliveries.
     Gone,
     /// 429.
     RateLimited,
-    /// 408 or 425: worth another try.
+    /// 408 or 425: the request may be retried.
     TryAgain,
     /// 5xx.
     Http5xx,
-    /// No full answer within the total deadline.
+    /// No complete response within the deadline of the request.
     Timeout,
-    /// Refused or unreachable.
+    /// The connection was refused, or the host is unreachable.
     Connect,
     /// The name has no address, or the resolver did not answer.
     Dns,
-    /// Handshake or certificate.
+    /// The TLS handshake failed, or the certificate is not valid.
     Tls,
-    /// The connection broke before a full answer.
+    /// The connection broke before the response was complete.
     Reset,
-    /// The address is one that wahook never calls.
+    /// The address is not public.
     Blocked,
-    /// An answer that is no HTTP.
+    /// The response is not HTTP.
     Protocol,
-    /// Not an attempt: the delivery waits, since its webhook is paused or disabled.
+    /// Not an attempt: the delivery is held, because its webhook is paused or disabled.
     Held,
     /// Not an attempt: the webhook was deleted before the delivery could be made.
     WebhookGone,
-    /// Not an attempt: handed out again and again without ever being settled, so taken out of the
-    /// stream.
+    /// Not an attempt: the message was redelivered too often without being settled, so it was taken
+    /// out of the stream.
     Abandoned,
 }
 
 impl Outcome {
-    /// Every one.
+    /// Every outcome.
     pub const ALL: [Self; Self::Abandoned as usize + 1] = [
         Self::Ok,
         Self::Http3xx,
@@ -96,52 +104,61 @@ impl Outcome {
     }
 }
 
-/// What is done after an attempt.
+/// What follows an attempt.
+///
+/// # Examples
+///
+/// ```
+/// use wahook::model::{Timestamp, Verdict};
+///
+/// let verdict = Verdict::Retry { at: Timestamp::from_millis(5_000) };
+/// assert_ne!(verdict, Verdict::Failed { disable: false });
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// The receiver took it.
+    /// The receiver accepted it.
     Delivered,
-    /// Try again at this time.
+    /// It is sent again at this time.
     Retry {
         /// When the next attempt is due.
         at: Timestamp,
     },
-    /// No further try by itself: to the dead letters.
+    /// It becomes a dead letter; only its owner can send it again.
     Failed {
-        /// Whether the receiver asked to be called no more (410).
+        /// Whether the receiver wants no more deliveries (410).
         disable: bool,
     },
 }
 
-/// One attempt as the audit keeps it. The key is (event id, number): writing it again changes
+/// One attempt as the audit stores it. The key is (event id, number), so writing it twice changes
 /// nothing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
-    /// What was to be delivered, as it stood before this attempt.
+    /// The delivery as it was before this attempt.
     pub delivery: Delivery,
-    /// 1 for the first attempt; 0 stands for a delivery that was held before any.
+    /// 1 for the first attempt; 0 for a delivery that was held before any attempt.
     pub number: u16,
     /// What happened.
     pub outcome: Outcome,
     /// The event's status after this attempt.
     pub status: EventStatus,
-    /// The answer's status, when there was an answer.
+    /// The HTTP status, when there was a response.
     pub http_status: Option<u16>,
-    /// The answer's first [`RESPONSE_BYTES_MAX`] bytes, as text.
+    /// The first [`RESPONSE_BYTES_MAX`] bytes of the response, as text.
     pub response: Option<String>,
-    /// Why it failed, in words fit for the customer.
+    /// Why it failed; customers see this text.
     pub error: Option<String>,
-    /// When the request began.
+    /// When the request started.
     pub started_at: Timestamp,
-    /// From then until the answer was read, or the failure known.
+    /// From the start until the response was read or the request failed.
     pub latency_ms: u32,
     /// When the next attempt is due, if there is one.
     pub next_retry_at: Option<Timestamp>,
 }
 
 impl Attempt {
-    /// When the attempt was over.
+    /// When the attempt ended.
     pub fn ended_at(&self) -> Timestamp {
         self.started_at
             .after(std::time::Duration::from_millis(self.latency_ms.into()))

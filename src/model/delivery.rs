@@ -1,4 +1,4 @@
-//! A message on its way to one webhook.
+//! A message that is to be sent to one webhook.
 
 use std::fmt;
 
@@ -7,14 +7,22 @@ use serde::{Deserialize, Serialize};
 
 use super::{ClientId, EventId, Kind, MessageId, Phone, PublicEventId, Timestamp, WebhookId};
 
-/// Who goes first where not all can.
+/// Which deliveries go first when an endpoint cannot take all of them.
+///
+/// # Examples
+///
+/// ```
+/// use wahook::model::Priority;
+///
+/// assert_eq!(Priority::default(), Priority::Normal);
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Priority {
-    /// What happens now.
+    /// Live traffic.
     #[default]
     Normal,
-    /// What is sent again on a large scale: it takes what live traffic leaves.
+    /// Deliveries of a replay: they use only the capacity that live traffic leaves.
     Low,
 }
 
@@ -24,34 +32,35 @@ impl Priority {
     }
 }
 
-/// One message for one webhook, with the exact body that every attempt sends.
+/// One message for one webhook, with the exact body that every attempt sends. Its `Debug` hides the
+/// body and the phone number.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Delivery {
-    /// Same over all attempts and replays; the `webhook-id` header.
+    /// The same for all attempts and replays; sent as the `webhook-id` header.
     pub event_id: EventId,
-    /// Where it goes.
+    /// The webhook that gets it.
     pub webhook_id: WebhookId,
-    /// Whose it is.
+    /// The client that owns the webhook.
     pub client_id: ClientId,
-    /// The number the webhook is registered for.
+    /// The phone number that the webhook is registered for.
     pub phone: Phone,
-    /// As WhatsApp gave it.
+    /// The id that WhatsApp gave the message.
     pub message_id: MessageId,
-    /// What kind of message.
+    /// The kind of message.
     pub kind: Kind,
     /// When the message was first published.
     pub created_at: Timestamp,
-    /// The JSON body, byte for byte; built once, before the first attempt.
+    /// The JSON body. It is built once, before the first attempt.
     pub body: Bytes,
-    /// Attempts made so far, over all rounds: the next one has this number plus one.
+    /// Attempts so far in all rounds; the next attempt has this number plus one.
     #[serde(rename = "attempts")]
     pub attempt_count: u16,
-    /// Attempts made in this round: a retry by hand starts a new round, with the whole retry
-    /// schedule before it.
+    /// Attempts so far in this round. A retry by hand or a replay starts a new round, with the
+    /// whole retry schedule.
     #[serde(rename = "tries")]
     pub attempts_this_round: u16,
-    /// Whether it gives way to others. Absent in what an older wahook wrote, and where it is
-    /// normal.
+    /// Whether live traffic goes first. Not written when it is normal, so older versions can read
+    /// it.
     #[serde(default, skip_serializing_if = "Priority::is_normal")]
     pub priority: Priority,
     /// Stands for its chat where the order of a chat's messages matters; else empty, and absent.
@@ -68,7 +77,8 @@ impl Delivery {
         }
     }
 
-    /// The same for a new round: numbers go on after `attempt_count`, the retry schedule starts again.
+    /// The same delivery for a new round: attempts are numbered from `attempt_count` on, and the
+    /// retry schedule starts again.
     #[must_use]
     pub fn for_new_round(&self, attempt_count: u16, priority: Priority) -> Self {
         Self {
@@ -80,7 +90,6 @@ impl Delivery {
     }
 }
 
-/// Hides the body and the phone number.
 impl fmt::Debug for Delivery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Delivery")

@@ -1,5 +1,4 @@
-//! How a webhook's deliveries are sent: in which format, signed how, with which headers of their
-//! own.
+//! How a webhook's deliveries are sent: format, signature, further headers.
 
 use std::{collections::BTreeMap, str::FromStr};
 
@@ -7,23 +6,32 @@ use serde::{Deserialize, Serialize};
 
 use super::{ParseError, Secret, SigningKey};
 
-/// The shape of a body.
+/// The format of a webhook body.
+///
+/// # Examples
+///
+/// ```
+/// use wahook::model::Format;
+///
+/// assert_eq!("waha".parse(), Ok(Format::Waha));
+/// assert_eq!(Format::default().as_str(), "native");
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
-    /// wahook's own.
+    /// wahook's own format.
     #[default]
     Native,
-    /// As WAHA sends it.
+    /// The format of WAHA.
     Waha,
-    /// As Evolution API sends it.
+    /// The format of Evolution API.
     Evolution,
-    /// As Meta's WhatsApp Cloud API sends it.
+    /// The format of Meta's WhatsApp Cloud API.
     Cloud,
 }
 
 impl Format {
-    /// Every format there is.
+    /// Every format.
     pub const ALL: [Self; 4] = [Self::Native, Self::Waha, Self::Evolution, Self::Cloud];
 
     /// The text that the API uses.
@@ -45,16 +53,26 @@ impl FromStr for Format {
     }
 }
 
-/// What signs a delivery.
+/// Which keys sign a delivery.
+///
+/// # Examples
+///
+/// ```
+/// use wahook::model::SignatureScheme;
+///
+/// let scheme: SignatureScheme = "both".parse()?;
+/// assert!(scheme.has_hmac() && scheme.has_ed25519());
+/// # Ok::<(), wahook::model::ParseError>(())
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SignatureScheme {
-    /// The signing secret: `v1`.
+    /// The shared signing secret (`v1`).
     #[default]
     Hmac,
-    /// A key of whose two halves the receiver only has the public one: `v1a`.
+    /// A key pair of which the receiver has only the public key (`v1a`).
     Ed25519,
-    /// One after the other in one header.
+    /// Both, in one header.
     Both,
 }
 
@@ -89,17 +107,17 @@ impl FromStr for SignatureScheme {
     }
 }
 
-/// How deliveries are sent. What was stored before this existed reads as its default.
+/// How deliveries are sent. Webhooks that were stored without these options get the defaults.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct DeliveryOptions {
-    /// Of bodies that are built from now on.
+    /// The format of bodies that are built from now on.
     pub format: Format,
-    /// What signs.
+    /// Which keys sign.
     pub signature: SignatureScheme,
-    /// The current key first, then older ones that still sign. Empty until a key is first asked
-    /// for.
+    /// The current key first, then older ones that still sign. Empty until the first key is
+    /// requested.
     pub keys: Vec<SigningKey>,
-    /// Sent along, by lower-case name. The values may be credentials.
+    /// Further headers by lower-case name. The values may be credentials.
     pub headers: BTreeMap<String, Secret>,
 }

@@ -1,4 +1,4 @@
-//! What the audit tells: events, their status, and the state of a webhook.
+//! What the audit shows: events, their status, and the state of a webhook.
 
 use std::str::FromStr;
 
@@ -6,17 +6,26 @@ use serde::{Deserialize, Serialize};
 
 use super::{Attempt, EventId, ParseError, Timestamp};
 
-/// Where an event stands.
+/// The status of an event.
+///
+/// # Examples
+///
+/// ```
+/// use wahook::model::EventStatus;
+///
+/// assert_eq!("delivered".parse(), Ok(EventStatus::Delivered));
+/// assert!("done".parse::<EventStatus>().is_err());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EventStatus {
-    /// Waiting: for its next attempt, or because its webhook is paused.
+    /// It waits for its next attempt, or until its webhook is no longer paused.
     Pending,
-    /// The request was fully written, but no answer came: unconfirmed, will be tried again.
+    /// The request was written completely, but no response came. It will be retried.
     Sent,
-    /// Answered with 2xx.
+    /// The endpoint answered 2xx.
     Delivered,
-    /// Given up: in the dead letters.
+    /// It is a dead letter.
     Failed,
 }
 
@@ -45,7 +54,7 @@ impl FromStr for EventStatus {
 /// One event with its attempts, lowest number first. Never empty.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
-    /// All attempts known; the last one tells where the event stands.
+    /// All known attempts; the last one has the current status.
     pub attempts: Vec<Attempt>,
 }
 
@@ -57,7 +66,7 @@ impl Event {
             .expect("an event has at least one attempt")
     }
 
-    /// How many real attempts there were: number 0 is none.
+    /// How many requests were made; number 0 is not one.
     pub fn attempt_count(&self) -> usize {
         self.attempts
             .iter()
@@ -65,7 +74,7 @@ impl Event {
             .count()
     }
 
-    /// When a 2xx came, if one did.
+    /// When the endpoint answered 2xx, if it did.
     pub fn delivered_at(&self) -> Option<Timestamp> {
         let delivered = self
             .attempts
@@ -75,28 +84,28 @@ impl Event {
     }
 }
 
-/// Which events a listing wants. `since` is inclusive, `until` exclusive; both by the time of the
-/// first publish.
+/// Which events a listing includes. `since` is inclusive, `until` exclusive; both compare the time
+/// of the first publish.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct EventFilter {
-    /// Only events that stand so.
+    /// Only events with this status.
     pub status: Option<EventStatus>,
-    /// Published at or after.
+    /// Only events published at this time or later.
     pub since: Option<Timestamp>,
-    /// Published before.
+    /// Only events published before this time.
     pub until: Option<Timestamp>,
 }
 
-/// Where a listing goes on: after (older than) this event, newest first.
+/// Where a listing continues: with the first event older than this one.
 pub type Position = EventId;
 
-/// How a webhook has fared, folded from its attempts; the newest attempt wins, whatever the order
-/// of writing.
+/// The health of a webhook, derived from its attempts. The newest attempt counts, in whatever order
+/// they are written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WebhookState {
     /// Attempts that failed since the last success.
     pub failure_count: u32,
-    /// Whether the last final verdict was a failure.
+    /// Whether the newest finished event was a failure.
     pub failed: bool,
     /// Why the newest failed attempt failed.
     pub last_error: Option<String>,
@@ -106,27 +115,39 @@ pub struct WebhookState {
     pub last_attempt_at: Option<Timestamp>,
 }
 
-/// How a webhook fared in one hour, by the ends of its attempts.
+/// What a webhook's attempts that ended in one hour add up to.
+///
+/// # Examples
+///
+/// ```
+/// use wahook::model::{HourStats, Timestamp};
+///
+/// let mut first = HourStats::new(Timestamp::EPOCH);
+/// first.attempts = 2;
+/// let both = first.with(&first);
+/// assert_eq!(both.attempts, 4);
+/// assert_eq!(both.without(&first), first);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HourStats {
-    /// When the hour began.
+    /// When the hour starts.
     pub hour: Timestamp,
     /// Requests made.
     pub attempts: u64,
-    /// Those answered with 2xx.
+    /// Requests answered with 2xx.
     pub delivered: u64,
-    /// Those after which the event was given up.
+    /// Requests after which the event became a dead letter.
     pub failed: u64,
-    /// How long they took, all together.
+    /// The sum of their durations.
     pub latency_sum_ms: u64,
-    /// How long the longest took.
+    /// The longest duration.
     pub latency_max_ms: u64,
-    /// Bytes of their bodies.
+    /// Bytes of the request bodies.
     pub body_bytes: u64,
 }
 
 impl HourStats {
-    /// An hour without any.
+    /// An hour without attempts.
     pub fn new(hour: Timestamp) -> Self {
         Self {
             hour,
@@ -139,7 +160,7 @@ impl HourStats {
         }
     }
 
-    /// Both together; of the hour of `self`.
+    /// The sum of both, for the hour of `self`.
     #[must_use]
     pub fn with(&self, other: &Self) -> Self {
         Self {
@@ -153,7 +174,7 @@ impl HourStats {
         }
     }
 
-    /// What came after `earlier`, which is a state of the same sums.
+    /// What was added since `earlier`, an older state of the same sums.
     #[must_use]
     pub fn without(&self, earlier: &Self) -> Self {
         Self {

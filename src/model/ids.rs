@@ -1,4 +1,4 @@
-//! Ids. Each is valid by construction: parsing is the only way in.
+//! Ids. Each can only be made from valid text.
 
 use std::{fmt, str::FromStr};
 
@@ -8,13 +8,33 @@ use uuid::Uuid;
 
 use super::{Kind, Timestamp};
 
-/// Why a text is no id; names what is allowed, never repeats the text.
+/// Why a text cannot be parsed. It says what is allowed and never repeats the text.
+///
+/// # Examples
+///
+/// ```
+/// use wahook::model::Phone;
+///
+/// let error = "+49 151".parse::<Phone>().expect_err("a plus and a space");
+/// assert!(error.to_string().contains("5 to 15 digits"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ParseError(pub &'static str);
 
-/// Owner of webhooks, sessions and tokens: an integer from 1 to 2^53−1, so that JSON readers keep
-/// it exact.
+/// The owner of webhooks, sessions and tokens: an integer from 1 to 2^53−1, which every JSON reader
+/// keeps exact.
+///
+/// # Examples
+///
+/// ```
+/// use wahook::model::ClientId;
+///
+/// let client: ClientId = "7".parse()?;
+/// assert_eq!(client, ClientId::try_from(7)?);
+/// assert!("07".parse::<ClientId>().is_err());
+/// # Ok::<(), wahook::model::ParseError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "u64", into = "u64")]
 pub struct ClientId(u64);
@@ -48,7 +68,7 @@ impl From<ClientId> for u64 {
 impl FromStr for ClientId {
     type Err = ParseError;
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        // `parse` would take a leading `+` or zeros, and one client would have two names in
+        // `parse` would accept a leading `+` or zeros, and one client would have two spellings in
         // subjects.
         let value = text.parse::<u64>().ok().filter(|v| v.to_string() == text);
         Self::try_from(value.unwrap_or(0))
@@ -63,6 +83,17 @@ impl fmt::Display for ClientId {
 
 /// A phone number in international form without `+`: `^[1-9][0-9]{4,14}$` (E.164). Its `Debug`
 /// hides all but two digits.
+///
+/// # Examples
+///
+/// ```
+/// use wahook::model::Phone;
+///
+/// let phone: Phone = "4915112345678".parse()?;
+/// assert_eq!(phone.as_str(), "4915112345678");
+/// assert_eq!(format!("{phone:?}"), "Phone(…78)");
+/// # Ok::<(), wahook::model::ParseError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Phone(Box<str>);
@@ -73,13 +104,13 @@ impl Phone {
         &self.0
     }
 
-    /// Stands for a number where there is none: that of a client's operational webhook. Nobody can
-    /// have it: country code 1 has numbers of eleven digits, and none of them has a 0 behind the 1.
+    /// The placeholder that a client's operational webhook is registered for. Nobody can have this
+    /// number: numbers of country code 1 have eleven digits, and no 0 after the 1.
     pub fn operational() -> Self {
         Self("10000".into())
     }
 
-    /// Whether it is that one.
+    /// Whether it is the placeholder of an operational webhook.
     pub fn is_operational(&self) -> bool {
         *self == Self::operational()
     }
@@ -120,6 +151,15 @@ impl fmt::Debug for Phone {
 }
 
 /// A message's id as its source gave it: 1 to 128 printable ASCII characters without spaces.
+///
+/// # Examples
+///
+/// ```
+/// use wahook::model::MessageId;
+///
+/// assert!("3EB0C767D097B7C7".parse::<MessageId>().is_ok());
+/// assert!("two words".parse::<MessageId>().is_err());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct MessageId(Box<str>);
@@ -157,30 +197,54 @@ impl From<MessageId> for String {
     }
 }
 
-/// A registered webhook: a UUIDv7 made at registration.
+/// The id of a webhook: a UUIDv7 made at registration.
+///
+/// # Examples
+///
+/// ```
+/// use wahook::model::WebhookId;
+///
+/// let id: WebhookId = "0193f3a0-0000-7000-8000-000000000001".parse()?;
+/// assert_eq!(id.to_string(), "0193f3a0-0000-7000-8000-000000000001");
+/// # Ok::<(), wahook::model::ParseError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct WebhookId(pub Uuid);
 
-/// A WhatsApp session: a UUIDv7 made when it was asked for.
+/// The id of a WhatsApp session: a UUIDv7 made when its client creates it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SessionId(pub Uuid);
 
-/// A job that sends deliveries again. A release of what a webhook holds goes by the webhook's own
-/// id.
+/// The id of a job that sends deliveries again. The release of a webhook's held deliveries has the
+/// id of the webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct JobId(pub Uuid);
 
-/// One message for one webhook. Sorts by the time of the first publish; see [`EventId::derive`].
+/// The id of one message for one webhook. Ids sort by the time of the first publish; see
+/// [`EventId::derive`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct EventId(pub Uuid);
 
 impl EventId {
-    /// UUIDv8 of the stream's timestamp (48 bits of milliseconds) and 74 bits of a hash of what
-    /// names the message, so that every redelivery of one published message derives the same id.
+    /// A UUIDv8 of the stream's timestamp (48 bits of milliseconds) and 74 bits of a hash over what
+    /// identifies the message. So every redelivery of one published message has the same id.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wahook::model::{EventId, Kind, MessageId, Timestamp, WebhookId};
+    ///
+    /// let published: Timestamp = "2026-11-24T08:30:00Z".parse()?;
+    /// let webhook: WebhookId = "0193f3a0-0000-7000-8000-000000000001".parse()?;
+    /// let message: MessageId = "3EB0C767D097B7C7".parse()?;
+    /// let id = EventId::derive(published, webhook, "chat", "sender", &message, &Kind::Text);
+    /// assert_eq!(id.timestamp(), published);
+    /// # Ok::<(), wahook::model::ParseError>(())
+    /// ```
     pub fn derive(
         published: Timestamp,
         webhook: WebhookId,
@@ -192,7 +256,7 @@ impl EventId {
         let mut hash = Sha256::new();
         hash.update(webhook.0.as_bytes());
         for part in [chat, sender, id.as_str(), kind.as_str()] {
-            // Length first: no two lists of parts give the same bytes.
+            // The length comes first, so that no two lists of parts give the same bytes.
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part);
         }
@@ -203,14 +267,14 @@ impl EventId {
         Self(uuid::Builder::from_custom_bytes(bytes).into_uuid())
     }
 
-    /// Not above any id of a message that was published at this time or later, and above all
-    /// earlier ones.
+    /// The lowest id of a message that was published at this time; all earlier messages have lower
+    /// ids.
     pub fn first_at(time: Timestamp) -> Self {
         let millis = u64::try_from(time.millis()).unwrap_or_default();
         Self(Uuid::from_u128(u128::from(millis) << 80))
     }
 
-    /// When the message was first published, as held in the id.
+    /// When the message was first published; the id holds this time.
     pub fn timestamp(self) -> Timestamp {
         let mut bytes = [0_u8; 8];
         bytes[2..].copy_from_slice(&self.0.as_bytes()[..6]);
@@ -218,8 +282,19 @@ impl EventId {
     }
 }
 
-/// What the API calls an event: `evt_` and 44 base62 digits of webhook id and event id. It leads to
-/// the webhook's partition without a lookup table.
+/// The id of an event in the API: `evt_` and 44 base62 digits of webhook id and event id. With the
+/// webhook's id in it, the store finds the event's partition without a lookup table.
+///
+/// # Examples
+///
+/// ```
+/// use wahook::model::PublicEventId;
+///
+/// let text = format!("evt_{}", "0".repeat(44));
+/// let id: PublicEventId = text.parse()?;
+/// assert_eq!(id.to_string(), text);
+/// # Ok::<(), wahook::model::ParseError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PublicEventId {
     /// The webhook the event belongs to.
@@ -229,7 +304,7 @@ pub struct PublicEventId {
 }
 
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-/// 62^22 > 2^128: digits that one UUID takes.
+/// The digits of one UUID: 62^22 > 2^128.
 const DIGITS: usize = 22;
 
 fn base62(mut value: u128) -> [u8; DIGITS] {
@@ -306,7 +381,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn client_ids_have_one_spelling() {
+    fn client_id_with_a_second_spelling_is_refused() {
         for bad in ["0", "-1", "+1", "01", "1.0", "", " 1", "9007199254740992"] {
             assert!(bad.parse::<ClientId>().is_err(), "{bad:?}");
         }
@@ -317,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn phones_are_digits_only_and_hidden_in_debug() {
+    fn phone_has_digits_only_and_is_hidden_in_debug() {
         for bad in [
             "",
             "1234",
@@ -335,27 +410,38 @@ mod tests {
 
     proptest! {
         #[test]
-        fn public_ids_come_back(webhook: u128, event: u128) {
-            let id = PublicEventId { webhook: WebhookId(Uuid::from_u128(webhook)), event: EventId(Uuid::from_u128(event)) };
+        fn public_id_survives_its_text(webhook: u128, event: u128) {
+            let id = PublicEventId {
+                webhook: WebhookId(Uuid::from_u128(webhook)),
+                event: EventId(Uuid::from_u128(event)),
+            };
             prop_assert_eq!(id.to_string().parse::<PublicEventId>(), Ok(id));
         }
 
         #[test]
-        fn any_text_parses_or_fails_without_panic(text in ".{0,60}") {
-            let _ = (text.parse::<PublicEventId>(), text.parse::<Phone>(), text.parse::<MessageId>());
+        fn any_text_is_parsed_without_panic(text in ".{0,60}") {
+            drop(text.parse::<PublicEventId>());
+            drop(text.parse::<Phone>());
+            drop(text.parse::<MessageId>());
         }
 
         #[test]
-        fn event_ids_keep_the_time_and_tell_parts_apart(ms in 0_i64..(1 << 47), chat in "[a-z]{1,5}", sender in "[a-z]{1,5}") {
+        fn event_id_keeps_the_time_and_differs_by_chat(
+            ms in 0_i64..(1 << 47),
+            chat in "[a-z]{1,5}",
+            sender in "[a-z]{1,5}",
+        ) {
             let webhook = WebhookId(Uuid::from_u128(7));
             let message: MessageId = "M1".parse().expect("valid");
             let at = Timestamp::from_millis(ms);
             let id = EventId::derive(at, webhook, &chat, &sender, &message, &Kind::Text);
             prop_assert_eq!(id.timestamp(), at);
-            prop_assert!(EventId::first_at(at) <= id && id < EventId::first_at(Timestamp::from_millis(ms + 1)));
+            let next = Timestamp::from_millis(ms + 1);
+            prop_assert!(EventId::first_at(at) <= id && id < EventId::first_at(next));
             prop_assert_eq!(id.0.get_version_num(), 8);
-            let shifted = EventId::derive(at, webhook, &format!("{chat}x"), &sender, &message, &Kind::Text);
-            prop_assert_ne!(id, shifted);
+            let longer = format!("{chat}x");
+            let other = EventId::derive(at, webhook, &longer, &sender, &message, &Kind::Text);
+            prop_assert_ne!(id, other);
         }
     }
 }

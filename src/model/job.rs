@@ -1,56 +1,65 @@
-//! Work that sends many deliveries again, and outlives the node that does it.
+//! Jobs that send many deliveries again. If its node stops, another node continues a job.
 
 use serde::{Deserialize, Serialize};
 
 use super::{ClientId, EventId, EventStatus, JobId, Kind, Phone, Timestamp, Webhook, WebhookId};
 
-/// How far a job is.
+/// The state of a job.
+///
+/// # Examples
+///
+/// ```
+/// use wahook::model::JobState;
+///
+/// assert!(JobState::Queued.is_active());
+/// assert!(!JobState::Cancelled.is_active());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JobState {
-    /// No node has taken it up, or another job of its client is before it.
+    /// No node runs it yet, or another job of its client runs first.
     Queued,
-    /// It counts what matches.
+    /// It counts the matching events.
     Counting,
-    /// It sends.
+    /// It sends events.
     Running,
-    /// All that matched was sent or skipped.
+    /// All matching events were sent or skipped.
     Done,
-    /// Its owner ended it.
+    /// Its owner cancelled it.
     Cancelled,
-    /// It cannot be done; `error` says why.
+    /// It failed; `error` says why.
     Failed,
 }
 
 impl JobState {
-    /// Whether there is still something to do.
+    /// Whether it has not ended.
     pub fn is_active(self) -> bool {
         matches!(self, Self::Queued | Self::Counting | Self::Running)
     }
 }
 
-/// Which events a replay takes.
+/// Which events a replay includes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobFilter {
-    /// Only this webhook's; all of the client's otherwise.
+    /// Only events of this webhook; without it, of all webhooks of the client.
     pub webhook: Option<WebhookId>,
-    /// How they stand: failed or delivered.
+    /// Only events with this status: failed or delivered.
     pub status: EventStatus,
     /// Only messages of this kind.
     pub kind: Option<Kind>,
-    /// First published at or after.
+    /// Only events published at this time or later.
     pub since: Option<Timestamp>,
-    /// First published before: fixed when the job is made, so that it has an end.
+    /// Only events published before this time. It is fixed when the job is made, so the job ends.
     pub until: Timestamp,
 }
 
-/// How far a replay has come: webhook after webhook by id, in each from the newest event to the
-/// oldest.
+/// The progress of a replay. It goes through the webhooks by id, and in each from the newest event to
+/// the oldest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobCursor {
-    /// In this webhook's events.
+    /// The webhook it is at.
     pub webhook: WebhookId,
-    /// Before (newer than or at) this one all is done.
+    /// This event and all newer ones are done.
     pub after: Option<EventId>,
     /// Whether this webhook is done.
     pub is_done: bool,
@@ -62,19 +71,19 @@ pub struct JobCursor {
 pub enum JobWork {
     /// Sends events again, at low priority.
     Replay {
-        /// Which.
+        /// Which events.
         filter: JobFilter,
-        /// How many a second at most.
+        /// The most events per second.
         rate_per_second: u32,
-        /// All before this is done.
+        /// The progress; `None` before the first event.
         place: Option<JobCursor>,
     },
-    /// Sends what a webhook held meanwhile, in order. What is sent is no longer held, so it needs
-    /// no place.
+    /// Sends the held deliveries of a webhook, in order. Sent ones are no longer held, so it needs no
+    /// cursor.
     Release {
-        /// Whose.
+        /// The webhook.
         webhook: WebhookId,
-        /// Its number.
+        /// The number of the webhook.
         phone: Phone,
         /// How often the release was requested. If this grew while the job was ending, it looks
         /// for held deliveries once more.
@@ -83,38 +92,39 @@ pub enum JobWork {
     },
 }
 
-/// A job as its bucket keeps it.
+/// A job as its bucket stores it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Job {
-    /// Its name.
+    /// Its id.
     pub id: JobId,
-    /// Whose it is; it reads and sends nothing of anybody else.
+    /// The client that owns it. It reads and sends only events of this client.
     pub client_id: ClientId,
     /// What it does.
     pub work: JobWork,
-    /// How far it is.
+    /// Its state.
     pub state: JobState,
-    /// Whether its owner asked for its end.
+    /// Whether its owner wants it to end.
     #[serde(rename = "is_cancelled")]
     pub cancel_requested: bool,
-    /// What it will take, once counted.
+    /// The number of matching events, once counted.
     pub matched: Option<u64>,
-    /// What it put on its way.
+    /// The number of events sent.
     pub sent: u64,
-    /// What it left out, since the webhook takes no deliveries, or none of this type.
+    /// The number of events skipped, because the webhook gets no deliveries now, or none of this
+    /// type.
     pub skipped: u64,
-    /// Why it failed, or what it waits for; in words fit for its owner.
+    /// Why it failed, or what it waits for; its owner sees this text.
     pub error: Option<String>,
-    /// When it was asked for.
+    /// When it was made.
     pub created_at: Timestamp,
-    /// When a node first took it up.
+    /// When a node first ran it.
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
 }
 
 impl Job {
-    /// One that nobody has begun.
+    /// A job that has not started.
     pub fn new(id: JobId, client_id: ClientId, work: JobWork, created_at: Timestamp) -> Self {
         Self {
             id,
@@ -132,8 +142,8 @@ impl Job {
         }
     }
 
-    /// The release of what this webhook holds. There is one per webhook at most: it goes by the
-    /// webhook's id.
+    /// The release of this webhook's held deliveries. It has the webhook's id, so that there is one
+    /// per webhook at most.
     pub fn release(webhook: &Webhook, created_at: Timestamp) -> Self {
         let work = JobWork::Release {
             webhook: webhook.id,
@@ -148,9 +158,10 @@ impl Job {
         matches!(self.work, JobWork::Release { .. })
     }
 
-    /// Ends it.
+    /// Ends it in this state.
     pub fn end(&mut self, state: JobState, at: Timestamp) {
-        (self.state, self.ended_at) = (state, Some(at));
+        self.state = state;
+        self.ended_at = Some(at);
     }
 }
 

@@ -1,4 +1,4 @@
-//! A WhatsApp message, whatever brought it.
+//! A WhatsApp message, from a session of wahook or from another gateway.
 
 use std::fmt;
 
@@ -7,7 +7,15 @@ use serde_json::{Map, Value};
 
 use super::{ClientId, MessageId, Phone, Timestamp};
 
-/// What kind of message it is; its text is the `type` of the webhook body.
+/// The kind of a message: the `type` of the webhook body.
+///
+/// # Examples
+///
+/// ```
+/// use wahook::model::Kind;
+///
+/// assert_eq!(Kind::ButtonReply.as_str(), "button_reply");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the names are the documentation")]
@@ -26,13 +34,13 @@ pub enum Kind {
     Revoke,
     ButtonReply,
     ListReply,
-    /// What became of a message that the account sent; only for webhooks that ask for it.
+    /// The status of a message that the account sent; only for webhooks that ask for receipts.
     Receipt,
     /// Sent by `POST /api/webhooks/{id}/test`.
     Test,
-    /// What happened to the client's webhooks and sessions; only for its operational webhook.
+    /// A notice about the client's webhooks and sessions; only for its operational webhook.
     Operational,
-    /// Anything that has no name here yet.
+    /// Any kind that this version does not know.
     #[serde(other)]
     Unknown,
 }
@@ -69,36 +77,36 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Most bytes of text that one message may hold: WhatsApp's own limit is 65 536 characters.
+/// The most bytes of text in one message. WhatsApp's own limit is 65 536 characters.
 pub const CONTENT_BYTES_MAX: usize = 256 * 1024;
 
-/// One message that came in on `phone`, a number of `client_id`.
+/// One message that `phone`, a number of `client_id`, received. Its `Debug` hides what people wrote
+/// and who they are.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Message {
-    /// Whose number it came in on.
+    /// The client that owns the number.
     pub client_id: ClientId,
-    /// The number it came in on; a webhook is found by client and this number.
+    /// The number that received it. Client and number lead to the webhook.
     pub phone: Phone,
-    /// As WhatsApp gave it.
+    /// The id that WhatsApp gave it.
     pub message_id: MessageId,
     /// The conversation: the sender's number, or the group's id.
     pub chat: String,
-    /// Sender: a phone number, or what stands for one when WhatsApp hides it.
+    /// The sender: a phone number, or a pseudonym when WhatsApp hides the number.
     pub from: String,
-    /// Receiver: usually `phone`.
+    /// The receiver: usually `phone`.
     pub to: String,
     /// When it was sent, by WhatsApp's clock.
     pub timestamp: Timestamp,
-    /// What kind of message.
+    /// The kind of message.
     #[serde(rename = "type")]
     pub kind: Kind,
     /// Text or caption; empty when there is none.
     pub content: String,
-    /// Whatever else applies: push name, group, media reference, quoted id.
+    /// Further fields: push name, group, media reference, quoted message.
     pub metadata: Map<String, Value>,
 }
 
-/// Hides what people wrote and who they are.
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Message")

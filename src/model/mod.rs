@@ -1,18 +1,19 @@
 //! Plain data with its invariants: no IO and no clock.
 //!
 //! A **client** owns phone numbers. A **webhook** is the endpoint registered for one phone number
-//! of one client. A **message** came in on such a number; a **delivery** is that message on its way
-//! to that webhook, and its public name is an **event**. Each try to hand it over is an
-//! **attempt**, judged by a **verdict**.
+//! of one client. A **message** was received by such a number. A **delivery** is one message for
+//! one webhook; the API calls it an **event**. Each request for it is an **attempt**, and a
+//! **verdict** says what follows.
 //!
-//! Every id is a newtype that can only be made from valid text, so whatever holds one may put it
-//! into a subject, a key or a query without a second look. Times are [`Timestamp`]s: milliseconds
-//! since 1970, UTC.
+//! Every id is a newtype that can only be made from valid text, so code that has one may put it
+//! into a subject, a key or a query without checking it again. Times are [`Timestamp`]s:
+//! milliseconds since 1970, UTC.
 
 mod attempt;
 mod delivery;
 mod delivery_options;
 mod event;
+mod hex;
 mod ids;
 mod job;
 mod message;
@@ -28,6 +29,7 @@ pub use attempt::{Attempt, ERROR_CHARS_MAX, Outcome, RESPONSE_BYTES_MAX, Verdict
 pub use delivery::{Delivery, Priority};
 pub use delivery_options::{DeliveryOptions, Format, SignatureScheme};
 pub use event::{Event, EventFilter, EventStatus, HourStats, Position, WebhookState};
+pub use hex::{hex, parse_hex};
 pub use ids::{
     ClientId, EventId, JobId, MessageId, ParseError, Phone, PublicEventId, SessionId, WebhookId,
 };

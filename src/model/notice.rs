@@ -1,4 +1,4 @@
-//! What a client can be told about its own webhooks and sessions.
+//! Notices that a client gets about its own webhooks and sessions.
 
 use std::str::FromStr;
 
@@ -6,25 +6,33 @@ use serde::{Deserialize, Serialize};
 
 use super::{ParseError, Timestamp};
 
-/// Something that happened to what a client has here.
+/// The kind of a notice.
+///
+/// # Examples
+///
+/// ```
+/// use wahook::model::NoticeKind;
+///
+/// assert_eq!("dead_letters".parse(), Ok(NoticeKind::DeadLetters));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum NoticeKind {
-    /// wahook stopped a webhook.
+    /// wahook disabled a webhook.
     #[serde(rename = "endpoint.disabled")]
     EndpointDisabled,
-    /// A webhook that wahook had stopped takes deliveries again.
+    /// A webhook that wahook had disabled is enabled again.
     #[serde(rename = "endpoint.enabled")]
     EndpointEnabled,
-    /// A WhatsApp session has another state.
+    /// The state of a WhatsApp session changed.
     #[serde(rename = "session.state")]
     SessionState,
-    /// Within an hour more deliveries were given up than the threshold allows.
+    /// The dead letters of one hour reached the threshold.
     #[serde(rename = "dead_letters")]
     DeadLetters,
 }
 
 impl NoticeKind {
-    /// Every one there is.
+    /// Every kind.
     pub const ALL: [Self; 4] = [
         Self::EndpointDisabled,
         Self::EndpointEnabled,
@@ -46,23 +54,21 @@ impl NoticeKind {
 impl FromStr for NoticeKind {
     type Err = ParseError;
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        let found = Self::ALL
-            .into_iter()
-            .find(|operation| operation.as_str() == text);
+        let found = Self::ALL.into_iter().find(|kind| kind.as_str() == text);
         found.ok_or(ParseError(
             "an event is endpoint.disabled, endpoint.enabled, session.state or dead_letters",
         ))
     }
 }
 
-/// What a client's operational webhook gets.
+/// Which notices a client's operational webhook gets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NoticeSettings {
-    /// What it asks for, in order, without repetition.
+    /// The requested kinds, sorted, each once.
     pub events: Vec<NoticeKind>,
-    /// Dead letters within an hour from which on it is told.
+    /// So many dead letters within an hour cause a notice.
     pub dead_letter_threshold: u32,
-    /// When it was last told of dead letters: once an hour is enough.
+    /// When it last got a notice of dead letters: there is one an hour at most.
     #[serde(rename = "dead_letters_told_at")]
     pub dead_letters_notified_at: Option<Timestamp>,
 }
@@ -72,13 +78,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn operations_are_written_as_they_are_named() {
-        for operation in NoticeKind::ALL {
-            assert_eq!(
-                serde_json::to_value(operation).expect("plain"),
-                operation.as_str()
-            );
-            assert_eq!(operation.as_str().parse(), Ok(operation));
+    fn notice_kind_has_the_same_text_in_json_and_in_the_api() {
+        for kind in NoticeKind::ALL {
+            assert_eq!(serde_json::to_value(kind).expect("plain"), kind.as_str());
+            assert_eq!(kind.as_str().parse(), Ok(kind));
         }
     }
 }

@@ -1,61 +1,61 @@
-//! Messages on their way out to WhatsApp.
+//! Messages that clients send through their WhatsApp sessions.
 
 use serde::{Deserialize, Serialize};
 
 use super::MessageId;
 
-/// A text or file that a session is to send.
+/// A text or file that a session sends.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutboundMessage {
-    /// Its id at WhatsApp. Sent twice under the same id, its receiver sees it once.
+    /// Its id at WhatsApp. The receiver sees a message once, even if it is sent twice with one id.
     pub message_id: MessageId,
     /// A phone number, or a group's id.
     pub to: String,
-    /// What it says; the caption of a file.
+    /// The text, or the caption of a file.
     pub text: String,
-    /// A file to fetch and to send.
+    /// The file to fetch and send.
     #[serde(default)]
     pub media: Option<OutboundMedia>,
-    /// The message that it answers.
+    /// The message that it replies to.
     pub reply_to: Option<Quoted>,
 }
 
-/// A file that is sent.
+/// A file to send.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutboundMedia {
-    /// Where it can be fetched from.
+    /// The URL to fetch it from.
     pub url: String,
-    /// How a document is called.
+    /// The file name of a document.
     pub file_name: Option<String>,
 }
 
-/// A message that is quoted.
+/// A quoted message.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quoted {
     /// Its id.
     pub message_id: String,
-    /// The number of whoever wrote it.
+    /// The number of its sender.
     pub from: String,
 }
 
-/// What became of an [`OutboundMessage`].
+/// The result of sending an [`OutboundMessage`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SendOutcome {
-    /// Handed to WhatsApp.
+    /// WhatsApp accepted it.
     Sent,
     /// No node runs the session, or it is not connected.
     NotConnected,
-    /// Faster than the session may send; nothing was sent.
+    /// The session exceeded its rate; nothing was sent.
     TooFast {
-        /// When there is room again.
+        /// When the session may send again.
         retry_after_seconds: u64,
     },
-    /// The file could not be had; nothing was sent.
+    /// The file could not be fetched; nothing was sent.
     MediaFailed {
-        /// Why, in words for whoever gave its URL.
+        /// Why; the client sees this text.
         reason: String,
     },
-    /// WhatsApp or its client refused it.
+    /// WhatsApp or its client library refused it.
     Refused,
 }

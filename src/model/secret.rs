@@ -1,4 +1,4 @@
-//! Values that must not be printed.
+//! Secrets, which must not be printed.
 
 use std::fmt;
 
@@ -7,18 +7,28 @@ use serde::{Deserialize, Serialize};
 
 use super::{ParseError, Timestamp};
 
-/// A text that no log, error or dump may show: its `Debug` is a mask.
+/// A text that no log, error or dump may show. Its `Debug` prints `***`.
+///
+/// # Examples
+///
+/// ```
+/// use wahook::model::Secret;
+///
+/// let secret = Secret::new("password".to_owned());
+/// assert_eq!(format!("{secret:?}"), "***");
+/// assert_eq!(secret.expose(), "password");
+/// ```
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Takes the text.
+    /// Wraps a text.
     pub fn new(text: String) -> Self {
         Self(text)
     }
 
-    /// The text itself: call it only where the secret is used.
+    /// The text. Call this only where the secret is used.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -30,11 +40,22 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A Standard Webhooks symmetric secret: `whsec_` and base64 of 24 to 64 bytes.
+/// A symmetric secret as in Standard Webhooks: `whsec_` and base64 of 24 to 64 bytes.
+///
+/// # Examples
+///
+/// ```
+/// use wahook::model::SigningSecret;
+///
+/// let secret = SigningSecret::from_key(&[1; 24]);
+/// assert_eq!(SigningSecret::parse(secret.expose())?, secret);
+/// assert_eq!(secret.hint(), "whsec_…AQEB");
+/// # Ok::<(), wahook::model::ParseError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SigningSecret {
     text: Secret,
-    /// Until when it still signs beside the newer one; `None` for the current secret.
+    /// When it stops signing beside the newer one; `None` for the current secret.
     pub expires_at: Option<Timestamp>,
 }
 
@@ -42,7 +63,7 @@ impl SigningSecret {
     /// From key bytes.
     ///
     /// # Panics
-    /// When `key` has not 24 to 64 bytes.
+    /// When `key` does not have 24 to 64 bytes.
     pub fn from_key(key: &[u8]) -> Self {
         assert!(
             (24..=64).contains(&key.len()),
@@ -71,7 +92,7 @@ impl SigningSecret {
         }
     }
 
-    /// `whsec_…`: shown to the customer once, when it is made.
+    /// The text `whsec_…`. Customers see it once, when it is made.
     pub fn expose(&self) -> &str {
         self.text.expose()
     }
@@ -82,7 +103,7 @@ impl SigningSecret {
         BASE64_STANDARD.decode(encoded).unwrap_or_default()
     }
 
-    /// Enough to recognise it by: `whsec_…` and the last four characters.
+    /// `whsec_…` and the last four characters, to tell secrets apart.
     pub fn hint(&self) -> String {
         let text = self.expose();
         format!(
@@ -92,17 +113,27 @@ impl SigningSecret {
     }
 }
 
-/// A Standard Webhooks key pair for ed25519: `whsk_` and base64 of 32 bytes of seed and 32 of the
-/// public key.
+/// An ed25519 key pair as in Standard Webhooks: `whsk_` and base64 of 32 bytes of seed and 32 bytes
+/// of public key.
+///
+/// # Examples
+///
+/// ```
+/// use wahook::model::SigningKey;
+///
+/// let key = SigningKey::from_parts(&[1; 32], &[2; 32]);
+/// assert_eq!(key.parts(), Some(([1; 32], [2; 32])));
+/// assert!(key.public().starts_with("whpk_"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SigningKey {
     text: Secret,
-    /// Until when it still signs beside the newer one; `None` for the current key.
+    /// When it stops signing beside the newer one; `None` for the current key.
     pub expires_at: Option<Timestamp>,
 }
 
 impl SigningKey {
-    /// From its halves, which belong together.
+    /// From a seed and the public key that belongs to it.
     pub fn from_parts(seed: &[u8; 32], public: &[u8; 32]) -> Self {
         let both = [&seed[..], &public[..]].concat();
         Self {
@@ -111,7 +142,7 @@ impl SigningKey {
         }
     }
 
-    /// `whsk_…`: it never leaves wahook.
+    /// The text `whsk_…`. It never leaves wahook.
     pub fn expose(&self) -> &str {
         self.text.expose()
     }
@@ -125,7 +156,7 @@ impl SigningKey {
         Some((seed.try_into().ok()?, public.try_into().ok()?))
     }
 
-    /// `whpk_…`: what receivers verify with. No secret.
+    /// The text `whpk_…`, which receivers verify with. It is not secret.
     pub fn public(&self) -> String {
         let public = self.parts().map(|(_, public)| public).unwrap_or_default();
         format!("whpk_{}", BASE64_STANDARD.encode(public))

@@ -1,4 +1,4 @@
-//! WhatsApp sessions: one linked device of one account.
+//! WhatsApp sessions. A session is one linked device of one account.
 
 use std::fmt;
 
@@ -6,44 +6,41 @@ use serde::{Deserialize, Serialize};
 
 use super::{ClientId, Phone, SessionId, Timestamp};
 
-/// How a session asks the phone's owner to link it.
+/// How the phone's owner links a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PairingMethod {
     /// A QR code to scan.
     Qr,
-    /// Eight characters to type in on the phone.
+    /// Eight characters to type on the phone.
     Code,
 }
 
-/// A session as its client wants it. Its node reads this and never writes it.
+/// A session as its client wants it. The node that runs it reads this and never writes it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
-    /// Made when it was asked for.
+    /// Made when the client creates the session.
     pub id: SessionId,
-    /// Whose it is.
+    /// The client that owns it.
     pub client_id: ClientId,
-    /// The number it must be linked to; `None` takes whichever phone scans the code.
+    /// The number it must be linked to; with `None`, any phone may link it.
     pub phone: Option<Phone>,
     /// How to link it.
     pub method: PairingMethod,
-    /// Whether messages that the account itself sends are published too.
+    /// Whether messages that the account itself sends are published, too.
     pub own_messages: bool,
-    /// Counts the times that it was asked to begin anew.
+    /// How often its client restarted it.
     pub generation: u32,
-    /// Asked to log out, to erase its keys and to disappear.
+    /// Whether its client deleted it: it logs out, its keys are erased, and it is removed.
     pub is_deleted: bool,
-    /// When it was asked for.
+    /// When the client created it.
     pub created_at: Timestamp,
 }
 
-/// What a session does now.
+/// The state of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[expect(
-    missing_docs,
-    reason = "docs/whatsapp.md tells what each means and what to do"
-)]
+#[expect(missing_docs, reason = "docs/whatsapp.md explains each state")]
 pub enum SessionState {
     Pairing,
     Connected,
@@ -56,7 +53,7 @@ pub enum SessionState {
 }
 
 impl SessionState {
-    /// Every state there is.
+    /// Every state.
     pub const ALL: [Self; 8] = [
         Self::Pairing,
         Self::Connected,
@@ -82,7 +79,7 @@ impl SessionState {
         }
     }
 
-    /// Whether only its owner can bring it back.
+    /// Whether only its owner can restart it.
     pub fn is_final(self) -> bool {
         matches!(
             self,
@@ -97,39 +94,39 @@ impl fmt::Display for SessionState {
     }
 }
 
-/// What links the session to a phone, as long as it is valid. Whoever has it can link it: treat it
-/// as a secret.
+/// A code that links the session to a phone while it is valid. Anybody who has it can link the
+/// session, so it is a secret.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pairing {
-    /// What `code` is.
+    /// The kind of `code`.
     pub method: PairingMethod,
-    /// Content of the QR code, or the characters to type in.
+    /// The content of the QR code, or the characters to type.
     pub code: String,
-    /// When it stops being valid.
+    /// When it becomes invalid.
     pub expires_at: Timestamp,
 }
 
-/// How a session fares. Its node writes this and nobody else.
+/// The current status of a session. Only the node that runs it writes this.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionStatus {
-    /// What it does.
+    /// Its state.
     pub state: SessionState,
-    /// Why, in words for its owner.
+    /// Why it has this state; its owner sees this text.
     pub reason: Option<String>,
     /// The number it is linked to.
     pub phone: Option<Phone>,
-    /// What would link it now.
+    /// The code that links it, when there is one.
     pub pairing: Option<Pairing>,
     /// When the newest message was published.
     pub last_message_at: Option<Timestamp>,
-    /// The generation that this is about.
+    /// The generation of the session that this status belongs to.
     pub generation: u32,
-    /// When any of this changed.
+    /// When this status last changed.
     pub updated_at: Timestamp,
 }
 
 impl SessionStatus {
-    /// Before any node took it.
+    /// The status before any node runs the session.
     pub fn new(generation: u32, now: Timestamp) -> Self {
         Self {
             state: SessionState::Pairing,
@@ -148,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn states_are_written_as_they_are_named() {
+    fn session_state_has_the_same_text_in_json_and_in_the_api() {
         for state in SessionState::ALL {
             assert_eq!(serde_json::to_value(state).expect("plain"), state.as_str());
         }

@@ -7,8 +7,18 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::ParseError;
 
-/// Milliseconds since 1970-01-01T00:00:00Z. Between the years 0 and 9999, so it always has an RFC
-/// 3339 form.
+/// Milliseconds since 1970-01-01T00:00:00Z, in the years 0 to 9999, which RFC 3339 can express.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use wahook::model::Timestamp;
+///
+/// let time: Timestamp = "2026-11-24T08:30:00Z".parse()?;
+/// assert_eq!(time.after(Duration::from_secs(60)).to_string(), "2026-11-24T08:31:00Z");
+/// # Ok::<(), wahook::model::ParseError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(from = "i64", into = "i64")]
 pub struct Timestamp(i64);
@@ -33,12 +43,12 @@ impl Timestamp {
     /// 1970-01-01T00:00:00Z.
     pub const EPOCH: Self = Self(0);
 
-    /// From milliseconds, clamped to the years 0 to 9999.
+    /// From milliseconds since 1970, clamped to the years 0 to 9999.
     pub fn from_millis(millis: i64) -> Self {
         Self(millis.clamp(MIN, MAX))
     }
 
-    /// From the clock's own type.
+    /// From the system clock's type.
     pub fn from_system(time: std::time::SystemTime) -> Self {
         let since = time
             .duration_since(std::time::UNIX_EPOCH)
@@ -61,7 +71,7 @@ impl Timestamp {
         i32::try_from(self.0.div_euclid(86_400_000)).expect("the years 0 to 9999 have few days")
     }
 
-    /// This time and `span` later.
+    /// The time `span` after this one.
     #[must_use]
     pub fn after(self, span: Duration) -> Self {
         Self::from_millis(
@@ -70,12 +80,12 @@ impl Timestamp {
         )
     }
 
-    /// How long after `earlier` this is; zero when it is not.
+    /// The time from `earlier` to this one; zero when this one is not later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0 - earlier.0).unwrap_or(0))
     }
 
-    /// RFC 3339 in UTC with whole seconds, as webhook bodies carry it: `2026-11-24T08:30:00Z`.
+    /// RFC 3339 in UTC with whole seconds, as in webhook bodies: `2026-11-24T08:30:00Z`.
     pub fn rfc3339_seconds(self) -> String {
         Self(self.seconds() * 1000).to_string()
     }
@@ -86,7 +96,7 @@ impl Timestamp {
     }
 }
 
-/// RFC 3339 in UTC; milliseconds where there are any.
+/// RFC 3339 in UTC, with milliseconds unless they are zero.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
@@ -116,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn any_stored_number_is_clamped_and_can_be_shown() {
+    fn timestamp_read_from_any_number_is_clamped_and_can_be_shown() {
         for millis in [i64::MIN, MIN - 1, MIN, 0, MAX, MAX + 1, i64::MAX] {
             let at: Timestamp = serde_json::from_value(millis.into()).expect("a number");
             assert_eq!(at, Timestamp::from_millis(millis));
@@ -126,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn has_the_usual_text() {
+    fn timestamp_is_written_as_rfc_3339() {
         assert_eq!(
             Timestamp::from_millis(0).to_string(),
             "1970-01-01T00:00:00Z"
@@ -145,7 +155,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn text_comes_back(millis in MIN..=MAX) {
+        fn timestamp_survives_its_text(millis in MIN..=MAX) {
             let time = Timestamp::from_millis(millis);
             prop_assert_eq!(time.to_string().parse::<Timestamp>(), Ok(time));
         }

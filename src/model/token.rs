@@ -1,22 +1,31 @@
-//! Who may call the admin API, and for what.
+//! Tokens of the admin API and what they may do.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{ClientId, ParseError, Timestamp};
+use super::{ClientId, ParseError, Timestamp, hex};
 
-/// One thing that a token may do.
+/// A permission of a token.
+///
+/// # Examples
+///
+/// ```
+/// use wahook::model::Scope;
+///
+/// assert_eq!("webhooks:read".parse(), Ok(Scope::WebhooksRead));
+/// assert_eq!(Scope::MessagesSend.to_string(), "messages:send");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Scope {
-    /// See webhooks.
+    /// Read webhooks.
     #[serde(rename = "webhooks:read")]
     WebhooksRead,
     /// Register, change and delete webhooks.
     #[serde(rename = "webhooks:write")]
     WebhooksWrite,
-    /// See events, their attempts and dead letters.
+    /// Read events, their attempts and dead letters.
     #[serde(rename = "events:read")]
     EventsRead,
     /// Retry events.
@@ -28,16 +37,16 @@ pub enum Scope {
     /// Send messages through WhatsApp sessions.
     #[serde(rename = "messages:send")]
     MessagesSend,
-    /// See WhatsApp sessions.
+    /// Read WhatsApp sessions.
     #[serde(rename = "sessions:read")]
     SessionsRead,
-    /// Link, restart and delete WhatsApp sessions, and see what links them.
+    /// Link, restart and delete WhatsApp sessions, and read the codes that link them.
     #[serde(rename = "sessions:write")]
     SessionsWrite,
 }
 
 impl Scope {
-    /// Every scope there is.
+    /// Every scope.
     pub const ALL: [Self; 8] = [
         Self::WebhooksRead,
         Self::WebhooksWrite,
@@ -73,29 +82,32 @@ impl fmt::Display for Scope {
 impl FromStr for Scope {
     type Err = ParseError;
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        Self::ALL.into_iter().find(|scope| scope.as_str() == text).ok_or(ParseError(
+        let found = Self::ALL.into_iter().find(|scope| scope.as_str() == text);
+        found.ok_or(ParseError(
             "a scope is webhooks:read, webhooks:write, events:read, events:write, messages:write, \
-             messages:send, \
-                 sessions:read or sessions:write",
+             messages:send, sessions:read or sessions:write",
         ))
     }
 }
 
-/// SHA-256 of a token's text, in lower-case hex: all that is stored of it. Tokens are random, so no
-/// slow hash is needed.
+/// The SHA-256 of a token's text in lower-case hex. Only this is stored. Tokens are random, so a
+/// slow hash is not needed.
+///
+/// # Examples
+///
+/// ```
+/// use wahook::model::TokenHash;
+///
+/// assert_eq!(TokenHash::of("whk_example").as_str().len(), 64);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TokenHash(String);
 
 impl TokenHash {
-    /// Hash of a token as the caller sent it.
+    /// The hash of a token as the caller sent it.
     pub fn of(token: &str) -> Self {
-        Self(
-            Sha256::digest(token)
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect(),
-        )
+        Self(hex(&Sha256::digest(token)))
     }
 
     /// 64 hex digits.
@@ -104,19 +116,19 @@ impl TokenHash {
     }
 }
 
-/// A bearer token as the bus keeps it.
+/// A bearer token as the bus stores it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Token {
-    /// Short name to revoke it by; the token's first characters after its prefix.
+    /// The id to revoke it by: the token's first characters after its prefix.
     pub id: String,
-    /// The only client it can see.
+    /// The only client that it has access to.
     pub client_id: ClientId,
-    /// What it may do.
+    /// Its permissions.
     pub scopes: Vec<Scope>,
-    /// What it is for, in its owner's words.
+    /// A name that its owner chose.
     pub name: String,
     /// When it was made.
     pub created_at: Timestamp,
-    /// From when it is refused, if ever.
+    /// When it expires, if ever.
     pub expires_at: Option<Timestamp>,
 }

@@ -8,115 +8,133 @@ use super::{
     Timestamp, WebhookId,
 };
 
-/// Largest burst, as seconds of the rate: what a limiter must remember to be exact.
+/// The largest burst, in seconds of the rate. A limiter must remember so much to be exact.
 pub const BURST_SECONDS_MAX: u32 = 60;
 
-/// Why deliveries to a webhook were stopped without its owner's asking.
+/// Why wahook disabled a webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DisabledReason {
-    /// It answered 410.
+    /// The endpoint answered 410.
     Gone,
-    /// It failed for days without one success.
+    /// Deliveries failed for days without one success.
     Failing,
 }
 
-/// What a webhook can ask for.
+/// The types of events that a webhook can request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EventType {
-    /// Messages that came in.
+    /// Received messages.
     Message,
-    /// What became of messages that were sent.
+    /// The status of sent messages.
     Receipt,
 }
 
-/// What a webhook's messages wait for.
+/// The order of a webhook's deliveries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeliveryOrder {
-    /// Each goes when it can: a later one may overtake one that failed.
+    /// None: a later delivery may overtake one that failed.
     #[default]
     None,
-    /// In a chat, each waits until the one before it is delivered or given up.
+    /// Within a chat, a delivery waits until the one before it is delivered or a dead letter.
     Chat,
 }
 
-/// How a webhook stands, for its owner.
+/// The status of a webhook, as its owner sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WebhookStatus {
-    /// Takes deliveries.
+    /// Deliveries are sent.
     Active,
-    /// Takes deliveries, but the last one was given up.
+    /// Deliveries are sent, but the last one became a dead letter.
     Failed,
-    /// Its owner paused it: deliveries are held.
+    /// Its owner paused it, and deliveries are held.
     Paused,
-    /// Stopped by wahook: deliveries are held.
+    /// wahook disabled it, and deliveries are held.
     Disabled,
 }
 
-/// One endpoint for one phone number of one client, as the bus keeps it.
+/// The endpoint registered for one phone number of one client, as the bus stores it.
+///
+/// # Examples
+///
+/// ```
+/// use wahook::model::{ClientId, Kind, Timestamp, Webhook, WebhookId, WebhookStatus};
+///
+/// let mut webhook = Webhook::new(
+///     "0193f3a0-0000-7000-8000-000000000001".parse::<WebhookId>()?,
+///     ClientId::try_from(1)?,
+///     "4915112345678".parse()?,
+///     "https://example.com/hook".to_owned(),
+///     Timestamp::EPOCH,
+/// );
+/// assert!(webhook.wants(&Kind::Text) && !webhook.wants(&Kind::Receipt));
+/// webhook.is_active = false;
+/// assert_eq!(webhook.status(false), WebhookStatus::Paused);
+/// # Ok::<(), wahook::model::ParseError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Webhook {
-    /// Made at registration; a second registration of the same number keeps it.
+    /// Made at registration. A second registration of the same number keeps it.
     pub id: WebhookId,
-    /// Whose it is.
+    /// The client that owns it.
     pub client_id: ClientId,
-    /// Whose messages it gets.
+    /// The number whose messages it gets.
     pub phone: Phone,
-    /// Where they go.
+    /// The endpoint.
     pub url: String,
-    /// False while its owner has it paused.
+    /// False while its owner has paused it.
     pub is_active: bool,
-    /// Set when wahook stopped it.
+    /// Why wahook disabled it, if it did.
     pub disabled: Option<DisabledReason>,
-    /// Tries after the first one: 0 to 20.
+    /// Retries after the first attempt: 0 to 20.
     pub max_retries: u16,
-    /// Requests per second that it gets at most.
+    /// The most requests per second.
     pub rate_per_second: u32,
-    /// Requests at once after a pause; as many as the rate when not set.
+    /// The most requests at once after a pause; the same as the rate when not set.
     #[serde(default)]
     pub burst: Option<u32>,
-    /// Requests under way at once.
+    /// The most requests in flight.
     pub in_flight: u32,
-    /// Waits before each retry, in seconds, in place of doubling ones; empty: doubling ones. When
-    /// set, there are as many retries as it has waits.
+    /// The waits before the retries, in seconds. There is one retry for each wait. When empty, the
+    /// waits double and `max_retries` counts.
     #[serde(default)]
     pub retry_schedule: Vec<u32>,
-    /// Whether the order of messages matters more than each one's speed.
+    /// The order of its deliveries.
     #[serde(default)]
     pub ordering: DeliveryOrder,
-    /// Since when deliveries were given up without one success between.
+    /// Since when all finished deliveries failed.
     #[serde(default)]
     pub failing_since: Option<Timestamp>,
-    /// What it gets.
+    /// The types of events that it gets.
     #[serde(default = "messages_only")]
     pub event_types: Vec<EventType>,
     /// The current secret first, then older ones that still sign.
     pub secrets: Vec<SigningSecret>,
-    /// Set when it is the client's operational webhook, which gets this and nothing else.
+    /// Set for the client's operational webhook, which gets only these notices.
     #[serde(default)]
     pub operations: Option<NoticeSettings>,
     /// How deliveries are sent.
     #[serde(default)]
     pub sending: DeliveryOptions,
-    /// The owner's own notes; never sent to the endpoint.
+    /// Notes of its owner; never sent to the endpoint.
     pub metadata: Map<String, Value>,
-    /// First registration.
+    /// When it was first registered.
     pub created_at: Timestamp,
-    /// Last change.
+    /// When it last changed.
     pub updated_at: Timestamp,
 }
 
-/// What webhooks get that do not ask for anything else.
+/// The default of `event_types`.
 fn messages_only() -> Vec<EventType> {
     vec![EventType::Message]
 }
 
 impl Webhook {
-    /// One that takes messages at a modest pace, without secrets; callers change what they want
-    /// otherwise.
+    /// A webhook for messages at a modest rate, without secrets. Callers change the fields that
+    /// must differ.
     pub fn new(
         id: WebhookId,
         client_id: ClientId,
@@ -148,11 +166,11 @@ impl Webhook {
         }
     }
 
-    /// Whether it asks for what this kind is.
+    /// Whether it gets messages of this kind.
     pub fn wants(&self, kind: &Kind) -> bool {
         let needed = match kind {
             Kind::Receipt => EventType::Receipt,
-            // A test shows that the endpoint can be reached, whatever it asks for.
+            // A test shows that the endpoint can be reached, for every type of event.
             Kind::Test => return true,
             Kind::Operational => return self.operations.is_some(),
             _ => EventType::Message,
@@ -160,12 +178,12 @@ impl Webhook {
         self.event_types.contains(&needed)
     }
 
-    /// Requests at once after a pause.
+    /// The most requests at once after a pause.
     pub fn burst(&self) -> u32 {
         self.burst.unwrap_or(self.rate_per_second).max(1)
     }
 
-    /// Tries after the first one.
+    /// The most retries after the first attempt.
     pub fn retries_max(&self) -> u16 {
         if self.retry_schedule.is_empty() {
             self.max_retries
@@ -174,12 +192,12 @@ impl Webhook {
         }
     }
 
-    /// Whether deliveries go out now.
+    /// Whether deliveries are sent now.
     pub fn takes_deliveries(&self) -> bool {
         self.is_active && self.disabled.is_none()
     }
 
-    /// How it stands, given whether its last delivery was given up.
+    /// Its status, given whether its last delivery became a dead letter.
     pub fn status(&self, last_failed: bool) -> WebhookStatus {
         match (self.disabled, self.is_active) {
             (Some(_), _) => WebhookStatus::Disabled,
@@ -189,7 +207,7 @@ impl Webhook {
         }
     }
 
-    /// The secrets that sign at `now`: current first, at most two.
+    /// The secrets that sign at `now`: the current one first, at most two.
     pub fn signing_secrets(&self, now: Timestamp) -> impl Iterator<Item = &SigningSecret> {
         self.secrets
             .iter()
@@ -197,7 +215,7 @@ impl Webhook {
             .take(2)
     }
 
-    /// The keys that sign at `now`, likewise.
+    /// The keys that sign at `now`: the current one first, at most two.
     pub fn signing_keys(&self, now: Timestamp) -> impl Iterator<Item = &SigningKey> {
         self.sending
             .keys
@@ -206,14 +224,14 @@ impl Webhook {
             .take(2)
     }
 
-    /// Whether the signing secret signs anything: two formats bring signatures of their own.
+    /// Whether anything is signed with the secret. Two formats have signatures of their own.
     pub fn uses_secret(&self) -> bool {
         self.sending.signature.has_hmac()
             || matches!(self.sending.format, Format::Waha | Format::Cloud)
     }
 
-    /// Puts a new secret before the present one, which goes on signing until `end`; what is older
-    /// ends now.
+    /// Makes a new secret the current one. The one before it signs until `end`; older ones are
+    /// removed.
     pub fn rotate_secret(&mut self, new: SigningSecret, end: Timestamp) {
         self.secrets.truncate(1);
         self.secrets
@@ -222,7 +240,7 @@ impl Webhook {
         self.secrets.insert(0, new);
     }
 
-    /// The same for the key pair.
+    /// Makes a new key pair the current one, as [`Self::rotate_secret`] does for secrets.
     pub fn rotate_key(&mut self, new: SigningKey, end: Timestamp) {
         self.sending.keys.truncate(1);
         self.sending

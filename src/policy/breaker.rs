@@ -1,19 +1,19 @@
 //! A circuit breaker for one endpoint.
 //!
-//! Closed until `failures` attempts in a row fail; then open for `open_for`, in which nothing is
-//! sent and nothing counts as an attempt; then half open: one probe goes, and its outcome closes or
-//! opens it again.
+//! It is closed until `failures_max` attempts in a row fail. Then it is open for `open_for`:
+//! nothing is sent, and nothing counts as an attempt. Then it is half open: one probe is sent, and its
+//! outcome closes the breaker or opens it again.
 
 use std::time::{Duration, Instant};
 
-/// Whether an attempt may be made now.
+/// Whether an attempt may start now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admit {
-    /// As always.
+    /// It may: the breaker is closed.
     Go,
-    /// As the one probe of a half-open breaker.
+    /// It may, as the one probe of a half-open breaker.
     Probe,
-    /// Not for so long.
+    /// It may not, for this time.
     Wait(Duration),
 }
 
@@ -25,13 +25,30 @@ enum State {
     Open {
         until: Instant,
     },
-    /// A probe is under way; should it never come back, another may go at `until`.
+    /// A probe is in flight. If it never ends, another may start at `until`.
     HalfOpen {
         until: Instant,
     },
 }
 
-/// The breaker. Time comes in as an argument.
+/// A circuit breaker for one endpoint.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// use wahook::policy::{Admit, Breaker};
+///
+/// let open_for = Duration::from_secs(30);
+/// let now = Instant::now();
+/// let mut breaker = Breaker::new(1, open_for);
+/// assert_eq!(breaker.admit(now), Admit::Go);
+/// assert!(breaker.failure(now));
+/// assert_eq!(breaker.admit(now), Admit::Wait(open_for));
+/// assert_eq!(breaker.admit(now + open_for), Admit::Probe);
+/// breaker.success();
+/// assert_eq!(breaker.admit(now + open_for), Admit::Go);
+/// ```
 #[derive(Debug, Clone)]
 pub struct Breaker {
     failures_max: u32,
@@ -40,7 +57,7 @@ pub struct Breaker {
 }
 
 impl Breaker {
-    /// Opens after so many failures in a row, for so long.
+    /// A breaker that opens after `failures_max` failures in a row.
     pub fn new(failures_max: u32, open_for: Duration) -> Self {
         Self {
             failures_max: failures_max.max(1),
@@ -49,7 +66,7 @@ impl Breaker {
         }
     }
 
-    /// Whether an attempt may be made now.
+    /// Whether an attempt may start now. A half-open breaker admits one probe.
     pub fn admit(&mut self, now: Instant) -> Admit {
         match self.state {
             State::Closed { .. } => Admit::Go,
@@ -65,7 +82,7 @@ impl Breaker {
         }
     }
 
-    /// How long nothing may be sent, without asking for the probe.
+    /// How long nothing may be sent. Unlike [`Self::admit`], this does not start the probe.
     pub fn time_until_probe(&self, now: Instant) -> Option<Duration> {
         match self.state {
             State::Open { until } | State::HalfOpen { until } if now < until => Some(until - now),
@@ -73,7 +90,7 @@ impl Breaker {
         }
     }
 
-    /// The probe was not made after all: another may go at once.
+    /// The probe was not sent, so another may start at once.
     pub fn cancel_probe(&mut self, now: Instant) {
         if matches!(self.state, State::HalfOpen { .. }) {
             self.state = State::Open { until: now };
@@ -85,7 +102,7 @@ impl Breaker {
         self.state = State::Closed { failures: 0 };
     }
 
-    /// An attempt failed; whether that opened the breaker.
+    /// An attempt failed. Returns whether that opened the breaker.
     pub fn failure(&mut self, now: Instant) -> bool {
         match self.state {
             State::Closed { failures } if failures + 1 < self.failures_max => {
@@ -94,7 +111,7 @@ impl Breaker {
                 };
                 false
             }
-            // What was sent before it opened fails late; that is no news.
+            // This attempt started before the breaker opened.
             State::Open { .. } => false,
             State::Closed { .. } | State::HalfOpen { .. } => {
                 self.state = State::Open {
@@ -119,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_success_forgets_earlier_failures() {
+    fn breaker_stays_closed_when_a_success_comes_between_failures() {
         let now = Instant::now();
         let mut breaker = Breaker::new(3, OPEN_FOR);
         for _ in 0..10 {
@@ -131,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn open_waits_then_sends_one_probe() {
+    fn open_breaker_admits_one_probe_after_its_time() {
         let now = Instant::now();
         let mut breaker = open(now);
         assert_eq!(breaker.admit(now), Admit::Wait(OPEN_FOR));
@@ -146,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_that_was_not_made_leaves_it_to_another() {
+    fn cancelled_probe_lets_another_start_at_once() {
         let now = Instant::now();
         let mut breaker = open(now);
         let later = now + OPEN_FOR;
@@ -158,12 +175,12 @@ mod tests {
         assert_eq!(
             breaker.admit(later),
             Admit::Go,
-            "what was noted meanwhile stays"
+            "a closed breaker stays closed"
         );
     }
 
     #[test]
-    fn a_failed_probe_opens_it_again_and_a_lost_one_does_not_block_for_ever() {
+    fn failed_probe_opens_it_again_and_a_lost_probe_expires() {
         let now = Instant::now();
         let mut breaker = open(now);
         assert_eq!(breaker.admit(now + OPEN_FOR), Admit::Probe);

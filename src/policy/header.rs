@@ -1,13 +1,13 @@
-//! Which headers a webhook may ask for.
+//! Which headers a webhook may have.
 //!
-//! Refused is what steers the connection, what wahook itself says or signs, what proxies believe,
-//! and what cloud metadata services ask for as a proof that no forged request is talking to them.
+//! Refused are headers that control the connection, headers that wahook sets or signs, headers that
+//! proxies trust, and headers that cloud metadata services require to detect forged requests.
 
-/// Most headers of one webhook.
+/// The most headers of one webhook.
 pub const HEADERS_MAX: usize = 16;
-/// Longest name.
+/// The longest name.
 pub const NAME_BYTES_MAX: usize = 64;
-/// Longest value.
+/// The longest value.
 pub const VALUE_BYTES_MAX: usize = 1024;
 
 const REFUSED: [&str; 22] = [
@@ -44,16 +44,16 @@ const REFUSED_BEGINNINGS: [&str; 7] = [
     "sec-",
 ];
 
-/// Why a header is refused. The value is never repeated.
+/// Why a header is refused. It never repeats the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
-    /// No name of a header.
+    /// The name is not valid.
     #[error("a name has 1 to 64 letters, digits and characters of !#$%&'*+-.^_`|~")]
     Name,
-    /// One that wahook or the connection needs.
+    /// wahook or the connection needs this header.
     #[error("this header is set by wahook, or steers the connection; choose another name")]
     Reserved,
-    /// No value of a header.
+    /// The value is not valid.
     #[error(
         "a value has 1 to 1024 printable ASCII characters, no line breaks, and no space at either \
          end"
@@ -61,10 +61,19 @@ pub enum HeaderError {
     Value,
 }
 
-/// Whether a webhook may have a header of this name, which is in lower case.
+/// Checks the name of a header. It must be in lower case.
 ///
 /// # Errors
-/// Why not.
+/// Why it is refused.
+///
+/// # Examples
+///
+/// ```
+/// use wahook::policy::header::{HeaderError, check_header_name};
+///
+/// assert_eq!(check_header_name("authorization"), Ok(()));
+/// assert_eq!(check_header_name("host"), Err(HeaderError::Reserved));
+/// ```
 pub fn check_header_name(name: &str) -> Result<(), HeaderError> {
     let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     if !(1..=NAME_BYTES_MAX).contains(&name.len()) || !name.bytes().all(is_token) {
@@ -80,10 +89,19 @@ pub fn check_header_name(name: &str) -> Result<(), HeaderError> {
     Ok(())
 }
 
-/// Whether this can be a header's value.
+/// Checks the value of a header.
 ///
 /// # Errors
-/// Why not.
+/// Why it is refused.
+///
+/// # Examples
+///
+/// ```
+/// use wahook::policy::header::{HeaderError, check_header_value};
+///
+/// assert_eq!(check_header_value("Bearer abc"), Ok(()));
+/// assert_eq!(check_header_value("a\r\nevil: 1"), Err(HeaderError::Value));
+/// ```
 pub fn check_header_value(value: &str) -> Result<(), HeaderError> {
     let printable = value
         .bytes()
@@ -101,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_judged() {
+    fn header_name_is_accepted_reserved_or_invalid() {
         for name in [
             "authorization",
             "x-api-key",
@@ -141,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_judged() {
+    fn header_value_is_accepted_or_invalid() {
         for value in ["Bearer abc.def", "a\tb", "\"quoted\"", &"x".repeat(1024)] {
             assert_eq!(check_header_value(value), Ok(()), "{value:?}");
         }

@@ -1,12 +1,13 @@
-//! Pure decisions. Time and chance come in as arguments, so every rule is a table that a test can
-//! read.
+//! Pure decisions. The time, a clock and random numbers are arguments, so a test can give each rule
+//! a table of cases.
 //!
 //! - [`verdict()`] with [`outcome_of_status`] and [`parse_retry_after`]: what follows an attempt.
-//! - [`Limiter`] and [`KeyedLimiter`]: how often, by the generic cell rate algorithm of `governor`.
-//! - [`Breaker`]: when to leave an endpoint alone for a while.
-//! - [`owners()`]: which node of a fleet owns which partition.
-//! - [`address`]: which URLs and addresses wahook ever calls.
-//! - [`header`]: which headers a webhook may ask for.
+//! - [`Limiter`] and [`KeyedLimiter`]: how often something may happen, by the generic cell rate
+//!   algorithm of `governor`.
+//! - [`Breaker`]: when an endpoint gets no requests for a while.
+//! - [`owners()`]: which node owns which partition.
+//! - [`address`]: which URLs and addresses wahook calls.
+//! - [`header`]: which headers a webhook may have.
 
 pub mod address;
 mod breaker;

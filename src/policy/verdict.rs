@@ -1,27 +1,28 @@
-//! From an outcome to what is done next.
+//! What follows an attempt.
 
 use std::time::{Duration, SystemTime};
 
 use crate::model::{Outcome, Timestamp, Verdict};
 
-/// The longest wait that a receiver may ask for.
+/// The longest wait that a receiver may request.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// When retries happen: `base`, doubled each time, at most `max`, give or take the share `jitter`.
+/// Exponential backoff: waits that double from `base` up to `max`, each with random jitter.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Backoff {
-    /// Before the first retry.
+    /// The wait before the first retry.
     pub base: Duration,
-    /// 0.1 is ten percent to either side.
+    /// The share of a wait that is random: 0.1 means ten percent more or less.
     pub jitter: f64,
-    /// The longest wait that the schedule itself asks for.
+    /// The longest wait.
     pub max: Duration,
 }
 
 impl Backoff {
-    /// The wait after so many tries; `chance` from 0 to 1 picks the place within the jitter.
-    fn wait(&self, tries: u16, chance: f64) -> Duration {
-        let doublings = u32::from(tries.saturating_sub(1)).min(31);
+    /// The wait after this number of attempts. `chance`, a random number from 0 to 1, picks the
+    /// jitter.
+    fn wait(&self, attempts: u16, chance: f64) -> Duration {
+        let doublings = u32::from(attempts.saturating_sub(1)).min(31);
         self.jittered(
             self.base.saturating_mul(1 << doublings).min(self.max),
             chance,
@@ -33,38 +34,47 @@ impl Backoff {
     }
 }
 
-/// When a webhook's retries happen.
+/// When and how often a webhook's deliveries are retried.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum RetryPolicy<'a> {
-    /// So many, at doubling waits.
+    /// At most this number of retries, with doubling waits.
     Doubling(u16, &'a Backoff),
-    /// After these waits, in seconds, give or take the schedule's jitter.
+    /// One retry after each of these waits, in seconds, with jitter.
     Listed(&'a [u32], &'a Backoff),
 }
 
 impl RetryPolicy<'_> {
-    /// What an answer may ask for at most.
+    /// The longest wait that `Retry-After` may cause.
     fn longest(&self) -> Duration {
         match self {
-            Self::Doubling(_, schedule) | Self::Listed(_, schedule) => schedule.max,
+            Self::Doubling(_, backoff) | Self::Listed(_, backoff) => backoff.max,
         }
     }
 
-    /// The wait after so many tries; `None` when they are used up.
-    fn wait(&self, tries: u16, chance: f64) -> Option<Duration> {
+    /// The wait after this number of attempts; `None` when no retry is left.
+    fn wait(&self, attempts: u16, chance: f64) -> Option<Duration> {
         match self {
-            Self::Doubling(max_retries, schedule) => {
-                (tries <= *max_retries).then(|| schedule.wait(tries, chance))
+            Self::Doubling(max_retries, backoff) => {
+                (attempts <= *max_retries).then(|| backoff.wait(attempts, chance))
             }
-            Self::Listed(waits, schedule) => {
-                let seconds = waits.get(usize::from(tries.checked_sub(1)?))?;
-                Some(schedule.jittered(Duration::from_secs(u64::from(*seconds)), chance))
+            Self::Listed(waits, backoff) => {
+                let seconds = waits.get(usize::from(attempts.checked_sub(1)?))?;
+                Some(backoff.jittered(Duration::from_secs(u64::from(*seconds)), chance))
             }
         }
     }
 }
 
-/// What an HTTP status means.
+/// The outcome of an attempt that got this HTTP status.
+///
+/// # Examples
+///
+/// ```
+/// use wahook::{model::Outcome, policy::outcome_of_status};
+///
+/// assert_eq!(outcome_of_status(204), Outcome::Ok);
+/// assert_eq!(outcome_of_status(503), Outcome::Http5xx);
+/// ```
 pub fn outcome_of_status(status: u16) -> Outcome {
     match status {
         200..=299 => Outcome::Ok,
@@ -78,11 +88,35 @@ pub fn outcome_of_status(status: u16) -> Outcome {
     }
 }
 
-/// What follows an attempt. `tries` counts the attempts of this round, this one included.
+/// What follows an attempt. `attempts` is the number of attempts of this round, including this one.
+/// `retry_after` is what the receiver requested. `chance`, a random number from 0 to 1, picks the
+/// jitter.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use wahook::{
+///     model::{Outcome, Timestamp, Verdict},
+///     policy::{Backoff, RetryPolicy, verdict},
+/// };
+///
+/// let backoff = Backoff {
+///     base: Duration::from_secs(5),
+///     jitter: 0.1,
+///     max: Duration::from_secs(3600),
+/// };
+/// let policy = RetryPolicy::Doubling(1, &backoff);
+/// let after = |attempts| {
+///     verdict(Outcome::Timeout, attempts, &policy, None, Timestamp::EPOCH, 0.5)
+/// };
+/// assert_eq!(after(1), Verdict::Retry { at: Timestamp::from_millis(5_000) });
+/// assert_eq!(after(2), Verdict::Failed { disable: false });
+/// ```
 pub fn verdict(
     outcome: Outcome,
-    tries: u16,
-    plan: &RetryPolicy<'_>,
+    attempts: u16,
+    policy: &RetryPolicy<'_>,
     retry_after: Option<Duration>,
     now: Timestamp,
     chance: f64,
@@ -105,13 +139,13 @@ pub fn verdict(
         | Outcome::Tls
         | Outcome::Reset
         | Outcome::Protocol => {
-            let Some(wait) = plan.wait(tries, chance) else {
+            let Some(wait) = policy.wait(attempts, chance) else {
                 return Verdict::Failed { disable: false };
             };
             let asked = retry_after
                 .unwrap_or_default()
                 .min(RETRY_AFTER_MAX)
-                .min(plan.longest());
+                .min(policy.longest());
             Verdict::Retry {
                 at: now.after(wait.max(asked)),
             }
@@ -119,11 +153,21 @@ pub fn verdict(
     }
 }
 
-/// `Retry-After` as RFC 9110 has it: seconds, or an HTTP date. Anything else is as good as none.
+/// Parses `Retry-After` (RFC 9110): seconds, or an HTTP date. `None` for anything else.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use wahook::{model::Timestamp, policy::parse_retry_after};
+///
+/// assert_eq!(parse_retry_after("120", Timestamp::EPOCH), Some(Duration::from_secs(120)));
+/// assert_eq!(parse_retry_after("soon", Timestamp::EPOCH), None);
+/// ```
 pub fn parse_retry_after(text: &str, now: Timestamp) -> Option<Duration> {
     let text = text.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More digits than a number holds is "very long", not "none".
+        // A number that is too large for u64 is a very long wait.
         return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)).min(RETRY_AFTER_MAX));
     }
     let at: SystemTime = httpdate::parse_http_date(text).ok()?;
@@ -137,17 +181,17 @@ mod tests {
     use super::*;
 
     const NOW: Timestamp = Timestamp::EPOCH;
-    const SCHEDULE: Backoff = Backoff {
+    const BACKOFF: Backoff = Backoff {
         base: Duration::from_secs(5),
         jitter: 0.1,
         max: Duration::from_secs(86_400),
     };
 
-    fn after(status: u16, tries: u16) -> Verdict {
+    fn after(status: u16, attempts: u16) -> Verdict {
         verdict(
             outcome_of_status(status),
-            tries,
-            &RetryPolicy::Doubling(3, &SCHEDULE),
+            attempts,
+            &RetryPolicy::Doubling(3, &BACKOFF),
             None,
             NOW,
             0.5,
@@ -161,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn each_status_has_its_verdict() {
+    fn verdict_depends_on_the_status() {
         for status in [200, 201, 204, 299] {
             assert_eq!(after(status, 1), Verdict::Delivered, "{status}");
         }
@@ -179,18 +223,18 @@ mod tests {
     }
 
     #[test]
-    fn waits_double_and_end() {
+    fn doubling_waits_end_after_the_last_retry() {
         assert_eq!(
-            [1, 2, 3].map(|tries| after(500, tries)),
+            [1, 2, 3].map(|attempts| after(500, attempts)),
             [5, 10, 20].map(in_seconds)
         );
         assert_eq!(after(500, 4), Verdict::Failed { disable: false });
     }
 
     #[test]
-    fn listed_waits_are_taken_in_turn_and_end() {
-        let plan = RetryPolicy::Listed(&[1, 60, 604_800], &SCHEDULE);
-        let after = |tries| verdict(Outcome::Timeout, tries, &plan, None, NOW, 0.5);
+    fn listed_waits_are_used_in_order_and_end() {
+        let policy = RetryPolicy::Listed(&[1, 60, 604_800], &BACKOFF);
+        let after = |attempts| verdict(Outcome::Timeout, attempts, &policy, None, NOW, 0.5);
         assert_eq!([1, 2, 3].map(after), [1, 60, 604_800].map(in_seconds));
         assert_eq!(after(4), Verdict::Failed { disable: false });
     }
@@ -202,7 +246,7 @@ mod tests {
             verdict(
                 Outcome::RateLimited,
                 1,
-                &RetryPolicy::Doubling(3, &SCHEDULE),
+                &RetryPolicy::Doubling(3, &BACKOFF),
                 asked,
                 NOW,
                 0.5,
@@ -215,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_is_read_in_both_forms() {
+    fn retry_after_is_parsed_in_both_forms() {
         let now: Timestamp = "2026-11-24T08:00:00Z".parse().expect("valid");
         let read = |text| parse_retry_after(text, now).map(|wait| wait.as_secs());
         assert_eq!(read("120"), Some(120));
@@ -230,16 +274,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn jitter_stays_within_its_share(tries in 1_u16..40, chance in 0.0..1.0) {
-            let exact = SCHEDULE.wait(tries, 0.5).as_secs_f64();
-            let wait = SCHEDULE.wait(tries, chance).as_secs_f64();
+        fn jitter_stays_within_its_share(attempts in 1_u16..40, chance in 0.0..1.0) {
+            let exact = BACKOFF.wait(attempts, 0.5).as_secs_f64();
+            let wait = BACKOFF.wait(attempts, chance).as_secs_f64();
             prop_assert!(wait >= exact * 0.899 && wait <= exact * 1.101);
         }
 
         #[test]
-        fn attempts_never_exceed_the_schedule(max_retries in 0_u16..=20, status: u16) {
-            let plan = RetryPolicy::Doubling(max_retries, &SCHEDULE);
-            let last = verdict(outcome_of_status(status), max_retries + 1, &plan, None, NOW, 0.5);
+        fn no_attempt_follows_the_last_retry(max_retries in 0_u16..=20, status: u16) {
+            let policy = RetryPolicy::Doubling(max_retries, &BACKOFF);
+            let outcome = outcome_of_status(status);
+            let last = verdict(outcome, max_retries + 1, &policy, None, NOW, 0.5);
             let retried = matches!(last, Verdict::Retry { .. });
             prop_assert!(!retried);
         }

@@ -1,4 +1,4 @@
-//! What travels inside the streams: MessagePack behind a version byte.
+//! The payloads of the streams: MessagePack after a version byte.
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -9,38 +9,38 @@ const VERSION: u8 = 1;
 /// overflow the stack, here or where they are written as JSON.
 const DEPTH_MAX: usize = 256;
 
-/// Why bytes are no envelope.
+/// Why bytes cannot be decoded.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Nothing there.
+    /// There are no bytes.
     #[error("empty envelope")]
     Empty,
-    /// Written by a newer wahook.
+    /// A newer version of wahook wrote them.
     #[error("envelope version {0} is unknown to this version of wahook")]
     Version(u8),
-    /// Not what it should be.
+    /// They are not an envelope of this type.
     #[error("damaged envelope")]
     Damaged(#[source] rmp_serde::decode::Error),
 }
 
-/// A delivery that was given up, with why.
+/// A delivery that failed finally, and why.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DeadLetter {
-    /// What was to be delivered.
+    /// The delivery.
     pub delivery: Delivery,
-    /// Why it was given up, in words.
+    /// Why it failed.
     pub reason: String,
-    /// The last answer's status, when there was one.
+    /// The HTTP status of the last attempt, when there was a response.
     pub http_status: Option<u16>,
-    /// When it was given up.
+    /// When it became a dead letter.
     pub at: Timestamp,
 }
 
-/// About what something takes beside its body: enough for most not to grow.
-const BYTES: usize = 512;
+/// The usual size of an envelope without its body, so that most buffers do not grow.
+const CAPACITY_BYTES: usize = 512;
 
-fn encode<T: Serialize + ?Sized>(value: &T, bytes: usize) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(bytes);
+fn encode<T: Serialize + ?Sized>(value: &T, capacity_bytes: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(capacity_bytes);
     bytes.push(VERSION);
     rmp_serde::encode::write_named(&mut bytes, value)
         .expect("a vector takes every value of these types");
@@ -59,58 +59,84 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     }
 }
 
-/// Bytes of a message, as WA_MSG holds it.
+/// Encodes a message for the stream WA_MSG.
+///
+/// # Examples
+///
+/// ```
+/// use wahook::{
+///     model::{ClientId, Kind, Message, Timestamp},
+///     wire::{decode_message, encode_message},
+/// };
+///
+/// let message = Message {
+///     client_id: ClientId::try_from(1)?,
+///     phone: "4915112345678".parse()?,
+///     message_id: "3EB0C767D097B7C7".parse()?,
+///     chat: "4922200000".to_owned(),
+///     from: "4922200000".to_owned(),
+///     to: "4915112345678".to_owned(),
+///     timestamp: Timestamp::EPOCH,
+///     kind: Kind::Text,
+///     content: "hi".to_owned(),
+///     metadata: Default::default(),
+/// };
+/// let bytes = encode_message(&message);
+/// assert_eq!(decode_message(&bytes)?, message);
+/// assert!(decode_message(b"").is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn encode_message(message: &Message) -> Vec<u8> {
-    encode(message, BYTES + message.content.len())
+    encode(message, CAPACITY_BYTES + message.content.len())
 }
 
-/// A message from its bytes.
+/// Decodes a message.
 ///
 /// # Errors
-/// When the bytes are no message.
+/// When the bytes are not a message.
 pub fn decode_message(bytes: &[u8]) -> Result<Message, Error> {
     decode(bytes)
 }
 
-/// Bytes of a delivery, as WA_RETRY and WA_HOLD hold it.
+/// Encodes a delivery for the streams WA_RETRY and WA_HOLD.
 pub fn encode_delivery(delivery: &Delivery) -> Vec<u8> {
-    encode(delivery, BYTES + delivery.body.len())
+    encode(delivery, CAPACITY_BYTES + delivery.body.len())
 }
 
-/// A delivery from its bytes.
+/// Decodes a delivery.
 ///
 /// # Errors
-/// When the bytes are no delivery.
+/// When the bytes are not a delivery.
 pub fn decode_delivery(bytes: &[u8]) -> Result<Delivery, Error> {
     decode(bytes)
 }
 
-/// Bytes of a group of attempts, as WA_RESULT holds it.
+/// Encodes a group of attempts for the stream WA_RESULT.
 pub fn encode_attempts(attempts: &[Attempt]) -> Vec<u8> {
     let bodies: usize = attempts
         .iter()
         .map(|attempt| attempt.delivery.body.len())
         .sum();
-    encode(attempts, BYTES * attempts.len() + bodies)
+    encode(attempts, CAPACITY_BYTES * attempts.len() + bodies)
 }
 
-/// A group of attempts from its bytes.
+/// Decodes a group of attempts.
 ///
 /// # Errors
-/// When the bytes are no group of attempts.
+/// When the bytes are not a group of attempts.
 pub fn decode_attempts(bytes: &[u8]) -> Result<Vec<Attempt>, Error> {
     decode(bytes)
 }
 
-/// Bytes of a dead letter, as WA_DLQ holds it.
+/// Encodes a dead letter for the stream WA_DLQ.
 pub fn encode_dead_letter(letter: &DeadLetter) -> Vec<u8> {
-    encode(letter, BYTES + letter.delivery.body.len())
+    encode(letter, CAPACITY_BYTES + letter.delivery.body.len())
 }
 
-/// A dead letter from its bytes.
+/// Decodes a dead letter.
 ///
 /// # Errors
-/// When the bytes are no dead letter.
+/// When the bytes are not a dead letter.
 pub fn decode_dead_letter(bytes: &[u8]) -> Result<DeadLetter, Error> {
     decode(bytes)
 }
@@ -164,15 +190,22 @@ mod tests {
 
     proptest! {
         #[test]
-        fn messages_come_back(content in ".*", push_name in ".*", client in 1_u64..1 << 53) {
+        fn message_survives_encoding(content in ".*", push_name in ".*", client in 1_u64..1 << 53) {
             let message = message(content, push_name, client);
-            prop_assert_eq!(decode_message(&encode_message(&message)).expect("its own bytes"), message);
+            let decoded = decode_message(&encode_message(&message));
+            prop_assert_eq!(decoded.expect("its own bytes"), message);
         }
 
         #[test]
-        fn deliveries_attempts_and_dead_letters_come_back(body: Vec<u8>, attempts: u16, text in ".*", status: Option<u16>) {
+        fn delivery_attempts_and_dead_letter_survive_encoding(
+            body: Vec<u8>,
+            attempts: u16,
+            text in ".*",
+            status: Option<u16>,
+        ) {
             let delivery = delivery(body, attempts);
-            prop_assert_eq!(&decode_delivery(&encode_delivery(&delivery)).expect("its own bytes"), &delivery);
+            let decoded = decode_delivery(&encode_delivery(&delivery));
+            prop_assert_eq!(&decoded.expect("its own bytes"), &delivery);
             let attempt = Attempt {
                 delivery: delivery.clone(),
                 number: attempts,
@@ -186,30 +219,27 @@ mod tests {
                 next_retry_at: Some(Timestamp::from_millis(10)),
             };
             let group = vec![attempt; 3];
-            prop_assert_eq!(decode_attempts(&encode_attempts(&group)).expect("its own bytes"), group);
-            let letter = DeadLetter { delivery, reason: text, http_status: status, at: Timestamp::from_millis(1) };
-            prop_assert_eq!(decode_dead_letter(&encode_dead_letter(&letter)).expect("its own \
-                bytes"), letter);
-        }
-
-        #[test]
-        fn any_bytes_decode_or_fail_without_panic(mut bytes: Vec<u8>) {
-            for first in [None, Some(VERSION)] {
-                bytes.splice(..0, first);
-                let _ = (decode_message(&bytes).is_ok(), decode_delivery(&bytes).is_ok());
-                let _ = (decode_attempts(&bytes).is_ok(), decode_dead_letter(&bytes).is_ok());
-            }
+            let decoded = decode_attempts(&encode_attempts(&group));
+            prop_assert_eq!(decoded.expect("its own bytes"), group);
+            let letter = DeadLetter {
+                delivery,
+                reason: text,
+                http_status: status,
+                at: Timestamp::from_millis(1),
+            };
+            let decoded = decode_dead_letter(&encode_dead_letter(&letter));
+            prop_assert_eq!(decoded.expect("its own bytes"), letter);
         }
     }
 
     #[test]
-    fn what_was_written_before_there_were_priorities_is_still_read() {
-        // `encode_delivery` of a wahook that knew none: the same map without the field.
+    fn delivery_without_a_priority_is_decoded_as_normal() {
+        // Versions before priorities wrote the same map without the field.
         let mut old = delivery(b"{}".to_vec(), 2);
         let bytes = encode_delivery(&old);
         assert!(
             !String::from_utf8_lossy(&bytes).contains("priority"),
-            "a normal one is written as before"
+            "not written when it is normal"
         );
         assert_eq!(decode_delivery(&bytes).expect("readable"), old);
         old.priority = Priority::Low;
@@ -233,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_version_is_named() {
+    fn envelope_of_a_newer_version_is_refused_with_its_number() {
         assert!(matches!(decode_message(&[9, 1]), Err(Error::Version(9))));
         assert!(matches!(decode_message(&[]), Err(Error::Empty)));
     }

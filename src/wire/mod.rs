@@ -1,18 +1,19 @@
-//! Bytes to model and back: subjects, envelopes, the webhook's body and signature.
+//! Bytes to model and back: subjects, envelopes, webhook bodies and signatures.
 //!
-//! - [`subject`]: where things go. Ids are token-safe by construction; what is not (WhatsApp's
-//!   message ids) appears only as a hash.
-//! - Envelopes are MessagePack maps with named fields behind one version byte, so that a newer node
-//!   can add a field and an older one still reads it. Decoding never panics, whatever the bytes.
-//! - [`delivery_body`]: the JSON that customers receive, in the format that a webhook asks for,
-//!   byte for byte the same over all attempts, since a delivery carries it along once it is built.
-//! - [`Keyring`]: what is stored of a secret is sealed, bound to its place; [`encode_webhook`] is
-//!   the one way in.
+//! - [`subject`]: the NATS subjects. Ids are valid tokens by construction. WhatsApp's message ids
+//!   are not, so they appear only as a hash.
+//! - Envelopes are MessagePack maps with named fields after one version byte, so that a newer node
+//!   can add a field and an older one still reads the rest. Decoding never panics.
+//! - [`delivery_body`]: the JSON that customers receive, in the format of their webhook. A delivery
+//!   holds its body once it is built, so all attempts send the same bytes.
+//! - [`Keyring`]: secrets are stored sealed, each bound to its place. [`encode_webhook`] is the
+//!   only way to store a webhook.
+//! - [`encode_opaque_id`]: ids that clients return unread and unchanged.
 //! - [`request_headers`]: [Standard Webhooks](https://www.standardwebhooks.com), `v1` HMAC-SHA256
 //!   and `v1a` ed25519.
 //!
-//! Text that people wrote goes into bodies only, never into NATS headers: async-nats panics on line
-//! breaks there.
+//! Text that people wrote goes into bodies only, never into NATS headers, because async-nats panics
+//! on line breaks in headers.
 
 mod body;
 mod envelope;

@@ -1,4 +1,5 @@
-//! Sealed values: what leaves wahook inside an id, and must come back unread and unchanged.
+//! Opaque ids: encrypted values that clients get as an id and return. Nobody else can read, change
+//! or forge them.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -14,9 +15,23 @@ fn bound_to(client: ClientId) -> Aad<[u8; 8]> {
     Aad::from(client.get().to_be_bytes())
 }
 
-/// Encrypts a value for one client (ChaCha20-Poly1305, RFC 8439); URL-safe base64 of nonce, text
-/// and tag. The nonce is the first 12 bytes of a hash of key and value, so that the same value has
-/// the same id each time.
+/// Encrypts a value for one client with ChaCha20-Poly1305 (RFC 8439). The id is URL-safe base64 of
+/// nonce, ciphertext and tag. The nonce is the first 12 bytes of a keyed hash of the value, so the
+/// same value always has the same id.
+///
+/// # Examples
+///
+/// ```
+/// use wahook::{model::ClientId, wire::{decode_opaque_id, encode_opaque_id}};
+///
+/// let secret = [7; 32];
+/// let client = ClientId::try_from(1)?;
+/// let id = encode_opaque_id(&secret, client, &"path");
+/// assert_eq!(decode_opaque_id(&secret, client, &id), Some("path".to_owned()));
+/// let other = ClientId::try_from(2)?;
+/// assert_eq!(decode_opaque_id::<String>(&secret, other, &id), None);
+/// # Ok::<(), wahook::model::ParseError>(())
+/// ```
 pub fn encode_opaque_id(secret: &[u8; 32], client: ClientId, value: &impl Serialize) -> String {
     let mut sealed = rmp_serde::to_vec(value).expect("plain values can be written");
     let mut hash =
@@ -36,7 +51,7 @@ pub fn encode_opaque_id(secret: &[u8; 32], client: ClientId, value: &impl Serial
     URL_SAFE_NO_PAD.encode([&nonce[..], &sealed].concat())
 }
 
-/// The value, if it was sealed with this secret for this client and is unchanged.
+/// The value, if the id was made with this secret for this client and is unchanged.
 pub fn decode_opaque_id<T: DeserializeOwned>(
     secret: &[u8; 32],
     client: ClientId,
@@ -56,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_same_client_and_secret_can_open_it() {
+    fn opaque_id_is_decoded_only_with_its_client_and_secret() {
         let one = ClientId::try_from(1).expect("valid");
         let two = ClientId::try_from(2).expect("valid");
         let sealed = encode_opaque_id(&[7; 32], one, &("path", 5_u8));

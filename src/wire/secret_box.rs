@@ -1,4 +1,4 @@
-//! Secrets at rest: sealed with keys that do not lie beside them.
+//! Secrets at rest, sealed with keys that are stored elsewhere.
 
 use base64::{
     Engine,
@@ -10,37 +10,37 @@ use chacha20poly1305::{
 };
 
 const PREFIX: &str = "sealed.v1.";
-const NONCE: usize = 24;
+const NONCE_BYTES: usize = 24;
 const KEY_ID_CHARS_MAX: usize = 32;
 
-/// Why there is no keyring. No key is ever repeated.
+/// Why a keys file cannot be read. It never repeats a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyringError {
-    /// Nothing but comments.
+    /// The file has only comments.
     #[error(
         "it holds no key: a line is <id>:<base64 of 32 bytes>, as `wahook secrets new-key` prints \
          it"
     )]
     Empty,
-    /// A line that is no key.
+    /// This line is not a key.
     #[error(
         "line {0}: it is not <id>:<base64 of 32 bytes>, the id of 1 to 32 letters, digits, - and _"
     )]
     Line(usize),
-    /// Two keys of one name.
+    /// The key of this line has the id of an earlier one.
     #[error("line {0}: there is a key of this id already")]
     Twice(usize),
 }
 
-/// Why a sealed value stays closed.
+/// Why a sealed value cannot be opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
-    /// Sealed with a key that is not here.
+    /// The key that it was sealed with is not in the keyring.
     #[error(
         "sealed with the key {0}, which is not in the keys file: put it back, behind the first one"
     )]
     MissingKey(String),
-    /// Changed, moved here from another place, or sealed with another key of the same id.
+    /// It was changed, copied from another place, or sealed with another key of the same id.
     #[error(
         "its seal does not fit: it was changed, or the key {0} is not the one that it was sealed \
          with"
@@ -48,8 +48,21 @@ pub enum SealError {
     Damaged(String),
 }
 
-/// Keys that secrets are sealed with: the first one seals, all of them open. Its `Debug` shows ids
-/// alone.
+/// The keys for secrets: the first one seals, each of them opens. Its `Debug` shows only ids.
+///
+/// # Examples
+///
+/// ```
+/// use wahook::wire::Keyring;
+///
+/// let old = Keyring::new_line("2025")?;
+/// let new = Keyring::new_line("2026")?;
+/// let keys = Keyring::parse(&format!("{new}\n{old}\n"))?;
+/// let sealed = keys.seal("webhook 1", "whsec_secret");
+/// assert_eq!(keys.open("webhook 1", &sealed)?, "whsec_secret");
+/// assert!(keys.open("webhook 2", &sealed).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Keyring(Vec<(String, XChaCha20Poly1305)>);
 
@@ -62,10 +75,10 @@ impl std::fmt::Debug for Keyring {
 }
 
 impl Keyring {
-    /// From the text of a keys file: a key per line, the newest first; `#` begins a comment.
+    /// Reads a keys file: one key per line, the newest first; `#` starts a comment.
     ///
     /// # Errors
-    /// Names the line that is wrong.
+    /// The line that is wrong.
     pub fn parse(text: &str) -> Result<Self, KeyringError> {
         let mut keys: Vec<(String, XChaCha20Poly1305)> = Vec::new();
         let lines = text.lines().map(str::trim).enumerate();
@@ -83,10 +96,10 @@ impl Keyring {
         }
     }
 
-    /// A line of a keys file with a new key.
+    /// A line for a keys file with a new random key.
     ///
     /// # Errors
-    /// When `id` cannot be one.
+    /// When `id` is not valid.
     pub fn new_line(id: &str) -> Result<String, KeyringError> {
         let line = format!(
             "{id}:{}",
@@ -96,16 +109,16 @@ impl Keyring {
         Ok(line)
     }
 
-    /// The id of the key that seals.
+    /// The id of the key that seals, which is the first one.
     pub fn newest(&self) -> &str {
         &self.0[0].0
     }
 
-    /// Seals a text with the first key. It opens only where `place` is the same: XChaCha20-Poly1305
-    /// covers it. The nonce is drawn by chance: with 192 bits no two will ever be equal.
+    /// Seals a text with the first key. It opens only with the same `place`, because
+    /// XChaCha20-Poly1305 authenticates the place, too. The nonce is random: among 192 bits no two are ever equal.
     pub fn seal(&self, place: &str, text: &str) -> String {
         let (id, cipher) = &self.0[0];
-        let nonce: [u8; NONCE] = rand::random();
+        let nonce: [u8; NONCE_BYTES] = rand::random();
         let payload = Payload {
             msg: text.as_bytes(),
             aad: &covered(place, id),
@@ -119,11 +132,11 @@ impl Keyring {
         )
     }
 
-    /// What was sealed at this place; a text that is not sealed as it is, since it was stored
-    /// before there were keys.
+    /// Opens a text that was sealed for this place. A text that is not sealed was stored before there
+    /// were keys and is returned unchanged.
     ///
     /// # Errors
-    /// When its key is missing, or its seal does not fit.
+    /// When its key is missing, or it was changed or copied.
     pub fn open(&self, place: &str, stored: &str) -> Result<String, SealError> {
         let Some((id, rest)) = sealed_parts(stored) else {
             return Ok(stored.to_owned());
@@ -135,8 +148,8 @@ impl Keyring {
             .ok_or_else(|| SealError::MissingKey(id.to_owned()))?;
         let opened = || {
             let bytes = BASE64_URL_SAFE_NO_PAD.decode(rest).ok()?;
-            let (nonce, sealed) = bytes.split_at_checked(NONCE)?;
-            let nonce = <[u8; NONCE]>::try_from(nonce).ok()?;
+            let (nonce, sealed) = bytes.split_at_checked(NONCE_BYTES)?;
+            let nonce = <[u8; NONCE_BYTES]>::try_from(nonce).ok()?;
             let payload = Payload {
                 msg: sealed,
                 aad: &covered(place, id),
@@ -156,7 +169,7 @@ fn sealed_parts(stored: &str) -> Option<(&str, &str)> {
     stored.strip_prefix(PREFIX)?.split_once('.')
 }
 
-/// No id holds a line break, so no two pairs give the same bytes.
+/// What the seal authenticates. Ids have no line break, so no two pairs give the same bytes.
 fn covered(place: &str, key_id: &str) -> Vec<u8> {
     format!("wahook secret\n{key_id}\n{place}").into_bytes()
 }
@@ -172,6 +185,7 @@ fn key_line(line: &str) -> Option<(&str, [u8; 32])> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::parse_hex;
 
     fn keys(ids: &[&str]) -> Vec<String> {
         ids.iter()
@@ -190,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_key_seals_and_every_key_opens_at_its_place_alone() {
+    fn first_key_seals_and_every_key_opens_at_the_same_place_only() {
         let lines = keys(&["old", "new"]);
         let old = ring(&[&lines[0]]);
         let both = ring(&[&lines[1], &lines[0]]);
@@ -204,13 +218,13 @@ mod tests {
             both.open("b", &sealed),
             Err(SealError::Damaged("old".into()))
         );
-        let anew = both.seal("a", "whsec_secret");
+        let newer = both.seal("a", "whsec_secret");
         assert_eq!(
-            (key_of(&sealed), key_of(&anew), key_of("whsec_secret")),
+            (key_of(&sealed), key_of(&newer), key_of("whsec_secret")),
             (Some("old"), Some("new"), None)
         );
         assert_eq!(
-            old.open("a", &anew),
+            old.open("a", &newer),
             Err(SealError::MissingKey("new".into()))
         );
         assert_eq!(
@@ -226,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn any_changed_character_is_noticed() {
+    fn sealed_text_with_a_changed_character_is_damaged() {
         let ring = ring(&[&keys(&["k"])[0]]);
         let sealed = ring.seal("a", "text");
         let body = PREFIX.len() + 2;
@@ -245,37 +259,30 @@ mod tests {
         }
     }
 
-    /// The vector of draft-irtf-cfrg-xchacha-03, A.3.1: the cipher is the one that it is said to
-    /// be.
+    /// The test vector of draft-irtf-cfrg-xchacha-03, A.3.1.
     #[test]
-    fn the_cipher_is_xchacha20_poly1305() {
-        let hex = |text: &str| -> Vec<u8> {
-            let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
-            let byte = |two: &[u8]| {
-                u8::from_str_radix(std::str::from_utf8(two).expect("ASCII"), 16).expect("hex")
-            };
-            digits.chunks(2).map(byte).collect()
-        };
+    fn cipher_equals_the_vector_of_xchacha20_poly1305() {
+        let bytes = |text: &str| parse_hex(text).expect("hex");
         let key: [u8; 32] = std::array::from_fn(|at| 0x80 + u8::try_from(at).expect("small"));
         let nonce: [u8; 24] = std::array::from_fn(|at| 0x40 + u8::try_from(at).expect("small"));
         let text = b"Ladies and Gentlemen of the class of '99: If I could offer you only one tip \
             for the future, sunscreen would be it.";
         let payload = Payload {
             msg: text,
-            aad: &hex("50515253c0c1c2c3c4c5c6c7"),
+            aad: &bytes("50515253c0c1c2c3c4c5c6c7"),
         };
         let sealed = XChaCha20Poly1305::new(&Key::from(key))
             .encrypt(&XNonce::from(nonce), payload)
             .expect("far below the limit");
-        assert_eq!(&sealed[..16], hex("bd6d179d3e83d43b9576579493c0e939"));
+        assert_eq!(&sealed[..16], bytes("bd6d179d3e83d43b9576579493c0e939"));
         assert_eq!(
             &sealed[sealed.len() - 16..],
-            hex("c0875924c1c7987947deafd8780acf49")
+            bytes("c0875924c1c7987947deafd8780acf49")
         );
     }
 
     #[test]
-    fn a_file_is_read_or_its_wrong_line_named() {
+    fn keys_file_with_a_wrong_line_names_that_line() {
         let good = keys(&["k-1"]).remove(0);
         assert_eq!(
             Keyring::parse(&format!("# newest first\n\n {good} \n"))

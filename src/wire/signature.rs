@@ -1,6 +1,6 @@
-//! What proves to a receiver where a delivery comes from: [Standard
-//! Webhooks](https://www.standardwebhooks.com) 1.0.0 with `v1` and `v1a`, and beside it what
-//! receivers written for another gateway look for.
+//! Signatures, which prove to a receiver that a delivery comes from wahook: [Standard
+//! Webhooks](https://www.standardwebhooks.com) 1.0.0 with `v1` and `v1a`, and the headers that
+//! receivers written for another gateway check.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use hmac::{Hmac, Mac};
@@ -8,9 +8,16 @@ use ring::signature::{Ed25519KeyPair, KeyPair};
 use sha2::Sha512;
 
 use super::{body::format_of, mac};
-use crate::model::{EventId, Format, SigningKey, SigningSecret, Timestamp, Webhook};
+use crate::model::{EventId, Format, SigningKey, SigningSecret, Timestamp, Webhook, hex};
 
-/// A new ed25519 key.
+/// A new random ed25519 key pair.
+///
+/// # Examples
+///
+/// ```
+/// let key = wahook::wire::new_signing_key();
+/// assert!(key.public().starts_with("whpk_"));
+/// ```
 pub fn new_signing_key() -> SigningKey {
     let seed: [u8; 32] = rand::random();
     let pair = Ed25519KeyPair::from_seed_unchecked(&seed).expect("every 32 bytes are a seed");
@@ -22,8 +29,32 @@ pub fn new_signing_key() -> SigningKey {
     SigningKey::from_parts(&seed, &public)
 }
 
-/// The headers of one attempt: the webhook's own, the signatures, and what the body's format asks
-/// for.
+/// The headers of one attempt: the webhook's own headers, the signatures, and the headers of the
+/// body's format.
+///
+/// # Examples
+///
+/// ```
+/// use wahook::{
+///     model::{ClientId, EventId, SigningSecret, Timestamp, Webhook, WebhookId},
+///     wire::request_headers,
+/// };
+///
+/// let mut webhook = Webhook::new(
+///     "0193f3a0-0000-7000-8000-000000000001".parse::<WebhookId>()?,
+///     ClientId::try_from(1)?,
+///     "4915112345678".parse()?,
+///     "https://example.com/hook".to_owned(),
+///     Timestamp::EPOCH,
+/// );
+/// webhook.secrets = vec![SigningSecret::from_key(&[1; 32])];
+/// let event: EventId = "00000000-0000-8000-8000-000000000001".parse()?;
+/// let headers = request_headers(&webhook, event, 1, Timestamp::EPOCH, b"{}");
+/// let names: Vec<&str> = headers.iter().map(|(name, _)| *name).collect();
+/// assert_eq!(names, ["webhook-id", "webhook-timestamp", "webhook-signature"]);
+/// assert!(headers[2].1.starts_with("v1,"));
+/// # Ok::<(), wahook::model::ParseError>(())
+/// ```
 pub fn request_headers<'a>(
     webhook: &'a Webhook,
     event: EventId,
@@ -38,7 +69,7 @@ pub fn request_headers<'a>(
         .map(|(name, value)| (name.as_str(), value.expose().to_owned()));
     let mut headers: Vec<_> = own.collect();
     headers.extend(signature_headers(webhook, event, at, body));
-    // Receivers of these know one secret, and use its text as it stands as the key.
+    // Receivers of these formats know one secret. Their key is its text, not what it decodes to.
     let secret = webhook
         .secrets
         .first()
@@ -60,8 +91,8 @@ pub fn request_headers<'a>(
     headers
 }
 
-/// The id is the event's, the time is the attempt's, and each secret and key that is asked for
-/// signs `id.timestamp.body`.
+/// The id is that of the event, the time that of the attempt. Each secret and key that the scheme
+/// names signs `id.timestamp.body`.
 fn signature_headers(
     webhook: &Webhook,
     event: EventId,
@@ -104,16 +135,12 @@ fn sha512_hex(key: &[u8], body: &[u8]) -> String {
     hex(&mac.finalize().into_bytes())
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use ring::signature::{ED25519, UnparsedPublicKey};
 
     use super::*;
-    use crate::model::{DeliveryOptions, Secret, SignatureScheme, WebhookId};
+    use crate::model::{DeliveryOptions, Secret, SignatureScheme, WebhookId, parse_hex};
 
     const SIGNED: &[u8] = br#"msg_p5jXN8AQM9LWM0D4loKWxJek.1614265330.{"test": 2432232314}"#;
 
@@ -140,9 +167,9 @@ mod tests {
         }
     }
 
-    /// The vector of the specification's own libraries.
+    /// The test vector of the specification's own libraries.
     #[test]
-    fn the_published_vector_is_met() {
+    fn hmac_signature_equals_the_published_vector() {
         let secret = SigningSecret::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").expect("valid");
         assert_eq!(
             sign(&secret, SIGNED),
@@ -150,10 +177,11 @@ mod tests {
         );
     }
 
-    /// The vector of Svix's server, from which the specification has its `v1a`.
+    /// The test vector of Svix's server, which `v1a` was specified after.
     #[test]
-    fn the_published_vector_for_keys_is_met() {
-        let both = "6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg==";
+    fn ed25519_signature_equals_the_published_vector() {
+        let both = "6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dR\
+            qSKJp4AJ6p9lMicMFs6Kvg==";
         let both = BASE64_STANDARD.decode(both).expect("base64");
         let (seed, public) = both.split_at(32);
         let key =
@@ -164,19 +192,15 @@ mod tests {
         );
         assert_eq!(
             sign_with_key(&key, SIGNED).expect("a key"),
-            "v1a,hnO3f9T8Ytu9HwrXslvumlUpqtNVqkhqw/enGzPCXe5BdqzCInXqYXFymVJaA7AZdpXwVLPo3mNl8EM+m7TBAg=="
+            "v1a,hnO3f9T8Ytu9HwrXslvumlUpqtNVqkhqw/enGzPCXe5BdqzCInXqYXFymVJaA7AZdpXwVLPo3mNl\
+             8EM+m7TBAg=="
         );
     }
 
     /// RFC 8032, 7.1, test 2.
     #[test]
-    fn keys_sign_as_rfc_8032_says() {
-        let bytes = |hex: &str| -> Vec<u8> {
-            (0..hex.len())
-                .step_by(2)
-                .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex"))
-                .collect()
-        };
+    fn ed25519_signature_equals_the_vector_of_rfc_8032() {
+        let bytes = |text: &str| parse_hex(text).expect("hex");
         let seed = bytes("4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb");
         let public = bytes("3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c");
         let key = SigningKey::from_parts(
@@ -184,7 +208,8 @@ mod tests {
             &public.try_into().expect("32"),
         );
         let signature = bytes(
-            "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00",
+            "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da\
+             085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00",
         );
         assert_eq!(
             sign_with_key(&key, &[0x72]),
@@ -193,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn each_scheme_signs_with_what_it_names_and_with_old_ones_until_they_expire() {
+    fn each_scheme_signs_with_its_keys_and_with_old_ones_until_they_expire() {
         let event = EventId(uuid::Uuid::nil());
         let signatures = |scheme, at| {
             let webhook = webhook(scheme);
@@ -228,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_the_public_key_alone_can_verify() {
+    fn ed25519_signature_is_verified_with_the_public_key_alone() {
         let key = new_signing_key();
         let signature = sign_with_key(&key, b"signed").expect("a key");
         let signature = BASE64_STANDARD
@@ -243,14 +268,14 @@ mod tests {
         assert!(!format!("{key:?}").contains(&key.expose()[5..15]));
     }
 
-    /// The example of WAHA's documentation, and one that GitHub publishes for the header that Meta
-    /// uses, too.
+    /// The example of WAHA's documentation, and GitHub's for the header that Meta uses, too.
     #[test]
-    fn the_other_gateways_published_examples_are_met() {
+    fn signatures_of_other_gateways_equal_their_published_examples() {
         let body = br#"{"event":"message","session":"default","engine":"WEBJS"}"#;
         assert_eq!(
             sha512_hex(b"my-secret-key", body),
-            "208f8a55dde9e05519e898b10b89bf0d0b3b0fdf11fdbf09b6b90476301b98d8097c462b2b17a6ce93b6b47a136cf2e78a33a63f6752c2c1631777076153fa89"
+            "208f8a55dde9e05519e898b10b89bf0d0b3b0fdf11fdbf09b6b90476301b98d8\
+             097c462b2b17a6ce93b6b47a136cf2e78a33a63f6752c2c1631777076153fa89"
         );
         assert_eq!(
             hex(&mac(b"It's a Secret to Everybody", b"Hello, World!")),
@@ -259,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_format_brings_its_headers_and_the_webhooks_own_stay() {
+    fn format_adds_its_headers_to_those_of_the_webhook() {
         let mut webhook = webhook(SignatureScheme::Hmac);
         webhook
             .sending

@@ -1,13 +1,24 @@
-//! Subjects, partitions and dedupe ids. `partitions` is how many there are, `partition` the number
-//! of one.
+//! Subjects, partitions and dedupe ids. `partitions` is their number, `partition` is the index of
+//! one.
 
 use sha2::{Digest, Sha256};
 
-use crate::model::{ClientId, Delivery, EventId, Message, Phone, SessionId};
+use crate::model::{ClientId, Delivery, EventId, Message, Phone, SessionId, hex};
 
 /// The partition of a client's phone number, as the server's `partition(partitions,1,2)` computes
 /// it: FNV-1a 32 over the bytes of both tokens without a separator (`nats-server`,
 /// `server/subject_transform.go`).
+///
+/// # Examples
+///
+/// ```
+/// use wahook::{model::{ClientId, Phone}, wire::partition};
+///
+/// let client = ClientId::try_from(1)?;
+/// let phone: Phone = "4915112345678".parse()?;
+/// assert!(partition(client, &phone, 8) < 8);
+/// # Ok::<(), wahook::model::ParseError>(())
+/// ```
 pub fn partition(client: ClientId, phone: &Phone, partitions: u16) -> u16 {
     let client = client.to_string();
     let hash = client
@@ -19,12 +30,22 @@ pub fn partition(client: ClientId, phone: &Phone, partitions: u16) -> u16 {
     u16::try_from(hash % u32::from(partitions)).expect("less than their number")
 }
 
-/// Where a message is published; the stream stores it under its partition.
+/// The subject that a message is published to. The stream stores it under its partition.
+///
+/// # Examples
+///
+/// ```
+/// use wahook::{model::ClientId, wire::subject};
+///
+/// let client = ClientId::try_from(1)?;
+/// assert_eq!(subject::message(client, &"4915112345678".parse()?), "wa.msg.1.4915112345678");
+/// # Ok::<(), wahook::model::ParseError>(())
+/// ```
 pub fn message(client: ClientId, phone: &Phone) -> String {
     format!("wa.msg.{client}.{}", phone.as_str())
 }
 
-/// Where a due retry appears.
+/// The subject that the scheduler publishes a due retry to.
 pub fn retry(partitions: u16, client: ClientId, phone: &Phone) -> String {
     format!(
         "wa.retry.{}.{client}.{}",
@@ -43,23 +64,23 @@ pub fn retries_in(partition: u16) -> String {
     format!("wa.retry.{partition}.>")
 }
 
-/// Where a delivery waits for its time. One subject per event: parking it again replaces the
-/// earlier schedule.
+/// The subject on which a delivery is scheduled for later. There is one per event, so a new
+/// schedule replaces the earlier one.
 pub fn park(client: ClientId, event: EventId) -> String {
     format!("wa.park.{client}.{}", event.0.simple())
 }
 
-/// Where the messages of a paused or disabled webhook wait.
+/// The subject of the held deliveries of a paused or disabled webhook.
 pub fn hold(client: ClientId, phone: &Phone) -> String {
     format!("wa.hold.{client}.{}", phone.as_str())
 }
 
-/// All of those of a client.
+/// The filter for all held deliveries of a client.
 pub fn holds_of(client: ClientId) -> String {
     format!("wa.hold.{client}.*")
 }
 
-/// Where a message waits for those before it in its chat. One subject per event: it is in line
+/// The subject of a delivery in its chat queue. There is one per event, so an event is in the queue
 /// once.
 pub fn chat(partitions: u16, delivery: &Delivery) -> String {
     let Delivery {
@@ -71,17 +92,17 @@ pub fn chat(partitions: u16, delivery: &Delivery) -> String {
     } = delivery;
     format!(
         "{}.{chat}.{}",
-        lines(partitions, *client, phone),
+        chat_queues(partitions, *client, phone),
         event_id.0.simple()
     )
 }
 
-/// All that wait in a chat.
+/// The filter for a chat queue.
 pub fn chat_queue(partitions: u16, client: ClientId, phone: &Phone, chat: &str) -> String {
-    format!("{}.{chat}.*", lines(partitions, client, phone))
+    format!("{}.{chat}.*", chat_queues(partitions, client, phone))
 }
 
-/// An event's place, whatever its chat.
+/// The filter for one event in the queue of any chat.
 pub fn queued_in_any_chat(
     partitions: u16,
     client: ClientId,
@@ -90,22 +111,22 @@ pub fn queued_in_any_chat(
 ) -> String {
     format!(
         "{}.*.{}",
-        lines(partitions, client, phone),
+        chat_queues(partitions, client, phone),
         event.0.simple()
     )
 }
 
-/// All that wait in chats of a number.
+/// The filter for all chat queues of a number.
 pub fn chat_queues_of(partitions: u16, client: ClientId, phone: &Phone) -> String {
-    format!("{}.>", lines(partitions, client, phone))
+    format!("{}.>", chat_queues(partitions, client, phone))
 }
 
-/// All that wait in chats of a partition.
+/// The filter for all chat queues of a partition.
 pub fn chat_queues_in(partition: u16) -> String {
     format!("wa.chat.{partition}.>")
 }
 
-fn lines(partitions: u16, client: ClientId, phone: &Phone) -> String {
+fn chat_queues(partitions: u16, client: ClientId, phone: &Phone) -> String {
     format!(
         "wa.chat.{}.{client}.{}",
         partition(client, phone, partitions),
@@ -113,21 +134,32 @@ fn lines(partitions: u16, client: ClientId, phone: &Phone) -> String {
     )
 }
 
-/// Who waits where, as the subject tells it.
+/// An entry of a chat queue, as its subject says.
+///
+/// # Examples
+///
+/// ```
+/// use wahook::wire::subject::QueueEntry;
+///
+/// let subject = "wa.chat.3.1.4915112345678.chat.00000000000080008000000000000001";
+/// let entry = QueueEntry::parse(subject).expect("seven tokens");
+/// assert_eq!(entry.phone.as_str(), "4915112345678");
+/// assert_eq!(QueueEntry::parse("wa.chat.3"), None);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueEntry {
-    /// Whose it is.
+    /// The client that owns the webhook.
     pub client_id: ClientId,
-    /// The number that it came to.
+    /// The number that received the message.
     pub phone: Phone,
-    /// Stands for the chat.
+    /// The key of the chat.
     pub chat: String,
-    /// What waits.
+    /// The event in the queue.
     pub event_id: EventId,
 }
 
 impl QueueEntry {
-    /// From a subject of [`chat`].
+    /// Parses a subject made by [`chat`].
     pub fn parse(subject: &str) -> Option<Self> {
         let tokens: Vec<&str> = subject.split('.').collect();
         let [_, _, _, client, phone, chat, event] = tokens[..] else {
@@ -143,36 +175,36 @@ impl QueueEntry {
     }
 }
 
-/// Where it is asked whether an attempt is on record.
+/// The subject of requests that ask whether an attempt is recorded.
 pub const RECORDED: &str = "wa.ask.recorded";
 
-/// Where what was given up lies.
+/// The subject of the dead letters of a number.
 pub fn dead_letter(client: ClientId, phone: &Phone) -> String {
     format!("wa.dlq.{client}.{}", phone.as_str())
 }
 
-/// Where the bytes go that nobody can read, by the stream they came from.
+/// The subject for unreadable payloads of a stream.
 pub fn undecodable(stream: &str) -> String {
     format!("wa.undecodable.{stream}")
 }
 
-/// All that was given up of a client's.
+/// The filter for all dead letters of a client.
 pub fn dead_letters_of(client: ClientId) -> String {
     format!("wa.dlq.{client}.*")
 }
 
-/// Where the node that runs a session takes requests to send.
+/// The subject on which the node that runs a session receives requests to send.
 pub fn send(client: ClientId, session: SessionId) -> String {
     format!("wa.send.{client}.{session}")
 }
 
-/// Where the results of a partition go.
+/// The subject for the results of a partition.
 pub fn result(partition: u16) -> String {
     format!("wa.result.{partition}")
 }
 
-/// `Nats-Msg-Id` of a message: the same for every publish of it, whoever publishes. Stream-wide,
-/// hence with the client.
+/// The `Nats-Msg-Id` of a message: the same for every publish of it by any node. Ids are unique in
+/// the whole stream, so the client is a part of it.
 pub fn message_dedupe_id(message: &Message) -> String {
     let client = message.client_id.to_string();
     dedupe_id(&[
@@ -185,16 +217,21 @@ pub fn message_dedupe_id(message: &Message) -> String {
     ])
 }
 
-/// 32 hex digits that stand for these parts. Each counts with its length: no two lists give the
-/// same bytes.
+/// A hash over these parts in 32 hex digits. The length of each part is hashed too, so that no two
+/// lists give the same bytes.
+///
+/// # Examples
+///
+/// ```
+/// use wahook::wire::dedupe_id;
+///
+/// assert_ne!(dedupe_id(&["ab", "c"]), dedupe_id(&["a", "bc"]));
+/// ```
 pub fn dedupe_id(parts: &[&str]) -> String {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }
-    hash.finalize()[..16]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex(&hash.finalize()[..16])
 }

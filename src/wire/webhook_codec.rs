@@ -1,34 +1,57 @@
-//! A webhook as the bus stores it: JSON whose secrets are sealed, each bound to its client,
-//! webhook and field.
+//! Webhooks as the bus stores them: JSON in which each secret is sealed and bound to its
+//! client, webhook and field.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{Keyring, SealError, secret_box::key_of};
 use crate::model::Webhook;
 
-/// Why stored bytes are no webhook.
+/// Why stored bytes cannot be decoded as a webhook.
 #[derive(Debug, thiserror::Error)]
 pub enum WebhookCodecError {
-    /// Not what it should be.
+    /// They are not the JSON of a webhook.
     #[error("damaged: {0}")]
     Json(#[from] serde_json::Error),
-    /// One of its secrets stays closed.
+    /// One of the secrets cannot be opened.
     #[error(transparent)]
     Sealed(#[from] SealError),
 }
 
-/// How a stored webhook's secrets are kept.
+/// Which keys a stored webhook's secrets are sealed with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SealedWith {
-    /// All with the newest key.
+    /// All secrets with the newest key.
     NewestKey,
-    /// Some with an older key, none in clear.
+    /// Some secrets with an older key, none in plain text.
     OlderKey,
-    /// Some in clear.
+    /// Some secrets are in plain text.
     Nothing,
 }
 
-/// The bytes that the bus stores.
+/// Encodes a webhook for the bus and seals its secrets.
+///
+/// # Examples
+///
+/// ```
+/// use wahook::{
+///     model::{ClientId, SigningSecret, Timestamp, Webhook, WebhookId},
+///     wire::{Keyring, SealedWith, decode_webhook, encode_webhook, sealed_with},
+/// };
+///
+/// let keys = Keyring::parse(&Keyring::new_line("2026")?)?;
+/// let mut webhook = Webhook::new(
+///     "0193f3a0-0000-7000-8000-000000000001".parse::<WebhookId>()?,
+///     ClientId::try_from(1)?,
+///     "4915112345678".parse()?,
+///     "https://example.com/hook".to_owned(),
+///     Timestamp::EPOCH,
+/// );
+/// webhook.secrets = vec![SigningSecret::from_key(&[1; 32])];
+/// let bytes = encode_webhook(&webhook, &keys);
+/// assert_eq!(sealed_with(&bytes, &keys)?, SealedWith::NewestKey);
+/// assert_eq!(decode_webhook(&bytes, &keys)?, webhook);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn encode_webhook(webhook: &Webhook, keys: &Keyring) -> Vec<u8> {
     let mut value = serde_json::to_value(webhook).expect("plain data has a JSON form");
     let of = format!("{} {}", webhook.client_id, webhook.id);
@@ -38,10 +61,10 @@ pub fn encode_webhook(webhook: &Webhook, keys: &Keyring) -> Vec<u8> {
     value.to_string().into_bytes()
 }
 
-/// The webhook, its secrets opened.
+/// Decodes a webhook and opens its secrets.
 ///
 /// # Errors
-/// When it is damaged, or a key is missing.
+/// When the bytes are damaged, or a key is missing.
 pub fn decode_webhook(bytes: &[u8], keys: &Keyring) -> Result<Webhook, WebhookCodecError> {
     let mut value: Value = serde_json::from_slice(bytes)?;
     let of = format!(
@@ -55,10 +78,10 @@ pub fn decode_webhook(bytes: &[u8], keys: &Keyring) -> Result<Webhook, WebhookCo
     Ok(serde_json::from_value(value)?)
 }
 
-/// How the secrets in these bytes are sealed.
+/// Which keys the secrets in these bytes are sealed with.
 ///
 /// # Errors
-/// When they are no JSON.
+/// When the bytes are not JSON.
 pub fn sealed_with(bytes: &[u8], keys: &Keyring) -> Result<SealedWith, WebhookCodecError> {
     let mut value: Value = serde_json::from_slice(bytes)?;
     let mut found = SealedWith::NewestKey;
@@ -72,26 +95,27 @@ pub fn sealed_with(bytes: &[u8], keys: &Keyring) -> Result<SealedWith, WebhookCo
     Ok(found)
 }
 
-/// Every secret of a webhook, with what it is for: a new one belongs into this list, and a test
-/// finds it missing.
+/// Every secret of a webhook, with the name of its field. A test fails when a secret is missing
+/// here.
 fn secrets(webhook: &mut Value) -> Vec<(String, &mut String)> {
     let mut all = Vec::new();
-    let Value::Object(fields) = webhook else {
-        return all;
-    };
-    for (name, field) in fields {
+    for (name, field) in webhook.as_object_mut().into_iter().flatten() {
         match (name.as_str(), field) {
             ("secrets", Value::Array(secrets)) => all.extend(texts("signing secret", secrets)),
-            ("sending", Value::Object(sending)) => {
-                for (name, field) in sending {
-                    match (name.as_str(), field) {
-                        ("keys", Value::Array(keys)) => all.extend(texts("signing key", keys)),
-                        ("headers", Value::Object(headers)) => {
-                            all.extend(headers.iter_mut().filter_map(header))
-                        }
-                        _ => {}
-                    }
-                }
+            ("sending", Value::Object(sending)) => all.extend(sending_secrets(sending)),
+            _ => {}
+        }
+    }
+    all
+}
+
+fn sending_secrets(sending: &mut Map<String, Value>) -> Vec<(String, &mut String)> {
+    let mut all = Vec::new();
+    for (name, field) in sending {
+        match (name.as_str(), field) {
+            ("keys", Value::Array(keys)) => all.extend(texts("signing key", keys)),
+            ("headers", Value::Object(headers)) => {
+                all.extend(headers.iter_mut().filter_map(header));
             }
             _ => {}
         }
@@ -163,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn no_secret_is_stored_in_clear_and_all_come_back() {
+    fn webhook_is_stored_without_plain_secrets_and_decoded_with_them() {
         let keys = keys(&["k"]);
         let webhook = webhook(1, 2);
         let bytes = encode_webhook(&webhook, &keys);
@@ -184,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_does_not_open_at_another_client_or_webhook() {
+    fn secret_copied_to_another_client_or_webhook_is_damaged() {
         let keys = keys(&["k"]);
         let mine = webhook(1, 2);
         let bytes = String::from_utf8(encode_webhook(&mine, &keys)).expect("JSON");
@@ -202,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_told_what_is_to_be_sealed_anew() {
+    fn sealed_with_names_the_oldest_kind_of_key() {
         let old = Keyring::new_line("old").expect("an id");
         let webhook = webhook(1, 2);
         let new = Keyring::new_line("new").expect("an id");
@@ -215,9 +239,10 @@ mod tests {
             of(&serde_json::to_vec(&webhook).expect("JSON")),
             SealedWith::Nothing
         );
+        let new_is_missing = SealError::MissingKey("new".to_owned());
         let missing = decode_webhook(&encode_webhook(&webhook, &both), &old);
         assert!(
-            matches!(missing, Err(WebhookCodecError::Sealed(SealError::MissingKey(id))) if id == "new")
+            matches!(missing, Err(WebhookCodecError::Sealed(error)) if error == new_is_missing)
         );
         assert!(matches!(
             decode_webhook(b"{", &old),
