@@ -1,4 +1,4 @@
-//! The format of Meta's WhatsApp Cloud API, for receivers that were written for it.
+//! The format of Meta's WhatsApp Cloud API.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -46,7 +46,8 @@ pub(super) fn body(source: &Source<'_>) -> Vec<u8> {
         }
         _ => {
             let from = bare(&message.from);
-            value["contacts"] = json!([{"profile": {"name": parts.push_name().unwrap_or_default()}, "wa_id": from}]);
+            let profile = json!({"name": parts.push_name().unwrap_or_default()});
+            value["contacts"] = json!([{"profile": profile, "wa_id": from}]);
             value["messages"] = json!([incoming(&parts)]);
             "messages"
         }
@@ -104,45 +105,43 @@ fn status(parts: &Parts<'_>) -> Value {
     shown
 }
 
-/// The type, and under its name what it holds.
+/// Adds the type, and the content in a field of that name.
 fn with_content(mut shown: Value, parts: &Parts<'_>) -> Value {
     let (kind, content) = content(parts);
-    shown["type"] = kind.into();
-    shown[if kind == "unsupported" {
+    let field = if kind == "unsupported" {
         "errors"
     } else {
         kind
-    }] = content;
+    };
+    shown["type"] = kind.into();
+    shown[field] = content;
     shown
+}
+
+/// A file with one field of its own.
+fn file(parts: &Parts<'_>, name: &str, value: Option<&Value>) -> Value {
+    let media = parts.object("media");
+    object(json!({
+        "id": media.get("id"),
+        "mime_type": media.get("mime_type"),
+        "sha256": media.sha256_base64(),
+        "caption": parts.content(),
+        name: value,
+    }))
 }
 
 fn content(parts: &Parts<'_>) -> (&'static str, Value) {
     let text = parts.content();
+    let caption = text.map(Value::from);
     let media = parts.object("media");
-    let file = |name: &str, value: Option<&Value>| {
-        object(json!({
-            "id": media.get("id"), "mime_type": media.get("mime_type"),
-            "sha256": media.sha256_base64(),
-            "caption": text, name: value,
-        }))
-    };
     match parts.message.kind {
         Kind::Text | Kind::Test => ("text", json!({"body": parts.message.content})),
-        Kind::Image => ("image", file("caption", text.map(Value::from).as_ref())),
-        Kind::Video => ("video", file("caption", text.map(Value::from).as_ref())),
-        Kind::Audio => ("audio", file("voice", media.get("voice"))),
-        Kind::Document => ("document", file("filename", media.get("file_name"))),
-        Kind::Sticker => ("sticker", file("animated", media.get("animated"))),
-        Kind::Location => {
-            let place = parts.object("location");
-            let field = |name: &str| place.get(name);
-            let place = json!({
-                "latitude": field("latitude"), "longitude": field("longitude"),
-                "name": field("name"),
-                "address": field("address"), "url": field("url"),
-            });
-            ("location", object(place))
-        }
+        Kind::Image => ("image", file(parts, "caption", caption.as_ref())),
+        Kind::Video => ("video", file(parts, "caption", caption.as_ref())),
+        Kind::Audio => ("audio", file(parts, "voice", media.get("voice"))),
+        Kind::Document => ("document", file(parts, "filename", media.get("file_name"))),
+        Kind::Sticker => ("sticker", file(parts, "animated", media.get("animated"))),
+        Kind::Location => ("location", location(parts.object("location"))),
         Kind::Contact => (
             "contacts",
             parts.list("contacts").iter().map(contact).collect(),
@@ -170,16 +169,28 @@ fn content(parts: &Parts<'_>) -> (&'static str, Value) {
             "revoke",
             json!({"original_message_id": parts.text("revoked_message_id")}),
         ),
-        // Polls, and what has no name here: Meta does not hand them out either.
-        _ => {
-            let details = json!({"details": "Message type is currently not supported."});
-            let error = json!({
-                "code": 131_051, "title": "Message type unknown", "message": "Message type \
-                 unknown", "error_data": details,
-            });
-            ("unsupported", json!([error]))
-        }
+        // Polls and kinds without a name here. Meta does not deliver them either.
+        _ => ("unsupported", json!([unsupported()])),
     }
+}
+
+fn location(place: Object<'_>) -> Value {
+    object(json!({
+        "latitude": place.get("latitude"),
+        "longitude": place.get("longitude"),
+        "name": place.get("name"),
+        "address": place.get("address"),
+        "url": place.get("url"),
+    }))
+}
+
+fn unsupported() -> Value {
+    json!({
+        "code": 131_051,
+        "title": "Message type unknown",
+        "message": "Message type unknown",
+        "error_data": {"details": "Message type is currently not supported."},
+    })
 }
 
 fn list_reply(list: Object<'_>, text: Option<&str>) -> Value {
@@ -188,7 +199,7 @@ fn list_reply(list: Object<'_>, text: Option<&str>) -> Value {
     json!({"type": "list_reply", "list_reply": object(reply)})
 }
 
-/// Name and numbers of a contact card.
+/// The name and the numbers of a contact card.
 fn contact(contact: &Value) -> Value {
     let name = contact
         .get("name")
@@ -202,11 +213,11 @@ fn contact(contact: &Value) -> Value {
     json!({"name": {"formatted_name": name}, "phones": phones})
 }
 
-/// `TEL;type=CELL;waid=4922:+49 22` and its like.
+/// A line of a contact card like `TEL;type=CELL;waid=4922:+49 22`.
 fn phone(line: &str) -> Option<Value> {
     let (head, number) = line.trim().split_once(':')?;
     let mut parameters = head.split(';');
-    // A group's name may stand before it: `item1.TEL`.
+    // The name of a group may come first: `item1.TEL`.
     let is_phone = parameters
         .next()
         .is_some_and(|name| name == "TEL" || name.ends_with(".TEL"));
@@ -232,7 +243,7 @@ pub(super) fn summary(body: &Value) -> Option<BodySummary> {
     let message = value
         .pointer("/messages/0")
         .or_else(|| value.pointer("/message_echoes/0"))?;
-    // What is unsupported has no content.
+    // An unsupported message has no content.
     let content = message
         .get(message.get("type")?.as_str()?)
         .unwrap_or(&Value::Null);

@@ -1,11 +1,11 @@
-//! The format of Evolution API, for receivers that were written for it.
+//! The format of Evolution API.
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
     BodySummary, Source,
-    parts::{Parts, bare, jid, object},
+    parts::{Parts, bare, jid, merged, object},
 };
 use crate::model::Kind;
 
@@ -31,12 +31,12 @@ pub(super) fn body(source: &Source<'_>) -> Vec<u8> {
         event,
         instance: phone,
         data,
-        // Without its query, where some keep a key.
+        // Without the query, which may hold a key.
         destination: source.url.split(['?', '#']).next().unwrap_or_default(),
         date_time: source.at.to_string(),
         sender: jid(phone, DOMAIN),
         server_url: "",
-        // Receivers tell instances by it; a credential it is not.
+        // Receivers tell instances apart by it. It is not a credential.
         apikey: source.event.webhook.to_string(),
     })
 }
@@ -64,7 +64,12 @@ fn data(parts: &Parts<'_>, source: &Source<'_>) -> (&'static str, Value) {
         }
         Kind::Revoke => {
             let id = parts.text("revoked_message_id");
-            let data = json!({"id": id, "remoteJid": remote, "fromMe": parts.is_own(), "participant": participant});
+            let data = json!({
+                "id": id,
+                "remoteJid": remote,
+                "fromMe": parts.is_own(),
+                "participant": participant,
+            });
             ("messages.delete", object(data))
         }
         _ => {
@@ -113,39 +118,48 @@ fn context(parts: &Parts<'_>) -> Value {
     }
 }
 
-/// The message as Baileys writes it: one field, whose name is the type. Keys to media stay here;
-/// `mediaUrl` is the way to the file.
+/// The message as Baileys writes it: one field, whose name is the type. The keys of media are left
+/// out; `mediaUrl` leads to the file.
 fn content(parts: &Parts<'_>) -> (&'static str, Value) {
-    let text = parts.content();
+    let (kind, content) = file_content(parts).unwrap_or_else(|| other_content(parts));
+    let mut message = json!({kind: content});
+    if let Some(path) = parts.object("media").media_path() {
+        message["mediaUrl"] = path.into();
+    }
+    (kind, message)
+}
+
+fn file_content(parts: &Parts<'_>) -> Option<(&'static str, Value)> {
     let media = parts.object("media");
-    let file = |further: Value| {
-        let mut file = json!({
-            "caption": text, "mimetype": media.get("mime_type"),
-            "fileSha256": media.sha256_base64(),
-            "fileLength": media.get("size"), "width": media.get("width"),
-            "height": media.get("height"),
-            "seconds": media.get("seconds"),
-        });
-        if let (Value::Object(file), Value::Object(further)) = (&mut file, further) {
-            file.extend(further);
-        }
-        object(file)
-    };
-    let (kind, content) = match parts.message.kind {
-        Kind::Image => ("imageMessage", file(json!({}))),
-        Kind::Video => (
-            "videoMessage",
-            file(json!({"gifPlayback": media.get("gif")})),
-        ),
-        Kind::Audio => ("audioMessage", file(json!({"ptt": media.get("voice")}))),
+    let (kind, own) = match parts.message.kind {
+        Kind::Image => ("imageMessage", json!({})),
+        Kind::Video => ("videoMessage", json!({"gifPlayback": media.get("gif")})),
+        Kind::Audio => ("audioMessage", json!({"ptt": media.get("voice")})),
         Kind::Document => (
             "documentMessage",
-            file(json!({"fileName": media.get("file_name"), "pageCount": media.get("pages")})),
+            json!({"fileName": media.get("file_name"), "pageCount": media.get("pages")}),
         ),
         Kind::Sticker => (
             "stickerMessage",
-            file(json!({"isAnimated": media.get("animated")})),
+            json!({"isAnimated": media.get("animated")}),
         ),
+        _ => return None,
+    };
+    let common = json!({
+        "caption": parts.content(),
+        "mimetype": media.get("mime_type"),
+        "fileSha256": media.sha256_base64(),
+        "fileLength": media.get("size"),
+        "width": media.get("width"),
+        "height": media.get("height"),
+        "seconds": media.get("seconds"),
+    });
+    Some((kind, object(merged(common, own))))
+}
+
+fn other_content(parts: &Parts<'_>) -> (&'static str, Value) {
+    let text = parts.content();
+    match parts.message.kind {
         Kind::Location => {
             let place = parts.object("location");
             let place = json!({
@@ -164,21 +178,10 @@ fn content(parts: &Parts<'_>) -> (&'static str, Value) {
                 json!({"key": object(key), "text": parts.message.content}),
             )
         }
-        Kind::Poll => {
-            let poll = parts.object("poll");
-            let options = poll
-                .get("options")
-                .and_then(Value::as_array)
-                .map_or(&[][..], Vec::as_slice);
-            let options: Vec<_> = options
-                .iter()
-                .map(|name| json!({"optionName": name}))
-                .collect();
-            let poll = json!({"name": text, "options": options, "selectableOptionsCount": poll.get("selectable")});
-            ("pollCreationMessage", object(poll))
-        }
+        Kind::Poll => ("pollCreationMessage", poll(parts)),
         Kind::Edit => {
-            let key = json!({"remoteJid": jid(parts.chat, DOMAIN), "id": parts.text("edited_message_id")});
+            let id = parts.text("edited_message_id");
+            let key = json!({"remoteJid": jid(parts.chat, DOMAIN), "id": id});
             let edited = json!({"conversation": parts.message.content});
             (
                 "protocolMessage",
@@ -195,16 +198,31 @@ fn content(parts: &Parts<'_>) -> (&'static str, Value) {
         Kind::ListReply => {
             let list = parts.object("list");
             let reply = json!({"selectedRowId": list.get("row_id")});
-            let list = json!({"title": text, "description": list.get("description"), "singleSelectReply": object(reply)});
+            let list = json!({
+                "title": text,
+                "description": list.get("description"),
+                "singleSelectReply": object(reply),
+            });
             ("listResponseMessage", object(list))
         }
         _ => ("conversation", parts.message.content.clone().into()),
-    };
-    let mut message = json!({kind: content});
-    if let Some(path) = media.media_path() {
-        message["mediaUrl"] = path.into();
     }
-    (kind, message)
+}
+
+fn poll(parts: &Parts<'_>) -> Value {
+    let poll = parts.object("poll");
+    let options: Vec<_> = poll
+        .get("options")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .map(|name| json!({"optionName": name}))
+        .collect();
+    object(json!({
+        "name": parts.content(),
+        "options": options,
+        "selectableOptionsCount": poll.get("selectable"),
+    }))
 }
 
 fn contacts(parts: &Parts<'_>) -> (&'static str, Value) {
@@ -212,12 +230,12 @@ fn contacts(parts: &Parts<'_>) -> (&'static str, Value) {
         object(json!({"displayName": contact.get("name"), "vcard": contact.get("vcard")}))
     };
     match parts.list("contacts") {
-        [one] => ("contactMessage", card(one)),
-        all => {
-            let all: Vec<_> = all.iter().map(card).collect();
+        [contact] => ("contactMessage", card(contact)),
+        contacts => {
+            let cards: Vec<_> = contacts.iter().map(card).collect();
             (
                 "contactsArrayMessage",
-                object(json!({"displayName": parts.content(), "contacts": all})),
+                object(json!({"displayName": parts.content(), "contacts": cards})),
             )
         }
     }

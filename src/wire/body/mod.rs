@@ -1,9 +1,8 @@
 //! The JSON that customers receive, in the format that their webhook asks for.
 //!
-//! A body is built once, before a delivery's first attempt, and carried along from then on. So a
-//! change of format is one for new messages only, and whoever meets a body later tells its format
-//! from its first bytes: they differ, since all of them are written here, field by field in a fixed
-//! order.
+//! A body is built once, before the first attempt, and stored in the delivery. So a new format counts
+//! for new messages only. The format of a stored body shows in its first bytes: each format starts
+//! with another field, and the order of fields is fixed.
 
 mod cloud;
 mod evolution;
@@ -22,7 +21,7 @@ pub use native::Payload;
 
 use crate::model::{EventId, Format, Kind, Message, PublicEventId, Timestamp, Webhook};
 
-/// What a body is made of.
+/// What a body is built from.
 struct Source<'a> {
     message: &'a Message,
     event: PublicEventId,
@@ -31,7 +30,7 @@ struct Source<'a> {
     url: &'a str,
 }
 
-/// The body of every attempt to deliver this message to this webhook.
+/// The body of every attempt to deliver this message to this webhook, in the webhook's format.
 pub fn delivery_body(
     webhook: &Webhook,
     message: &Message,
@@ -60,7 +59,7 @@ pub fn delivery_body(
     body.into()
 }
 
-/// The same in wahook's own format, which needs the message alone.
+/// The body in wahook's own format, which depends on the message alone.
 pub fn webhook_body(message: &Message) -> Bytes {
     json(&Payload::from(message)).into()
 }
@@ -82,7 +81,32 @@ pub(super) fn format_of(body: &[u8]) -> Format {
     }
 }
 
-/// What the audit shows of a message beside its whole body.
+/// What the audit shows of a message beside its body.
+///
+/// # Examples
+///
+/// ```
+/// use wahook::{
+///     model::{ClientId, Kind, Message, Timestamp},
+///     wire::{summarize_body, webhook_body},
+/// };
+///
+/// let message = Message {
+///     client_id: ClientId::try_from(1)?,
+///     phone: "4915112345678".parse()?,
+///     message_id: "3EB0C767D097B7C7".parse()?,
+///     chat: "4922200000".to_owned(),
+///     from: "4922200000".to_owned(),
+///     to: "4915112345678".to_owned(),
+///     timestamp: Timestamp::EPOCH,
+///     kind: Kind::Text,
+///     content: "hi".to_owned(),
+///     metadata: Default::default(),
+/// };
+/// let summary = summarize_body(&webhook_body(&message)).expect("its own body");
+/// assert_eq!(summary.content, "hi");
+/// # Ok::<(), wahook::model::ParseError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BodySummary {
     /// Sender.
@@ -93,7 +117,7 @@ pub struct BodySummary {
     pub content: String,
 }
 
-/// Sender, receiver and text of a body in any format.
+/// The summary of a body in any format; `None` when it cannot be read.
 pub fn summarize_body(body: &[u8]) -> Option<BodySummary> {
     let value = || serde_json::from_slice::<Value>(body).ok();
     match format_of(body) {

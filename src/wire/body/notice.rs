@@ -1,4 +1,4 @@
-//! What wahook tells a client about its own webhooks and sessions.
+//! The body of a notice to a client about its own webhooks and sessions.
 
 use serde::Serialize;
 use serde_json::{Map, Value};

@@ -1,16 +1,16 @@
-//! What the foreign formats need to know of a message. Its metadata may hold anything: another
-//! gateway wrote it.
+//! What the formats of other gateways need from a message. Its metadata may hold anything, because
+//! another gateway may have written it.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Map, Value};
 
-use crate::model::Message;
+use crate::model::{Message, parse_hex};
 
-/// A message, read.
+/// A message with its conversation.
 pub(super) struct Parts<'a> {
     pub(super) message: &'a Message,
-    /// The conversation; for receipts the message's own field tells two of them apart and is no
-    /// name.
+    /// The conversation. Not `message.chat`: in receipts that field also holds the status, to tell
+    /// two receipts of one message apart.
     pub(super) chat: &'a str,
 }
 
@@ -31,7 +31,7 @@ impl<'a> Parts<'a> {
         self.chat.ends_with("@g.us")
     }
 
-    /// Whether the account itself wrote it.
+    /// Whether the account itself sent it.
     pub(super) fn is_own(&self) -> bool {
         self.message
             .metadata
@@ -47,7 +47,7 @@ impl<'a> Parts<'a> {
             .and_then(Value::as_str)
     }
 
-    /// An object of the metadata; an empty one when there is none.
+    /// An object of the metadata; an empty one when it is missing.
     pub(super) fn object(&self, key: &str) -> Object<'a> {
         Object(self.message.metadata.get(key).and_then(Value::as_object))
     }
@@ -64,7 +64,7 @@ impl<'a> Parts<'a> {
             .map_or(&[], Vec::as_slice)
     }
 
-    /// Text, when there is any.
+    /// The text, unless it is empty.
     pub(super) fn content(&self) -> Option<&'a str> {
         Some(self.message.content.as_str()).filter(|text| !text.is_empty())
     }
@@ -79,7 +79,7 @@ impl<'a> Object<'a> {
         self.0.is_some()
     }
 
-    /// A field as it is.
+    /// A field, unless it is null.
     pub(super) fn get(self, key: &str) -> Option<&'a Value> {
         self.0
             .and_then(|map| map.get(key))
@@ -90,21 +90,27 @@ impl<'a> Object<'a> {
         self.get(key).and_then(Value::as_str)
     }
 
-    /// The media's hash, which metadata writes in hex, in base64 as WhatsApp's protocol and Meta
-    /// do.
+    /// The hash of the media in base64, as Meta and WhatsApp's protocol write it. Metadata has it
+    /// in hex.
     pub(super) fn sha256_base64(self) -> Option<String> {
-        let hex = self
-            .text("sha256")
-            .filter(|hex| hex.len() == 64 && hex.is_ascii())?;
-        let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).ok();
-        let bytes: Option<Vec<u8>> = (0..64).step_by(2).map(byte).collect();
-        Some(BASE64_STANDARD.encode(bytes?))
+        let hash = self.text("sha256").and_then(parse_hex)?;
+        (hash.len() == 32).then(|| BASE64_STANDARD.encode(hash))
     }
 
-    /// Where the API gives the file out.
+    /// The path of the file in the API.
     pub(super) fn media_path(self) -> Option<String> {
         self.text("id").map(|id| format!("/api/media/{id}"))
     }
+}
+
+/// A JSON object with the fields of both.
+pub(super) fn merged(mut head: Value, further: Value) -> Value {
+    if let Some(fields) = head.as_object_mut()
+        && let Value::Object(further) = further
+    {
+        fields.extend(further);
+    }
+    head
 }
 
 /// A JSON object without its nulls.
@@ -115,7 +121,7 @@ pub(super) fn object(mut value: Value) -> Value {
     value
 }
 
-/// A name as `number@domain`; names that have a domain keep it.
+/// A name as `number@domain`. A name that has another domain keeps it.
 pub(super) fn jid(name: &str, domain: &str) -> String {
     match name.split_once('@') {
         None => format!("{name}@{domain}"),
@@ -124,7 +130,7 @@ pub(super) fn jid(name: &str, domain: &str) -> String {
     }
 }
 
-/// The number alone; what is no number stays whole.
+/// The number alone. A name that is not a number is not changed.
 pub(super) fn bare(name: &str) -> &str {
     name.strip_suffix("@s.whatsapp.net")
         .or_else(|| name.strip_suffix("@c.us"))

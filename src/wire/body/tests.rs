@@ -141,26 +141,35 @@ fn receipt(status: &str) -> Message {
 }
 
 fn image() -> Message {
-    let media = json!({"id": "sealed-id", "mime_type": "image/jpeg", "sha256": "01".repeat(32), "size": 9, "width": 4});
+    let media = json!({
+        "id": "sealed-id",
+        "mime_type": "image/jpeg",
+        "sha256": "01".repeat(32),
+        "size": 9,
+        "width": 4,
+    });
     message(Kind::Image, "look", json!({"media": media}))
 }
 
 #[test]
-fn native_has_exactly_the_promised_fields_in_order() {
+fn native_body_has_the_documented_fields_in_order() {
     let mut message = message(Kind::Text, "hi\n👋", json!({}));
     message.metadata = Map::new();
     message.timestamp = Timestamp::from_millis(1_764_000_000_999);
     let (body, _) = render(Format::Native, &message);
     assert_eq!(
         String::from_utf8_lossy(&body),
-        r#"{"client_id":7,"message_id":"3EB0AA","from":"4922200000","to":"4911100000","timestamp":"2025-11-24T16:00:00Z","type":"text","content":"hi\n👋","metadata":{}}"#
+        concat!(
+            r#"{"client_id":7,"message_id":"3EB0AA","from":"4922200000","to":"4911100000","#,
+            r#""timestamp":"2025-11-24T16:00:00Z","type":"text","content":"hi\n👋","metadata":{}}"#
+        )
     );
     assert_eq!(format_of(&body), Format::Native);
     assert_eq!(body, webhook_body(&message));
 }
 
 #[test]
-fn waha_receivers_find_what_they_know() {
+fn waha_body_has_the_fields_of_a_real_one() {
     // Its event ids are ULIDs; ours are those of the API. The session's name is the number.
     let outer = [
         "/id",
@@ -193,7 +202,7 @@ fn waha_receivers_find_what_they_know() {
 }
 
 #[test]
-fn waha_groups_own_messages_and_media() {
+fn waha_body_of_groups_own_messages_and_media() {
     let mut group = message(
         Kind::Text,
         "hi",
@@ -208,7 +217,8 @@ fn waha_groups_own_messages_and_media() {
     assert_eq!(ours["payload"]["from"], "120363@g.us");
     assert_eq!(ours["payload"]["participant"], "4922200000@c.us");
     let mut own = message(Kind::Text, "hi", json!({"from_me": true}));
-    (own.from, own.to) = ("4911100000".to_owned(), "4922200000".to_owned());
+    own.from = "4911100000".to_owned();
+    own.to = "4922200000".to_owned();
     let (_, ours) = render(Format::Waha, &own);
     assert_eq!(
         (&ours["event"], &ours["payload"]["fromMe"]),
@@ -216,18 +226,25 @@ fn waha_groups_own_messages_and_media() {
     );
     assert_eq!(ours["payload"]["id"], "true_4922200000@c.us_3EB0AA");
     let (_, ours) = render(Format::Waha, &image());
-    let media = json!({"url": "/api/media/sealed-id", "mimetype": "image/jpeg", "filename": null, "s3": null, "error": null});
+    let media = json!({
+        "url": "/api/media/sealed-id",
+        "mimetype": "image/jpeg",
+        "filename": null,
+        "s3": null,
+        "error": null,
+    });
     assert_eq!(
         (&ours["payload"]["hasMedia"], &ours["payload"]["media"]),
         (&json!(true), &media)
     );
     let mut hidden = message(Kind::Text, "hi", json!({"chat": "77@lid"}));
-    (hidden.chat, hidden.from) = ("77@lid".to_owned(), "77@lid".to_owned());
+    hidden.chat = "77@lid".to_owned();
+    hidden.from = "77@lid".to_owned();
     assert_eq!(render(Format::Waha, &hidden).1["payload"]["from"], "77@lid");
 }
 
 #[test]
-fn evolution_receivers_find_what_they_know() {
+fn evolution_body_has_the_fields_of_a_real_one() {
     // `apikey` is no credential here, and where the server is, the platform below or the source is
     // not known.
     let listed = ["/server_url", "/apikey", "/data/source"];
@@ -274,7 +291,7 @@ fn evolution_receivers_find_what_they_know() {
 }
 
 #[test]
-fn cloud_receivers_find_what_they_know() {
+fn cloud_body_has_the_fields_of_a_real_one() {
     // Ids of numbers and messages are theirs to make: ours are the number and WhatsApp's own id.
     let value = "/entry/0/changes/0/value";
     let listed = [
@@ -338,7 +355,8 @@ fn cloud_receivers_find_what_they_know() {
         (&json!("unsupported"), &json!(131_051))
     );
     let mut own = message(Kind::Text, "hi", json!({"from_me": true}));
-    (own.from, own.to) = ("4911100000".to_owned(), "4922200000".to_owned());
+    own.from = "4911100000".to_owned();
+    own.to = "4922200000".to_owned();
     let (_, ours) = render(Format::Cloud, &own);
     assert_eq!(
         ours["entry"][0]["changes"][0]["field"],
@@ -351,7 +369,7 @@ fn cloud_receivers_find_what_they_know() {
 }
 
 #[test]
-fn a_long_message_is_not_there_twice() {
+fn body_holds_a_long_message_only_once() {
     let card = "x".repeat(16 * 1024);
     let cards: Vec<Value> = (0..40)
         .map(|_| json!({"name": "Bob", "vcard": card}))
@@ -405,6 +423,22 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
+/// The fields of metadata that a body depends on.
+const METADATA: [&str; 12] = [
+    "media",
+    "contacts",
+    "location",
+    "poll",
+    "reaction",
+    "quoted",
+    "mentions",
+    "button",
+    "list",
+    "chat",
+    "from_me",
+    "push_name",
+];
+
 const KINDS: [Kind; 17] = [
     Kind::Text,
     Kind::Image,
@@ -426,15 +460,15 @@ const KINDS: [Kind; 17] = [
 ];
 
 #[test]
-fn every_kind_in_every_format_shows_who_wrote_what() {
+fn summary_names_sender_and_text_for_every_kind_and_format() {
     for format in Format::ALL {
         for kind in KINDS {
-            let told = if kind == Kind::Receipt {
+            let text = if kind == Kind::Receipt {
                 "read"
             } else {
                 "hello"
             };
-            let (body, _) = render(format, &message(kind.clone(), told, json!({})));
+            let (body, _) = render(format, &message(kind.clone(), text, json!({})));
             assert_eq!(format_of(&body), format, "{kind}");
             let summary = summarize_body(&body).unwrap_or_else(|| panic!("{kind} in {format:?}"));
             assert_eq!(
@@ -454,7 +488,7 @@ fn every_kind_in_every_format_shows_who_wrote_what() {
                 )
             );
             assert!(
-                wordless || summary.content == told,
+                wordless || summary.content == text,
                 "{kind} in {format:?}: {summary:?}"
             );
         }
@@ -464,9 +498,13 @@ fn every_kind_in_every_format_shows_who_wrote_what() {
 proptest! {
     /// Another gateway may write anything into metadata.
     #[test]
-    fn no_metadata_breaks_a_body(values in prop::collection::vec(any_json(), 12), kind in 0..KINDS.len(), text in ".{0,12}") {
-        let names = ["media", "contacts", "location", "poll", "reaction", "quoted", "mentions", "button", "list", "chat", "from_me", "push_name"];
-        let metadata: Map<String, Value> = names.iter().map(|name| (*name).to_owned()).zip(values).collect();
+    fn body_with_any_metadata_is_built_and_summarized(
+        values in prop::collection::vec(any_json(), METADATA.len()),
+        kind in 0..KINDS.len(),
+        text in ".{0,12}",
+    ) {
+        let names = METADATA.map(str::to_owned);
+        let metadata: Map<String, Value> = names.into_iter().zip(values).collect();
         let mut message = message(KINDS[kind].clone(), &text, json!({}));
         message.metadata = metadata;
         for format in Format::ALL {

@@ -1,4 +1,4 @@
-//! The format of WAHA, for receivers that were written for it.
+//! The format of WAHA.
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -6,13 +6,13 @@ use serde_json::{Map, Value, json};
 use super::{
     BodySummary, Source,
     native::Payload,
-    parts::{Parts, bare, jid},
+    parts::{Parts, bare, jid, merged},
 };
 use crate::model::Kind;
 
 const DOMAIN: &str = "c.us";
-/// A longer message stands in the body once, without its native form, so that the body still fits
-/// into the stream.
+/// The body of a longer message does not hold its native form, so that the body still fits into the
+/// stream.
 const RAW_BYTES_MAX: usize = 256 * 1024;
 
 #[derive(Serialize)]
@@ -31,7 +31,7 @@ struct Body {
 pub(super) fn body(source: &Source<'_>) -> Vec<u8> {
     let parts = Parts::of(source.message);
     let (event, mut payload) = payload(&parts);
-    // Engine's own there; wahook's own here.
+    // WAHA has the data of its engine here; wahook has its native form.
     let raw = Payload::from(source.message);
     let is_short = super::json(&raw).len() <= RAW_BYTES_MAX;
     payload["_data"] = if is_short { json!(raw) } else { Value::Null };
@@ -45,11 +45,16 @@ pub(super) fn body(source: &Source<'_>) -> Vec<u8> {
         me: json!({"id": jid(phone, DOMAIN), "pushName": null}),
         payload,
         engine: "WAHOOK",
-        environment: json!({"version": env!("CARGO_PKG_VERSION"), "engine": "WAHOOK", "tier": "CORE", "browser": null}),
+        environment: json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "engine": "WAHOOK",
+            "tier": "CORE",
+            "browser": null,
+        }),
     })
 }
 
-/// `{fromMe}_{chat}_{id}`, in groups with the sender behind it.
+/// `{fromMe}_{chat}_{id}`, in groups followed by the sender.
 fn id(parts: &Parts<'_>, own: bool, message_id: &str) -> String {
     let chat = jid(parts.chat, DOMAIN);
     let sender = if parts.is_group() {
@@ -82,20 +87,20 @@ fn payload(parts: &Parts<'_>) -> (&'static str, Value) {
                 .object("reaction")
                 .text("message_id")
                 .unwrap_or_default();
-            // Whose message it was is not told: most often the account's own, in answer to which
-            // people react.
+            // The sender of that message is not known. Most reactions to others are to the account's
+            // own messages.
             let target = id(parts, !own, target);
             let reaction = json!({"text": message.content, "messageId": target});
             (
                 "message.reaction",
-                with(head, json!({"source": "app", "reaction": reaction})),
+                merged(head, json!({"source": "app", "reaction": reaction})),
             )
         }
         Kind::Edit => {
             let edited = parts.text("edited_message_id");
             (
                 "message.edited",
-                with(
+                merged(
                     head,
                     json!({"editedMessageId": edited, "body": message.content}),
                 ),
@@ -110,16 +115,9 @@ fn payload(parts: &Parts<'_>) -> (&'static str, Value) {
         }
         _ => (
             if own { "message.any" } else { "message" },
-            with(head, content(parts, own)),
+            merged(head, content(parts, own)),
         ),
     }
-}
-
-fn with(mut head: Value, further: Value) -> Value {
-    if let (Value::Object(head), Value::Object(further)) = (&mut head, further) {
-        head.extend(further);
-    }
-    head
 }
 
 fn content(parts: &Parts<'_>, own: bool) -> Value {
@@ -137,9 +135,10 @@ fn content(parts: &Parts<'_>, own: bool) -> Value {
         .filter_map(|contact| contact.get("vcard"))
         .collect();
     let quoted = parts.object("quoted");
+    let author = quoted.text("from").map(|from| jid(from, DOMAIN));
     let reply = quoted
         .text("message_id")
-        .map(|id| json!({"id": id, "participant": quoted.text("from").map(|from| jid(from, DOMAIN)), "body": null}));
+        .map(|id| json!({"id": id, "participant": author, "body": null}));
     let place = parts.object("location");
     let place = place.is_there().then(|| {
         json!({
