@@ -1,0 +1,42 @@
+//! Whether an attempt may be made now: the rate of an endpoint, then its breaker.
+
+use std::{
+    hint::black_box,
+    time::{Duration, Instant},
+};
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use wahook::policy::{Admit, Breaker, Clock, Limiter};
+
+const OPEN_FOR: Duration = Duration::from_secs(30);
+
+fn admission(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("admission");
+    let clock = Clock::new(Instant::now);
+    // So fast that it never refuses, and so slow that it always does after its first call.
+    let fast = Limiter::new(u32::MAX, u32::MAX, clock);
+    let slow = Limiter::new(1, 1, clock);
+    let mut breaker = Breaker::new(5, OPEN_FOR);
+    group.bench_function("allowed", |bencher| {
+        bencher.iter(|| {
+            let allowed = fast.check().is_ok();
+            allowed && breaker.admit(Instant::now()) == Admit::Go
+        });
+    });
+    group.bench_function("rate_exceeded", |bencher| {
+        bencher.iter(|| black_box(slow.check()));
+    });
+    let mut open = Breaker::new(1, OPEN_FOR);
+    let now = Instant::now();
+    open.failure(now);
+    group.bench_function("breaker_open", |bencher| {
+        bencher.iter(|| open.admit(black_box(now)));
+    });
+    group.bench_function("new_limiter", |bencher| {
+        bencher.iter(|| Limiter::new(black_box(50), 50, clock));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, admission);
+criterion_main!(benches);
