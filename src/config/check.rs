@@ -49,8 +49,8 @@ pub(super) fn check(config: &Config, values: &Values, earlier: &[Error]) -> Vec<
 }
 
 impl Check<'_> {
-    /// Records a conflict for the first of `keys`, unless `holds` is true or one of the keys already
-    /// has an error.
+    /// Records a conflict for the first of `keys`, unless `holds` is true or one of the keys
+    /// already has an error.
     fn that(&mut self, holds: bool, keys: &[&str], reason: &str, remedy: &str) {
         let wrong = |key: &&str| self.earlier.iter().any(|error| error.key() == Some(key));
         if holds || keys.iter().any(wrong) {

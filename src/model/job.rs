@@ -53,8 +53,8 @@ pub struct JobFilter {
     pub until: Timestamp,
 }
 
-/// The progress of a replay. It goes through the webhooks by id, and in each from the newest event to
-/// the oldest.
+/// The progress of a replay. It goes through the webhooks by id, and in each from the newest event
+/// to the oldest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobCursor {
     /// The webhook it is at.
@@ -78,8 +78,8 @@ pub enum JobWork {
         /// The progress; `None` before the first event.
         place: Option<JobCursor>,
     },
-    /// Sends the held deliveries of a webhook, in order. Sent ones are no longer held, so it needs no
-    /// cursor.
+    /// Sends the held deliveries of a webhook, in order. Sent ones are no longer held, so it needs
+    /// no cursor.
     Release {
         /// The webhook.
         webhook: WebhookId,

@@ -1,8 +1,8 @@
 //! A circuit breaker for one endpoint.
 //!
 //! It is closed until `failures_max` attempts in a row fail. Then it is open for `open_for`:
-//! nothing is sent, and nothing counts as an attempt. Then it is half open: one probe is sent, and its
-//! outcome closes the breaker or opens it again.
+//! nothing is sent, and nothing counts as an attempt. Then it is half open: one probe is sent, and
+//! its outcome closes the breaker or opens it again.
 
 use std::time::{Duration, Instant};
 

@@ -109,8 +109,8 @@ mod tests {
         }
     }
 
-    /// The mean over many fleets of what moves between the old nodes. Modulo hashing would move most
-    /// of it.
+    /// The mean over many fleets of what moves between the old nodes. Modulo hashing would move
+    /// most of it.
     #[test]
     fn new_node_moves_few_partitions_between_the_others() {
         const FLEETS: u64 = 200;

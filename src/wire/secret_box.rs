@@ -115,7 +115,8 @@ impl Keyring {
     }
 
     /// Seals a text with the first key. It opens only with the same `place`, because
-    /// XChaCha20-Poly1305 authenticates the place, too. The nonce is random: among 192 bits no two are ever equal.
+    /// XChaCha20-Poly1305 authenticates the place, too. The nonce is random: among 192 bits no two
+    /// are ever equal.
     pub fn seal(&self, place: &str, text: &str) -> String {
         let (id, cipher) = &self.0[0];
         let nonce: [u8; NONCE_BYTES] = rand::random();
@@ -132,8 +133,8 @@ impl Keyring {
         )
     }
 
-    /// Opens a text that was sealed for this place. A text that is not sealed was stored before there
-    /// were keys and is returned unchanged.
+    /// Opens a text that was sealed for this place. A text that is not sealed was stored before
+    /// there were keys and is returned unchanged.
     ///
     /// # Errors
     /// When its key is missing, or it was changed or copied.

@@ -1,8 +1,8 @@
 //! The JSON that customers receive, in the format that their webhook asks for.
 //!
-//! A body is built once, before the first attempt, and stored in the delivery. So a new format counts
-//! for new messages only. The format of a stored body shows in its first bytes: each format starts
-//! with another field, and the order of fields is fixed.
+//! A body is built once, before the first attempt, and stored in the delivery. So a new format
+//! counts for new messages only. The format of a stored body shows in its first bytes: each format
+//! starts with another field, and the order of fields is fixed.
 
 mod cloud;
 mod evolution;

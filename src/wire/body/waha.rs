@@ -87,8 +87,8 @@ fn payload(parts: &Parts<'_>) -> (&'static str, Value) {
                 .object("reaction")
                 .text("message_id")
                 .unwrap_or_default();
-            // The sender of that message is not known. Most reactions to others are to the account's
-            // own messages.
+            // The sender of that message is not known. Most reactions to others are to the
+            // account's own messages.
             let target = id(parts, !own, target);
             let reaction = json!({"text": message.content, "messageId": target});
             (
