@@ -1,8 +1,8 @@
 //! Makes tasks panic on purpose. Compiled for tests only (feature `task-faults`).
 //!
 //! A process reads the kinds to break from the file that the environment variable
-//! `WAHOOK_BREAK_TASKS` names, one per line; each line breaks every task of that kind that lives
-//! when it is read, or else the next one.
+//! `WAHOOK_BREAK_TASKS` names, one per line. Each line breaks one task of that kind: one that lives,
+//! or else the next one that starts. Threads are not broken.
 
 use std::{
     collections::HashSet,
@@ -50,7 +50,11 @@ impl Faults {
             let lines: Vec<&str> = text.lines().collect();
             for line in lines.iter().skip(read) {
                 let kind = TaskKind::ALL.iter().find(|kind| kind.as_str() == *line);
-                self.break_kind(*kind.expect("the file names kinds of tasks"));
+                let Some(kind) = kind else {
+                    eprintln!("WAHOOK_BREAK_TASKS: there is no kind of task {line:?}");
+                    std::process::exit(2);
+                };
+                self.break_kind(*kind);
             }
             read = lines.len().max(read);
             thread::sleep(LOOK_INTERVAL);

@@ -165,7 +165,13 @@ impl Tasks {
             let mut pause = Pause::default();
             while !cancel.is_cancelled() {
                 let started = Instant::now();
-                let end = tasks.watched(kind, start()).await;
+                let end = match caught(&mut start) {
+                    Ok(task) => tasks.watched(kind, task).await,
+                    Err(_) => {
+                        Count::new(kind).end(End::Panic);
+                        End::Panic
+                    }
+                };
                 if cancel.is_cancelled() {
                     return;
                 }

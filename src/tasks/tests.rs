@@ -79,6 +79,23 @@ async fn a_loop_that_returns_early_stops_the_node_and_one_that_was_asked_to_end_
     assert_eq!(tasks.failed().await, Failure { kind, end });
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_loop_whose_start_panics_is_started_again() {
+    let tasks = Tasks::default();
+    let cancel = CancellationToken::new();
+    let starts = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&starts);
+    let until = cancel.clone();
+    drop(tasks.keep(TaskKind::Notices, &cancel, move || {
+        assert!(counted.fetch_add(1, Ordering::Relaxed) > 0, "on purpose");
+        until.clone().cancelled_owned()
+    }));
+    sleep(RESTART_PAUSE * 2).await;
+    assert_eq!((starts.load(Ordering::Relaxed), tasks.len()), (2, 1));
+    cancel.cancel();
+    tasks.wait().await;
+}
+
 #[tokio::test]
 async fn a_failure_in_a_group_counts_for_the_whole() {
     let tasks = Tasks::default();
