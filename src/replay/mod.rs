@@ -6,7 +6,7 @@
 //! what the webhook takes (`window`). A **release** sends what a webhook held while it was paused,
 //! in order; what is sent is no longer held, so it goes on by itself wherever it stopped.
 //!
-//! Jobs lie in a bucket. Every node with this role watches it; whoever takes a job's lease does it
+//! Jobs lie in a bucket. Every node with this role watches it; the one that takes a job's lease does it
 //! (`supervisor`). A node that dies leaves a lease that ends within ten seconds, and the next one
 //! goes on at the place that was written down: the few events behind it are published again under
 //! the same ids, which the stream does not store twice.
@@ -16,10 +16,12 @@
 //!
 //! Nothing here is on the way of a delivery; the store may be down, and a job waits for it.
 
+mod context;
 mod error;
 mod pacer;
 mod release;
 mod resend;
+mod run;
 mod scan;
 mod supervisor;
 mod window;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Error, pacer::Pacer, supervisor::Context};
+use super::{Error, context::Context, pacer::Pacer};
 use crate::{
     model::{Job, JobState, JobWork, Phone, WebhookId},
     telemetry,

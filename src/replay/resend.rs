@@ -5,9 +5,10 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::{
-    EVENTS_MAX, Error, Page, Scan, count,
+    EVENTS_MAX, Error, Page, Scan,
+    context::Context,
+    count,
     pacer::{Pacer, page, replay_rate},
-    supervisor::Context,
     window::Window,
 };
 use crate::{

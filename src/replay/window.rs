@@ -10,7 +10,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Error, Page, supervisor::Context};
+use super::{Error, Page, context::Context};
 use crate::model::{EventId, Job, WebhookId};
 
 /// Pages that may be under way: some seconds' work, far more than recording takes.

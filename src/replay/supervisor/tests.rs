@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{EventStatus, JobFilter, JobWork, WebhookId};
+use crate::model::{EventStatus, JobFilter, JobWork, Timestamp, WebhookId};
 
 fn client(id: u64) -> ClientId {
     ClientId::try_from(id).expect("in range")
@@ -78,7 +78,7 @@ fn a_clients_replays_go_one_by_one_and_releases_wait_for_nobody() {
     active.get_mut(&first).expect("is there").1 = Some(now);
     assert_eq!(ids(due(&active, &none, now, 9)), [14, 12, 13]);
     assert_eq!(
-        ids(due(&active, &none, now + TRY_EVERY, 9)),
+        ids(due(&active, &none, now + RETRY_INTERVAL, 9)),
         [14, 11, 12, 13],
         "its node may have died"
     );

@@ -1,0 +1,22 @@
+//! What a job needs.
+
+use std::{sync::Arc, time::SystemTime};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{bus::Bus, model::Timestamp, store::Store};
+
+/// Shared by all jobs of this process.
+pub(super) struct Context {
+    pub(super) bus: Bus,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) cancel: CancellationToken,
+    /// This process, for operators who read the leases.
+    pub(super) node: String,
+}
+
+impl Context {
+    pub(super) fn now(&self) -> Timestamp {
+        Timestamp::from_system(SystemTime::now())
+    }
+}
