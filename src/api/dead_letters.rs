@@ -61,11 +61,7 @@ pub(super) async fn list(
         .map(|text| cursor::decode(&app.cursor_key, &name, &text))
         .transpose()?;
     if let Some(webhook) = filter.webhook {
-        app.bus
-            .webhooks()
-            .by_id(client, webhook)
-            .await?
-            .ok_or_else(Problem::not_found)?;
+        app.webhook(client, webhook).await?;
     }
     let (events, next) = page(&app, client, &filter, after, limit).await?;
     let next_cursor = next.map(|next| cursor::encode(&app.cursor_key, &name, next));

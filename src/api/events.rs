@@ -70,11 +70,7 @@ pub(super) async fn list(
     WebhookPath(client, webhook): WebhookPath,
     Params(listing): Params<Listing>,
 ) -> Result<Json<Page<EventView>>, Problem> {
-    app.bus
-        .webhooks()
-        .by_id(client, webhook)
-        .await?
-        .ok_or_else(Problem::not_found)?;
+    app.webhook(client, webhook).await?;
     let filter = EventFilter {
         status: parse(listing.status.as_ref(), "?status")?,
         since: parse(listing.since.as_ref(), "?since")?,
@@ -117,12 +113,7 @@ pub(super) async fn retry(
         .event(client, id.webhook, id.event)
         .await?
         .ok_or_else(Problem::not_found)?;
-    let webhook = app
-        .bus
-        .webhooks()
-        .by_id(client, id.webhook)
-        .await?
-        .ok_or_else(Problem::not_found)?;
+    let webhook = app.webhook(client, id.webhook).await?;
     if !webhook.takes_deliveries() {
         return Err(Problem::new(
             Code::Held,

@@ -27,7 +27,7 @@ pub type Download = Pin<Box<dyn Future<Output = Result<Pieces, MediaError>> + Se
 /// The pieces of a file; after an error none follow.
 pub type Pieces = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 
-/// Gets the file behind a media id of a client; given by whoever can reach WhatsApp.
+/// Gets the file behind a media id of a client; given by the role that can reach WhatsApp.
 pub type MediaSource = Arc<dyn Fn(ClientId, &str) -> Download + Send + Sync>;
 
 /// Why there is no file.

@@ -138,13 +138,9 @@ async fn ask(
 ) -> Answer {
     let now = Timestamp::from_system(SystemTime::now());
     let (filter, rate_per_second) = check(app, webhook, &wanted, now)?;
-    let webhooks = app.bus.webhooks();
     let jobs = app.bus.jobs();
     if let Some(id) = webhook {
-        let webhook = webhooks
-            .by_id(client, id)
-            .await?
-            .ok_or_else(Problem::not_found)?;
+        let webhook = app.webhook(client, id).await?;
         if !wanted.dry_run && !webhook.takes_deliveries() {
             return Err(Problem::new(
                 Code::Held,

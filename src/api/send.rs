@@ -164,7 +164,7 @@ fn check(app: &AppState, wanted: &Send) -> Result<(), Problem> {
         if reply.from.parse::<Phone>().is_err() {
             wrong(
                 "/reply_to/from",
-                "is the phone number of whoever wrote the message",
+                "is the phone number of the author of the message",
             );
         }
     }

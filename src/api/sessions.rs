@@ -202,7 +202,7 @@ pub(super) async fn get(
     Ok(Json(view(&app, &session).await?))
 }
 
-/// `POST /api/sessions/{session_id}/restart`: connects anew, or asks for a new code; brings back
+/// `POST /api/sessions/{session_id}/restart`: connects again, or asks for a new code; brings back
 /// what has stopped.
 pub(super) async fn restart(
     State(app): State<AppState>,
@@ -267,7 +267,7 @@ async fn code(
         let state = status.state;
         return Err(Problem::new(
             Code::Unlinkable,
-            format!("the session is {state}; restart it when it is to be linked anew"),
+            format!("the session is {state}; restart it when it is to be linked again"),
         ));
     }
     let pairing = status.and_then(|status| status.pairing);

@@ -8,11 +8,11 @@ use std::{
 
 use tokio::time::timeout;
 
-use super::media::MediaSource;
+use super::{media::MediaSource, problem::Problem};
 use crate::{
     bus::{self, Bus},
     config::{self, Config},
-    model::{ClientId, Phone, WebhookId, WebhookState},
+    model::{ClientId, Phone, Webhook, WebhookId, WebhookState},
     policy::{Clock, KeyedLimiter},
     store::Store,
 };
@@ -59,6 +59,16 @@ impl AppState {
             replay: Arc::new(config.replay.clone()),
             egress: Arc::new(config.egress.clone()),
         })
+    }
+
+    /// A webhook of this client; another client's answers like an absent one.
+    pub(super) async fn webhook(
+        &self,
+        client: ClientId,
+        id: WebhookId,
+    ) -> Result<Arc<Webhook>, Problem> {
+        let webhook = self.bus.webhooks().by_id(client, id).await?;
+        webhook.ok_or_else(Problem::not_found)
     }
 
     /// How webhooks fared; `None` when the store does not say.

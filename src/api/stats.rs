@@ -61,11 +61,7 @@ pub(super) async fn get(
     WebhookPath(client, webhook): WebhookPath,
     Params(span): Params<Span>,
 ) -> Result<Json<StatsView>, Problem> {
-    app.bus
-        .webhooks()
-        .by_id(client, webhook)
-        .await?
-        .ok_or_else(Problem::not_found)?;
+    app.webhook(client, webhook).await?;
     let time = |text: Option<String>, pointer| -> Result<Option<Timestamp>, Problem> {
         text.map(|text| {
             text.parse()

@@ -400,12 +400,7 @@ pub(super) async fn get(
     State(app): State<AppState>,
     WebhookPath(client, id): WebhookPath,
 ) -> Answer<WebhookView> {
-    let webhook = app
-        .bus
-        .webhooks()
-        .by_id(client, id)
-        .await?
-        .ok_or_else(Problem::not_found)?;
+    let webhook = app.webhook(client, id).await?;
     Ok((StatusCode::OK, Json(view(&app, &webhook).await)))
 }
 
@@ -450,7 +445,7 @@ pub(super) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `POST /api/webhooks/{webhook_id}/rotate-secret`: what signs is made anew; the old one signs
+/// `POST /api/webhooks/{webhook_id}/rotate-secret`: what signs is replaced; the old one signs
 /// beside it for a while.
 pub(super) async fn rotate_secret(
     State(app): State<AppState>,
@@ -494,12 +489,7 @@ pub(super) async fn test(
     State(app): State<AppState>,
     WebhookPath(client, id): WebhookPath,
 ) -> Answer<Value> {
-    let webhook = app
-        .bus
-        .webhooks()
-        .by_id(client, id)
-        .await?
-        .ok_or_else(Problem::not_found)?;
+    let webhook = app.webhook(client, id).await?;
     let at = now();
     let message_id = format!("test-{}", Uuid::now_v7().simple());
     let message = Message {
