@@ -54,7 +54,7 @@ async fn follow(bus: &Bus, notices: &Notices, incoming: &Incoming) -> Result<(),
     else {
         return Ok(());
     };
-    // What was terminated is gone: whoever did it has kept its bytes.
+    // What was terminated is gone: the node that did it has kept its bytes.
     let Some(stuck) = bus.exhausted_message(&advisory).await? else {
         return Ok(());
     };

@@ -62,7 +62,7 @@ pub struct Deliver;
 impl Deliver {
     /// Joins the nodes that deliver and starts this one's share of the partitions on `tasks`. All
     /// ends after `cancel`, once what is under way is settled; `tasks` must be awaited for that,
-    /// and whoever awaits has the deadline. `node` is a name that no other node has.
+    /// and the caller has the deadline. `node` is a name that no other node has.
     ///
     /// # Errors
     /// When the bus does not answer, or has another number of partitions than the settings say.
@@ -76,7 +76,7 @@ impl Deliver {
         cancel: CancellationToken,
     ) -> Result<(), Error> {
         let membership = bus.join(node, tasks).await?;
-        // Only now: whoever changes the number looks who has joined.
+        // Only now: a change of the number checks which nodes have joined.
         bus.ensure_partitions().await?;
         let first = membership.is_first().await?;
         let notices = Arc::new(notices::Notices::new(bus.clone()));

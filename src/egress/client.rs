@@ -28,7 +28,7 @@ use crate::{
 };
 
 const IDLE_FOR: Duration = Duration::from_secs(60);
-/// As many as one webhook may have under way: several may share a host, and connecting anew costs
+/// As many as one webhook may have under way: several may share a host, and a new connection costs
 /// more than a request.
 const IDLE_PER_HOST: usize = 256;
 

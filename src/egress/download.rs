@@ -18,7 +18,7 @@ impl Client {
     /// Gets a file of at most `bytes_max` bytes, within the client's deadline.
     ///
     /// # Errors
-    /// Words fit for whoever gave the URL.
+    /// Words fit for the client that gave the URL.
     pub async fn get(&self, url: &str, bytes_max: usize) -> Result<Download, String> {
         let url = check_url(url, self.settings.allow_http, &self.settings.allow_cidrs)
             .map_err(|error| error.to_string())?;

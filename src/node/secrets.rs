@@ -34,7 +34,7 @@ async fn rotate(config: &Config) -> anyhow::Result<ExitCode> {
         eprintln!("{what}: {why}");
     }
     println!(
-        "{} webhooks: {} sealed anew with key {} ({} of them were in clear), {} were sealed with \
+        "{} webhooks: {} sealed again with key {} ({} of them were in clear), {} were sealed with \
          it already, {} could not be opened",
         done.webhooks,
         done.again,

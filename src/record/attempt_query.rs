@@ -12,7 +12,7 @@ use crate::{
     telemetry,
 };
 
-/// AttemptQueries answered at once; more wait, and whoever asks gives up soon.
+/// AttemptQueries answered at once; more wait, and the node that asks gives up soon.
 const AT_ONCE: usize = 32;
 const PATIENCE: Duration = Duration::from_secs(1);
 

@@ -256,7 +256,7 @@ async fn what_was_asked_for_while_the_server_was_away_is_not_lost() {
     server.stop().await;
     let part = bus.partition_of(client(1), &phone("4915112345678"));
     let mut pull = bus.pull(Work::Message, part, CancellationToken::new());
-    // Long enough to give up and begin anew, several times.
+    // Long enough to give up and begin again, several times.
     assert!(
         timeout(Duration::from_secs(6), pull.next()).await.is_err(),
         "nothing can come"

@@ -149,7 +149,7 @@ async fn no_spelling_of_a_private_address_reaches_a_socket() {
         assert!(!answer.request_written);
     }
     assert_eq!(canary.connections(), 0);
-    // The canary can be reached, by whoever may: the test can fail.
+    // The canary can be reached, by a client that may: the test can fail.
     let allowed = Client::new(&settings(true), TOTAL).expect("a client");
     assert_eq!(
         post(&allowed, &canary.url("127.0.0.1")).await.outcome,
@@ -184,7 +184,7 @@ async fn a_name_that_changes_its_mind_reaches_no_private_address() {
         }
         assert!(
             lookup.asked.load(Ordering::SeqCst) >= 3,
-            "each request is judged anew"
+            "each request is judged again"
         );
     }
     assert_eq!(canary.connections(), 0);

@@ -1,4 +1,4 @@
-//! Secrets at rest: sealed as they are stored, opened by whoever has the keys, sealed anew when the
+//! Secrets at rest: sealed as they are stored, opened by those who have the keys, sealed again when the
 //! keys change.
 
 use std::{fs, os::unix::fs::PermissionsExt};
@@ -24,7 +24,7 @@ fn keys_file(app: &App) -> std::path::PathBuf {
     app.data.path().join("secrets.keys")
 }
 
-/// What the bucket holds for the number, as whoever can read the disk sees it.
+/// What the bucket holds for the number, as a reader of the disk sees it.
 async fn stored(app: &App, bucket: &str, key: &str) -> Vec<u8> {
     let bucket = app
         .nats
@@ -156,7 +156,7 @@ async fn keys_are_changed_while_it_runs_and_what_lay_in_clear_is_sealed() {
 
     let told = app.command(&["secrets", "rotate"]).await;
     assert!(
-        told.starts_with("3 webhooks: 1 sealed anew")
+        told.starts_with("3 webhooks: 1 sealed again")
             && told.contains("(1 of them were in clear), 2 were"),
         "{told}"
     );
@@ -169,13 +169,13 @@ async fn keys_are_changed_while_it_runs_and_what_lay_in_clear_is_sealed() {
     delivers_signed(&client, &webhook, &receiver, "M2").await;
     let told = app.command(&["secrets", "rotate"]).await;
     assert!(
-        told.starts_with("3 webhooks: 3 sealed anew with key second (0 of"),
+        told.starts_with("3 webhooks: 3 sealed again with key second (0 of"),
         "{told}"
     );
     assert!(told.contains("no other key is needed"), "{told}");
     let again = app.command(&["secrets", "rotate"]).await;
     assert!(
-        again.starts_with("3 webhooks: 0 sealed anew")
+        again.starts_with("3 webhooks: 0 sealed again")
             && again.contains("3 were sealed with it already"),
         "{again}"
     );

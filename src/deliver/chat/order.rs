@@ -84,7 +84,7 @@ pub(in crate::deliver) struct Ticket {
 /// How a message came here.
 #[derive(Clone, Copy)]
 pub(in crate::deliver) struct DeliveryOrigin {
-    /// It was handed out before: whoever had it may have died over it.
+    /// It was handed out before: the node that had it may have died over it.
     pub(in crate::deliver) redelivered: bool,
     /// Its line sent it, see [`Bus::dispatch_head`].
     pub(in crate::deliver) released_from_queue: bool,

@@ -128,7 +128,7 @@ fn a_lane_is_kept_while_it_remembers_something() {
 }
 
 #[tokio::test]
-async fn low_priority_leaves_half_of_the_places_free_and_gives_way_to_whoever_waits() {
+async fn low_priority_leaves_half_of_the_places_free_and_gives_way_to_waiters() {
     let lane = lane(1000, 4);
     let low = [
         lane.acquire(Priority::Low).await.expect("free"),

@@ -1,4 +1,4 @@
-//! An endpoint's rate, whoever delivers.
+//! An endpoint's rate, whichever node delivers.
 
 use std::time::Duration;
 

@@ -96,7 +96,7 @@ async fn what_is_held_is_held_once() {
     })
     .await;
     // Once it is held the node looks whether the webhook takes deliveries again; no answer, and it
-    // begins anew.
+    // begins again.
     let lost = proxy.trap(At::Lost, "KV_wa_webhooks");
     publish(&client, CHAT, "M2", "text").await;
     timeout(PATIENCE, lost)

@@ -1,4 +1,4 @@
-//! Several nodes that deliver: each partition is one node's, whoever comes, leaves or dies.
+//! Several nodes that deliver: each partition is one node's, whichever nodes join, leave or die.
 
 use std::{
     collections::HashSet,

@@ -110,7 +110,7 @@ async fn two_failures_are_retried_after_the_waits_asked_for() {
         let secret = webhook["signing_secret"]
             .as_str()
             .expect("shown at registration");
-        assert!(gap[1].signed_by(secret), "each attempt is signed anew");
+        assert!(gap[1].signed_by(secret), "each attempt is signed again");
     }
 }
 

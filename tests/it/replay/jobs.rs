@@ -113,7 +113,7 @@ async fn a_replay_sends_all_that_match_once_with_the_same_bytes_and_numbers_that
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_replay_publishes_has_low_priority_and_starts_its_tries_anew() {
+async fn what_a_replay_publishes_has_low_priority_and_starts_a_new_round() {
     let app = App::playing("api,record", &[]).await;
     let client = app.client(1).await;
     let receiver = Receiver::answering(&[200]).await;

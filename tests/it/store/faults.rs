@@ -94,7 +94,7 @@ async fn what_can_never_be_written_is_said_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_breaks_is_made_anew() {
+async fn a_connection_that_breaks_is_made_again() {
     let Some(mut home) = Home::new(&[]).await else {
         return;
     };

@@ -106,7 +106,7 @@ impl Node {
         self.memory("VmHWM")
     }
 
-    /// Lets the peak begin anew (proc(5), `clear_refs`).
+    /// Lets the peak begin again (proc(5), `clear_refs`).
     pub(crate) fn forget_peak(&self) {
         std::fs::write(self.proc("clear_refs"), "5").expect("one's own process");
     }

@@ -171,7 +171,7 @@ async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, traps: Traps, jud
         );
         if let Way::Stop(sprung) = way {
             let _ = sprung.send(());
-            // Both ends stay open; whoever waits for more waits until it is killed.
+            // Both ends stay open; a peer that waits for more waits until it is killed.
             while next(&mut from, &mut buffer).await.is_some() {}
             return;
         }

@@ -1,6 +1,8 @@
-//! The form of the sources: who starts tasks, and how statements look.
+//! The form of the sources: who starts tasks, how statements look, which words are not used.
 
-use super::{code, files, is_test_file, product};
+use std::fs;
+
+use super::{code, files, is_test_file, product, root};
 
 /// Ways to start background work past `src/tasks`.
 const BARE_SPAWNS: [&str; 6] = [
@@ -56,4 +58,30 @@ fn each_statement_binds_one_thing() {
     let example = ["let (a, b) ", "= (1, 2);"].concat();
     assert_eq!(tuple_lets(&example).len(), 1);
     assert_eq!(tuple_lets("let (a, b) = channel();").len(), 0);
+}
+
+/// Words that readers stumble over. Built from halves, so that this file does not find itself.
+fn puzzling_word(text: &str) -> Option<&str> {
+    let words = [["an", "ew"].concat(), ["who", "ever"].concat()];
+    text.split(|letter: char| !letter.is_alphanumeric())
+        .find(|word| words.iter().any(|puzzling| puzzling == word))
+}
+
+#[test]
+fn texts_use_no_words_that_puzzle_readers() {
+    let mut texts = files("src");
+    texts.extend(files("tests"));
+    for entry in fs::read_dir(root().join("docs")).expect("docs") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_some_and(|ending| ending == "md") {
+            let text = fs::read_to_string(&path).expect("a document");
+            texts.insert(path.display().to_string(), text);
+        }
+    }
+    for (name, text) in texts {
+        assert_eq!(puzzling_word(&text), None, "{name}");
+    }
+    let example = ["begins an", "ew."].concat();
+    assert!(puzzling_word(&example).is_some());
+    assert_eq!(puzzling_word("a renewal"), None);
 }

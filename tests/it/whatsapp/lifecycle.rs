@@ -54,7 +54,10 @@ async fn a_code_can_be_seen_as_picture_and_text_by_its_client_alone() {
     let (status, _) = reader
         .call("GET", &format!("/api/sessions/{id}/qr"), None)
         .await;
-    assert_eq!(status, 403, "whoever sees the code can link the account");
+    assert_eq!(
+        status, 403,
+        "everybody who sees the code can link the account"
+    );
     assert!(
         !client
             .get(&format!("/api/sessions/{id}"))
@@ -216,7 +219,7 @@ async fn what_ends_a_session_is_told_and_a_restart_brings_it_back() {
         .phone(PHONE)
         .scan(&code)
         .await
-        .expect("linked anew");
+        .expect("linked again");
     when(client, &linked.session, "connected").await;
 }
 
