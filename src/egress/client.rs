@@ -27,10 +27,11 @@ use crate::{
     telemetry,
 };
 
-const IDLE_FOR: Duration = Duration::from_secs(60);
+/// How long an idle connection is kept.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// As many as one webhook may have under way: several may share a host, and a new connection costs
 /// more than a request.
-const IDLE_PER_HOST: usize = 256;
+const IDLE_PER_HOST_MAX: usize = 256;
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +83,7 @@ impl Client {
         Self::with_lookup(settings, total, Arc::new(System::new()))
     }
 
-    /// The same with a resolver of your own.
+    /// The same with a given resolver.
     ///
     /// # Errors
     /// When the root certificates cannot be read.
@@ -94,7 +95,7 @@ impl Client {
         let guard = Guard {
             lookup,
             allow: settings.allow_cidrs.clone().into(),
-            patience: settings.dns_timeout.min(total / 2),
+            timeout: settings.dns_timeout.min(total / 2),
         };
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(tls(settings)?)
@@ -108,8 +109,8 @@ impl Client {
             // written.
             .connect_timeout(settings.connect_timeout.min(total / 2))
             .timeout(total)
-            .pool_idle_timeout(IDLE_FOR)
-            .pool_max_idle_per_host(IDLE_PER_HOST)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
             .tcp_nodelay(true)
             .build()
             .map_err(|error| Error::Setup(error.to_string()))?;

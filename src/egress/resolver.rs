@@ -54,7 +54,8 @@ impl Lookup for System {
 pub(super) struct Guard {
     pub(super) lookup: Arc<dyn Lookup>,
     pub(super) allow: Arc<[IpNet]>,
-    pub(super) patience: Duration,
+    /// Of one look-up.
+    pub(super) timeout: Duration,
 }
 
 impl Resolve for Guard {
@@ -66,7 +67,7 @@ impl Resolve for Guard {
 
 impl Guard {
     async fn addresses(&self, host: &str) -> Result<Addrs, Refused> {
-        let found = timeout(self.patience, self.lookup.lookup(host)).await;
+        let found = timeout(self.timeout, self.lookup.lookup(host)).await;
         let addresses = match found {
             Ok(Ok(addresses)) if !addresses.is_empty() => addresses,
             _ => return Err(Refused::Unknown),
