@@ -76,7 +76,13 @@ impl Results {
         let pictures = self.draw(&folder)?;
         let runs: Vec<Value> = self.runs.iter().map(|run| run.data.clone()).collect();
         let machine = machine();
-        let data = json!({"scenario": self.scenario, "command": command(), "machine": machine, "figures": self.figures, "runs": runs});
+        let data = json!({
+            "scenario": self.scenario,
+            "command": command(),
+            "machine": machine,
+            "figures": self.figures,
+            "runs": runs,
+        });
         fs::write(folder.join("data.json"), serde_json::to_vec(&data)?)?;
         let mut text = format!("# {}\n\n`{}`\n\n", self.scenario, command());
         for (what, value) in machine {
@@ -164,6 +170,9 @@ impl Run {
             .parts
             .iter()
             .map(|part| {
+                let sample = |one: &crate::usage::Sample| {
+                    json!([one.at.as_secs_f64(), one.processors, mib(one)])
+                };
                 json!({
                     "name": part.name,
                     "is_harness": part.role == Role::Harness,
@@ -171,7 +180,7 @@ impl Run {
                     "cpu_s": part.cpu.as_secs_f64(),
                     "rss_mib_end": mebibytes(part.rss_bytes),
                     "rss_mib_max": mebibytes(part.rss_bytes_max),
-                    "samples": part.samples.iter().map(|one| json!([one.at.as_secs_f64(), one.processors, mib(one)])).collect::<Vec<_>>(),
+                    "samples": part.samples.iter().map(sample).collect::<Vec<_>>(),
                 })
             })
             .collect();

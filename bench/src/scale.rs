@@ -36,7 +36,12 @@ struct Size {
 #[derive(clap::Args)]
 pub(crate) struct Sizes {
     /// Endpoints of each run; the first is what the others are compared with.
-    #[arg(long, value_delimiter = ',', default_value = "100,10000,100000", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "100,10000,100000",
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
     sizes: Vec<u32>,
     /// Messages of each run, spread over its endpoints.
     #[arg(long, default_value_t = 100_000)]
@@ -49,7 +54,12 @@ pub(crate) struct Sizes {
 #[derive(clap::Args)]
 pub(crate) struct Fleets {
     /// Deliver processes of each run; the first is what the others are compared with.
-    #[arg(long, value_delimiter = ',', default_value = "1,2,4", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "1,2,4",
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
     nodes: Vec<u32>,
     /// Messages as fast as it goes.
     #[arg(long, default_value_t = 20_000)]

@@ -59,7 +59,11 @@ pub(super) async fn publish(
     } else {
         "accepted"
     };
-    let answer = json!({"status": status, "message_id": message.message_id.as_str(), "sequence": published.sequence});
+    let answer = json!({
+        "status": status,
+        "message_id": message.message_id.as_str(),
+        "sequence": published.sequence,
+    });
     Ok((StatusCode::ACCEPTED, Json(answer)))
 }
 

@@ -1,9 +1,9 @@
 //! The admin API, and the listener for probes.
 //!
 //! Every request passes, from the outside in: a request id, a total deadline and a guard against
-//! panics ([`request_context`]); the token and the scope of its route ([`auth`]); the handler. The token
-//! leads to a client, and every look-up starts there: an id of another client answers exactly like
-//! one that does not exist.
+//! panics ([`request_context`]); the token and the scope of its route ([`auth`]); the handler. The
+//! token leads to a client, and every look-up starts there: an id of another client answers exactly
+//! like one that does not exist.
 //!
 //! Whatever goes wrong comes out as an RFC 9457 problem with one of the codes of [`problem`]; what
 //! is said there to the caller is fixed per code, what happened inside goes to the log. Lists are

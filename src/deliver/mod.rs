@@ -1,9 +1,10 @@
 //! Takes messages from the bus to customers' endpoints.
 //!
-//! Nodes share the partitions: `assignment` knows which are this node's, so that one node alone serves
-//! an endpoint, and its lane is exact for all of them. For each partition two loops pull: new
-//! messages and due retries. Each message becomes a task that holds one of its loop's slots until
-//! it is settled, so what lies in memory is bounded, and a task that dies gives its slot back.
+//! Nodes share the partitions: `assignment` knows which are this node's, so that one node alone
+//! serves an endpoint, and its lane is exact for all of them. For each partition two loops pull:
+//! new messages and due retries. Each message becomes a task that holds one of its loop's slots
+//! until it is settled, so what lies in memory is bounded, and a task that dies gives its slot
+//! back.
 //!
 //! The way of one message: `route` finds its webhook; a `lane` per webhook decides whether it may
 //! go now, after a short wait, or later (parked on a schedule, which is no attempt); `engine` makes
@@ -21,8 +22,8 @@
 //!
 //! A message that is handed out again and again and never settled is given up by the server.
 //! `abandoned` hears of it, puts it into the dead letters and takes it out of its stream. `health`
-//! disables a webhook that is gone or has failed for days; `chat::order` keeps the order of a chat where a
-//! webhook asks for it, and `chat::sweep` finds lines that nobody works on.
+//! disables a webhook that is gone or has failed for days; `chat::order` keeps the order of a chat
+//! where a webhook asks for it, and `chat::sweep` finds lines that nobody works on.
 //!
 //! After cancellation nothing new is pulled, what waits for its turn is given back, and what is
 //! under way is settled.

@@ -1,5 +1,5 @@
-//! What happens to a message that is not attempted now: parked for later, or held for a webhook that
-//! takes no deliveries.
+//! What happens to a message that is not attempted now: parked for later, or held for a webhook
+//! that takes no deliveries.
 
 use std::time::{Duration, Instant};
 

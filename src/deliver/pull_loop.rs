@@ -184,7 +184,9 @@ async fn next(
         }
         tokio::select! {
             biased;
-            () = engine.wait_for_backpressure(work, Backpressure::Closed) => *looked = Instant::now(),
+            () = engine.wait_for_backpressure(work, Backpressure::Closed) => {
+                *looked = Instant::now();
+            }
             incoming = pull.next() => return incoming,
         }
     }

@@ -202,7 +202,11 @@ impl Gate for Fenced {
 /// Forwards each call of a trait to the inner backend: `read` directly, all others through the
 /// gate.
 macro_rules! forward {
-    ($type:ident, $trait:ident { $($kind:ident $name:ident($($arg:ident: $ty:ty),*) -> $ret:ty;)* } $($own:item)*) => {
+    (
+        $type:ident,
+        $trait:ident { $($kind:ident $name:ident($($arg:ident: $ty:ty),*) -> $ret:ty;)* }
+        $($own:item)*
+    ) => {
         #[async_trait]
         impl $trait for $type {
             $(async fn $name(&self, $($arg: $ty),*) -> Result<$ret> {
@@ -254,9 +258,13 @@ macro_rules! backend {
             write set_sync_key(key_id: &[u8], key: AppStateSyncKey) -> ();
             read get_version(name: &str) -> HashState;
             write set_version(name: &str, state: HashState) -> ();
-            write put_mutation_macs(name: &str, version: u64, mutations: &[AppStateMutationMAC]) -> ();
+            write put_mutation_macs(
+                name: &str, version: u64, mutations: &[AppStateMutationMAC]
+            ) -> ();
             read get_mutation_mac(name: &str, index_mac: &[u8]) -> Option<Vec<u8>>;
-            read get_mutation_macs(name: &str, index_macs: &[[u8; 32]]) -> std::collections::HashMap<[u8; 32], Vec<u8>>;
+            read get_mutation_macs(
+                name: &str, index_macs: &[[u8; 32]]
+            ) -> std::collections::HashMap<[u8; 32], Vec<u8>>;
             write delete_mutation_macs(name: &str, index_macs: &[Vec<u8>]) -> ();
             write clear_mutation_macs(name: &str) -> ();
             read get_latest_sync_key_id() -> Option<Vec<u8>>;
@@ -274,7 +282,9 @@ macro_rules! backend {
             write put_lid_mappings(entries: &[LidPnMappingEntry]) -> ();
             read get_all_lid_mappings() -> Vec<LidPnMappingEntry>;
             write save_base_key(address: &str, message_id: &str, base_key: &[u8]) -> ();
-            read has_same_base_key(address: &str, message_id: &str, current_base_key: &[u8]) -> bool;
+            read has_same_base_key(
+                address: &str, message_id: &str, current_base_key: &[u8]
+            ) -> bool;
             write delete_base_key(address: &str, message_id: &str) -> ();
             write update_device_list(record: DeviceListRecord) -> ();
             write update_device_lists(records: Vec<DeviceListRecord>) -> ();
@@ -314,10 +324,14 @@ macro_rules! backend {
         );
 
         forward!($type, MsgSecretStore {
-            write put_msg_secret(chat: &str, sender: &str, msg_id: &str, secret: &[u8; MESSAGE_SECRET_SIZE]) -> ();
+            write put_msg_secret(
+                chat: &str, sender: &str, msg_id: &str, secret: &[u8; MESSAGE_SECRET_SIZE]
+            ) -> ();
             write put_msg_secrets(entries: Vec<MsgSecretEntry>) -> usize;
             read get_msg_secret(chat: &str, sender: &str, msg_id: &str) -> Option<Vec<u8>>;
-            read get_msg_secret_with_ts(chat: &str, sender: &str, msg_id: &str) -> Option<(Vec<u8>, i64)>;
+            read get_msg_secret_with_ts(
+                chat: &str, sender: &str, msg_id: &str
+            ) -> Option<(Vec<u8>, i64)>;
             write delete_expired_msg_secrets(cutoff_timestamp: i64) -> u32;
         });
     };

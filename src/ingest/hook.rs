@@ -123,8 +123,8 @@ impl Publisher {
         }
     }
 
-    /// The message to publish, and its id for deduplication. `None` for traffic between devices, own
-    /// messages that the owner did not ask for, and statuses.
+    /// The message to publish, and its id for deduplication. `None` for traffic between devices,
+    /// own messages that the owner did not ask for, and statuses.
     async fn message(
         &self,
         client: &Client,
@@ -181,8 +181,8 @@ impl Publisher {
         Ok(Some((message, dedupe_id)))
     }
 
-    /// Publishes the new status of messages if the number's webhook asks for receipts. WhatsApp does
-    /// not hand a receipt out twice: one that cannot be published now is lost.
+    /// Publishes the new status of messages if the number's webhook asks for receipts. WhatsApp
+    /// does not hand a receipt out twice: one that cannot be published now is lost.
     pub(super) async fn publish_receipt(
         &self,
         client: &Client,

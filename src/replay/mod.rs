@@ -6,10 +6,10 @@
 //! what the webhook takes (`window`). A **release** sends what a webhook held while it was paused,
 //! in order; what is sent is no longer held, so it goes on by itself wherever it stopped.
 //!
-//! Jobs lie in a bucket. Every node with this role watches it; the one that takes a job's lease does it
-//! (`supervisor`). A node that dies leaves a lease that ends within ten seconds, and the next one
-//! goes on at the place that was written down: the few events behind it are published again under
-//! the same ids, which the stream does not store twice.
+//! Jobs lie in a bucket. Every node with this role watches it; the one that takes a job's lease
+//! does it (`supervisor`). A node that dies leaves a lease that ends within ten seconds, and the
+//! next one goes on at the place that was written down: the few events behind it are published
+//! again under the same ids, which the stream does not store twice.
 //!
 //! A client's replays run one after the other: two that overlap would send the same events twice,
 //! since an event counts as given up until its new attempt is recorded. Releases wait for nobody.

@@ -1,8 +1,8 @@
 //! Makes tasks panic on purpose. Compiled for tests only (feature `task-faults`).
 //!
 //! A process reads the kinds to break from the file that the environment variable
-//! `WAHOOK_BREAK_TASKS` names, one per line. Each line breaks one task of that kind: one that lives,
-//! or else the next one that starts. Threads are not broken.
+//! `WAHOOK_BREAK_TASKS` names, one per line. Each line breaks one task of that kind: one that
+//! lives, or else the next one that starts. Threads are not broken.
 
 use std::{
     collections::HashSet,

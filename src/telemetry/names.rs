@@ -1,4 +1,4 @@
-//! Every metric: its name, kind, labels and the question it answers.
+//! Every metric: its name, kind, labels and help text.
 
 /// How a metric behaves.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -18,11 +18,11 @@ pub(super) struct Metric {
     pub(super) help: &'static str,
 }
 
-/// Requests to us and from us.
+/// Seconds, for requests to wahook and from it.
 pub(super) const REQUEST: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0,
 ];
-/// From the first publish to the 2xx: milliseconds when all is well, a day after many retries.
+/// Seconds from the first publish to the 2xx: milliseconds normally, a day after many retries.
 pub(super) const END_TO_END: &[f64] = &[
     0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
     900.0, 3600.0, 14_400.0, 86_400.0,
@@ -32,7 +32,12 @@ pub(super) const END_TO_END: &[f64] = &[
 macro_rules! table {
     ($($constant:ident = $name:literal, $kind:expr, $labels:expr, $help:literal;)*) => {
         $(pub(super) const $constant: &str = $name;)*
-        pub(super) const ALL: &[Metric] = &[$(Metric { name: $name, kind: $kind, labels: &$labels, help: $help }),*];
+        pub(super) const ALL: &[Metric] = &[$(Metric {
+            name: $name,
+            kind: $kind,
+            labels: &$labels,
+            help: $help,
+        }),*];
     };
 }
 
@@ -100,7 +105,8 @@ table! {
     CQL_DRIVER = "wahook_cql_driver", Gauge, ["what"],
         "The CQL driver's own figures: connections, and totals since the start: \
          connection_timeouts, request_timeouts, retries.";
-    HTTP_DURATION = "wahook_http_request_duration_seconds", Histogram(REQUEST), ["method", "route", "status"],
+    HTTP_DURATION = "wahook_http_request_duration_seconds", Histogram(REQUEST),
+        ["method", "route", "status"],
         "Requests to the admin API and their duration.";
     TASKS = "wahook_tasks_total", Counter, ["kind", "end"],
         "Background tasks that ended, by kind and end: ok, error, panic, cancelled.";

@@ -96,7 +96,8 @@ fn values_are_what_happened() {
         "wahook_messages_published_total{duplicate=\"true\"} 1",
         "wahook_delivery_attempt_duration_seconds_bucket{outcome=\"http_5xx\",le=\"0.025\"} 0",
         "wahook_delivery_attempt_duration_seconds_bucket{outcome=\"http_5xx\",le=\"0.05\"} 1",
-        "wahook_http_request_duration_seconds_count{method=\"other\",route=\"none\",status=\"404\"} 1",
+        "wahook_http_request_duration_seconds_count\
+         {method=\"other\",route=\"none\",status=\"404\"} 1",
     ] {
         assert!(
             text.lines().any(|found| found == line),

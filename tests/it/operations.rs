@@ -70,7 +70,11 @@ async fn it_is_set_shown_changed_and_deleted_by_its_client_alone() {
     assert_eq!(stranger.call("GET", PATH, None).await.0, 404);
     assert_eq!(stranger.call("DELETE", PATH, None).await.0, 404);
 
-    let change = json!({"webhook_url": receiver.url("/new"), "dead_letter_threshold": 5, "headers": {"x-key": "k"}});
+    let change = json!({
+        "webhook_url": receiver.url("/new"),
+        "dead_letter_threshold": 5,
+        "headers": {"x-key": "k"},
+    });
     let (status, changed) = client.call("PUT", PATH, Some(change)).await;
     assert_eq!(
         (status, &changed["id"], changed.get("signing_secret")),
@@ -288,7 +292,11 @@ async fn a_sessions_states_are_told_and_held_while_it_is_paused() {
         .expect("told");
     assert_eq!(connected["data"]["phone_number"], PHONE);
 
-    let pause = json!({"webhook_url": operations.url("/ops"), "events": ["session.state"], "is_active": false});
+    let pause = json!({
+        "webhook_url": operations.url("/ops"),
+        "events": ["session.state"],
+        "is_active": false,
+    });
     assert_eq!(client.call("PUT", PATH, Some(pause)).await.0, 200);
     let before = operations.received().len();
     assert_eq!(

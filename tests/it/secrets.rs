@@ -1,5 +1,5 @@
-//! Secrets at rest: sealed as they are stored, opened by those who have the keys, sealed again when the
-//! keys change.
+//! Secrets at rest: sealed as they are stored, opened by those who have the keys, sealed again when
+//! the keys change.
 
 use std::{fs, os::unix::fs::PermissionsExt};
 

@@ -204,7 +204,12 @@ impl Table {
                 .zip(&row.values)
                 .map(|(kind, values)| (kind.name().to_owned(), json!(values)))
                 .collect();
-            json!({"scenario": row.scenario, "figure": row.figure, "unit": row.unit, "values": values})
+            json!({
+                "scenario": row.scenario,
+                "figure": row.figure,
+                "unit": row.unit,
+                "values": values,
+            })
         };
         self.rows.iter().map(row).collect()
     }

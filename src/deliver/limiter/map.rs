@@ -16,8 +16,8 @@ use crate::{
 /// Below so many lanes nobody looks for idle ones.
 const FEW: usize = 128;
 
-/// EndpointLimiters made as they are needed, forgotten when idle: memory follows the endpoints in use, not all
-/// there are.
+/// EndpointLimiters made as they are needed, forgotten when idle: memory follows the endpoints in
+/// use, not all there are.
 pub(in crate::deliver) struct EndpointLimiters {
     settings: config::Deliver,
     waiters_max_when_slow: usize,

@@ -29,8 +29,9 @@ impl LoadEstimate {
         Duration::from_secs_f64(self.waiters as f64 / f64::from(self.rate.max(1)))
     }
 
-    /// Why the message should be parked rather than wait for up to `patience`; `waiters_max_when_slow` is how many
-    /// may wait when the lane hardly moves. `None`: let it wait.
+    /// Why the message should be parked rather than wait for up to `patience`;
+    /// `waiters_max_when_slow` is how many may wait when the lane hardly moves. `None`: let it
+    /// wait.
     pub(super) fn park(
         self,
         patience: Duration,

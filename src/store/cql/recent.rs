@@ -69,8 +69,8 @@ impl Hours {
         Self(Mutex::new(HashMap::new()))
     }
 
-    /// Adds an attempt to the hour in which it ended. `false` when there is no room; then it is left
-    /// out.
+    /// Adds an attempt to the hour in which it ended. `false` when there is no room; then it is
+    /// left out.
     pub(super) fn add(&self, attempt: &Attempt) -> bool {
         if matches!(attempt.outcome, Outcome::Held | Outcome::WebhookGone) {
             return true;

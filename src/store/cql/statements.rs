@@ -22,7 +22,10 @@ macro_rules! statements {
 
         impl Statements {
             /// In the session's keyspace.
-            pub(super) async fn prepare(session: &Session, profiles: &Profiles) -> Result<Self, Error> {
+            pub(super) async fn prepare(
+                session: &Session,
+                profiles: &Profiles,
+            ) -> Result<Self, Error> {
                 let prepare = async |text: String, profile: &ExecutionProfileHandle, page| {
                     let mut prepared = session.prepare(text).await.map_err(Error::failed)?;
                     // Repeating one writes the same again, or only reads.

@@ -70,7 +70,11 @@ async fn a_key_signs_in_place_of_the_secret_beside_it_and_after_a_rotation() {
     let client = app.client(1).await;
     let receiver = Receiver::answering(&[200]).await;
     let webhook = client
-        .register_with(json!({"phone_number": PHONE, "webhook_url": receiver.url("/"), "signature": "ed25519"}))
+        .register_with(json!({
+            "phone_number": PHONE,
+            "webhook_url": receiver.url("/"),
+            "signature": "ed25519",
+        }))
         .await;
     assert_eq!(
         (
@@ -202,7 +206,13 @@ async fn headers_of_its_own_are_sent_and_shown_by_hints_alone() {
         (token, "")
     );
 
-    let wrong = json!({"Webhook-Id": "x", "host": "internal", "x-a": "a\r\nx-b: c", "x/y": "z", "content-length": "1"});
+    let wrong = json!({
+        "Webhook-Id": "x",
+        "host": "internal",
+        "x-a": "a\r\nx-b: c",
+        "x/y": "z",
+        "content-length": "1",
+    });
     let (status, answer) = client
         .call("PATCH", &path(&webhook), Some(json!({"headers": wrong})))
         .await;

@@ -615,10 +615,18 @@ macro_rules! homes {
     (@ $($home:ident { $($test:ident)* })*) => { homes!($($home: $($test)*;)*); };
 }
 homes! { sqlite cql => {
-    attempts_come_back_whole_in_order_and_once listings_are_newest_first_filtered_and_paged
-    listings_go_on_over_days_and_past_what_is_over an_event_leaves_the_dead_letters_once_it_is_delivered
-    an_attempt_that_a_crash_made_twice_counts_as_it_ended another_client_sees_nothing
-    what_was_held_is_no_attempt_and_leaves_the_waiting_once_delivered the_state_is_the_same_whatever_the_order
-    hours_are_summed_up bodies_and_answers_of_any_bytes_come_back what_was_written_survives_reopening
-    many_writers_at_once_lose_nothing the_newest_success_counts_on_whatever_day_it_was every_outcome_comes_back
+    attempts_come_back_whole_in_order_and_once
+    listings_are_newest_first_filtered_and_paged
+    listings_go_on_over_days_and_past_what_is_over
+    an_event_leaves_the_dead_letters_once_it_is_delivered
+    an_attempt_that_a_crash_made_twice_counts_as_it_ended
+    another_client_sees_nothing
+    what_was_held_is_no_attempt_and_leaves_the_waiting_once_delivered
+    the_state_is_the_same_whatever_the_order
+    hours_are_summed_up
+    bodies_and_answers_of_any_bytes_come_back
+    what_was_written_survives_reopening
+    many_writers_at_once_lose_nothing
+    the_newest_success_counts_on_whatever_day_it_was
+    every_outcome_comes_back
 } }

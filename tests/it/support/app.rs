@@ -364,7 +364,12 @@ impl Client {
 
     /// Registers a webhook that gets each chat's messages in order.
     pub(crate) async fn register_ordered(&self, phone: &str, url: &str) -> Value {
-        let body = json!({"phone_number": phone, "webhook_url": url, "ordering": "chat", "max_retries": 3});
+        let body = json!({
+            "phone_number": phone,
+            "webhook_url": url,
+            "ordering": "chat",
+            "max_retries": 3,
+        });
         let webhook = self.register_with(body).await;
         assert_eq!(webhook["ordering"], "chat");
         webhook

@@ -60,6 +60,28 @@ fn each_statement_binds_one_thing() {
     assert_eq!(tuple_lets("let (a, b) = channel();").len(), 0);
 }
 
+/// Columns of a line at most; rustfmt does not break literals and macros.
+const LINE_COLUMNS_MAX: usize = 100;
+
+/// The number of each line that is too long, from 1.
+fn long_lines(text: &str) -> Vec<usize> {
+    let numbered = text.lines().zip(1..);
+    let long = numbered.filter(|(line, _)| line.chars().count() > LINE_COLUMNS_MAX);
+    long.map(|(_, number)| number).collect()
+}
+
+#[test]
+fn lines_fit_the_width() {
+    for folder in ["src", "bench/src", "benches", "fuzz/fuzz_targets", "tests"] {
+        for (name, text) in files(folder) {
+            let long = long_lines(&text);
+            assert_eq!(long, [0; 0], "lines of {name} with more than 100 columns");
+        }
+    }
+    let example = format!("{}\n{}\n", "ä".repeat(100), "ä".repeat(101));
+    assert_eq!(long_lines(&example), [2]);
+}
+
 /// Words that readers stumble over. Built from halves, so that this file does not find itself.
 fn puzzling_word(text: &str) -> Option<&str> {
     let words = [["an", "ew"].concat(), ["who", "ever"].concat()];

@@ -141,7 +141,12 @@ async fn each_role_does_its_work_with_the_permissions_of_its_user() {
 
     // In hand when its node leaves: the next asks `record` for each that came before.
     let slow = Receiver::answering(&[200]).await;
-    let body = json!({"phone_number": SLOW, "webhook_url": slow.url("/hook"), "rate_per_second": 1, "burst": 1});
+    let body = json!({
+        "phone_number": SLOW,
+        "webhook_url": slow.url("/hook"),
+        "rate_per_second": 1,
+        "burst": 1,
+    });
     let limited = client.register_with(body).await;
     for number in 0..3 {
         client.publish(SLOW, &format!("S{number}")).await;

@@ -32,7 +32,11 @@ async fn send(linked: &Linked, key: Option<&str>, body: Value) -> (u16, HeaderMa
 async fn a_text_is_sent_and_its_receipts_come_to_those_who_ask() {
     let linked = Linked::start().await;
     let receiver = Receiver::answering(&[200]).await;
-    let body = json!({"phone_number": PHONE, "webhook_url": receiver.url("/"), "event_types": ["receipt", "message"]});
+    let body = json!({
+        "phone_number": PHONE,
+        "webhook_url": receiver.url("/"),
+        "event_types": ["receipt", "message"],
+    });
     let webhook = linked.client.register_with(body).await;
     assert_eq!(webhook["event_types"], json!(["message", "receipt"]));
     let bob = linked.server.contact(BOB, "Bob");
@@ -205,7 +209,11 @@ async fn a_key_holds_what_was_sent_and_frees_what_was_not() {
     assert_eq!((status, again), (202, first), "answered from memory");
 
     // A file that cannot be had: nothing is sent, and the key is free for another message.
-    let media = json!({"session_id": linked.session, "to": BOB, "media": {"url": "http://127.0.0.1:9/none"}});
+    let media = json!({
+        "session_id": linked.session,
+        "to": BOB,
+        "media": {"url": "http://127.0.0.1:9/none"},
+    });
     let (status, _, answer) = send(&linked, Some("k2"), media).await;
     assert_eq!(
         (status, &answer["errors"][0]["pointer"]),
