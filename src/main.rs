@@ -15,8 +15,8 @@ use wahook::{
     telemetry,
 };
 
-/// Many threads allocate and free each other's messages: the C library's allocator spends a fifth
-/// of the time on that.
+/// Many threads allocate messages and free those of others. With the C library's allocator a fifth
+/// of the time is spent on that.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Command::DumpConfig => {
-            // A reader that has seen enough (`| head`) is no fault.
+            // A reader that closes the pipe early (`| head`) is not an error.
             let _ = write!(io::stdout(), "{}", config::dump(&loaded));
             return ExitCode::SUCCESS;
         }
@@ -53,7 +53,10 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             // Every cause on one line: this is the last thing an operator sees.
-            eprintln!("wahook: {error:#}");
+            eprintln!(
+                "wahook: {}",
+                telemetry::printable(format_args!("{error:#}"))
+            );
             ExitCode::FAILURE
         }
     }

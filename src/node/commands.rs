@@ -9,16 +9,20 @@ use super::{
     connect::connect,
     dev, drain, import, migrate, partitions, roles, secrets, session, token,
 };
-use crate::{config::Config, tasks::Tasks, telemetry};
+use crate::{
+    config::Config,
+    tasks::Tasks,
+    telemetry::{self, printable},
+};
 
 /// Runs a command to its end.
 ///
 /// # Errors
-/// Whatever stopped it, told for an operator.
+/// What stopped it, in words for an operator.
 pub fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
     std::panic::set_hook(Box::new(|panic| {
-        // A reader that has seen enough (`| head`) is no fault; printing knows no other way to
-        // tell.
+        // The reader closed the pipe (`| head`), which is not an error. `println!` can only panic
+        // then.
         if panic
             .payload_as_str()
             .is_some_and(|text| text.starts_with("failed printing to stdout: Broken pipe"))
@@ -26,12 +30,12 @@ pub fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
             std::process::exit(0);
         }
         telemetry::error("node", "panic");
-        // Its place alone: the text may hold what must not be logged.
+        // Only the place, because the text may contain what must not be logged.
         let place = panic.location().map(ToString::to_string);
         tracing::error!(place, "panic");
     }));
-    // Whoever names no cryptography gets ring, also in a build whose `cql-tls` compiles a second
-    // one. Nobody was before.
+    // ring is the default also in a build with `cql-tls`, which compiles a second provider. An
+    // error would mean that a default was set before, and nothing does that.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -66,7 +70,7 @@ pub fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
             Command::CheckConfig | Command::DumpConfig => Ok(ExitCode::SUCCESS),
         }
     });
-    // Blocking threads (a name being looked up) must not hold the exit back.
+    // A blocking thread, like a DNS look-up, must not delay the exit.
     runtime.shutdown_timeout(Duration::from_secs(1));
     code
 }
@@ -76,7 +80,7 @@ async fn serve(config: &Config, roles: &[Role]) -> anyhow::Result<ExitCode> {
     let differences = bus.check().await.context("reading the streams")?;
     if !differences.is_empty() {
         for difference in &differences {
-            eprintln!("{difference}");
+            eprintln!("{}", printable(difference));
         }
         bail!("the streams are not as declared: see the lines above, then run `wahook bus apply`");
     }
@@ -112,7 +116,7 @@ async fn bus(config: &Config, command: &BusCommand) -> anyhow::Result<ExitCode> 
         BusCommand::Apply => {
             let changes = bus.apply().await?;
             for change in &changes {
-                println!("{change}");
+                println!("{}", printable(change));
             }
             println!("{} changed; the streams are as declared", changes.len());
             Ok(ExitCode::SUCCESS)
@@ -120,14 +124,14 @@ async fn bus(config: &Config, command: &BusCommand) -> anyhow::Result<ExitCode> 
         BusCommand::Check => {
             let differences = bus.check().await?;
             for difference in &differences {
-                println!("{difference}");
+                println!("{}", printable(difference));
             }
             if differences.is_empty() {
                 println!("the streams are as declared");
                 return Ok(ExitCode::SUCCESS);
             }
             println!(
-                "{} differences; `wahook bus apply` mends them",
+                "{} differences; `wahook bus apply` corrects them",
                 differences.len()
             );
             Ok(ExitCode::FAILURE)

@@ -1,9 +1,9 @@
-//! `wahook partitions`: who runs what, and how far behind it is.
+//! `wahook partitions`: which node runs each partition, and how many messages wait there.
 
 use std::process::ExitCode;
 
 use super::connect::connect;
-use crate::{bus::Partition, config::Config};
+use crate::{bus::Partition, config::Config, telemetry::printable};
 
 pub(super) async fn run(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     let all = connect(config, "wahook-partitions")
@@ -22,13 +22,13 @@ pub(super) async fn run(config: &Config, json: bool) -> anyhow::Result<ExitCode>
     );
     println!(
         "{:>9}  {:<24} {:>8} {:>8} {:>10}  {:>8} {:>8} {:>10}",
-        "partition", "node", "waiting", "in hand", "oldest", "waiting", "in hand", "oldest"
+        "partition", "node", "waiting", "unacked", "oldest", "waiting", "unacked", "oldest"
     );
     for one in &all {
         let node = if one.nodes.is_empty() {
-            "nobody".to_owned()
+            "none".to_owned()
         } else {
-            one.nodes.join(", ")
+            printable(one.nodes.join(", "))
         };
         let Partition {
             number,

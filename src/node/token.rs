@@ -1,4 +1,4 @@
-//! `wahook token`: making, listing and revoking API tokens.
+//! `wahook token`: creates, lists and revokes API tokens.
 
 use std::{
     process::ExitCode,
@@ -12,6 +12,7 @@ use crate::{
     api,
     config::Config,
     model::{Scope, Timestamp, Token, TokenHash},
+    telemetry::printable,
 };
 
 pub(super) async fn run(config: &Config, command: TokenCommand) -> anyhow::Result<ExitCode> {
@@ -54,10 +55,10 @@ pub(super) async fn run(config: &Config, command: TokenCommand) -> anyhow::Resul
                     .map_or("never".to_owned(), |at| at.to_string());
                 println!(
                     "{}\tclient {}\t{}\texpires {expires}\t{}",
-                    token.id,
+                    printable(&token.id),
                     token.client_id,
                     scopes.join(","),
-                    token.name
+                    printable(&token.name)
                 );
             }
         }

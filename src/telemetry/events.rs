@@ -1,4 +1,4 @@
-//! One function per event. Labels come from enums, from `'static` texts, or are folded into a fixed
+//! One function per event. Labels come from enums, from `'static` texts, or are mapped to a fixed
 //! set.
 
 use std::time::Duration;
@@ -18,27 +18,27 @@ pub fn end_to_end(age: Duration) {
     histogram!(names::END_TO_END_DURATION).record(age);
 }
 
-/// So many bytes of retries are stored.
+/// Sets how many bytes of retries are stored.
 pub fn retry_bytes(bytes: u64) {
     gauge!(names::RETRY_BYTES).set(bytes as f64);
 }
 
-/// So many bytes wait in lines.
+/// Sets how many bytes are in chat queues.
 pub fn chat_queue_bytes(bytes: u64) {
     gauge!(names::LINE_BYTES).set(bytes as f64);
 }
 
-/// An attempt was on record already.
+/// A redelivered message was not attempted again, because its attempt is in the store.
 pub fn spared() {
     counter!(names::SPARED).increment(1);
 }
 
-/// So many partitions are this node's now.
+/// Sets how many partitions this node owns.
 pub fn partitions_owned(count: usize) {
     gauge!(names::PARTITIONS_OWNED).set(count as f64);
 }
 
-/// A delivery was put off: `retry`, `rate`, `breaker`…
+/// A delivery was parked; the causes are `retry`, `rate`, `breaker` and others.
 pub fn parked(cause: &'static str) {
     counter!(names::PARKED, "cause" => cause).increment(1);
 }
@@ -53,17 +53,17 @@ pub fn dead_letter(reason: &'static str) {
     counter!(names::DEAD_LETTERS, "reason" => reason).increment(1);
 }
 
-/// A stuck message was taken out of this stream.
+/// A message that reached `max_deliver` was taken out of this stream.
 pub fn abandoned(stream: &'static str) {
     counter!(names::ABANDONED, "stream" => stream).increment(1);
 }
 
-/// A job (`replay`, `release`) did this with so many events: `sent`, `skipped`.
+/// A job (`replay`, `release`) processed this many events; `what` is `sent` or `skipped`.
 pub fn job_events(job: &'static str, what: &'static str, count: u64) {
     counter!(names::JOBS_EVENTS, "job" => job, "what" => what).increment(count);
 }
 
-/// So many more (or fewer) jobs run here.
+/// This many more jobs run on this node; fewer if negative.
 pub fn jobs_running(job: &'static str, delta: i32) {
     gauge!(names::JOBS_RUNNING, "job" => job).increment(f64::from(delta));
 }
@@ -73,7 +73,7 @@ pub fn message_published(duplicate: bool) {
     counter!(names::MESSAGES_PUBLISHED, "duplicate" => truth(duplicate)).increment(1);
 }
 
-/// Ingest did this with a WhatsApp message: `published`, `duplicate`, `skipped`, `too_large`,
+/// What ingest did with a WhatsApp message: `published`, `duplicate`, `skipped`, `too_large`,
 /// `failed`.
 pub fn inbound(outcome: &'static str) {
     counter!(names::INBOUND, "outcome" => outcome).increment(1);
@@ -95,17 +95,17 @@ pub fn unrouted() {
     counter!(names::MESSAGES_UNROUTED).increment(1);
 }
 
-/// JetStream handed a message out again; `work` is the kind of consumer.
+/// JetStream redelivered a message; `work` is the kind of consumer.
 pub fn redelivered(work: &'static str) {
     counter!(names::REDELIVERED, "work" => work).increment(1);
 }
 
-/// The store holds `count` more attempts.
+/// The store has written `count` more attempts.
 pub fn results_recorded(count: usize) {
     counter!(names::RESULTS_RECORDED).increment(count as u64);
 }
 
-/// So many more (or fewer) requests to endpoints are under way.
+/// This many more requests to endpoints are in flight; fewer if negative.
 pub fn inflight(delta: i32) {
     gauge!(names::INFLIGHT).increment(f64::from(delta));
 }
@@ -120,12 +120,12 @@ pub fn blocked(rule: &'static str) {
     counter!(names::BLOCKED, "rule" => rule).increment(1);
 }
 
-/// The connection to NATS came or went.
+/// Whether NATS is connected.
 pub fn bus_connected(connected: bool) {
     gauge!(names::BUS_CONNECTED).set(if connected { 1.0 } else { 0.0 });
 }
 
-/// The connection to NATS came back.
+/// wahook reconnected to NATS.
 pub fn bus_reconnected() {
     counter!(names::BUS_RECONNECTS).increment(1);
 }
@@ -136,7 +136,7 @@ pub fn store_request(op: &'static str, ok: bool, latency: Duration) {
     histogram!(names::STORE_DURATION, "op" => op, "outcome" => outcome).record(latency);
 }
 
-/// The CQL store took a statement that wrote to this table.
+/// The CQL store executed a statement that wrote to this table.
 pub fn cql_statement(table: &str) {
     counter!(names::CQL_STATEMENTS, "table" => table.to_owned()).increment(1);
 }
@@ -146,7 +146,7 @@ pub fn cql_trouble(cause: &'static str) {
     counter!(names::CQL_TROUBLE, "cause" => cause).increment(1);
 }
 
-/// What the CQL driver counts.
+/// Sets the figures of the CQL driver itself.
 pub fn cql_driver(figures: &[(&'static str, u64)]) {
     for (what, value) in figures {
         gauge!(names::CQL_DRIVER, "what" => *what).set(*value as f64);
@@ -169,7 +169,7 @@ pub fn task_ended(kind: &'static str, end: &'static str) {
     counter!(names::TASKS, "kind" => kind, "end" => end).increment(1);
 }
 
-/// Something went wrong that has no count of its own.
+/// An error that no other metric counts.
 pub fn error(room: &'static str, code: &'static str) {
     counter!(names::ERRORS, "room" => room, "code" => code).increment(1);
 }
@@ -178,7 +178,7 @@ fn truth(value: bool) -> &'static str {
     if value { "true" } else { "false" }
 }
 
-/// A method as a label: HTTP lets callers make up methods, and those become `other`.
+/// A method as a label. Callers can invent methods; those become `other`.
 pub fn http_method(method: &str) -> &'static str {
     const KNOWN: [&str; 7] = ["GET", "POST", "PATCH", "DELETE", "PUT", "HEAD", "OPTIONS"];
     KNOWN

@@ -1,30 +1,35 @@
-//! Log lines: JSON for machines, text for people, always to stderr: stdout belongs to what a
-//! command was asked for.
+//! Log lines: JSON for machines, text for people. They go to stderr, because stdout is for the
+//! results of commands.
 //!
 //! Other crates are capped, whatever the filter says: at `debug` and `trace` they show subjects,
-//! requests and messages, which hold phone numbers and texts. docs/logging.md lists the caps.
+//! requests and messages, which contain phone numbers and texts. docs/logging.md lists the caps.
+//!
+//! Values that others wrote cannot forge a line or control a terminal: JSON escapes them, and the
+//! text format passes every field through [`printable`].
 
 use std::io::{self, IsTerminal};
 
 use tracing::{Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{
     EnvFilter,
+    field::MakeExt,
     filter::Targets,
-    fmt::{self, MakeWriter},
+    fmt::{self, FormatFields, MakeWriter, format},
     layer::SubscriberExt,
     registry,
 };
 
+use super::printable;
 use crate::config::{Log, LogFormat};
 
-/// The target of this crate's lines, and of its modules'.
+/// The target of the lines of this crate and of its modules.
 const OWN: &str = "wahook";
-/// What all other crates may say at most. At `info` async-nats quotes the server's errors, and
-/// these name subjects, which hold phone numbers.
+/// The highest level of all other crates. At `info` async-nats quotes errors of the server, and
+/// these name subjects, which contain phone numbers.
 const FOREIGN_MAX: LevelFilter = LevelFilter::WARN;
-/// These say nothing: even their warnings name accounts and URLs, and one line of theirs shows
-/// the code that links an account. They write through the `log` crate, whose bridge calls all of
-/// its lines `log`.
+/// Crates whose lines are all dropped: even their warnings name accounts and URLs, and one line
+/// shows the code that links an account. They write through the `log` crate, and its bridge gives
+/// all lines the target `log`.
 const SILENT: [&str; 4] = ["whatsapp_rust", "wacore", "waproto", "log"];
 
 /// Why logging could not be set up.
@@ -38,7 +43,15 @@ pub enum Error {
     Again(#[from] tracing::subscriber::SetGlobalDefaultError),
 }
 
-/// Sends log lines to stderr, as `log` says.
+/// Whether `log.filter` can be parsed.
+///
+/// # Errors
+/// [`Error::Filter`] when it cannot.
+pub fn check_filter(log: &Log) -> Result<(), Error> {
+    filter(log).map(drop)
+}
+
+/// Sends log lines to stderr, in the format and with the filter of `log`.
 ///
 /// # Errors
 /// When the filter cannot be parsed, or logging is already set up.
@@ -57,9 +70,7 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     // Both must let an event through: the filter cannot raise the caps.
-    let filtered = registry()
-        .with(EnvFilter::try_new(&log.filter)?)
-        .with(caps());
+    let filtered = registry().with(filter(log)?).with(caps());
     let lines = fmt::layer().with_ansi(terminal).with_writer(writer);
     let json = match log.format {
         LogFormat::Auto => !terminal,
@@ -70,8 +81,25 @@ where
         let lines = lines.json().flatten_event(true).with_current_span(false);
         Box::new(filtered.with(lines))
     } else {
-        Box::new(filtered.with(lines.compact()))
+        Box::new(filtered.with(lines.compact().fmt_fields(printable_fields())))
     })
+}
+
+fn filter(log: &Log) -> Result<EnvFilter, Error> {
+    Ok(EnvFilter::try_new(&log.filter)?)
+}
+
+/// `message a=1 b="two"`, with escapes in what others wrote. The layer's own format escapes texts,
+/// but writes a value with `Display`, like an error, as it is.
+fn printable_fields() -> impl for<'writer> FormatFields<'writer> + Send + Sync + 'static {
+    format::debug_fn(|writer, field, value| {
+        let value = printable(format_args!("{value:?}"));
+        match field.name() {
+            "message" => write!(writer, "{value}"),
+            name => write!(writer, "{name}={value}"),
+        }
+    })
+    .delimited(" ")
 }
 
 fn caps() -> Targets {
@@ -199,6 +227,30 @@ mod tests {
                 terminal,
                 "colours only at a terminal"
             );
+        }
+    }
+
+    #[test]
+    fn a_value_that_others_wrote_forges_no_line_and_reaches_no_terminal() {
+        let hostile = "x\u{1b}[2J\n2026-11-29 ERROR forged\u{202e}";
+        for terminal in [true, false] {
+            for format in [LogFormat::Text, LogFormat::Json] {
+                let log = Log {
+                    filter: "info".into(),
+                    format,
+                };
+                let text = lines_of(&log, terminal, || {
+                    let span = tracing::error_span!("request", request.id = %hostile);
+                    let _in_span = span.enter();
+                    tracing::info!(error = %hostile, name = hostile, shown = ?hostile, "{hostile}");
+                });
+                assert_eq!(text.lines().count(), 1, "{text:?}");
+                assert!(!text.contains("\u{1b}[2J"), "{text:?}");
+                if format == LogFormat::Text {
+                    assert!(!text.contains('\u{202e}'), "{text:?}");
+                    assert!(text.contains("error=x\\u{1b}[2J\\n"), "{text:?}");
+                }
+            }
         }
     }
 

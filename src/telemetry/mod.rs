@@ -1,22 +1,24 @@
-//! What the process tells about itself: log lines and metrics.
+//! Log lines and metrics.
 //!
-//! Other rooms call one function per event (`telemetry::attempt(…)`) and never name a metric, so
-//! all names, labels and help texts stand in one table, `names`; `docs/metrics.md` is made of it.
-//! Logs go through `tracing`; [`init`] says where to and in which form.
+//! Other rooms call one function per event (`telemetry::attempt(…)`) and never name a metric. All
+//! names, labels and help texts are in one table, `names`, from which `docs/metrics.md` is
+//! generated. Logs go through `tracing`; [`init`] sets their destination and format.
 //!
-//! No label may hold what a stranger can choose: clients, webhooks, addresses and ids are never
-//! labels, and texts from requests are folded into a fixed set first. Otherwise one caller could
-//! fill the memory of everybody's monitoring.
+//! No label contains what a caller can choose: no client, webhook, address or id, and texts from
+//! requests are mapped to a fixed set first. Otherwise one caller could fill the memory of the
+//! monitoring with labels.
 //!
-//! Before [`Metrics::install`] ran, all events go nowhere; that is what most tests want.
+//! Until [`Metrics::install`] is called, events are not counted. Most tests want that.
 
 mod events;
 mod logs;
 mod names;
+mod printable;
 mod recorder;
 mod report;
 
 pub use events::*;
-pub use logs::{Error, init};
+pub use logs::{Error, check_filter, init};
+pub use printable::printable;
 pub use recorder::Metrics;
 pub use report::report;

@@ -13,15 +13,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::names::{self, Kind};
 
-/// Between two samples of a histogram being folded into its buckets; until then each takes memory.
-const UPKEEP: Duration = Duration::from_secs(5);
+/// How often samples of histograms are added to their buckets. Until then each sample takes memory.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// All metrics of this process.
 #[derive(Clone)]
 pub struct Metrics(PrometheusHandle);
 
 impl Metrics {
-    /// Makes them count from now on. A second call gives the same metrics.
+    /// Starts to count. A second call returns the same metrics.
     ///
     /// # Panics
     /// When another crate has installed a recorder of its own.
@@ -37,10 +37,10 @@ impl Metrics {
         INSTALLED.get_or_init(install).clone()
     }
 
-    /// Folds samples of histograms into their buckets every five seconds, until cancelled: without
-    /// it, memory grows between scrapes.
+    /// Adds samples of histograms to their buckets every five seconds, until cancelled. Without it
+    /// memory would grow between scrapes.
     pub async fn keep_up(self, cancel: CancellationToken) {
-        let mut ticks = interval(UPKEEP);
+        let mut ticks = interval(UPKEEP_INTERVAL);
         while cancel.run_until_cancelled(ticks.tick()).await.is_some() {
             self.0.run_upkeep();
         }

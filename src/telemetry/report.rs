@@ -4,8 +4,8 @@ use std::error::Error;
 
 /// The text of an error and of all its causes, on one line.
 ///
-/// A cause that the text before it already contains is left out: some libraries show their causes
-/// themselves.
+/// A cause that the text before it already contains is omitted, because some libraries show their
+/// causes themselves.
 pub fn report(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
