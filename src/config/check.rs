@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{
     error::{Error, Origin},
     merge::Values,
-    settings::Config,
+    settings::{Config, StoreKind},
     units::show_duration,
 };
 
@@ -22,23 +22,21 @@ struct Check<'a> {
     errors: Vec<Error>,
 }
 
+/// Checks only the section of the store that `store.kind` names: the other one is not used.
 pub(super) fn check(config: &Config, values: &Values, earlier: &[Error]) -> Vec<Error> {
     let mut check = Check {
         values,
         earlier,
         errors: Vec::new(),
     };
-    check.times(config);
+    check.ack_wait(config);
+    check.drain(config);
+    check.limits(config);
     check.nats(config);
-    check.cql(config);
-    let node = config.deliver.in_flight_max;
-    let lane = config.deliver.in_flight;
-    check.that(
-        usize::try_from(lane).is_ok_and(|lane| lane <= node),
-        &["deliver.in_flight_max", "deliver.in_flight"],
-        "one webhook may not have more requests under way than the whole process",
-        &format!("set it to {lane} or more, or lower deliver.in_flight"),
-    );
+    match config.store.kind {
+        StoreKind::Sqlite => check.sqlite(config),
+        StoreKind::Cql => check.cql(config),
+    }
     check.that(
         config.api.listen.port() == 0 || config.api.listen != config.admin.listen,
         &["admin.listen", "api.listen"],
@@ -60,70 +58,53 @@ impl Check<'_> {
             .values
             .get(keys[0])
             .map_or(Origin::Default, |value| value.origin.clone());
-        let key = keys[0].to_owned();
-        let reason = reason.to_owned();
-        let remedy = remedy.to_owned();
         self.errors.push(Error::Conflict {
-            key,
+            key: keys[0].to_owned(),
             origin,
-            reason,
-            remedy,
+            reason: reason.to_owned(),
+            remedy: remedy.to_owned(),
         });
     }
 
-    fn times(
-        &mut self,
-        Config {
-            node,
-            bus,
-            deliver,
-            store,
-            ..
-        }: &Config,
-    ) {
+    fn ack_wait(&mut self, Config { bus, deliver, .. }: &Config) {
         let attempt = deliver.timeout + deliver.lane_wait + ACK_MARGIN;
         self.that(
             bus.ack_wait > attempt,
             &["bus.ack_wait", "deliver.timeout", "deliver.lane_wait"],
-            "it must exceed deliver.timeout + deliver.lane_wait + 10s, or messages still under \
-             way are handed out again",
+            "it must exceed deliver.timeout + deliver.lane_wait + 10s, or messages in flight are \
+             redelivered",
             &format!(
                 "set it above {}, or lower the other two",
                 show_duration(attempt)
             ),
         );
-        let write = store.busy_timeout + store.batch_wait + ACK_MARGIN;
-        self.that(
-            bus.ack_wait > write,
-            &["bus.ack_wait", "store.busy_timeout", "store.batch_wait"],
-            "it must exceed store.busy_timeout + store.batch_wait + 10s, or results still being \
-             written are handed out again",
-            &format!(
-                "set it above {}, or lower the other two",
-                show_duration(write)
-            ),
-        );
         self.that(
             bus.ack_wait > bus.publish_deadline,
             &["bus.publish_deadline", "bus.ack_wait"],
-            "it must be below bus.ack_wait, or a message is handed out again while its result is \
+            "it must be below bus.ack_wait, or a message is redelivered while its result is \
              being published",
             &format!(
                 "set it below {}, or raise bus.ack_wait",
                 show_duration(bus.ack_wait)
             ),
         );
+    }
+
+    fn drain(&mut self, Config { node, deliver, .. }: &Config) {
         let drain = deliver.timeout + DRAIN_MARGIN;
         self.that(
             node.drain_deadline > drain,
             &["node.drain_deadline", "deliver.timeout"],
-            "it must exceed deliver.timeout + 5s, or a shutdown cuts attempts off and they are \
-             made again",
+            "it must exceed deliver.timeout + 5s, or a shutdown ends attempts that are then made \
+             again",
             &format!(
                 "set it above {}, or lower deliver.timeout",
                 show_duration(drain)
             ),
         );
+    }
+
+    fn limits(&mut self, Config { deliver, .. }: &Config) {
         self.that(
             deliver.retry_base <= deliver.retry_max,
             &["deliver.retry_max", "deliver.retry_base"],
@@ -133,6 +114,27 @@ impl Check<'_> {
                 show_duration(deliver.retry_base)
             ),
         );
+        let webhook_max = deliver.in_flight;
+        self.that(
+            usize::try_from(webhook_max).is_ok_and(|max| max <= deliver.in_flight_max),
+            &["deliver.in_flight_max", "deliver.in_flight"],
+            "one webhook may not have more requests in flight than the whole process",
+            &format!("set it to {webhook_max} or more, or lower deliver.in_flight"),
+        );
+    }
+
+    fn sqlite(&mut self, Config { store, bus, .. }: &Config) {
+        let write = store.busy_timeout + store.batch_wait + ACK_MARGIN;
+        self.that(
+            bus.ack_wait > write,
+            &["bus.ack_wait", "store.busy_timeout", "store.batch_wait"],
+            "it must exceed store.busy_timeout + store.batch_wait + 10s, or results are \
+             redelivered while they are being written",
+            &format!(
+                "set it above {}, or lower the other two",
+                show_duration(write)
+            ),
+        );
     }
 
     fn nats(&mut self, Config { nats, .. }: &Config) {
@@ -140,13 +142,13 @@ impl Check<'_> {
             nats.user.is_some() || nats.password.is_none(),
             &["nats.password", "nats.user"],
             "a password needs a user",
-            "set nats.user, too",
+            "set nats.user too",
         );
         self.that(
             nats.user.is_none() || nats.password.is_some(),
             &["nats.user", "nats.password"],
             "a user needs a password",
-            "set nats.password, too",
+            "set nats.password too",
         );
         self.that(
             nats.user.is_none() || nats.credentials_file.is_none(),
@@ -160,7 +162,7 @@ impl Check<'_> {
         self.that(
             !cql.nodes.is_empty(),
             &["cql.nodes"],
-            "there must be a node to begin with",
+            "the store needs a first node to connect to",
             "name one",
         );
         self.that(
@@ -172,8 +174,8 @@ impl Check<'_> {
         self.that(
             !cql.tls || cql.root_ca_file.is_some(),
             &["cql.tls", "cql.root_ca_file"],
-            "somebody must vouch for the nodes",
-            "set cql.root_ca_file, too",
+            "TLS needs the authority that signed the nodes' certificates",
+            "set cql.root_ca_file too",
         );
         self.that(
             cfg!(feature = "cql-tls") || !cql.tls,
@@ -185,8 +187,8 @@ impl Check<'_> {
         self.that(
             bus.ack_wait > write,
             &["bus.ack_wait", "cql.write_timeout"],
-            "it must exceed cql.write_timeout + 10s, or results still being written are handed \
-             out again",
+            "it must exceed cql.write_timeout + 10s, or results are redelivered while they are \
+             being written",
             &format!(
                 "set it above {}, or lower cql.write_timeout",
                 show_duration(write)

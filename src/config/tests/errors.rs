@@ -187,6 +187,33 @@ fn keys_that_contradict_each_other_are_a_conflict() {
 }
 
 #[test]
+fn only_the_store_in_use_is_checked() {
+    let quick = [
+        ("bus.ack_wait", "16s"),
+        ("deliver.timeout", "1s"),
+        ("deliver.lane_wait", "1s"),
+    ];
+    let slow_sqlite = ("store.busy_timeout", "1m");
+    let slow_cql = [("cql.write_timeout", "30s"), ("cql.tls", "true")];
+    let with = |more: &[(&str, &str)]| {
+        errors(&Sources {
+            flags: own(&[&quick, more].concat()),
+            ..Sources::default()
+        })
+    };
+    assert_eq!(with(&slow_cql), []);
+    assert_eq!(with(&[("store.kind", "cql"), slow_sqlite]), []);
+    assert_eq!(with(&[slow_sqlite]).len(), 1);
+    let cql = [&[("store.kind", "cql")], &slow_cql[..]].concat();
+    let found = with(&cql);
+    let keys: Vec<_> = found.iter().filter_map(Error::key).collect();
+    assert!(
+        keys.contains(&"bus.ack_wait") && keys.contains(&"cql.tls"),
+        "{keys:?}"
+    );
+}
+
+#[test]
 fn all_errors_are_reported_at_once_and_an_invalid_key_causes_no_conflict() {
     let (path, mut sources) = file(
         "[deliver]\nretry_base = \"slow\"\nretry_max = \"2h\"\nx = 1\n[bus]\nack_wait = \"16s\"",
@@ -209,8 +236,8 @@ fn all_errors_are_reported_at_once_and_an_invalid_key_causes_no_conflict() {
             .into(),
         format!(
             "  bus.ack_wait (file {name}): it must exceed deliver.timeout + deliver.lane_wait + \
-             10s, or messages still \
-             under way are handed out again; set it above 22s, or lower the other two"
+             10s, or messages in \
+             flight are redelivered; set it above 22s, or lower the other two"
         ),
     ];
     for line in &expected {
