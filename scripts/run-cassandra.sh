@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Runs one Cassandra node on 127.0.0.1 for as long as standard input stays open, then ends it by its own id and removes
-# its data. Whoever starts this holds the pipe, so however that process ends, the node ends with it.
+# Runs one Cassandra node on 127.0.0.1 as long as standard input stays open. Then it ends the node
+# by its process id and removes its data. The process that starts this script holds the other end
+# of the pipe, so the node ends with that process, even if that is killed.
 #
-# usage: run-cassandra.sh PORT STORAGE_PORT SSL_STORAGE_PORT     prints "ready" once CQL clients are served
+# usage: run-cassandra.sh PORT STORAGE_PORT SSL_STORAGE_PORT
 #
-# CASSANDRA_OPTIONS are passed to Java; the settings in the file CASSANDRA_MORE are added to the usual ones. With CASSANDRA_KEEP=DIR the data lie there, and at the end are written out in
-# place of being removed.
+# Prints "ready" once the node accepts CQL clients.
+# CASSANDRA_OPTIONS are passed to Java. The file CASSANDRA_MORE contains further settings. With
+# CASSANDRA_KEEP=DIR the data are in DIR; the end of the node writes them to disk and keeps them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,16 +17,18 @@ lib=$PWD/.tools/cassandra-$version
 java=$(scripts/find-java.sh)
 dir=${CASSANDRA_KEEP:-$(mktemp -d "${TMPDIR:-/tmp}/wahook-cassandra-XXXXXX")}
 mkdir -p "$dir/tmp"
-sed -e "s|@DIR@|$(basename "$dir")|" -e "s|@PORT@|$port|" -e "s|@STORAGE_PORT@|$2|" -e "s|@SSL_STORAGE_PORT@|$3|" \
+sed -e "s|@DIR@|$(basename "$dir")|" -e "s|@PORT@|$port|" \
+  -e "s|@STORAGE_PORT@|$2|" -e "s|@SSL_STORAGE_PORT@|$3|" \
   tests/cassandra/cassandra.yaml > "$dir/cassandra.yaml"
 [ -z "${CASSANDRA_MORE:-}" ] || cat "$CASSANDRA_MORE" >> "$dir/cassandra.yaml"
 
-# Ctrl-C in a terminal reaches the whole group: the end of standard input is what counts.
+# Ctrl-C in a terminal reaches the whole process group; only the end of standard input counts.
 trap '' INT
-# jamm is not optional: without it the server cannot measure statements on this Java.
+# The server needs jamm to measure statements on this version of Java.
 "$java" @tests/cassandra/jvm.args -javaagent:"$lib/jamm-0.4.0.jar" \
-  -Dcassandra.config="file://$dir/cassandra.yaml" -Dcassandra.storagedir="$dir/data" -Dcassandra.logdir="$dir/log" \
-  -Dlogback.configurationFile="$PWD/tests/cassandra/logback.xml" -Dcassandra-foreground=yes \
+  -Dcassandra.config="file://$dir/cassandra.yaml" -Dcassandra.storagedir="$dir/data" \
+  -Dcassandra.logdir="$dir/log" -Dcassandra-foreground=yes \
+  -Dlogback.configurationFile="$PWD/tests/cassandra/logback.xml" \
   -Dcassandra.unsafesystem=true -Dcassandra.test.flush_local_schema_changes=false \
   -Dcassandra.skip_wait_for_gossip_to_settle=0 -Dcassandra.ring_delay_ms=1000 \
   -Dcassandra.superuser_setup_delay_ms=0 -Djava.io.tmpdir="$dir/tmp" ${CASSANDRA_OPTIONS:-} \
@@ -45,7 +49,7 @@ done
 
 cat > /dev/null || true
 if [ -n "${CASSANDRA_KEEP:-}" ]; then
-  # Its own end writes the tables out.
+  # A normal end writes the tables to disk.
   kill -TERM "$node" 2> /dev/null || true
   wait "$node" 2> /dev/null || true
 else

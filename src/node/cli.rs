@@ -32,8 +32,7 @@ pub struct Settings {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run some roles against a NATS server that runs already and on which `wahook bus apply` was
-    /// called.
+    /// Run some roles. NATS must run, and `wahook bus apply` must have created its streams.
     Serve {
         /// Roles of this process, separated by commas.
         #[arg(long, value_enum, value_delimiter = ',', required = true)]
@@ -44,22 +43,21 @@ pub enum Command {
     /// Create, update or check the streams, consumers and buckets.
     #[command(subcommand)]
     Bus(BusCommand),
-    /// Bring the schema of the CQL store up to date: once after each update of wahook, before its
-    /// roles start. NATS must run: it lets one do this at a time.
+    /// Update the schema of the CQL store. Run it after each update of wahook, before its roles
+    /// start. It needs NATS, for a lease: only one migration runs at a time.
     Migrate {
-        /// Only print what would be done; exit 1 when that is something.
+        /// Only print the missing steps; exit 1 when there are any.
         #[arg(long)]
         dry_run: bool,
-        /// Make the keyspace, too, if it is missing, with so many copies of everything: for trying
-        /// out. In production create it yourself, per datacenter.
+        /// Create the keyspace too, if it is missing, with so many copies of all data. For
+        /// trying out; in production create it yourself, with copies per datacenter.
         #[arg(long, value_name = "COPIES", value_parser = clap::value_parser!(u8).range(1..=9))]
         create_keyspace: Option<u8>,
     },
-    /// Take over webhooks and events from the tables of a service that came before; see
-    /// docs/store.md.
+    /// Import webhooks and events from the tables of an earlier service; see docs/store.md.
     #[command(subcommand)]
     Import(ImportCommand),
-    /// Show which node runs each partition, and how far behind it is.
+    /// Show which node runs each partition, and how many messages wait there.
     Partitions {
         /// As JSON, for programs.
         #[arg(long)]
@@ -68,13 +66,13 @@ pub enum Command {
     /// Make, list and revoke API tokens.
     #[command(subcommand)]
     Token(TokenCommand),
-    /// Link WhatsApp accounts, and list them. Some node with the ingest role must run.
+    /// Link WhatsApp accounts, and list them. A node with the ingest role must run.
     #[command(subcommand)]
     Session(SessionCommand),
     /// The keys that stored secrets are sealed with.
     #[command(subcommand)]
     Secrets(SecretsCommand),
-    /// Check the settings and exit: 0 when they are right, 78 when not.
+    /// Check the settings and exit: 0 when they are right, 78 when they are not.
     CheckConfig,
     /// Print the settings in force, each with its source; secrets are masked.
     DumpConfig,
@@ -105,8 +103,8 @@ pub enum BusCommand {
 /// `wahook import …`
 #[derive(Debug, Subcommand)]
 pub enum ImportCommand {
-    /// Register webhooks; prints the signing secret that each gets. Numbers that have one already
-    /// are passed over.
+    /// Register webhooks and print the signing secret of each. Numbers that have a webhook already
+    /// are skipped.
     Webhooks {
         /// CSV with a header, or JSON objects: `.csv`, `.json`, `.jsonl`.
         file: PathBuf,
@@ -114,7 +112,7 @@ pub enum ImportCommand {
         #[arg(long)]
         dry_run: bool,
     },
-    /// Put events into the audit. Those older than `store.retention` are passed over.
+    /// Write events to the audit. Events older than `store.retention` are skipped.
     Events {
         /// CSV with a header, or JSON objects: `.csv`, `.json`, `.jsonl`.
         file: PathBuf,
@@ -129,16 +127,16 @@ pub enum ImportCommand {
 pub enum TokenCommand {
     /// Make a token and print it once; only its hash is kept.
     Create {
-        /// The client it can see.
+        /// The client that it belongs to.
         #[arg(long)]
         client: ClientId,
-        /// What it may do, separated by commas; everything when left out.
+        /// What it may do, separated by commas; all scopes if left out.
         #[arg(long, value_delimiter = ',')]
         scopes: Vec<Scope>,
-        /// What it is for, in your words.
+        /// A name for `token list`, like the program that uses it.
         #[arg(long, default_value = "")]
         name: String,
-        /// Days until it is refused; never when left out.
+        /// Days after which it expires; if left out, it does not expire.
         #[arg(long)]
         expires_days: Option<u32>,
     },
@@ -156,7 +154,7 @@ pub enum TokenCommand {
 pub enum SecretsCommand {
     /// Print a line for `secrets.keys_file` with a new key.
     NewKey {
-        /// What the key is called; drawn by chance when left out.
+        /// The id of the key; random if left out.
         #[arg(long)]
         id: Option<String>,
     },
@@ -168,18 +166,18 @@ pub enum SecretsCommand {
 /// `wahook session …`
 #[derive(Debug, Subcommand)]
 pub enum SessionCommand {
-    /// Ask for a session, show what links it, and follow it until it is connected.
+    /// Create a session, show the code that links it, and wait until it is connected.
     Pair {
         /// The client it belongs to.
         #[arg(long)]
         client: ClientId,
-        /// The phone's number: no other phone can link it then.
+        /// The phone's number. If it is given, no other phone can link the session.
         #[arg(long)]
         phone: Option<Phone>,
-        /// Show a code to type in on the phone, in place of a QR code.
+        /// Show a code to type on the phone instead of a QR code.
         #[arg(long, requires = "phone")]
         code: bool,
-        /// Publish what the account itself sends, too.
+        /// Also publish what the account itself sends from other devices.
         #[arg(long)]
         own_messages: bool,
     },

@@ -4,7 +4,7 @@ use anyhow::Context;
 
 use crate::{bus::Bus, config::Config};
 
-/// `name` tells operators which command a connection belongs to.
+/// `name` is the name of the connection that NATS shows to operators.
 pub(super) async fn connect(config: &Config, name: &str) -> anyhow::Result<Bus> {
     Bus::connect(&config.nats, &config.bus, name)
         .await

@@ -23,8 +23,8 @@ use crate::{
 };
 
 const CONFIG: &str = include_str!("../../nats/dev.conf");
-/// How long the server may take to answer, and to stop.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// How long the server may take to start, and to stop.
+const SERVER_TIMEOUT: Duration = Duration::from_secs(15);
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
 /// A supervised server: started again when it dies, stopped with the node.
@@ -161,18 +161,17 @@ impl Launch {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        timeout(PATIENCE, poll)
+        timeout(SERVER_TIMEOUT, poll)
             .await
             .context("nats-server did not answer in time")?
     }
 
-    /// Ends the child by its id with SIGQUIT's gentle sister: the server writes its state and
-    /// leaves.
+    /// Asks the child to stop, so that it writes its state; kills it if it does not end in time.
     async fn stop(&self, mut child: Child) {
         if let Some(pid) = child.id() {
             self.signal(pid).await;
         }
-        if timeout(PATIENCE, child.wait()).await.is_err() {
+        if timeout(SERVER_TIMEOUT, child.wait()).await.is_err() {
             tracing::error!("nats-server did not end in time; killing it");
             let _ = child.kill().await;
         }
@@ -186,7 +185,7 @@ impl Launch {
             .arg(format!("stop={pid}"))
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        let _ = timeout(PATIENCE, command.status()).await;
+        let _ = timeout(SERVER_TIMEOUT, command.status()).await;
     }
 
     /// A node that was killed leaves its server running. It is ours when its command line names our
@@ -212,7 +211,7 @@ impl Launch {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        let _ = timeout(PATIENCE, gone).await;
+        let _ = timeout(SERVER_TIMEOUT, gone).await;
     }
 }
 

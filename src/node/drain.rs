@@ -1,4 +1,4 @@
-//! Waiting for the end, and ending within one deadline.
+//! Waits for a signal, then drains within one deadline.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -11,7 +11,7 @@ use tokio::{
 use super::roles::Node;
 use crate::config::Config;
 
-/// SIGTERM and SIGINT, caught from before the first role starts.
+/// SIGTERM and SIGINT. They are caught before the first role starts.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -33,7 +33,7 @@ impl Signals {
     }
 }
 
-/// Runs until a signal, or until a task ends that the node cannot do without; then drains.
+/// Runs until a signal, or until a task ends early whose kind stops the node; then drains.
 pub(super) async fn run(
     node: Node,
     mut signals: Signals,
@@ -41,10 +41,10 @@ pub(super) async fn run(
 ) -> anyhow::Result<ExitCode> {
     let failed = tokio::select! {
         () = signals.next() => false,
-        // It has told why.
+        // The task has logged why.
         _ = node.tasks.failed() => true,
     };
-    // A node that lost a task takes up nothing more: it cannot settle it, perhaps.
+    // A node that lost a task starts nothing more, because it may not be able to settle it.
     let delay = if failed {
         Duration::ZERO
     } else {
@@ -54,7 +54,7 @@ pub(super) async fn run(
     let drained = tokio::select! {
         drained = drain(node, delay, config.node.drain_deadline) => drained,
         () = signals.next() => {
-            tracing::warn!("a second signal: leaving at once");
+            tracing::warn!("second signal: exiting at once");
             false
         }
     };
@@ -75,10 +75,10 @@ async fn drain(node: Node, delay: Duration, time: Duration) -> bool {
     if !tasks {
         tracing::error!(
             left = node.tasks.len(),
-            "drain deadline passed: unsettled deliveries will be made again"
+            "drain deadline passed: unsettled messages will be redelivered"
         );
     }
-    // What was given back must reach the server, or it comes again only after `bus.ack_wait`.
+    // NAKs must reach the server, or those messages are redelivered only after `bus.ack_wait`.
     let flushed = timeout_at(deadline, node.bus.flush()).await;
     if !matches!(flushed, Ok(Ok(()))) {
         tracing::warn!("the last acknowledgements may not have reached NATS");

@@ -10,10 +10,10 @@ use anyhow::{Context, bail};
 
 use crate::{bus::Bus, config::Config, wire::Keyring};
 
-const MADE: &str = "# Keys that stored secrets are sealed with: the first one seals, all of them \
-    open. Without this file they are lost.";
+const FILE_HEADER: &str = "# Keys that seal stored secrets: the first one seals, all of them \
+    open. Without this file the secrets are lost.";
 
-/// The keys of this node. Where no file is set, the first node on a bus makes one.
+/// The keys of this node. If no file is set, the first node on a bus creates one.
 pub(super) async fn keyring(config: &Config, bus: &Bus) -> anyhow::Result<Keyring> {
     let file = file(config);
     if let Some(keys) = read(&file)? {
@@ -32,22 +32,21 @@ pub(super) async fn keyring(config: &Config, bus: &Bus) -> anyhow::Result<Keyrin
     if bus.key_rotation().is_sealed().await? {
         bail!(
             "the secrets on this bus are sealed, and {} does not exist: set secrets.keys_file to \
-             the keys file of the \
-             nodes that run already",
+             the keys file of the running nodes",
             file.display()
         );
     }
     make(&file)?;
-    let keys = read(&file)?.context("the keys file vanished")?;
+    let keys = read(&file)?.context("the keys file was removed while it was created")?;
     if let Err(error) = bus.key_rotation().check_keys(&keys).await {
-        // Another node was faster and has a file of its own: this one never sealed anything.
+        // Another node created its file first. The key of this file has not sealed anything.
         let _ = std::fs::remove_file(&file);
         return Err(error).context(
-            "another node made its keys first: set secrets.keys_file to that node's file",
+            "another node created its keys first: set secrets.keys_file to that node's file",
         );
     }
-    tracing::info!(file = %file.display(), "made a file with the key that secrets are sealed \
-        with; keep a copy");
+    tracing::info!(file = %file.display(), "created a file with the key that seals secrets; keep \
+        a copy");
     Ok(keys)
 }
 
@@ -69,7 +68,7 @@ pub(super) fn read(file: &Path) -> anyhow::Result<Option<Keyring>> {
     }
 }
 
-/// Makes the file whole or not at all; one that is there by then stays.
+/// Creates the file in one step. A file that exists by then stays.
 fn make(file: &Path) -> anyhow::Result<()> {
     let write = || -> std::io::Result<()> {
         let folder = file.parent().unwrap_or(Path::new("."));
@@ -81,7 +80,7 @@ fn make(file: &Path) -> anyhow::Result<()> {
             .create_new(true)
             .mode(0o600)
             .open(&part)?;
-        open.write_all(format!("{MADE}\n{line}\n").as_bytes())?;
+        open.write_all(format!("{FILE_HEADER}\n{line}\n").as_bytes())?;
         open.sync_all()?;
         let linked = std::fs::hard_link(&part, file);
         std::fs::remove_file(&part)?;
@@ -90,7 +89,7 @@ fn make(file: &Path) -> anyhow::Result<()> {
             _ => std::fs::File::open(folder)?.sync_all(),
         }
     };
-    write().with_context(|| format!("making {}", file.display()))
+    write().with_context(|| format!("creating {}", file.display()))
 }
 
 pub(super) fn random_id() -> String {

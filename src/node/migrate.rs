@@ -12,11 +12,11 @@ use crate::{
 };
 
 const LEASE: &str = "migrate";
-/// How long another runner is waited for.
-const PATIENCE: Duration = Duration::from_secs(120);
-const ASK_EVERY: Duration = Duration::from_millis(500);
+/// How long to wait for another `wahook migrate` to end.
+const LEASE_WAIT_MAX: Duration = Duration::from_secs(120);
+const LEASE_POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Prints what is done, or would be.
+/// Applies the missing steps, or with `dry_run` only prints them.
 pub(super) async fn run(
     config: &Config,
     bus: &Bus,
@@ -25,8 +25,8 @@ pub(super) async fn run(
 ) -> anyhow::Result<ExitCode> {
     if config.store.kind != StoreKind::Cql {
         bail!(
-            "there is nothing to migrate: store.kind is not \"cql\", and SQLite's file is raised \
-             when it is opened"
+            "there is nothing to migrate: store.kind is not \"cql\", and the schema of a SQLite \
+             file is updated when a role opens it"
         );
     }
     if dry_run {
@@ -53,7 +53,7 @@ pub(super) async fn run(
 
 async fn apply(config: &Config, create_keyspace: Option<u8>) -> anyhow::Result<()> {
     let migrator = Migrator::connect(&config.cql, config.store.retention).await?;
-    // Only now: another runner may just have done it all.
+    // Planned under the lease: another run may have applied the steps in the meantime.
     let steps = migrator.plan(create_keyspace).await?;
     for step in &steps {
         migrator
@@ -71,34 +71,35 @@ async fn apply(config: &Config, create_keyspace: Option<u8>) -> anyhow::Result<(
 }
 
 async fn acquire(bus: &Bus) -> anyhow::Result<Lease> {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + LEASE_WAIT_MAX;
     let node = format!("migrate-{}", std::process::id());
     loop {
         if let Some(lease) = bus
             .acquire_lease(LEASE, &node)
             .await
-            .context("asking to be the only one who migrates")?
+            .context("acquiring the lease for migrations")?
         {
             return Ok(lease);
         }
         if Instant::now() > end {
             bail!(
-                "another `wahook migrate` has been running for {} s; look at it first",
-                PATIENCE.as_secs()
+                "another `wahook migrate` has been running for {} s; wait for it, or find out \
+                 why it hangs",
+                LEASE_WAIT_MAX.as_secs()
             );
         }
-        sleep(ASK_EVERY).await;
+        sleep(LEASE_POLL_INTERVAL).await;
     }
 }
 
-/// Renews until that fails.
+/// Renews the lease until that fails; returns why.
 async fn keep(lease: &Lease) -> anyhow::Error {
     let mut ticks = interval(LEASE_TTL / 4);
     loop {
         ticks.tick().await;
         if !lease.renew().await.unwrap_or_else(|_| lease.is_valid()) {
             return anyhow::anyhow!(
-                "NATS no longer says that this is the only migration; run it again"
+                "the lease for migrations was lost; run `wahook migrate` again"
             );
         }
     }

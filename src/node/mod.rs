@@ -1,24 +1,25 @@
-//! Composition root: which roles this process plays, when it is ready, and how it stops.
+//! Composition root: which roles this process has, when it is ready, and how it stops.
 //!
-//! A role is a set of [`tasks`](crate::tasks) that end after one cancellation token:
+//! A role is a set of [`tasks`](crate::tasks) that end when one token is cancelled:
 //!
 //! | role | tasks | ready when |
 //! | --- | --- | --- |
 //! | `api` | admin API; jobs: replays and releases | the bus is connected |
 //! | `ingest` | one per WhatsApp session | the bus is connected |
-//! | `deliver` | pull loops, lanes, result groups | the bus is connected; the store may be down |
+//! | `deliver` | pull loops, attempts, result groups | the bus is connected; the store may be down
+//! |
 //! | `record` | pull loops | the bus is connected and the store answers |
 //!
-//! The listener for people and probes runs beside every role. A task that the node cannot do
-//! without ends it with exit code 1 when it ends before the drain, so that its supervisor starts
-//! the node again; others are started again here. Each kind of task says which it is. A task that
-//! panics over one message costs that message one redelivery. Every panic is logged with its place
-//! and counted in `wahook_errors_total{code="panic"}`, which deserves an alarm.
+//! Every node has the listener for probes and metrics, whatever its roles. The kind of a task says
+//! what its early end does: the node stops with exit code 1, so that its supervisor starts it
+//! again; or the task is started again. If the task of one message panics, the message is
+//! redelivered. Every panic is logged with its place and counted in
+//! `wahook_errors_total{code="panic"}`, which should raise an alarm.
 //!
-//! Stopping: at the first SIGTERM or SIGINT `/readyz` turns 503. After `node.drain_delay` the loops
-//! stop taking work, attempts under way end and are settled. For that there is one deadline,
-//! `node.drain_deadline`. What is left then is dropped unsettled and delivered again elsewhere. A
-//! second signal ends the process at once.
+//! Stopping: at the first SIGTERM or SIGINT `/readyz` answers 503. After `node.drain_delay` the
+//! loops stop taking work, and attempts in flight end and are settled. For that there is one
+//! deadline, `node.drain_deadline`. Messages that are not settled by then are redelivered
+//! elsewhere. A second signal ends the process at once.
 //!
 //! `wahook dev` adds a `nats-server` child ([`dev`]) and applies the bus's declarations first.
 

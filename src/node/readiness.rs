@@ -18,8 +18,8 @@ use crate::{
     telemetry,
 };
 
-const STORE_PATIENCE: Duration = Duration::from_millis(500);
-const STORE_EVERY: Duration = Duration::from_secs(1);
+const STORE_PING_TIMEOUT: Duration = Duration::from_millis(500);
+const STORE_PING_INTERVAL: Duration = Duration::from_secs(1);
 
 /// One line per condition: its name, and why it is not met.
 pub(super) type Conditions = Vec<(String, Result<(), String>)>;
@@ -88,13 +88,13 @@ async fn watch(
     state: Arc<Mutex<Result<(), String>>>,
     cancel: CancellationToken,
 ) {
-    let mut ticks = interval(STORE_EVERY);
+    let mut ticks = interval(STORE_PING_INTERVAL);
     loop {
         tokio::select! {
             () = cancel.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        let answer = match timeout(STORE_PATIENCE, store.ping()).await {
+        let answer = match timeout(STORE_PING_TIMEOUT, store.ping()).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(telemetry::report(&error)),
             Err(_) => Err("does not answer".to_owned()),

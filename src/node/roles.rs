@@ -21,9 +21,9 @@ use crate::{
     telemetry::Metrics,
 };
 
-/// A file that is to be sent: it has to be there while somebody waits for the answer.
-const FETCH_DEADLINE: Duration = Duration::from_secs(5);
-const FETCH_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// How long the download of a file that a caller wants to send may take. The caller waits for it.
+const SEND_FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+const SEND_FETCH_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// A running node.
 pub(super) struct Node {
@@ -52,117 +52,139 @@ pub(super) async fn start(
         .await
         .context("loading the webhooks")?;
     let cancel = CancellationToken::new();
-    let admin_cancel = CancellationToken::new();
     let plays = |role| roles.contains(&role);
 
-    let store: Option<Arc<dyn Store>> = if plays(Role::Api) || plays(Role::Record) {
-        Some(
-            store::open(&config.store, &config.cql, &tasks)
-                .await
-                .context("opening the store")?,
-        )
+    let store = if plays(Role::Api) || plays(Role::Record) {
+        let opened = store::open(&config.store, &config.cql, &tasks).await;
+        Some(opened.context("opening the store")?)
     } else {
         None
     };
-    let readiness = Readiness::new(
-        bus.clone(),
-        store.clone().filter(|_| plays(Role::Record)),
-        &tasks,
-        &cancel,
-    );
+    let probed_store = store.clone().filter(|_| plays(Role::Record));
+    let node = Node {
+        readiness: Readiness::new(bus.clone(), probed_store, &tasks, &cancel),
+        bus,
+        cancel,
+        admin_cancel: CancellationToken::new(),
+        listeners: tasks.group(),
+        tasks,
+    };
 
-    let listeners = tasks.group();
-    let upkeep = metrics.clone();
-    tasks.keep(TaskKind::MetricsUpkeep, &cancel, {
-        let cancel = cancel.clone();
-        move || upkeep.clone().keep_up(cancel.clone())
-    });
-    let admin = TcpListener::bind(config.admin.listen)
-        .await
-        .with_context(|| format!("binding admin.listen {}", config.admin.listen))?;
-    tracing::info!(address = %admin.local_addr()?, "probes and metrics");
-    let conditions = readiness.clone();
-    let admin_router = api::admin::router(Arc::new(move || conditions.conditions()), metrics);
-    let settings = config.api.clone();
-    let serving = api::serve(
-        admin,
-        admin_router,
-        settings,
-        tasks.clone(),
-        admin_cancel.clone(),
-    );
-    listeners.run(TaskKind::ProbeListener, &admin_cancel, serving);
-
+    node.start_admin(config, metrics).await?;
     if plays(Role::Api) {
+        let store = store.clone().context("the api role has a store")?;
+        node.start_api(config, store).await?;
+    }
+    if plays(Role::Ingest) {
+        node.start_ingest(config).await?;
+    }
+    if plays(Role::Deliver) {
+        node.start_deliver(config).await?;
+    }
+    if plays(Role::Record) {
+        let store = store.context("the record role has a store")?;
+        node.start_record(config, store);
+    }
+    tracing::info!(?roles, "started");
+    Ok(node)
+}
+
+impl Node {
+    /// Serves probes and metrics, whatever the roles.
+    async fn start_admin(&self, config: &Config, metrics: Metrics) -> anyhow::Result<()> {
+        let upkeep = metrics.clone();
+        let cancel = self.cancel.clone();
+        self.tasks
+            .keep(TaskKind::MetricsUpkeep, &self.cancel, move || {
+                upkeep.clone().keep_up(cancel.clone())
+            });
+        let listener = TcpListener::bind(config.admin.listen)
+            .await
+            .with_context(|| format!("binding admin.listen {}", config.admin.listen))?;
+        tracing::info!(address = %listener.local_addr()?, "probes and metrics");
+        let readiness = self.readiness.clone();
+        let router = api::admin::router(Arc::new(move || readiness.conditions()), metrics);
+        let serving = api::serve(
+            listener,
+            router,
+            config.api.clone(),
+            self.tasks.clone(),
+            self.admin_cancel.clone(),
+        );
+        self.listeners
+            .run(TaskKind::ProbeListener, &self.admin_cancel, serving);
+        Ok(())
+    }
+
+    /// Serves the admin API, and starts the jobs that it creates.
+    async fn start_api(&self, config: &Config, store: Arc<dyn Store>) -> anyhow::Result<()> {
         let listener = TcpListener::bind(config.api.listen)
             .await
             .with_context(|| format!("binding api.listen {}", config.api.listen))?;
         tracing::info!(address = %listener.local_addr()?, "admin API");
-        let store = store.clone().context("the api role has a store")?;
         Replay::start(
-            bus.clone(),
+            self.bus.clone(),
             Arc::clone(&store),
             &config.replay,
-            &tasks,
-            cancel.clone(),
+            &self.tasks,
+            self.cancel.clone(),
         );
-        let media = media_source(&bus, config, &tasks).await?;
-        let router = api::router(api::AppState::new(bus.clone(), store, media, config).await?);
-        let settings = config.api.clone();
-        let serving = api::serve(listener, router, settings, tasks.clone(), cancel.clone());
-        listeners.run(TaskKind::ApiListener, &cancel, serving);
+        let media = media_source(&self.bus, config, &self.tasks).await?;
+        let state = api::AppState::new(self.bus.clone(), store, media, config).await?;
+        let serving = api::serve(
+            listener,
+            api::router(state),
+            config.api.clone(),
+            self.tasks.clone(),
+            self.cancel.clone(),
+        );
+        self.listeners
+            .run(TaskKind::ApiListener, &self.cancel, serving);
+        Ok(())
     }
-    if plays(Role::Ingest) {
-        let open = Arc::new(ingest::sqlite);
+
+    async fn start_ingest(&self, config: &Config) -> anyhow::Result<()> {
         Ingest::start(
-            bus.clone(),
+            self.bus.clone(),
             &config.whatsapp,
             fetch(config)?,
-            open,
-            &tasks,
-            cancel.clone(),
+            Arc::new(ingest::sqlite),
+            &self.tasks,
+            self.cancel.clone(),
         )
         .await
-        .context("starting ingest")?;
+        .context("starting ingest")
     }
-    if plays(Role::Deliver) {
+
+    async fn start_deliver(&self, config: &Config) -> anyhow::Result<()> {
         let client = egress::Client::new(&config.egress, config.deliver.timeout)
             .context("setting up egress")?;
-        let node = node_name();
         Deliver::start(
-            bus.clone(),
-            &node,
+            self.bus.clone(),
+            &node_name(),
             client,
             &config.deliver,
             &config.bus,
-            &tasks,
-            cancel.clone(),
+            &self.tasks,
+            self.cancel.clone(),
         )
         .await
-        .context("joining the nodes that deliver")?;
+        .context("joining the nodes that deliver")
     }
-    if plays(Role::Record) {
-        let store = store.context("the record role has a store")?;
+
+    fn start_record(&self, config: &Config, store: Arc<dyn Store>) {
         Record::start(
-            bus.clone(),
+            self.bus.clone(),
             store,
             config.store.retention,
-            &tasks,
-            cancel.clone(),
+            &self.tasks,
+            self.cancel.clone(),
         );
     }
-    tracing::info!(?roles, "started");
-    Ok(Node {
-        bus,
-        readiness,
-        cancel,
-        admin_cancel,
-        tasks,
-        listeners,
-    })
 }
 
-/// Tells operators the machine, and is no other process's, not even of one that ran here before.
+/// The machine's name, for operators, with a part that no other process has, not even an earlier
+/// one on this machine.
 fn node_name() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host: String = host
@@ -181,11 +203,11 @@ fn node_name() -> String {
 /// How sessions get files to send: out through the one guarded way.
 fn fetch(config: &Config) -> anyhow::Result<Fetch> {
     let client =
-        egress::Client::new(&config.egress, FETCH_DEADLINE).context("setting up egress")?;
+        egress::Client::new(&config.egress, SEND_FETCH_TIMEOUT).context("setting up egress")?;
     Ok(Arc::new(move |url| {
         let client = client.clone();
         Box::pin(async move {
-            let file = client.get(&url, FETCH_BYTES_MAX).await?;
+            let file = client.get(&url, SEND_FETCH_BYTES_MAX).await?;
             Ok(Fetched {
                 bytes: file.bytes,
                 content_type: file.content_type,

@@ -1,4 +1,4 @@
-//! `wahook secrets`: making keys, and sealing everything with the newest one.
+//! `wahook secrets`: creates keys, and seals all secrets with the newest one.
 
 use std::process::ExitCode;
 
@@ -44,7 +44,7 @@ async fn rotate(config: &Config) -> anyhow::Result<ExitCode> {
         done.webhooks - done.again - done.current
     );
     if done.closed.is_empty() {
-        println!("no other key is needed any more");
+        println!("no other key is needed any longer");
         return Ok(ExitCode::SUCCESS);
     }
     println!(

@@ -1,4 +1,4 @@
-//! `wahook session`: linking an account from a terminal.
+//! `wahook session`: links an account from a terminal.
 
 use std::{
     process::ExitCode,
@@ -17,11 +17,12 @@ use crate::{
         ClientId, Pairing, PairingMethod, Phone, Session, SessionId, SessionState, SessionStatus,
         Timestamp,
     },
+    telemetry::printable,
 };
 
-const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// How long a session may be without a node that runs it.
-const NODE_PATIENCE: Duration = Duration::from_secs(20);
+const STATUS_POLL_INTERVAL: Duration = Duration::from_millis(250);
+/// How long to wait for a node with the ingest role to start the session.
+const FIRST_STATUS_TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(super) async fn run(bus: Bus, command: SessionCommand) -> anyhow::Result<ExitCode> {
     match command {
@@ -43,7 +44,7 @@ pub(super) async fn run(bus: Bus, command: SessionCommand) -> anyhow::Result<Exi
                 let status = bus.sessions().status(client, session.id).await?;
                 let status = status.unwrap_or_else(|| SessionStatus::new(0, session.created_at));
                 let number = status.phone.as_ref().map_or("-", |phone| phone.as_str());
-                let reason = status.reason.as_deref().unwrap_or_default();
+                let reason = printable(status.reason.as_deref().unwrap_or_default());
                 println!("{}\t{}\t{number}\t{reason}", session.id, status.state);
             }
             Ok(ExitCode::SUCCESS)
@@ -73,47 +74,57 @@ async fn pair(
         "session {} of client {client}; Ctrl-C leaves it waiting",
         session.id
     );
-    let begun = Instant::now();
-    let mut shown = None;
-    let mut told = None;
+    let started = Instant::now();
+    let mut progress = Progress::default();
     loop {
         match bus.sessions().status(client, session.id).await? {
-            None if begun.elapsed() > NODE_PATIENCE => {
+            None if started.elapsed() > FIRST_STATUS_TIMEOUT => {
                 bail!(
-                    "no node has taken the session up: run `wahook serve --roles ingest`, or \
+                    "no node has started the session: run `wahook serve --roles ingest`, or \
                      `wahook dev`"
                 )
             }
             None => {}
             Some(status) => {
-                if status.pairing != shown {
-                    if let Some(pairing) = &status.pairing {
-                        show(pairing)?;
-                    }
-                    shown.clone_from(&status.pairing);
-                }
-                let news = (status.state, status.reason.clone());
-                if told.as_ref() != Some(&news) {
-                    eprintln!(
-                        "{}{}",
-                        news.0,
-                        news.1
-                            .as_ref()
-                            .map_or(String::new(), |why| format!(": {why}"))
-                    );
-                    told = Some(news);
-                }
-                if status.state == SessionState::Connected {
-                    let number = status.phone.context("a connected session has a number")?;
-                    eprintln!("linked to {}", number.as_str());
-                    return Ok(ExitCode::SUCCESS);
-                }
-                if status.state.is_final() {
-                    return Ok(ExitCode::FAILURE);
+                if let Some(code) = progress.update(status)? {
+                    return Ok(code);
                 }
             }
         }
-        sleep(LOOK_EVERY).await;
+        sleep(STATUS_POLL_INTERVAL).await;
+    }
+}
+
+/// What `session pair` has printed so far, so that it prints each change once.
+#[derive(Default)]
+struct Progress {
+    pairing: Option<Pairing>,
+    state: Option<(SessionState, Option<String>)>,
+}
+
+impl Progress {
+    /// Prints what changed; the exit code once the session is connected or has ended.
+    fn update(&mut self, status: SessionStatus) -> anyhow::Result<Option<ExitCode>> {
+        if status.pairing != self.pairing {
+            if let Some(pairing) = &status.pairing {
+                show(pairing)?;
+            }
+            self.pairing.clone_from(&status.pairing);
+        }
+        let state = Some((status.state, status.reason.clone()));
+        if state != self.state {
+            match &status.reason {
+                Some(reason) => eprintln!("{}: {}", status.state, printable(reason)),
+                None => eprintln!("{}", status.state),
+            }
+            self.state = state;
+        }
+        if status.state == SessionState::Connected {
+            let number = status.phone.context("a connected session has a number")?;
+            eprintln!("linked to {}", number.as_str());
+            return Ok(Some(ExitCode::SUCCESS));
+        }
+        Ok(status.state.is_final().then_some(ExitCode::FAILURE))
     }
 }
 
@@ -129,7 +140,7 @@ fn show(pairing: &Pairing) -> anyhow::Result<()> {
         PairingMethod::Code => {
             println!(
                 "{}\ntype it in: Linked devices, Link a device, Link with phone number instead",
-                pairing.code
+                printable(&pairing.code)
             );
         }
     }

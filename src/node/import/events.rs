@@ -1,4 +1,5 @@
-//! Events into the audit: one attempt each, as the old table knew only the last.
+//! Imports events into the audit. Each becomes one attempt, because the old table has only the
+//! newest.
 
 use std::time::SystemTime;
 
@@ -17,12 +18,12 @@ use crate::{
     store::{self, Store},
 };
 
-/// Attempts in one write.
-const BATCH: usize = 500;
-/// Look-ups under way at once.
-const LOOK_UPS: usize = 32;
+/// Most attempts in one write.
+const BATCH_MAX: usize = 500;
+/// Most concurrent look-ups in the store.
+const LOOK_UPS_MAX: usize = 32;
 
-/// The rows need `client_id` and `phone_number` of their webhook beside their own columns.
+/// A row needs the columns of the old table, and `client_id` and `phone_number` of its webhook.
 pub(super) async fn import(
     config: &Config,
     bus: &Bus,
@@ -57,11 +58,11 @@ pub(super) async fn import(
             continue;
         };
         match attempt(&row, client, phone, webhook.id) {
-            Ok(attempt) if attempt.started_at < oldest => tally.passed += 1,
+            Ok(attempt) if attempt.started_at < oldest => tally.skipped += 1,
             Ok(attempt) => batch.push(attempt),
             Err(reason) => tally.wrong(line, &reason),
         }
-        if batch.len() >= BATCH {
+        if batch.len() >= BATCH_MAX {
             write(store, std::mem::take(&mut batch), dry_run, &mut tally).await?;
         }
     }
@@ -69,8 +70,8 @@ pub(super) async fn import(
     Ok(tally)
 }
 
-/// Those that are not there yet: a row that is written again changes nothing, but would be counted
-/// again in sums.
+/// Writes the attempts that are not in the store yet. Writing one again would change nothing but
+/// the sums, which would count it twice.
 async fn write(
     store: &dyn Store,
     batch: Vec<Attempt>,
@@ -88,17 +89,17 @@ async fn write(
         Ok::<_, store::Error>(there.is_none().then_some(attempt))
     });
     let looked_up: Vec<_> = looked_up
-        .buffered(LOOK_UPS)
+        .buffered(LOOK_UPS_MAX)
         .try_collect()
         .await
         .context("asking the store")?;
     let count = looked_up.len();
     let new: Vec<_> = looked_up.into_iter().flatten().collect();
     tally.imported += new.len();
-    tally.passed += count - new.len();
+    tally.skipped += count - new.len();
     if !dry_run && !new.is_empty() {
         store.record(new).await.context("writing the store")?;
-        // An import that is ended half-way has its sums up to there.
+        // If the import is ended early, the sums then match what was written.
         store.flush().await.context("writing sums")?;
     }
     Ok(())
@@ -126,15 +127,6 @@ fn attempt(
     let http_status = row.parsed::<u16>("http_status")?;
     let delivered_at = row.time("delivered_at")?;
     let (status, note) = status(row.need("status")?, http_status)?;
-    let outcome = match (status, http_status) {
-        (EventStatus::Delivered, _) => Outcome::Ok,
-        (_, Some(300..=399)) => Outcome::Http3xx,
-        (_, Some(410)) => Outcome::Gone,
-        (_, Some(429)) => Outcome::RateLimited,
-        (_, Some(400..=499)) => Outcome::Http4xx,
-        (_, Some(500..=599)) => Outcome::Http5xx,
-        _ => Outcome::Connect,
-    };
     let number = row.parsed::<u16>("attempt_count")?.unwrap_or(1).max(1);
     let error = row
         .text("error")
@@ -142,7 +134,8 @@ fn attempt(
         .or_else(|| note.map(str::to_owned));
     Ok(Attempt {
         delivery: Delivery {
-            // The old id tells two events of one message apart, and makes a second import the same.
+            // Made of the old id, so that two events of one message differ, and a second import
+            // of a row gives the same id.
             event_id: EventId::derive(
                 created_at,
                 webhook_id,
@@ -157,19 +150,14 @@ fn attempt(
             message_id,
             kind,
             created_at,
-            body: row
-                .text("payload")
-                .unwrap_or("{}")
-                .as_bytes()
-                .to_vec()
-                .into(),
+            body: row.text("payload").unwrap_or("{}").to_owned().into(),
             attempt_count: number - 1,
             attempts_this_round: number - 1,
             priority: Priority::Normal,
             chat: String::new(),
         },
         number,
-        outcome,
+        outcome: outcome(status, http_status),
         status,
         http_status,
         response: row.text("response").map(str::to_owned),
@@ -180,13 +168,26 @@ fn attempt(
     })
 }
 
+fn outcome(status: EventStatus, http_status: Option<u16>) -> Outcome {
+    match (status, http_status) {
+        (EventStatus::Delivered, _) => Outcome::Ok,
+        (_, Some(300..=399)) => Outcome::Http3xx,
+        (_, Some(410)) => Outcome::Gone,
+        (_, Some(429)) => Outcome::RateLimited,
+        (_, Some(400..=499)) => Outcome::Http4xx,
+        (_, Some(500..=599)) => Outcome::Http5xx,
+        _ => Outcome::Connect,
+    }
+}
+
 fn kind(name: &str) -> Kind {
     let name: serde::de::value::StrDeserializer<'_, serde::de::value::Error> =
         name.into_deserializer();
     Kind::deserialize(name).unwrap_or(Kind::Unknown)
 }
 
-/// What still waited there waits for nobody here: it is given up, and open to a retry by hand.
+/// The status, and a note for the column `error`. What was waiting in the old service was never
+/// delivered, and nothing here would deliver it. It counts as failed and can be retried by hand.
 fn status(
     text: &str,
     http_status: Option<u16>,
@@ -198,12 +199,12 @@ fn status(
         }
         "sent" => Ok((
             EventStatus::Failed,
-            Some("sent before the move, but no answer is on record"),
+            Some("sent before the import, but the answer is not known"),
         )),
         "failed" | "error" | "dead" => Ok((EventStatus::Failed, None)),
         "pending" | "retrying" | "queued" | "processing" => Ok((
             EventStatus::Failed,
-            Some("not delivered before the move; retry it by hand"),
+            Some("not delivered before the import; retry it by hand"),
         )),
         _ => Err("status is none of pending, sent, delivered, failed".to_owned()),
     }

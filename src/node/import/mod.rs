@@ -1,9 +1,9 @@
-//! `wahook import`: webhooks and events from the tables of a service that came before, as CSV or
-//! JSON. docs/store.md tells how to get them out of PostgreSQL.
+//! `wahook import`: webhooks and events from the tables of an earlier service, as CSV or JSON.
+//! docs/store.md says how to export them from PostgreSQL.
 //!
-//! A row that is wrong is named with its line and reason and passed over; the others go in.
-//! Importing a file again changes nothing that is there already, so the way to mend a row is to
-//! mend it and run the whole again.
+//! A wrong row is skipped, and its line and the reason are printed. All other rows are imported.
+//! Importing a file again changes nothing that was imported before. So correct a wrong row in the
+//! file and import the file again.
 
 mod events;
 mod rows;
@@ -17,25 +17,25 @@ use self::rows::{Row, Rows};
 use super::{cli::ImportCommand, keys};
 use crate::{bus::Bus, config::Config, store, tasks::Tasks};
 
-/// Wrong rows that are shown; the rest is counted.
-const SHOWN: usize = 50;
+/// Most wrong rows that are printed; further ones are only counted.
+const PRINTED_ROWS_MAX: usize = 50;
 
-/// What became of the rows.
+/// The results of an import, in rows.
 #[derive(Default)]
 struct Tally {
     imported: usize,
-    /// There already, or too old to be kept.
-    passed: usize,
+    /// Already present, or older than the retention.
+    skipped: usize,
     wrong: usize,
 }
 
 impl Tally {
-    /// Never with values: they are people's data.
+    /// Prints the reason, never values: they are personal data.
     fn wrong(&mut self, line: u64, reason: &str) {
         self.wrong += 1;
         match self.wrong {
-            1..=SHOWN => eprintln!("row {line}: {reason}"),
-            number if number == SHOWN + 1 => {
+            1..=PRINTED_ROWS_MAX => eprintln!("row {line}: {reason}"),
+            number if number == PRINTED_ROWS_MAX + 1 => {
                 eprintln!("… more rows are wrong; they are only counted")
             }
             _ => {}
@@ -49,8 +49,8 @@ impl Tally {
             "imported"
         };
         println!(
-            "{} {what} {did}, {} passed over, {} wrong",
-            self.imported, self.passed, self.wrong
+            "{} {what} {did}, {} skipped, {} wrong",
+            self.imported, self.skipped, self.wrong
         );
         if self.wrong == 0 {
             ExitCode::SUCCESS

@@ -1,4 +1,4 @@
-//! Rows of a CSV file with a header, or of JSON objects, one after the other or in one list.
+//! Rows of a CSV file with a header, or JSON objects: one after the other, or in an array.
 
 use std::{collections::HashMap, fs::File, io::BufReader, path::Path, str::FromStr};
 
@@ -57,7 +57,7 @@ impl Iterator for Rows {
     }
 }
 
-/// Text stays as it is; null is as if it were not there; the rest as JSON.
+/// Text is taken as it is, null counts as missing, and other values become JSON text.
 fn cells(value: Value) -> Result<Cells, String> {
     let Value::Object(fields) = value else {
         return Err("is no JSON object".to_owned());
@@ -77,7 +77,7 @@ fn cells(value: Value) -> Result<Cells, String> {
 pub(super) struct Row(Cells);
 
 impl Row {
-    /// Empty is as if it were not there: CSV knows no null.
+    /// `None` if the cell is missing or empty, because CSV has no null.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.0
             .get(name)

@@ -1,4 +1,4 @@
-//! Webhooks into the bus.
+//! Registers imported webhooks.
 
 use std::time::SystemTime;
 
@@ -15,8 +15,8 @@ use crate::{
 
 const SECRET_BYTES: usize = 32;
 
-/// Prints each new webhook's id, client, number and signing secret: the old service had none, and
-/// customers need it.
+/// Prints id, client, number and signing secret of each new webhook. The old service had no
+/// signatures, so customers need the new secret.
 pub(super) async fn import(
     config: &Config,
     bus: &Bus,
@@ -44,12 +44,12 @@ pub(super) async fn import(
             .context("asking for the webhook")?
             .is_some()
         {
-            tally.passed += 1;
+            tally.skipped += 1;
             continue;
         }
         tally.imported += 1;
         if !dry_run {
-            // Should somebody have been faster, theirs stays.
+            // If another caller registered the number in the meantime, that webhook stays.
             let make = |present: Option<&Webhook>| present.unwrap_or(&webhook).clone();
             let (stored, _) = bus
                 .webhooks()
@@ -79,7 +79,7 @@ fn webhook(config: &Config, row: &Row) -> Result<Webhook, String> {
     if max_retries > 20 {
         return Err("max_retries is from 0 to 20".to_owned());
     }
-    // A UUID stays what it was, so that links to it go on; other ids cannot.
+    // A UUID is kept, so that links with it still work. Other ids become new ones.
     let id = row
         .text("id")
         .and_then(|id| Uuid::try_parse(id).ok())
