@@ -1,10 +1,6 @@
 //! What handlers share.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::time::timeout;
 
@@ -13,7 +9,7 @@ use crate::{
     bus::{self, Bus},
     config::{self, Config},
     model::{ClientId, Phone, Webhook, WebhookId, WebhookState},
-    policy::{Clock, KeyedLimiter},
+    policy::KeyedLimiter,
     store::Store,
 };
 
@@ -50,10 +46,7 @@ impl AppState {
             bus,
             store,
             media,
-            registrations: Arc::new(KeyedLimiter::new(
-                config.api.registrations_per_minute,
-                Clock::new(Instant::now),
-            )),
+            registrations: Arc::new(KeyedLimiter::new(config.api.registrations_per_minute)),
             settings: Arc::new(config.api.clone()),
             deliver: Arc::new(config.deliver.clone()),
             replay: Arc::new(config.replay.clone()),

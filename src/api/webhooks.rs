@@ -1,6 +1,6 @@
 //! Registering, showing, changing and deleting webhooks.
 
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use axum::{Json, extract::State, http::StatusCode};
 use serde::Deserialize;
@@ -262,7 +262,7 @@ pub(super) async fn register(
     const USED_UP: &str =
         "the limit of registrations per minute is used up; see the retry-after header";
     app.registrations
-        .check(client)
+        .check(client, Instant::now())
         .map_err(|wait| Problem::too_many(wait, USED_UP))?;
     let Registration {
         phone_number,

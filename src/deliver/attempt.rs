@@ -1,7 +1,11 @@
 //! One request to an endpoint, and what follows from its answer.
 
 use super::{
-    chat::InFlightSlot, engine::Engine, health::HealthSignal, limiter::SendPermit, settle::now,
+    chat::InFlightSlot,
+    engine::Engine,
+    health::HealthSignal,
+    limiter::{AttemptResult, SendPermit},
+    settle::now,
     steps,
 };
 use crate::{
@@ -41,10 +45,14 @@ impl Engine {
                 )
                 .await
         };
-        let is_failure = steps::is_endpoint_failure(answer.outcome);
+        let result = if steps::is_endpoint_failure(answer.outcome) {
+            AttemptResult::Failed
+        } else {
+            AttemptResult::Reached
+        };
         let opened = permit
             .limiter()
-            .record_result(permit, answer.latency, is_failure);
+            .record_result(permit, answer.latency, result);
         telemetry::attempt(answer.outcome, answer.latency);
         let now = now();
         let verdict = self.judge(webhook, &delivery, &answer, now);

@@ -1,47 +1,21 @@
-//! How often something may happen.
+//! How often something may happen, by the generic cell rate algorithm (ITU-T I.371).
+//!
+//! A limiter is one point in time: when its burst is full again. Each call moves that point by one
+//! interval, and is allowed while the point is no further away than the burst takes to refill.
 
 use std::{
-    fmt,
-    num::NonZeroU32,
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
-};
-
-use governor::{
-    Quota, RateLimiter, clock,
-    clock::Clock as _,
-    middleware::NoOpMiddleware,
-    state::{InMemoryState, NotKeyed, keyed::DefaultKeyedStateStore},
 };
 
 use crate::model::ClientId;
 
+const MINUTE: Duration = Duration::from_secs(60);
+const SECOND: Duration = Duration::from_secs(1);
+
 /// Clients remembered before idle ones are forgotten.
 const CLIENTS_MAX: usize = 10_000;
-
-/// Where a limiter reads the time. Its owner chooses: tests pass a clock that they move.
-#[derive(Debug, Clone, Copy)]
-pub struct Clock(fn() -> Instant);
-
-impl Clock {
-    /// A clock that asks this function; the time must never go back.
-    pub const fn new(now: fn() -> Instant) -> Self {
-        Self(now)
-    }
-}
-
-impl clock::Clock for Clock {
-    type Instant = Instant;
-
-    fn now(&self) -> Instant {
-        (self.0)()
-    }
-}
-
-type Middleware = NoOpMiddleware<Instant>;
-
-fn at_least_one(number: u32) -> NonZeroU32 {
-    NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN)
-}
 
 /// Allows a number of calls per second, and a burst after a pause.
 ///
@@ -49,41 +23,42 @@ fn at_least_one(number: u32) -> NonZeroU32 {
 ///
 /// ```
 /// use std::time::Instant;
-/// use wahook::policy::{Clock, Limiter};
+/// use wahook::policy::Limiter;
 ///
-/// let limiter = Limiter::new(1, 2, Clock::new(Instant::now));
-/// assert!(limiter.check().is_ok());
-/// assert!(limiter.check().is_ok());
-/// let wait = limiter.check().expect_err("the burst is used up");
-/// assert!(wait.as_secs() < 1);
+/// let now = Instant::now();
+/// let mut limiter = Limiter::new(1, 2, now);
+/// assert!(limiter.check(now).is_ok());
+/// assert!(limiter.check(now).is_ok());
+/// let wait = limiter.check(now).expect_err("the burst is used up");
+/// assert_eq!(wait.as_secs(), 1);
 /// ```
-pub struct Limiter(RateLimiter<NotKeyed, InMemoryState, Clock, Middleware>);
-
-impl fmt::Debug for Limiter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Limiter").finish_non_exhaustive()
-    }
+#[derive(Debug, Clone, Copy)]
+pub struct Limiter {
+    interval: Duration,
+    /// How long an empty burst takes to refill.
+    burst: Duration,
+    full_at: Instant,
 }
 
 impl Limiter {
     /// A limiter with a full burst. A rate or burst of 0 counts as 1.
-    pub fn new(rate_per_second: u32, burst: u32, clock: Clock) -> Self {
-        let quota =
-            Quota::per_second(at_least_one(rate_per_second)).allow_burst(at_least_one(burst));
-        Self(RateLimiter::direct_with_clock(quota, clock))
+    pub fn new(rate_per_second: u32, burst: u32, now: Instant) -> Self {
+        Self::every(SECOND / rate_per_second.max(1), burst, now)
+    }
+
+    fn every(interval: Duration, burst: u32, now: Instant) -> Self {
+        Self {
+            interval,
+            burst: interval.saturating_mul(burst.max(1)),
+            full_at: now,
+        }
     }
 
     /// A limiter whose burst was empty `elapsed` ago and has refilled since then. A node that takes
     /// an endpoint over starts with it, because the node before may have used the burst up.
-    pub fn refilled(rate_per_second: u32, burst: u32, elapsed: Duration, clock: Clock) -> Self {
-        let limiter = Self::new(rate_per_second, burst, clock);
-        let refilled = elapsed.as_secs_f64() * f64::from(rate_per_second.max(1));
-        // The conversion saturates and rounds down.
-        let missing = burst.max(1).saturating_sub(refilled as u32);
-        if let Some(missing) = NonZeroU32::new(missing) {
-            let taken = limiter.0.check_n(missing);
-            debug_assert!(matches!(taken, Ok(Ok(()))), "no more than the burst");
-        }
+    pub fn refilled(rate_per_second: u32, burst: u32, elapsed: Duration, now: Instant) -> Self {
+        let mut limiter = Self::new(rate_per_second, burst, now);
+        limiter.full_at = now + limiter.burst.saturating_sub(elapsed);
         limiter
     }
 
@@ -91,10 +66,23 @@ impl Limiter {
     ///
     /// # Errors
     /// The time until the next call is allowed; this one is not counted.
-    pub fn check(&self) -> Result<(), Duration> {
-        self.0
-            .check()
-            .map_err(|not_yet| not_yet.wait_time_from(self.0.clock().now()))
+    pub fn check(&mut self, now: Instant) -> Result<(), Duration> {
+        let after = self.full_at.saturating_duration_since(now) + self.interval;
+        if after > self.burst {
+            return Err(after - self.burst);
+        }
+        self.full_at = now + after;
+        Ok(())
+    }
+
+    /// The calls that are allowed at once, with the fraction that has refilled so far.
+    pub fn tokens(&self, now: Instant) -> f64 {
+        let missing = self.full_at.saturating_duration_since(now);
+        self.burst.saturating_sub(missing).as_secs_f64() / self.interval.as_secs_f64()
+    }
+
+    fn is_full(&self, now: Instant) -> bool {
+        self.full_at <= now
     }
 }
 
@@ -104,93 +92,101 @@ impl Limiter {
 ///
 /// ```
 /// use std::time::Instant;
-/// use wahook::{model::ClientId, policy::{Clock, KeyedLimiter}};
+/// use wahook::{model::ClientId, policy::KeyedLimiter};
 ///
-/// let limiter = KeyedLimiter::new(1, Clock::new(Instant::now));
+/// let limiter = KeyedLimiter::new(1);
 /// let first = ClientId::try_from(1)?;
 /// let second = ClientId::try_from(2)?;
-/// assert!(limiter.check(first).is_ok());
-/// assert!(limiter.check(first).is_err());
-/// assert!(limiter.check(second).is_ok());
+/// let now = Instant::now();
+/// assert!(limiter.check(first, now).is_ok());
+/// assert!(limiter.check(first, now).is_err());
+/// assert!(limiter.check(second, now).is_ok());
 /// # Ok::<(), wahook::model::ParseError>(())
 /// ```
-pub struct KeyedLimiter(RateLimiter<ClientId, DefaultKeyedStateStore<ClientId>, Clock, Middleware>);
+#[derive(Debug)]
+pub struct KeyedLimiter {
+    per_minute: u32,
+    clients: Mutex<Clients>,
+}
 
-impl fmt::Debug for KeyedLimiter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyedLimiter")
-            .field("clients", &self.0.len())
-            .finish()
-    }
+#[derive(Debug)]
+struct Clients {
+    limiters: HashMap<ClientId, Limiter>,
+    /// Idle clients are looked for at this number; twice what was left the last time, so that the
+    /// cost of a call stays flat.
+    sweep_at: usize,
 }
 
 impl KeyedLimiter {
     /// A limiter of `per_minute` calls with a burst of the same size; 0 counts as 1.
-    pub fn new(per_minute: u32, clock: Clock) -> Self {
-        let quota = Quota::per_minute(at_least_one(per_minute));
-        Self(RateLimiter::new(
-            quota,
-            DefaultKeyedStateStore::default(),
-            clock,
-        ))
+    pub fn new(per_minute: u32) -> Self {
+        Self {
+            per_minute: per_minute.max(1),
+            clients: Mutex::new(Clients {
+                limiters: HashMap::new(),
+                sweep_at: CLIENTS_MAX,
+            }),
+        }
     }
 
     /// Counts one call of this client if it is allowed now.
     ///
     /// # Errors
     /// The time until its next call is allowed; this one is not counted.
-    pub fn check(&self, client: ClientId) -> Result<(), Duration> {
-        if self.0.len() > CLIENTS_MAX {
-            self.0.retain_recent();
+    pub fn check(&self, client: ClientId, now: Instant) -> Result<(), Duration> {
+        // Nothing here leaves the map half changed.
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.forget_idle(now);
+        let every = || Limiter::every(MINUTE / self.per_minute, self.per_minute, now);
+        let limiter = clients.limiters.entry(client).or_insert_with(every);
+        limiter.check(now)
+    }
+}
+
+impl Clients {
+    fn forget_idle(&mut self, now: Instant) {
+        if self.limiters.len() >= self.sweep_at {
+            self.limiters.retain(|_, limiter| !limiter.is_full(now));
+            self.sweep_at = (self.limiters.len() * 2).max(CLIENTS_MAX);
         }
-        self.0
-            .check_key(&client)
-            .map_err(|not_yet| not_yet.wait_time_from(self.0.clock().now()))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{cell::Cell, sync::LazyLock};
-
     use super::*;
 
-    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-
-    thread_local! {
-        /// Each test has its thread, and so a clock of its own.
-        static ELAPSED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    fn allowed(limiter: &mut Limiter, now: Instant) -> usize {
+        (0..9).take_while(|_| limiter.check(now).is_ok()).count()
     }
 
-    const CLOCK: Clock = Clock::new(|| *START + ELAPSED.get());
-
-    fn advance(span: Duration) {
-        ELAPSED.set(ELAPSED.get() + span);
-    }
-
-    fn allowed(limiter: &Limiter) -> usize {
-        (0..9).take_while(|_| limiter.check().is_ok()).count()
+    fn client(id: u64) -> ClientId {
+        ClientId::try_from(id).expect("in range")
     }
 
     #[test]
     fn limiter_allows_the_burst_and_then_the_rate() {
-        let limiter = Limiter::new(5, 3, CLOCK);
-        assert_eq!(allowed(&limiter), 3);
-        assert_eq!(limiter.check(), Err(Duration::from_millis(200)));
-        advance(Duration::from_millis(199));
-        assert_eq!(limiter.check(), Err(Duration::from_millis(1)));
-        advance(Duration::from_millis(1));
-        assert_eq!(limiter.check(), Ok(()));
-        assert_eq!(limiter.check(), Err(Duration::from_millis(200)));
-        advance(Duration::from_secs(3600));
-        assert_eq!(allowed(&limiter), 3, "a long pause refills the burst only");
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut limiter = Limiter::new(5, 3, start);
+        assert_eq!(allowed(&mut limiter, start), 3);
+        assert_eq!(limiter.check(start), Err(Duration::from_millis(200)));
+        assert_eq!(limiter.check(at(199)), Err(Duration::from_millis(1)));
+        assert_eq!(limiter.check(at(200)), Ok(()));
+        assert_eq!(limiter.check(at(200)), Err(Duration::from_millis(200)));
+        assert_eq!(
+            allowed(&mut limiter, at(3_600_000)),
+            3,
+            "a long pause refills the burst only"
+        );
     }
 
     #[test]
     fn refilled_limiter_allows_what_the_elapsed_time_refilled() {
+        let now = Instant::now();
         let allowed_after = |millis| {
-            let limiter = Limiter::refilled(2, 4, Duration::from_millis(millis), CLOCK);
-            allowed(&limiter)
+            let mut limiter = Limiter::refilled(2, 4, Duration::from_millis(millis), now);
+            allowed(&mut limiter, now)
         };
         assert_eq!(
             [0, 499, 1000, 1600, 2000, u64::from(u32::MAX)].map(allowed_after),
@@ -199,13 +195,47 @@ mod tests {
     }
 
     #[test]
+    fn tokens_are_what_may_go_at_once() {
+        let now = Instant::now();
+        let mut limiter = Limiter::new(5, 10, now);
+        assert_eq!(limiter.tokens(now), 10.0);
+        for _ in 0..12 {
+            let _ = limiter.check(now);
+        }
+        assert_eq!(limiter.tokens(now), 0.0, "never below nothing");
+        assert_eq!(limiter.tokens(now + SECOND), 5.0);
+        assert_eq!(limiter.tokens(now + MINUTE), 10.0);
+        let refilled = Limiter::refilled(5, 10, SECOND, now);
+        assert_eq!(
+            refilled.tokens(now),
+            5.0,
+            "as much as came since another node used it"
+        );
+    }
+
+    #[test]
     fn keyed_limiter_counts_each_client_alone() {
-        let limiter = KeyedLimiter::new(1, CLOCK);
-        let client = |id| ClientId::try_from(id).expect("in range");
-        assert_eq!(limiter.check(client(1)), Ok(()));
-        assert_eq!(limiter.check(client(1)), Err(Duration::from_secs(60)));
-        assert_eq!(limiter.check(client(2)), Ok(()));
-        advance(Duration::from_secs(60));
-        assert_eq!(limiter.check(client(1)), Ok(()));
+        let now = Instant::now();
+        let limiter = KeyedLimiter::new(1);
+        assert_eq!(limiter.check(client(1), now), Ok(()));
+        assert_eq!(limiter.check(client(1), now), Err(MINUTE));
+        assert_eq!(limiter.check(client(2), now), Ok(()));
+        assert_eq!(limiter.check(client(1), now + MINUTE), Ok(()));
+    }
+
+    #[test]
+    fn keyed_limiter_forgets_idle_clients_alone() {
+        let now = Instant::now();
+        let limiter = KeyedLimiter::new(1);
+        let most = CLIENTS_MAX as u64;
+        for id in 1..most {
+            assert_eq!(limiter.check(client(id), now), Ok(()));
+        }
+        let later = now + MINUTE;
+        assert_eq!(limiter.check(client(most), later), Ok(()));
+        assert_eq!(limiter.check(client(most + 1), later), Ok(()));
+        assert_eq!(limiter.check(client(most), later), Err(MINUTE));
+        let remembered = limiter.clients.lock().expect("not poisoned");
+        assert_eq!(remembered.limiters.len(), 2);
     }
 }

@@ -1,9 +1,8 @@
-//! Pure decisions. The time, a clock and random numbers are arguments, so a test can give each rule
-//! a table of cases.
+//! Pure decisions. The time and random numbers are arguments, so a test can give each rule a table
+//! of cases.
 //!
 //! - [`verdict()`] with [`outcome_of_status`] and [`parse_retry_after`]: what follows an attempt.
-//! - [`Limiter`] and [`KeyedLimiter`]: how often something may happen, by the generic cell rate
-//!   algorithm of `governor`.
+//! - [`Limiter`] and [`KeyedLimiter`]: how often something may happen.
 //! - [`Breaker`]: when an endpoint gets no requests for a while.
 //! - [`owners()`]: which node owns which partition.
 //! - [`address`]: which URLs and addresses wahook calls.
@@ -17,7 +16,7 @@ mod owners;
 mod verdict;
 
 pub use breaker::{Admit, Breaker};
-pub use limiter::{Clock, KeyedLimiter, Limiter};
+pub use limiter::{KeyedLimiter, Limiter};
 pub use owners::owners;
 pub use verdict::{
     Backoff, RETRY_AFTER_MAX, RetryPolicy, outcome_of_status, parse_retry_after, verdict,

@@ -1,4 +1,4 @@
-//! The lanes of a partition, by webhook.
+//! The limiters of a partition, by webhook.
 
 use std::{
     collections::HashMap,
@@ -6,18 +6,18 @@ use std::{
     time::Instant,
 };
 
-use super::EndpointLimiter;
+use super::{EndpointLimiter, now};
 use crate::{
     config,
     model::{Webhook, WebhookId},
     tasks::Tasks,
 };
 
-/// Below so many lanes nobody looks for idle ones.
-const FEW: usize = 128;
+/// Below so many limiters nobody looks for idle ones.
+const SWEEP_MIN: usize = 128;
 
-/// EndpointLimiters made as they are needed, forgotten when idle: memory follows the endpoints in
-/// use, not all there are.
+/// Limiters made as they are needed and forgotten when idle: memory follows the endpoints in use,
+/// not all there are.
 pub(in crate::deliver) struct EndpointLimiters {
     settings: config::Deliver,
     waiters_max_when_slow: usize,
@@ -26,10 +26,10 @@ pub(in crate::deliver) struct EndpointLimiters {
 }
 
 struct Map {
-    lanes: HashMap<WebhookId, Arc<EndpointLimiter>>,
+    limiters: HashMap<WebhookId, Arc<EndpointLimiter>>,
     /// Since when this node alone uses the endpoints' rates; `None`: for as long as matters.
     since: Option<Instant>,
-    /// Looks for idle lanes at this size; twice what was left last time, so the cost stays flat.
+    /// Looks for idle ones at this size; twice what was left last time, so the cost stays flat.
     sweep_at: usize,
 }
 
@@ -44,9 +44,9 @@ impl EndpointLimiters {
             waiters_max_when_slow,
             tasks,
             map: Mutex::new(Map {
-                lanes: HashMap::new(),
+                limiters: HashMap::new(),
                 since: None,
-                sweep_at: FEW,
+                sweep_at: SWEEP_MIN,
             }),
         }
     }
@@ -55,39 +55,41 @@ impl EndpointLimiters {
     pub(in crate::deliver) fn taken_over(&self, now: Instant) {
         let mut map = self.map();
         map.since = Some(now);
-        map.lanes.values().for_each(|lane| lane.drain(now));
+        for limiter in map.limiters.values() {
+            limiter.drain(now);
+        }
     }
 
-    /// The lane of a webhook; a new one when its settings changed, which keeps what is under way of
-    /// the old one.
+    /// The limiter of a webhook; a new one when its settings changed, which keeps what is under way
+    /// of the old one.
     pub(in crate::deliver) fn of(&self, webhook: &Webhook) -> Arc<EndpointLimiter> {
         let mut map = self.map();
-        let now = Instant::now();
-        if let Some(lane) = map.lanes.get(&webhook.id) {
+        let now = now();
+        if let Some(limiter) = map.limiters.get(&webhook.id) {
             // What waited since before a change must not undo it.
-            if lane.fits(webhook) || lane.is_newer_than(webhook) {
-                return Arc::clone(lane);
+            if limiter.fits(webhook) || limiter.is_newer_than(webhook) {
+                return Arc::clone(limiter);
             }
-            let changed = Arc::new(lane.changed(webhook, &self.settings, now, &self.tasks));
-            map.lanes.insert(webhook.id, Arc::clone(&changed));
+            let changed = Arc::new(limiter.changed(webhook, &self.settings, now, &self.tasks));
+            map.limiters.insert(webhook.id, Arc::clone(&changed));
             return changed;
         }
-        if map.lanes.len() >= map.sweep_at {
+        if map.limiters.len() >= map.sweep_at {
             // Users hold a clone, taken under this lock.
-            map.lanes
-                .retain(|_, lane| Arc::strong_count(lane) > 1 || !lane.idle(now));
-            map.sweep_at = (map.lanes.len() * 2).max(FEW);
+            map.limiters
+                .retain(|_, limiter| Arc::strong_count(limiter) > 1 || !limiter.idle(now));
+            map.sweep_at = (map.limiters.len() * 2).max(SWEEP_MIN);
         }
         let refilled_for = map.since.map(|since| now - since);
-        let lane = Arc::new(EndpointLimiter::new(
+        let limiter = Arc::new(EndpointLimiter::new(
             webhook,
             &self.settings,
             self.waiters_max_when_slow,
             now,
             refilled_for,
         ));
-        map.lanes.insert(webhook.id, Arc::clone(&lane));
-        lane
+        map.limiters.insert(webhook.id, Arc::clone(&limiter));
+        limiter
     }
 
     fn map(&self) -> MutexGuard<'_, Map> {

@@ -1,13 +1,13 @@
-//! Pure arithmetic of a lane: how long a message would wait, and when a parked one may come back.
+//! The arithmetic of a limiter: how long a message would wait, and when a parked one may come back.
 
 use std::time::{Duration, Instant};
 
-/// Below this a waiters_max_when_slow is no sign of trouble: it moves.
+/// Below this many waiters are no sign of trouble: they move.
 const SLOW_WAIT_MIN: Duration = Duration::from_millis(50);
 /// No more often does the first of those of low priority look.
 const POLL_INTERVAL_MIN: Duration = Duration::from_millis(1);
 
-/// What a lane looks like to the next message.
+/// What a limiter looks like to the next message.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LoadEstimate {
     /// Messages that wait for their turn already.
@@ -29,71 +29,40 @@ impl LoadEstimate {
         Duration::from_secs_f64(self.waiters as f64 / f64::from(self.rate.max(1)))
     }
 
-    /// Why the message should be parked rather than wait for up to `patience`;
-    /// `waiters_max_when_slow` is how many may wait when the lane hardly moves. `None`: let it
-    /// wait.
+    /// Why the message should be parked rather than wait for up to `wait_max`.
+    /// `waiters_max_when_slow` is how many may wait when the endpoint hardly answers. `None`: let
+    /// it wait.
     pub(super) fn park(
         self,
-        patience: Duration,
+        wait_max: Duration,
         waiters_max_when_slow: usize,
     ) -> Option<&'static str> {
         let by_permits = self.by_permits();
         let by_rate = self.by_rate();
         let expected = by_permits.max(by_rate);
-        let crowded = self.waiters >= waiters_max_when_slow && expected >= SLOW_WAIT_MIN
+        let too_many = self.waiters >= waiters_max_when_slow && expected >= SLOW_WAIT_MIN
             || self.waiters >= waiters_max_when_slow * 2;
         let cause = if by_rate > by_permits { "rate" } else { "busy" };
-        (expected > patience || crowded).then_some(cause)
+        (expected > wait_max || too_many).then_some(cause)
     }
 
-    /// The distance between messages that are parked, so that they find the lane free.
+    /// The distance between messages that are parked, so that they find the endpoint free.
     pub(super) fn interval(self) -> Duration {
         let by_rate = Duration::from_secs(1) / self.rate.max(1);
         by_rate.max(self.latency / self.in_flight.max(1))
     }
 }
 
-/// The tokens of a lane as its limiter counts them, which does not tell how many are left.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Tokens {
-    left: f64,
-    at: Instant,
-}
-
-impl Tokens {
-    /// Filled for so long; `None`: for long enough.
-    pub(super) fn filled(rate: u32, burst: u32, time: Option<Duration>, now: Instant) -> Self {
-        let burst = f64::from(burst.max(1));
-        let left = time.map_or(burst, |time| {
-            burst.min(time.as_secs_f64() * f64::from(rate.max(1)))
-        });
-        Self { left, at: now }
-    }
-
-    /// What is there at `now`, filled at `rate` a second up to `burst`.
-    pub(super) fn left(self, rate: u32, burst: u32, now: Instant) -> f64 {
-        let gained = now.saturating_duration_since(self.at).as_secs_f64() * f64::from(rate.max(1));
-        (self.left + gained).min(f64::from(burst.max(1)))
-    }
-
-    pub(super) fn take(&mut self, rate: u32, burst: u32, now: Instant) {
-        *self = Self {
-            left: (self.left(rate, burst, now) - 1.0).max(0.0),
-            at: now,
-        };
-    }
-}
-
-/// Whether a delivery of low priority may go: nobody waits, and half of the places and of the
+/// Whether a delivery of low priority may go: nobody waits, and half of the permits and of the
 /// tokens stay free for live traffic, rounded down.
 pub(super) fn has_spare_capacity(
     waiters: usize,
-    places_free: usize,
+    permits_free: usize,
     in_flight: u32,
     tokens: f64,
     burst: u32,
 ) -> bool {
-    waiters == 0 && places_free > (in_flight / 2) as usize && tokens - 1.0 >= f64::from(burst / 2)
+    waiters == 0 && permits_free > (in_flight / 2) as usize && tokens - 1.0 >= f64::from(burst / 2)
 }
 
 /// How often the first of those of low priority looks again.
@@ -108,14 +77,10 @@ pub(super) fn low_priority_interval(interval: Duration) -> Duration {
     interval.max(POLL_INTERVAL_MIN) * 2
 }
 
-/// What an attempt takes, as far as can be told: the average, or more when nothing has come back
-/// for longer.
-pub(super) fn latency(average: Duration, all_busy: bool, no_progress_for: Duration) -> Duration {
-    if all_busy {
-        average.max(no_progress_for)
-    } else {
-        average
-    }
+/// What an attempt takes, as far as can be told: the average, or more when all permits are taken
+/// and nothing has come back for longer (`None`: some are free).
+pub(super) fn latency(average: Duration, no_progress_for: Option<Duration>) -> Duration {
+    no_progress_for.map_or(average, |silence| average.max(silence))
 }
 
 /// Moves the average an eighth of the way to the newest value.
@@ -134,7 +99,7 @@ pub(super) fn reserve(clock: &mut Instant, earliest: Instant, interval: Duration
 mod tests {
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(2);
+    const WAIT_MAX: Duration = Duration::from_secs(2);
     const WAITERS_MAX_WHEN_SLOW: usize = 128;
 
     #[test]
@@ -161,7 +126,7 @@ mod tests {
                 rate,
             };
             assert_eq!(
-                view.park(PATIENCE, WAITERS_MAX_WHEN_SLOW),
+                view.park(WAIT_MAX, WAITERS_MAX_WHEN_SLOW),
                 expected,
                 "{view:?}"
             );
@@ -172,14 +137,14 @@ mod tests {
     fn a_hang_is_seen_before_the_first_answer() {
         let average = Duration::from_millis(1);
         let stalled = Duration::from_millis(200);
-        assert_eq!(latency(average, false, stalled), average);
+        assert_eq!(latency(average, None), average);
         let view = LoadEstimate {
             waiters: 100,
-            latency: latency(average, true, stalled),
+            latency: latency(average, Some(stalled)),
             in_flight: 8,
             rate: 10_000,
         };
-        assert_eq!(view.park(PATIENCE, WAITERS_MAX_WHEN_SLOW), Some("busy"));
+        assert_eq!(view.park(WAIT_MAX, WAITERS_MAX_WHEN_SLOW), Some("busy"));
     }
 
     #[test]
@@ -197,7 +162,7 @@ mod tests {
 
     #[test]
     fn low_priority_takes_what_live_traffic_leaves() {
-        // waiters, places free, in flight, tokens, burst, whether it goes
+        // waiters, permits free, in flight, tokens, burst, whether it goes
         let table = [
             (0, 8, 8, 50.0, 50, true),
             (1, 8, 8, 50.0, 50, false),
@@ -212,32 +177,18 @@ mod tests {
             (0, 3, 3, 1.0, 1, true),
             (0, 8, 8, 0.5, 1, false),
         ];
-        for (waiters, places, in_flight, tokens, burst, expected) in table {
+        for (waiters, permits, in_flight, tokens, burst, expected) in table {
             assert_eq!(
-                has_spare_capacity(waiters, places, in_flight, tokens, burst),
+                has_spare_capacity(waiters, permits, in_flight, tokens, burst),
                 expected,
-                "{waiters} {places} {in_flight} {tokens} {burst}"
+                "{waiters} {permits} {in_flight} {tokens} {burst}"
             );
         }
     }
 
     #[test]
-    fn tokens_are_taken_one_by_one_and_fill_up_to_the_burst() {
-        let now = Instant::now();
-        let mut tokens = Tokens::filled(5, 10, None, now);
-        for _ in 0..12 {
-            tokens.take(5, 10, now);
-        }
-        assert_eq!(tokens.left(5, 10, now), 0.0, "never below nothing");
-        let filled = Tokens::filled(5, 10, Some(Duration::from_secs(1)), now);
-        assert_eq!(
-            filled.left(5, 10, now),
-            5.0,
-            "as much as came since another used it"
-        );
-        assert_eq!(tokens.left(5, 10, now + Duration::from_secs(1)), 5.0);
-        assert_eq!(tokens.left(5, 10, now + Duration::from_secs(60)), 10.0);
-        assert_eq!(poll_interval(Duration::ZERO), Duration::from_millis(1));
+    fn low_priority_looks_often_but_not_all_the_time() {
+        assert_eq!(poll_interval(Duration::ZERO), POLL_INTERVAL_MIN);
         assert_eq!(poll_interval(Duration::from_secs(9)), SLOW_WAIT_MIN);
     }
 
@@ -246,10 +197,10 @@ mod tests {
         let now = Instant::now();
         let mut clock = now;
         let step = Duration::from_millis(20);
-        let earliest = now + PATIENCE;
+        let earliest = now + WAIT_MAX;
         let slots = [(); 3].map(|()| reserve(&mut clock, earliest, step));
         assert_eq!(slots, [earliest, earliest + step, earliest + step * 2]);
-        let later = now + PATIENCE * 5;
+        let later = now + WAIT_MAX * 5;
         assert_eq!(reserve(&mut clock, later, step), later);
     }
 

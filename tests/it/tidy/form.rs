@@ -82,6 +82,22 @@ fn lines_fit_the_width() {
     assert_eq!(long_lines(&example), [2]);
 }
 
+#[test]
+fn pure_rooms_are_told_the_time() {
+    let clocks = ["Instant::now()", "SystemTime::now()"];
+    let reads_a_clock = |text: &str| clocks.iter().any(|clock| text.contains(clock));
+    for folder in ["src/model", "src/policy"] {
+        for (name, text) in files(folder) {
+            let found: Vec<&str> = product(&text)
+                .filter(|line| !line.trim_start().starts_with("//"))
+                .filter(|line| reads_a_clock(line))
+                .collect();
+            assert!(found.is_empty(), "{name} reads a clock: {found:#?}");
+        }
+    }
+    assert!(reads_a_clock("    let now = Instant::now();"));
+}
+
 /// Words that readers stumble over. Built from halves, so that this file does not find itself.
 fn puzzling_word(text: &str) -> Option<&str> {
     let words = [["an", "ew"].concat(), ["who", "ever"].concat()];

@@ -23,7 +23,7 @@ const ROOMS: [(&str, &[&str], &[&str]); 15] = [
         &["model"],
         &["rmp_serde", "hmac", "chacha20poly1305"],
     ),
-    ("policy", &["model"], &["governor", "httpdate"]),
+    ("policy", &["model"], &["httpdate"]),
     (
         "bus",
         &["model", "config", "telemetry", "tasks", "wire"],
