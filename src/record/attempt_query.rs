@@ -12,49 +12,51 @@ use crate::{
     telemetry,
 };
 
-/// AttemptQueries answered at once; more wait, and the node that asks gives up soon.
-const AT_ONCE: usize = 32;
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Queries answered at once; more wait, and the node that asks gives up soon.
+const CONCURRENCY_MAX: usize = 32;
+const STORE_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(bus: Bus, store: Arc<dyn Store>, tasks: Tasks, cancel: CancellationToken) {
-    let mut questions = match bus.serve_attempt_queries().await {
-        Ok(questions) => questions,
+    let mut queries = match bus.serve_attempt_queries().await {
+        Ok(queries) => queries,
         Err(error) => {
             telemetry::error("record", "questions");
-            tracing::error!(%error, "redelivered messages will be attempted again, whatever is on \
-                record");
+            tracing::error!(
+                %error,
+                "redelivered messages will be attempted again, even if an attempt is on record"
+            );
             return;
         }
     };
-    let places = Arc::new(Semaphore::new(AT_ONCE));
+    let permits = Arc::new(Semaphore::new(CONCURRENCY_MAX));
     loop {
         let next = tokio::select! {
             biased;
             () = cancel.cancelled() => return,
-            next = questions.next() => next,
+            next = queries.next() => next,
         };
-        let Some((question, answer)) = next else {
+        let Some((query, reply)) = next else {
             return;
         };
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
             return;
         };
         let store = Arc::clone(&store);
         tasks.once(TaskKind::AttemptQuery, async move {
-            let _place = place;
-            answer.send(is_recorded(&*store, question).await).await;
+            let _permit = permit;
+            reply.send(is_recorded(&*store, query).await).await;
         });
     }
 }
 
-async fn is_recorded(store: &dyn Store, question: AttemptQuery) -> bool {
+async fn is_recorded(store: &dyn Store, query: AttemptQuery) -> bool {
     let AttemptQuery {
         client_id,
         webhook_id,
         event_id,
         number,
-    } = question;
-    match timeout(PATIENCE, store.event(client_id, webhook_id, event_id)).await {
+    } = query;
+    match timeout(STORE_TIMEOUT, store.event(client_id, webhook_id, event_id)).await {
         Ok(Ok(Some(event))) => event
             .attempts
             .iter()

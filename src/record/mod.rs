@@ -1,13 +1,13 @@
 //! Takes results from the bus to the store.
 //!
-//! One loop per partition pulls groups of attempts, joins what lies ready, and writes it in one go.
-//! A group is acked once the store has it. While the store does not answer, the loop tries again
-//! and pulls nothing: results wait in the stream, deliveries go on. The store takes the same
-//! attempt twice without harm, so whatever is handed out again after a crash is simply written
-//! again; that may happen as often as it takes, so consumers of results set no limit.
+//! One loop per partition pulls groups of attempts, joins those that have arrived, and writes them
+//! at once. A group is acked once the store has it. While the store does not answer, the loop tries
+//! again and pulls nothing: results wait in the stream, deliveries go on. The store takes the same
+//! attempt twice without harm, so results that are redelivered after a crash are written again.
+//! That may happen any number of times, so consumers of results set no limit.
 //!
-//! What can never be written, because nobody can read it or the store refuses it, is kept in WA_DLQ
-//! under `wa.undecodable.WA_RESULT`: it must not hold up what comes after it.
+//! Results that can never be written, because they cannot be read or the store refuses them, are
+//! kept in WA_DLQ under `wa.undecodable.WA_RESULT`: they must not hold up later ones.
 
 mod attempt_query;
 mod retention;
@@ -25,16 +25,16 @@ use crate::{
     telemetry, wire,
 };
 
-/// Attempts in one write, give or take the last group.
-const ATTEMPTS: usize = 1024;
-/// Bytes in one write, give or take the last group.
-const BYTES: usize = 4 * 1024 * 1024;
+/// Attempts in one write; the last group may go beyond.
+const BATCH_ATTEMPTS_MAX: usize = 1024;
+/// Bytes in one write; the last group may go beyond.
+const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// A write that takes longer counts as failed; writing again does no harm.
-const PATIENCE: Duration = Duration::from_secs(30);
-const FLUSH_PATIENCE: Duration = Duration::from_secs(2);
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// Short: a store that is back should be found soon, and a loop per partition is no load.
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// The role that writes the audit.
 pub struct Record;
@@ -80,7 +80,7 @@ impl Record {
         });
         tasks.once(TaskKind::StoreFlush, async move {
             loops.wait().await;
-            if let Ok(Err(error)) = timeout(FLUSH_PATIENCE, store.flush()).await {
+            if let Ok(Err(error)) = timeout(FLUSH_TIMEOUT, store.flush()).await {
                 let error = telemetry::report(&error);
                 tracing::warn!(
                     error,
@@ -100,7 +100,7 @@ struct Batch {
 
 impl Batch {
     fn is_full(&self) -> bool {
-        self.attempts.len() >= ATTEMPTS || self.bytes >= BYTES
+        self.attempts.len() >= BATCH_ATTEMPTS_MAX || self.bytes >= BATCH_BYTES_MAX
     }
 }
 
@@ -109,8 +109,8 @@ enum Written {
     All,
     /// Something in it can never be written.
     Refused,
-    /// The process ends first.
-    Not,
+    /// The node stops first.
+    Cancelled,
 }
 
 /// The loop of one partition.
@@ -133,7 +133,7 @@ impl Recorder {
             let done = match self.write(&batch.attempts).await {
                 Written::All => true,
                 Written::Refused => self.write_one_by_one(&batch.attempts).await,
-                Written::Not => false,
+                Written::Cancelled => false,
             };
             for incoming in batch.messages {
                 if !done {
@@ -154,8 +154,10 @@ impl Recorder {
             }
             Err(error) => {
                 telemetry::error("record", "undecodable");
-                tracing::error!(%error, "a group of results that nobody can read; its bytes are \
-                    kept in WA_DLQ");
+                tracing::error!(
+                    %error,
+                    "a group of results cannot be read; its bytes are kept in WA_DLQ"
+                );
                 let stream = Work::Result.stream();
                 match self
                     .bus
@@ -168,34 +170,34 @@ impl Recorder {
                     .await
                 {
                     Ok(()) => incoming.term("undecodable").await,
-                    Err(_) => incoming.nak(Some(LONGEST_PAUSE)).await,
+                    Err(_) => incoming.nak(Some(RETRY_PAUSE_MAX)).await,
                 }
             }
         }
     }
 
-    /// Whether all of them are in the store or among the dead letters.
+    /// Whether all of them are in the store or in quarantine.
     async fn write_one_by_one(&self, attempts: &[Attempt]) -> bool {
         for attempt in attempts {
             let one = std::slice::from_ref(attempt);
             match self.write(one).await {
                 Written::All => {}
-                Written::Refused if self.bury(one).await => {}
-                Written::Refused | Written::Not => return false,
+                Written::Refused if self.quarantine(one).await => {}
+                Written::Refused | Written::Cancelled => return false,
             }
         }
         true
     }
 
-    /// Whether it is kept elsewhere.
-    async fn bury(&self, refused: &[Attempt]) -> bool {
+    /// Keeps results that the store refuses in WA_DLQ; whether that worked.
+    async fn quarantine(&self, refused: &[Attempt]) -> bool {
         telemetry::error("record", "refused");
         let kept = self
             .bus
             .quarantine_results(&wire::encode_attempts(refused))
             .await;
         if let Err(error) = &kept {
-            tracing::warn!(%error, "results that cannot be stored could not be kept elsewhere yet");
+            tracing::warn!(%error, "refused results could not be kept in WA_DLQ yet");
         }
         kept.is_ok()
     }
@@ -205,12 +207,12 @@ impl Recorder {
         if attempts.is_empty() {
             return Written::All;
         }
-        let mut pause = FIRST_PAUSE;
+        let mut pause = RETRY_PAUSE;
         let mut tries = 0_u32;
         loop {
             tries = tries.saturating_add(1);
             let last = self.cancel.is_cancelled();
-            match timeout(PATIENCE, self.store.record(attempts.to_vec())).await {
+            match timeout(WRITE_TIMEOUT, self.store.record(attempts.to_vec())).await {
                 Ok(Ok(())) => {
                     telemetry::results_recorded(attempts.len());
                     if tries > 1 {
@@ -226,8 +228,8 @@ impl Recorder {
                     );
                     return Written::Refused;
                 }
-                // Of a store that is away for long one line is enough, then fewer and fewer: the
-                // metric counts them all.
+                // While the store is away for long, lines become fewer and fewer. The metric counts
+                // each failure.
                 Ok(Err(error)) if tries.is_power_of_two() => {
                     let error = telemetry::report(&error);
                     tracing::warn!(tries, error, "writing results failed");
@@ -237,13 +239,13 @@ impl Recorder {
             }
             telemetry::error("record", "store");
             if last {
-                return Written::Not;
+                return Written::Cancelled;
             }
             tokio::select! {
                 () = self.cancel.cancelled() => {}
                 () = sleep(pause) => {}
             }
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            pause = (pause * 2).min(RETRY_PAUSE_MAX);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Forgetting: what is older than `store.retention` goes, a little at a time.
+//! Drops rows that are older than `store.retention`, a few at a time.
 
 use std::{
     sync::Arc,
@@ -10,14 +10,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{model::Timestamp, store::Store, telemetry};
 
-/// How often is looked. Minutes do not matter for what is kept for days.
-const EVERY: Duration = Duration::from_secs(600);
+/// Minutes do not matter for rows that are kept for days.
+const DROP_INTERVAL: Duration = Duration::from_secs(600);
 /// Between two steps, so that writers come first.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Runs until cancelled.
 pub(super) async fn keep(store: Arc<dyn Store>, retention: Duration, cancel: CancellationToken) {
-    let mut ticks = interval(EVERY);
+    let mut ticks = interval(DROP_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let forget = async {
         loop {

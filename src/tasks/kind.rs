@@ -1,6 +1,6 @@
 //! Every kind of background task, and what its end does to the node.
 
-/// What follows when a task ends that nobody asked to end.
+/// What follows when a task ends although it was not cancelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnEnd {
     /// The node drains and exits with code 1, so that its supervisor starts it again. For loops
@@ -32,7 +32,7 @@ macro_rules! kinds {
                 }
             }
 
-            /// What an end that nobody asked for does to the node.
+            /// What its end does to the node, unless it was cancelled.
             pub fn on_end(self) -> OnEnd {
                 match self {
                     $(Self::$kind => OnEnd::$on_end,)*
@@ -58,20 +58,20 @@ kinds! {
 
     /// Keeps the cache of webhooks current.
     WebhookWatch = "webhook_watch", Restart;
-    /// Writes this node's sign of life.
+    /// Writes this node's heartbeat.
     Heartbeat = "heartbeat", Restart;
-    /// Reads the other nodes' signs of life.
+    /// Reads the other nodes' heartbeats.
     MemberWatch = "member_watch", Restart;
 
     /// Starts and stops partitions as nodes come and go.
     Assignment = "assignment", StopNode;
     /// Pulls one kind of work of one partition.
     PullLoop = "pull_loop", StopNode;
-    /// Takes one message as far as it can go now.
+    /// Takes one message through its stages.
     Message = "message", Nothing;
     /// Publishes results in groups and acknowledges their messages.
     ResultGrouper = "result_grouper", StopNode;
-    /// Finds chat queues that nobody works on.
+    /// Finds stalled chat queues.
     StalledChats = "stalled_chats", Restart;
     /// Watches how many bytes retries and chat queues take.
     Backpressure = "backpressure", Restart;

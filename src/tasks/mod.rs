@@ -221,8 +221,8 @@ impl Tasks {
         async move { done.await.ok().flatten() }
     }
 
-    /// Starts a thread. The node stops if it panics, or if it returns `false`: an end that nobody
-    /// asked for.
+    /// Starts a thread. The node stops if it panics, or if it returns `false`: it ended without
+    /// being asked to.
     ///
     /// # Errors
     /// When the system has no thread to give.
