@@ -224,7 +224,7 @@ fn letter(webhook: &Webhook, endpoint: u32, number: u32, now: Timestamp) -> Atte
             attempt_count: 0,
             attempts_this_round: 0,
             priority: Priority::Normal,
-            chat: String::new(),
+            chat_key: None,
         },
         number: 1,
         outcome: Outcome::Http4xx,

@@ -341,7 +341,7 @@ impl Bench {
                 attempt_count: tries,
                 attempts_this_round: tries,
                 priority: Priority::Normal,
-                chat: String::new(),
+                chat_key: None,
             },
             number: tries + 1,
             outcome: if fails { Outcome::Http5xx } else { Outcome::Ok },

@@ -182,7 +182,7 @@ pub(crate) async fn park(
             attempt_count: 1,
             attempts_this_round: 1,
             priority: Priority::Normal,
-            chat: String::new(),
+            chat_key: None,
         };
         Ok(bus.park(&delivery, at).await?)
     })

@@ -524,7 +524,7 @@ pub(super) async fn test(
         attempt_count: 0,
         attempts_this_round: 0,
         priority: Priority::Normal,
-        chat: String::new(),
+        chat_key: None,
     };
     app.bus.publish_delivery(&delivery).await?;
     Ok((

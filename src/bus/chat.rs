@@ -19,7 +19,7 @@ use async_nats::{
 use futures_util::StreamExt;
 use serde_json::json;
 
-use super::{Bus, Error, Stream, stream::is_missing};
+use super::{Bus, Error, Redelivery, Stream, stream::is_missing};
 use crate::{
     model::{ClientId, Delivery, EventId, Phone},
     wire::{
@@ -42,20 +42,19 @@ pub struct Queued {
 }
 
 impl Bus {
-    /// Puts a delivery at the end of its chat's queue, unless it is in it.
+    /// Puts a delivery at the end of its chat's queue, unless it is in it or has no chat key.
     ///
     /// # Errors
     /// [`Error::Full`] when the stream has no room.
     pub async fn enqueue(&self, delivery: &Delivery) -> Result<(), Error> {
+        let Some(subject) = subject::queued(self.partition_count(), delivery) else {
+            return Ok(());
+        };
         let mut headers = HeaderMap::new();
         // No other entry has its subject, so the stream has none yet.
         headers.insert(header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, "0");
         match self
-            .publish(
-                subject::chat(self.partition_count(), delivery),
-                headers,
-                wire::encode_delivery(delivery),
-            )
+            .publish(subject, headers, wire::encode_delivery(delivery))
             .await
         {
             Ok(_) | Err(Error::Exists) => Ok(()),
@@ -65,11 +64,14 @@ impl Bus {
 
     /// The head of the queue of a delivery's chat.
     pub async fn queue_head(&self, delivery: &Delivery) -> Result<Option<Queued>, Error> {
+        let Some(chat_key) = &delivery.chat_key else {
+            return Ok(None);
+        };
         self.head_under(&subject::chat_queue(
             self.partition_count(),
             delivery.client_id,
             &delivery.phone,
-            &delivery.chat,
+            chat_key,
         ))
         .await
     }
@@ -80,7 +82,7 @@ impl Bus {
             self.partition_count(),
             entry.client_id,
             &entry.phone,
-            &entry.chat,
+            &entry.chat_key,
         ))
         .await
     }
@@ -112,16 +114,16 @@ impl Bus {
     }
 
     /// Removes a settled delivery from its chat's queue. If it was the head, the next one is
-    /// dispatched. `again` says that it was redelivered.
+    /// dispatched. It does nothing for a delivery without a chat key.
     ///
     /// A node may stop before the removal: then the queue is as before, and the delivery is
     /// redelivered. It may stop after the removal and before the dispatch: then the delivery is
     /// redelivered too, but is no longer in the queue. So for a redelivered one that is not in the
     /// queue, the head is dispatched.
-    pub async fn dequeue(&self, delivery: &Delivery, again: bool) -> Result<(), Error> {
-        if delivery.chat.is_empty() {
+    pub async fn dequeue(&self, delivery: &Delivery, redelivery: Redelivery) -> Result<(), Error> {
+        let Some(subject) = subject::queued(self.partition_count(), delivery) else {
             return Ok(());
-        }
+        };
         let mut next = self.queue_head(delivery).await?;
         let was_head = next
             .as_ref()
@@ -130,14 +132,14 @@ impl Bus {
             self.delete(head.sequence).await?;
             next = self.queue_head(delivery).await?;
         } else if next.is_some()
-            && let Some(sequence) = self
-                .sequence_of(&subject::chat(self.partition_count(), delivery))
-                .await?
+            && let Some(sequence) = self.sequence_of(&subject).await?
         {
             self.delete(sequence).await?;
         }
         match next {
-            Some(next) if was_head || again => self.dispatch_head(&next).await,
+            Some(next) if was_head || redelivery == Redelivery::Again => {
+                self.dispatch_head(&next).await
+            }
             _ => Ok(()),
         }
     }

@@ -66,7 +66,7 @@ pub use members::{Member, Membership};
 pub use outbound::{SendClaim, SendReply, SendRequests};
 pub use partitions::{Backlog, Partition};
 pub use publish::Published;
-pub use pull::{Incoming, Pull, Work};
+pub use pull::{Incoming, Pull, Redelivery, Work};
 pub use sessions::{SessionChanges, Sessions};
 pub use shared_keys::SharedKeys;
 pub use stream::Stream;

@@ -78,6 +78,15 @@ pub struct Pull {
     newly_pinned: bool,
 }
 
+/// Whether a message was handed out before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Redelivery {
+    /// It was not.
+    First,
+    /// It was: the node that had it may have stopped at any point of its work.
+    Again,
+}
+
 /// One message, to be settled once.
 pub struct Incoming {
     /// In a box, since it is large and moved often.
@@ -231,6 +240,15 @@ impl Incoming {
             sequence,
             message: Box::new(message),
         })
+    }
+
+    /// Whether it was handed out before.
+    pub fn redelivery(&self) -> Redelivery {
+        if self.deliveries > 1 {
+            Redelivery::Again
+        } else {
+            Redelivery::First
+        }
     }
 
     /// Whether it came less long ago than this, and a margin: the server keeps it for this node

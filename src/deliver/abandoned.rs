@@ -1,7 +1,7 @@
-//! What the server hands out no more, into the dead letters.
+//! Puts messages that the server has given up into the dead letters.
 //!
-//! A message gets there when ten nodes in a row die over it, or the bus fails it that often. No
-//! endpoint is to blame, so its dead letter says so. Each step may be repeated without harm, and
+//! It gives one up after ten deliveries without an answer: the nodes died, or the bus failed. The
+//! dead letter says that the endpoint is not to blame. Each step may be repeated without harm, and
 //! the advisory is acknowledged after all of them.
 
 use std::{
@@ -16,7 +16,7 @@ use super::{
     steps,
 };
 use crate::{
-    bus::{Advisory, Bus, Error, ExhaustedMessage, Incoming, Pull, Work},
+    bus::{Advisory, Bus, Error, ExhaustedMessage, Incoming, Pull, Redelivery, Work},
     model::{Delivery, Timestamp},
     telemetry,
     wire::{self, DeadLetter},
@@ -43,7 +43,7 @@ async fn follow(bus: &Bus, notices: &Notices, incoming: &Incoming) -> Result<(),
     let advisory = match Advisory::parse(incoming.payload()) {
         Ok(advisory) => advisory,
         Err(error) => {
-            tracing::error!(%error, "an advisory that nobody can read");
+            tracing::error!(%error, "an advisory cannot be read");
             return Ok(());
         }
     };
@@ -80,10 +80,10 @@ async fn give_up(
     advisory: &Advisory,
     stuck: &ExhaustedMessage,
 ) -> Result<(), Error> {
-    // Whoever had it last may have died when it had left its line: as if handed out again.
-    let again = true;
-    let content = Content::read(bus, work, &stuck.payload).await?;
-    match route(bus, content, stuck.published_at).await? {
+    // The last node may have stopped after it left its chat queue: as if it was redelivered.
+    let again = Redelivery::Again;
+    let content = Content::read(bus, work, &stuck.payload, stuck.published_at).await?;
+    match route(bus, content).await? {
         Route::Undecodable => keep(bus, work, advisory, stuck).await,
         Route::Unrouted => {
             telemetry::unrouted();

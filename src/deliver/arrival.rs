@@ -1,29 +1,36 @@
-//! What one message brought, found out once by the pull loop.
+//! What one message brought. The pull loop finds it out once.
 
-use std::sync::Arc;
+use tracing::Span;
 
-use super::{chat::Ticket, steps};
+use super::{
+    chat::Ticket,
+    steps::{self, NewMessage},
+};
 use crate::{
-    bus::{Bus, Error, Incoming, Work},
-    model::{Delivery, Message, Webhook, WebhookId},
+    bus::{Bus, Error, Incoming, Redelivery, Work},
+    model::{ChatKey, ClientId, Delivery, EventId, Timestamp, WebhookId},
     wire,
 };
 
 /// A message on its way through the stages. The pull loop makes it before it takes the next
 /// message, so tickets are taken in the order in which messages come.
 pub(super) struct Arrival {
-    pub(super) work: Work,
-    pub(super) incoming: Incoming,
+    pub(super) source: Source,
     pub(super) content: Content,
     /// Its place in the order of its chat, where that matters.
     pub(super) ticket: Option<Ticket>,
 }
 
+/// The message as the server handed it out. It is settled at the end.
+pub(super) struct Source {
+    pub(super) work: Work,
+    pub(super) incoming: Incoming,
+}
+
 /// What the bytes of a message are.
 pub(super) enum Content {
-    /// A new message, its webhook, and the key of its chat where the webhook asks for the order of
-    /// chats; else empty.
-    Message(Box<Message>, Arc<Webhook>, String),
+    /// A new message, and its webhook.
+    Message(Box<NewMessage>),
     /// A new message of a number without a webhook.
     Unrouted,
     /// What was attempted or postponed before.
@@ -32,12 +39,24 @@ pub(super) enum Content {
     Undecodable,
 }
 
+impl Source {
+    pub(super) fn redelivery(&self) -> Redelivery {
+        self.incoming.redelivery()
+    }
+}
+
 impl Content {
     /// Decodes a message and finds its webhook. Asks the server when the cache does not have it.
+    /// `published_at` is when the stream stored the bytes.
     ///
     /// # Errors
     /// When the server does not answer, or the webhook cannot be read.
-    pub(super) async fn read(bus: &Bus, work: Work, payload: &[u8]) -> Result<Self, Error> {
+    pub(super) async fn read(
+        bus: &Bus,
+        work: Work,
+        payload: &[u8],
+        published_at: Timestamp,
+    ) -> Result<Self, Error> {
         if work != Work::Message {
             return Ok(wire::decode_delivery(payload).map_or(Self::Undecodable, Self::Delivery));
         }
@@ -51,18 +70,46 @@ impl Content {
             None => Box::pin(webhooks.fetch_by_phone(message.client_id, &message.phone)).await?,
         };
         Ok(webhook.map_or(Self::Unrouted, |webhook| {
-            let chat = steps::chat_key(&message, &webhook);
-            Self::Message(Box::new(message), webhook, chat)
+            Self::Message(Box::new(NewMessage {
+                event_id: steps::event_id(&message, webhook.id, published_at),
+                chat_key: steps::chat_key(&message, &webhook),
+                message,
+                webhook,
+                published_at,
+            }))
         }))
     }
 
     /// The webhook and the chat whose order matters to this message.
-    pub(super) fn chat(&self) -> Option<(WebhookId, &str)> {
-        let (webhook, chat) = match self {
-            Self::Message(_, webhook, chat) => (webhook.id, chat),
-            Self::Delivery(delivery) => (delivery.webhook_id, &delivery.chat),
-            Self::Unrouted | Self::Undecodable => return None,
+    pub(super) fn chat(&self) -> Option<(WebhookId, &ChatKey)> {
+        match self {
+            Self::Message(new) => Some((new.webhook.id, new.chat_key.as_ref()?)),
+            Self::Delivery(delivery) => Some((delivery.webhook_id, delivery.chat_key.as_ref()?)),
+            Self::Unrouted | Self::Undecodable => None,
+        }
+    }
+
+    /// A span that names the event in every log line about it. It costs nothing while log lines of
+    /// level `error` are off: the ids are formatted only when the span is made.
+    pub(super) fn span(&self) -> Span {
+        let Some((event, webhook, client)) = self.ids() else {
+            return Span::none();
         };
-        (!chat.is_empty()).then_some((webhook, chat.as_str()))
+        tracing::error_span!(
+            "delivery",
+            event.id = %event,
+            webhook.id = %webhook,
+            client.id = %client,
+        )
+    }
+
+    fn ids(&self) -> Option<(EventId, WebhookId, ClientId)> {
+        match self {
+            Self::Message(new) => Some((new.event_id, new.webhook.id, new.message.client_id)),
+            Self::Delivery(delivery) => {
+                Some((delivery.event_id, delivery.webhook_id, delivery.client_id))
+            }
+            Self::Unrouted | Self::Undecodable => None,
+        }
     }
 }

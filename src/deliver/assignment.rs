@@ -1,9 +1,9 @@
 //! Which partitions this node runs.
 //!
 //! Every node that delivers sees the same others, and so computes the same owners. A partition that
-//! is another's now is let go of in order: nothing new begins, what is under way ends or has had
-//! its time, and only then does the pin go, for which the new owner waits already. One that was a
-//! dead node's is pulled as soon as its silence is noticed.
+//! now belongs to another node is let go of in order: nothing new begins, what is in flight ends or
+//! has had its time, and only then does the pin go, for which the new owner already waits. The
+//! partitions of a dead node are pulled as soon as its silence is noticed.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -11,7 +11,12 @@ use futures_util::future::join_all;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{chat::Sweep, engine::Engine, pull_loop::PullLoop, shared::Shared};
+use super::{
+    chat::Sweep,
+    engine::Engine,
+    pull_loop::PullLoop,
+    shared::{LastOwner, Shared},
+};
 use crate::{bus::Work, policy, tasks::TaskKind, telemetry};
 
 /// A partition that runs here.
@@ -21,15 +26,17 @@ struct Running {
 }
 
 /// Runs this node's share until cancelled.
-pub(super) async fn run(shared: Arc<Shared>, first: bool, cancel: CancellationToken) {
+///
+/// `last_owner` is who had the partitions that this node takes at once.
+pub(super) async fn run(shared: Arc<Shared>, last_owner: LastOwner, cancel: CancellationToken) {
     let mut members = shared.membership.members();
     let mut running = BTreeMap::new();
-    // Only what a node takes up at once may have been nobody's before.
-    let mut fresh = first;
+    let mut last_owner = last_owner;
     loop {
         let nodes = members.borrow_and_update().clone();
-        reconcile(&shared, &nodes, &mut running, fresh, &cancel).await;
-        fresh = false;
+        reconcile(&shared, &nodes, &mut running, last_owner, &cancel).await;
+        // What it takes later was another node's.
+        last_owner = LastOwner::AnotherNode;
         tokio::select! {
             biased;
             () = cancel.cancelled() => break,
@@ -44,7 +51,7 @@ async fn reconcile(
     shared: &Arc<Shared>,
     nodes: &[String],
     running: &mut BTreeMap<u16, Running>,
-    fresh: bool,
+    last_owner: LastOwner,
     cancel: &CancellationToken,
 ) {
     let partitions = shared.bus.partition_count();
@@ -66,7 +73,7 @@ async fn reconcile(
     for partition in &gained {
         running.insert(
             *partition,
-            start(shared, *partition, fresh, cancel.child_token()),
+            start(shared, *partition, last_owner, cancel.child_token()),
         );
     }
     let stopping: Vec<Running> = lost
@@ -87,24 +94,24 @@ async fn reconcile(
     join_all(stopping.into_iter().map(Running::stop)).await;
 }
 
-/// `fresh`: no other node ran it lately.
-fn start(shared: &Arc<Shared>, partition: u16, fresh: bool, cancel: CancellationToken) -> Running {
+/// Starts the loops of a partition.
+fn start(
+    shared: &Arc<Shared>,
+    partition: u16,
+    last_owner: LastOwner,
+    cancel: CancellationToken,
+) -> Running {
     let engine = Arc::new(Engine::new(Arc::clone(shared), cancel.clone()));
     let swept = (Arc::clone(shared), engine.chats(), cancel.clone());
     shared.tasks.keep(TaskKind::StalledChats, &cancel, move || {
-        let (shared, lines, cancel) = swept.clone();
-        Sweep::new(shared.bus.clone(), partition, lines, shared.ack_wait).run(cancel)
+        let (shared, chats, cancel) = swept.clone();
+        Sweep::new(shared.bus.clone(), partition, chats, shared.ack_wait).run(cancel)
     });
     let loops = [Work::Message, Work::Retry].map(|work| {
-        let pull_loop = PullLoop {
-            work,
-            // The loop itself looks at `cancel`: what is being given back then is not cut short.
-            pull: shared.bus.pull(work, partition, CancellationToken::new()),
-            engine: Arc::clone(&engine),
-            tasks: shared.tasks.clone(),
-            fresh,
-            cancel: cancel.clone(),
-        };
+        // The loop itself looks at `cancel`, so giving back is not cut short.
+        let pull = shared.bus.pull(work, partition, CancellationToken::new());
+        let engine = Arc::clone(&engine);
+        let pull_loop = PullLoop::new(work, pull, engine, last_owner, cancel.clone());
         shared
             .tasks
             .run(TaskKind::PullLoop, &cancel, pull_loop.run())

@@ -9,7 +9,7 @@ use super::{
     steps,
 };
 use crate::{
-    bus::Error,
+    bus::{Error, Redelivery},
     egress::Answer,
     model::{Attempt, Delivery, Priority, Timestamp, Verdict, Webhook},
     policy::{self, RetryPolicy},
@@ -35,7 +35,7 @@ impl Engine {
             &delivery.body,
         );
         let answer = {
-            let _under_way = UnderWay::new();
+            let _in_flight = InFlight::new();
             let egress = &self.shared.egress;
             egress
                 .post(
@@ -93,68 +93,67 @@ impl Engine {
         )
     }
 
-    /// What the verdict asks for, durable before the attempt is. `again`: the message was handed
-    /// out before, and that time may have ended between parking the next try and the
-    /// acknowledgement.
+    /// Does what the verdict asks for; it is durable before the attempt is. The node that had a
+    /// redelivered message may have stopped between parking its next try and acknowledging it, so a
+    /// parked copy is removed.
     pub(super) async fn follow(
         &self,
         attempt: &Attempt,
         verdict: Verdict,
-        head: Option<InFlightSlot>,
-        again: bool,
+        slot: Option<InFlightSlot>,
+        redelivery: Redelivery,
     ) -> Result<(), Error> {
-        if again && !matches!(verdict, Verdict::Retry { .. }) {
-            self.shared.bus.unpark(&attempt.delivery).await?;
-        }
-        if let (Some(head), Verdict::Retry { .. }) = (&head, verdict) {
-            head.later(&self.shared.bus).await?;
-        }
-        match verdict {
-            Verdict::Delivered => {}
-            Verdict::Retry { at } => {
-                self.shared
-                    .bus
-                    .park(&steps::after_attempt(&attempt.delivery), at)
-                    .await?;
-                telemetry::parked("retry");
+        if let Verdict::Retry { at } = verdict {
+            if let Some(slot) = &slot {
+                slot.later(self.bus()).await?;
             }
-            Verdict::Failed { .. } => {
-                let reason = attempt
-                    .error
-                    .clone()
-                    .unwrap_or_else(|| attempt.outcome.as_str().to_owned());
-                let delivery = steps::after_attempt(&attempt.delivery);
-                let letter = DeadLetter {
-                    delivery,
-                    reason,
-                    http_status: attempt.http_status,
-                    at: attempt.ended_at(),
-                };
-                self.shared.bus.dead_letter(&letter).await?;
-                telemetry::dead_letter(attempt.outcome.as_str());
-                self.shared.notices.dead_letter(&attempt.delivery);
-            }
+            let next = steps::after_attempt(&attempt.delivery);
+            self.bus().park(&next, at).await?;
+            telemetry::parked("retry");
+            return Ok(());
         }
-        if let Some(head) = head
-            && !matches!(verdict, Verdict::Retry { .. })
-        {
-            head.done(&self.shared.bus, again).await?;
+        if redelivery == Redelivery::Again {
+            self.bus().unpark(&attempt.delivery).await?;
         }
+        if let Verdict::Failed { .. } = verdict {
+            self.dead_letter(attempt).await?;
+        }
+        if let Some(slot) = slot {
+            slot.done(self.bus(), redelivery).await?;
+        }
+        Ok(())
+    }
+
+    /// Puts a delivery that is given up into the dead letters.
+    async fn dead_letter(&self, attempt: &Attempt) -> Result<(), Error> {
+        let reason = attempt
+            .error
+            .clone()
+            .unwrap_or_else(|| attempt.outcome.as_str().to_owned());
+        let letter = DeadLetter {
+            delivery: steps::after_attempt(&attempt.delivery),
+            reason,
+            http_status: attempt.http_status,
+            at: attempt.ended_at(),
+        };
+        self.bus().dead_letter(&letter).await?;
+        telemetry::dead_letter(attempt.outcome.as_str());
+        self.shared.notices.dead_letter(&attempt.delivery);
         Ok(())
     }
 }
 
-/// Counts a request as under way, whatever ends it.
-struct UnderWay;
+/// Counts a request as in flight, however it ends.
+struct InFlight;
 
-impl UnderWay {
+impl InFlight {
     fn new() -> Self {
         telemetry::inflight(1);
         Self
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for InFlight {
     fn drop(&mut self) {
         telemetry::inflight(-1);
     }

@@ -13,8 +13,8 @@ use crate::{
     telemetry,
 };
 
-/// How often a change is tried; after that the next attempt does it.
-const TRIES: usize = 3;
+/// How often a change is tried; after that the next attempt of a delivery does it.
+const TRIES_MAX: usize = 3;
 
 /// What an attempt says of its webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -47,7 +47,7 @@ impl HealthSignal {
         }
     }
 
-    /// Only what is news is written: a webhook that is well costs nothing.
+    /// Only changes are written: a webhook that works costs nothing.
     fn change(
         self,
         failing_since: Option<Timestamp>,
@@ -98,9 +98,9 @@ impl Drop for Noted<'_> {
 }
 
 impl Change {
-    /// Makes the change if the webhook is still the one that was attempted: another address, or one
-    /// that its owner has made active again, is not to blame for what the one before answered.
-    /// Whether it did.
+    /// Makes the change, and says whether it did. It does not if the webhook was changed since the
+    /// attempt: another address, or one that its owner has made active again, is not to blame for
+    /// the answer.
     fn apply(self, attempted: &Webhook, webhook: &mut Webhook, now: Timestamp) -> bool {
         if !is_same(attempted, webhook) {
             return false;
@@ -117,7 +117,7 @@ impl Change {
     }
 }
 
-/// Whether nothing that matters to its health was changed since. Whoever changes a webhook sets
+/// Whether nothing that matters to its health was changed since. Every change of a webhook sets
 /// `updated_at`.
 fn is_same(attempted: &Webhook, webhook: &Webhook) -> bool {
     (webhook.updated_at, &webhook.url, webhook.failing_since)
@@ -152,7 +152,7 @@ impl Health {
         let Some(change) = signal.change(attempted.failing_since, now, self.disable_after) else {
             return;
         };
-        // Of many attempts that end at once, the first tells what all have to say.
+        // Of many attempts that end at once, one writes what all have found.
         let Some(_noted) = self.updates.begin(attempted.id, signal) else {
             return;
         };
@@ -163,7 +163,7 @@ impl Health {
         if known.is_some_and(|known| known.id != attempted.id || !is_same(attempted, &known)) {
             return;
         }
-        for _ in 0..TRIES {
+        for _ in 0..TRIES_MAX {
             let mut is_changed = false;
             let apply = |webhook: &mut Webhook| is_changed = change.apply(attempted, webhook, now);
             match self
@@ -176,13 +176,13 @@ impl Health {
                     if let (Some(webhook), Change::Disable(reason), true) =
                         (changed, change, is_changed)
                     {
-                        tracing::info!(webhook = %webhook.id.0, ?reason, "disabled");
+                        tracing::info!(?reason, "webhook disabled");
                         self.notices.disabled(&webhook, reason).await;
                     }
                     return;
                 }
                 Err(error) => {
-                    tracing::warn!(webhook = %attempted.id.0, %error, "updates how it fares failed")
+                    tracing::warn!(%error, "storing the health of a webhook failed")
                 }
             }
         }

@@ -1,34 +1,35 @@
 //! Takes messages from the bus to customers' endpoints.
 //!
-//! Nodes share the partitions: `assignment` knows which are this node's, so that one node alone
-//! serves an endpoint, and its lane is exact for all of them. For each partition two loops pull:
-//! new messages and due retries. Each message becomes a task that holds one of its loop's slots
-//! until it is settled, so what lies in memory is bounded, and a task that dies gives its slot
-//! back.
+//! Nodes share the partitions. `assignment` knows which belong to this node. One node alone serves
+//! an endpoint, so its limiter is exact. For each partition two loops pull: new messages and due
+//! retries. Each message becomes a task that holds one of its loop's slots until it is settled. So
+//! the messages in memory are bounded, and a task that panics gives its slot back.
 //!
-//! The way of one message: `route` finds its webhook; a `lane` per webhook decides whether it may
-//! go now, after a short wait, or later (parked on a schedule, which is no attempt); `engine` makes
-//! the attempt and does what the verdict asks for; `results` publishes attempts in groups and only
-//! then acks. The order is what keeps promises: a retry is parked, a failure is in the dead
-//! letters, and the attempt is durable, before the message is acked. A crash in between repeats an
-//! attempt and loses none.
+//! `process` takes a message through its stages: `route` finds its webhook; `chat` keeps the order
+//! of a chat's messages where the webhook asks for it; `admit` waits for the limits of the endpoint
+//! and of the node; `attempt` makes the request and does what the verdict asks for. A message that
+//! cannot go soon is parked on a schedule (`postpone`), which is no attempt. Each stage answers
+//! with what the next one needs, or with how the message is settled now (`settle`).
 //!
-//! A lane is what one endpoint gets: its rate, its requests under way, its breaker. An endpoint
-//! that hangs is noticed by the age of its oldest progress, not only by answers, so that its
-//! messages get parked before they fill a loop.
+//! `results` publishes attempts in groups, and only then acks their messages. A retry is parked, a
+//! failure is in the dead letters, and the attempt is durable, before its message is acked. A crash
+//! in between repeats an attempt and loses none.
 //!
-//! `notices` tells the client's operational webhook what it has to know: a webhook that was
-//! disabled, many dead letters.
+//! `limiter` holds what one endpoint gets: its rate, its requests in flight, its breaker. An
+//! endpoint that hangs is noticed by the age of its oldest progress, not only by answers, so its
+//! messages are parked before they fill a loop.
 //!
-//! A message that is handed out again and again and never settled is given up by the server.
-//! `abandoned` hears of it, puts it into the dead letters and takes it out of its stream. `health`
-//! disables a webhook that is gone or has failed for days; `chat::order` keeps the order of a chat
-//! where a webhook asks for it, and `chat::sweep` finds lines that nobody works on.
+//! `notices` informs the client's operational webhook: a webhook was disabled, there are many dead
+//! letters. `health` disables a webhook that is gone or has failed for days.
 //!
-//! After cancellation nothing new is pulled, what waits for its turn is given back, and what is
-//! under way is settled.
+//! The server gives up a message that it has handed out ten times and that was never settled.
+//! `abandoned` is notified, puts it into the dead letters and removes it from its stream.
+//!
+//! After cancellation nothing new is pulled. Messages that wait for a permit are given back, and
+//! those in flight are settled.
 
 mod abandoned;
+mod admit;
 mod arrival;
 mod assignment;
 mod attempt;
@@ -39,6 +40,7 @@ mod health;
 mod limiter;
 mod notices;
 mod postpone;
+mod process;
 mod pull_loop;
 mod results;
 mod route;
@@ -62,7 +64,7 @@ pub struct Deliver;
 
 impl Deliver {
     /// Joins the nodes that deliver and starts this one's share of the partitions on `tasks`. All
-    /// ends after `cancel`, once what is under way is settled; `tasks` must be awaited for that,
+    /// ends after `cancel`, once what is in flight is settled; `tasks` must be awaited for that,
     /// and the caller has the deadline. `node` is a name that no other node has.
     ///
     /// # Errors
@@ -79,7 +81,11 @@ impl Deliver {
         let membership = bus.join(node, tasks).await?;
         // Only now: a change of the number checks which nodes have joined.
         bus.ensure_partitions().await?;
-        let first = membership.is_first().await?;
+        let last_owner = if membership.is_first().await? {
+            shared::LastOwner::Nobody
+        } else {
+            shared::LastOwner::AnotherNode
+        };
         let notices = Arc::new(notices::Notices::new(bus.clone()));
         let telling = Arc::clone(&notices);
         let cancelled = cancel.clone();
@@ -116,7 +122,7 @@ impl Deliver {
             let (shared, cancel) = watched.clone();
             backpressure::watch(shared, cancel)
         });
-        let assignment = assignment::run(shared, first, cancel.clone());
+        let assignment = assignment::run(shared, last_owner, cancel.clone());
         tasks.run(TaskKind::Assignment, &cancel, assignment);
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What deliveries have to tell the client's operational webhook.
+//! Notices about deliveries for the client's operational webhook.
 
 use std::{
     collections::HashSet,
@@ -16,11 +16,11 @@ use crate::{
     telemetry,
 };
 
-/// How often clients with new dead letters are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// Over which time dead letters are counted, and how long no further notice of them follows one.
+/// How often the dead letters of clients with new ones are counted.
+const COUNT_INTERVAL: Duration = Duration::from_secs(5);
+/// Over which time dead letters are counted, and how long no further notice follows one.
 const WINDOW: Duration = Duration::from_secs(60 * 60);
-/// Clients noted between two looks; a client beyond has its turn with its next dead letter.
+/// Clients noted between two counts. A client beyond that is noted with its next dead letter.
 const NOTED_MAX: usize = 65_536;
 
 /// Shared by all loops of a node.
@@ -37,27 +37,27 @@ impl Notices {
         }
     }
 
-    /// A webhook was stopped. What cannot be told within the publish's deadline is lost: the
-    /// webhook's status still shows it.
+    /// Notifies that a webhook was disabled. A notice that cannot be published within the deadline
+    /// is lost: the webhook's status still shows it.
     pub(super) async fn disabled(&self, webhook: &Webhook, reason: DisabledReason) {
-        // The operational webhook cannot tell that it is disabled itself.
+        // The operational webhook cannot receive a notice that it is disabled itself.
         if webhook.operations.is_some() {
             return;
         }
         let data =
             json!({"webhook_id": webhook.id, "phone_number": webhook.phone, "reason": reason});
-        let once = format!("{} {}", webhook.id, webhook.updated_at);
-        self.tell(
+        let dedupe_key = format!("{} {}", webhook.id, webhook.updated_at);
+        self.notify(
             webhook.client_id,
             NoticeKind::EndpointDisabled,
             webhook.updated_at,
             data,
-            &once,
+            &dedupe_key,
         )
         .await;
     }
 
-    /// A delivery was given up.
+    /// Notes that a delivery was given up.
     pub(super) fn dead_letter(&self, delivery: &Delivery) {
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
         if !delivery.phone.is_operational() && noted.len() < NOTED_MAX {
@@ -65,9 +65,9 @@ impl Notices {
         }
     }
 
-    /// Looks at noted clients until cancelled, and once more then.
+    /// Counts the dead letters of noted clients until cancelled, and once more then.
     pub(super) async fn run(&self, cancel: CancellationToken) {
-        let mut ticks = interval(LOOK_EVERY);
+        let mut ticks = interval(COUNT_INTERVAL);
         loop {
             let is_last = tokio::select! {
                 _ = ticks.tick() => false,
@@ -76,7 +76,7 @@ impl Notices {
             let noted =
                 std::mem::take(&mut *self.noted.lock().unwrap_or_else(PoisonError::into_inner));
             for client in noted {
-                if let Err(error) = self.look(client).await {
+                if let Err(error) = self.count(client).await {
                     tracing::warn!(%error, client.id = %client, "dead letters are counted again \
                         with the next one");
                 }
@@ -87,7 +87,7 @@ impl Notices {
         }
     }
 
-    async fn look(&self, client: ClientId) -> Result<(), Error> {
+    async fn count(&self, client: ClientId) -> Result<(), Error> {
         let now = Timestamp::from_system(SystemTime::now());
         let since = Timestamp::from_millis(
             now.millis() - i64::try_from(WINDOW.as_millis()).unwrap_or(i64::MAX),
@@ -119,7 +119,7 @@ impl Notices {
         if count < u64::from(threshold) {
             return Ok(());
         }
-        // Of all nodes that see it the first one to write this tells it.
+        // Several nodes may count the same. The first one to write this sends the notice.
         let mut is_first = false;
         let mark = |webhook: &mut Webhook| {
             is_first = is_due(webhook);
@@ -130,29 +130,27 @@ impl Notices {
         self.bus.webhooks().update(client, webhook.id, mark).await?;
         if is_first {
             let data = json!({"count": count, "threshold": threshold, "since": since.to_string()});
-            self.tell(client, NoticeKind::DeadLetters, now, data, &now.to_string())
+            self.notify(client, NoticeKind::DeadLetters, now, data, &now.to_string())
                 .await;
         }
         Ok(())
     }
 
-    async fn tell(
+    async fn notify(
         &self,
         client: ClientId,
-        operation: NoticeKind,
+        kind: NoticeKind,
         at: Timestamp,
         data: Value,
-        once: &str,
+        dedupe_key: &str,
     ) {
         let Value::Object(data) = data else { return };
-        let told: Result<bool, Error> = self
-            .bus
-            .notify(client, operation, at, Map::from_iter(data), once)
-            .await;
-        if let Err(error) = told {
+        let data = Map::from_iter(data);
+        let published = self.bus.notify(client, kind, at, data, dedupe_key).await;
+        if let Err(error) = published {
             telemetry::error("deliver", "notice");
-            tracing::warn!(%error, client.id = %client, operation = operation.as_str(), "a notice \
-                is lost");
+            let kind = kind.as_str();
+            tracing::warn!(%error, client.id = %client, notice = kind, "a notice is lost");
         }
     }
 }

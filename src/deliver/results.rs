@@ -21,13 +21,13 @@ use crate::{
 };
 
 /// Results that wait for the group before them.
-const QUEUE: usize = 256;
-/// A group's size from which it goes out at once: half of what a server takes by default.
-const BYTES: usize = 512 * 1024;
-/// How long a partition has its turn: its groups are written together then, and the server, which
-/// writes what a consumer has acked every 100 ms, has few of them to write for.
-const TURN: Duration = Duration::from_millis(100);
-const PAUSE: Duration = Duration::from_millis(500);
+const QUEUE_MAX: usize = 256;
+/// A group of this size goes out at once: half of what a server takes by default.
+const GROUP_BYTES_MAX: usize = 512 * 1024;
+/// How long groups go to the same partition. The server writes the acks of each consumer every 100
+/// ms, so it has few consumers to write for.
+const PARTITION_TURN: Duration = Duration::from_millis(100);
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// The loop's slot, and the node's permit of what was really sent.
 pub(super) type Held = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
@@ -36,16 +36,16 @@ pub(super) type Held = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
 pub(super) struct Settled {
     pub(super) attempt: Box<Attempt>,
     pub(super) incoming: Incoming,
-    /// Held until the message is acked: what waits here counts as in memory, and as under way.
+    /// Held until the message is acked: what waits here counts as in memory, and as in flight.
     pub(super) _held: Held,
 }
 
 struct Grouper {
     bus: Bus,
-    /// Of the next group, and since when.
+    /// Where the next group goes, and since when groups go there.
     partition: u16,
     since: Instant,
-    most: usize,
+    group_max: usize,
     wait: Duration,
     cancel: CancellationToken,
 }
@@ -57,15 +57,13 @@ pub(super) fn start(
     tasks: &Tasks,
     cancel: CancellationToken,
 ) -> mpsc::Sender<Settled> {
-    let (sender, receiver) = mpsc::channel(QUEUE);
-    let most = settings.result_group_max.max(1);
-    let wait = settings.result_group_wait;
+    let (sender, receiver) = mpsc::channel(QUEUE_MAX);
     let grouper = Grouper {
         bus,
         partition: 0,
         since: Instant::now(),
-        most,
-        wait,
+        group_max: settings.result_group_max.max(1),
+        wait: settings.result_group_wait,
         cancel: cancel.clone(),
     };
     tasks.run(TaskKind::ResultGrouper, &cancel, grouper.run(receiver));
@@ -78,7 +76,7 @@ impl Grouper {
             let deadline = Instant::now() + self.wait;
             let mut bytes = size(&first.attempt);
             let mut group = vec![first];
-            while group.len() < self.most && bytes < BYTES {
+            while group.len() < self.group_max && bytes < GROUP_BYTES_MAX {
                 let Ok(Some(next)) = timeout_at(deadline, receiver.recv()).await else {
                     break;
                 };
@@ -86,11 +84,9 @@ impl Grouper {
                 group.push(next);
             }
             self.settle(group).await;
-            if self.since.elapsed() >= TURN {
-                (self.partition, self.since) = (
-                    (self.partition + 1) % self.bus.partition_count(),
-                    Instant::now(),
-                );
+            if self.since.elapsed() >= PARTITION_TURN {
+                self.partition = (self.partition + 1) % self.bus.partition_count();
+                self.since = Instant::now();
             }
         }
     }
@@ -127,8 +123,7 @@ impl Grouper {
                 Err(Error::TooLarge) => match smaller(part) {
                     Some(smaller) => parts.extend(smaller),
                     None => {
-                        // Its effect is durable already; attempting it again would bring it no
-                        // nearer to the audit.
+                        // Its effect is durable already. Another attempt would not be smaller.
                         telemetry::error("deliver", "result_too_large");
                         tracing::error!(
                             partition = self.partition,
@@ -145,7 +140,7 @@ impl Grouper {
                     parts.push(part);
                     tokio::select! {
                         () = self.cancel.cancelled() => {}
-                        () = sleep(PAUSE) => {}
+                        () = sleep(RETRY_PAUSE) => {}
                     }
                 }
             }

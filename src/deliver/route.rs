@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::{arrival::Content, steps};
 use crate::{
     bus::{Bus, Error},
-    model::{Delivery, Timestamp, Webhook},
+    model::{Delivery, Webhook},
 };
 
-/// Where it goes.
+/// Where a message goes.
 pub(super) enum Route {
     /// Nobody registered a webhook for this number.
     Unrouted,
@@ -20,19 +20,18 @@ pub(super) enum Route {
     To(Delivery, Arc<Webhook>),
 }
 
-/// `published_at` is when the stream stored the bytes.
-pub(super) async fn route(
-    bus: &Bus,
-    content: Content,
-    published_at: Timestamp,
-) -> Result<Route, Error> {
+/// Builds the delivery of a new message, or finds the webhook of a delivery.
+///
+/// # Errors
+/// When the server does not answer, or the webhook cannot be read.
+pub(super) async fn route(bus: &Bus, content: Content) -> Result<Route, Error> {
     let webhooks = bus.webhooks();
     let delivery = match content {
         Content::Undecodable => return Ok(Route::Undecodable),
         Content::Unrouted => return Ok(Route::Unrouted),
-        Content::Message(message, webhook, chat) => {
-            let delivery = steps::first(&message, &webhook, published_at, chat);
-            return Ok(Route::To(delivery, webhook));
+        Content::Message(new) => {
+            let webhook = Arc::clone(&new.webhook);
+            return Ok(Route::To(steps::first(*new), webhook));
         }
         Content::Delivery(delivery) => delivery,
     };

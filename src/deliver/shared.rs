@@ -20,6 +20,16 @@ pub(super) enum Backpressure {
     Closed,
 }
 
+/// Who had a partition before this node. Another node may have used up what an endpoint's rate
+/// allows, so the limiters start without a burst after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LastOwner {
+    /// No other node had it lately.
+    Nobody,
+    /// Another node may have had it a moment ago.
+    AnotherNode,
+}
+
 /// What all partitions of a node share.
 pub(super) struct Shared {
     pub(super) bus: Bus,

@@ -1,21 +1,54 @@
 //! Pure steps of a delivery: what it becomes, and what the audit says of it.
 
+use std::sync::Arc;
+
 use crate::{
     egress::Answer,
     model::{
-        Attempt, Delivery, DeliveryOrder, ERROR_CHARS_MAX, EventId, EventStatus, Message, Outcome,
-        Priority, Timestamp, Verdict, Webhook,
+        Attempt, ChatKey, Delivery, DeliveryOrder, ERROR_CHARS_MAX, EventId, EventStatus, Message,
+        Outcome, Priority, Timestamp, Verdict, Webhook, WebhookId,
     },
     wire,
 };
 
+/// A message before its first attempt.
+pub(super) struct NewMessage {
+    pub(super) message: Message,
+    pub(super) webhook: Arc<Webhook>,
+    pub(super) event_id: EventId,
+    /// When the stream stored the message.
+    pub(super) published_at: Timestamp,
+    /// Its chat, where the webhook asks for the order of chats.
+    pub(super) chat_key: Option<ChatKey>,
+}
+
 /// The delivery of a message before its first attempt; its body stays the same from here on.
-pub(super) fn first(
-    message: &Message,
-    webhook: &Webhook,
-    published_at: Timestamp,
-    chat_key: String,
-) -> Delivery {
+pub(super) fn first(new: NewMessage) -> Delivery {
+    let NewMessage {
+        message,
+        webhook,
+        event_id,
+        published_at,
+        chat_key,
+    } = new;
+    Delivery {
+        event_id,
+        webhook_id: webhook.id,
+        client_id: message.client_id,
+        body: wire::delivery_body(&webhook, &message, event_id, published_at),
+        phone: message.phone,
+        message_id: message.message_id,
+        kind: message.kind,
+        created_at: published_at,
+        attempt_count: 0,
+        attempts_this_round: 0,
+        priority: Priority::Normal,
+        chat_key,
+    }
+}
+
+/// The id of a message's event at a webhook.
+pub(super) fn event_id(message: &Message, webhook: WebhookId, published_at: Timestamp) -> EventId {
     let Message {
         chat,
         from,
@@ -23,40 +56,27 @@ pub(super) fn first(
         kind,
         ..
     } = message;
-    let event_id = EventId::derive(published_at, webhook.id, chat, from, message_id, kind);
-    Delivery {
-        event_id,
-        webhook_id: webhook.id,
-        client_id: message.client_id,
-        phone: message.phone.clone(),
-        message_id: message_id.clone(),
-        kind: kind.clone(),
-        created_at: published_at,
-        body: wire::delivery_body(webhook, message, event_id, published_at),
-        attempt_count: 0,
-        attempts_this_round: 0,
-        priority: Priority::Normal,
-        chat: chat_key,
-    }
+    EventId::derive(published_at, webhook, chat, from, message_id, kind)
 }
 
-/// The key of a message's chat where the webhook asks for the order of chats; else empty.
-pub(super) fn chat_key(message: &Message, webhook: &Webhook) -> String {
+/// The key of a message's chat, where the webhook asks for the order of chats.
+pub(super) fn chat_key(message: &Message, webhook: &Webhook) -> Option<ChatKey> {
     match webhook.ordering {
-        DeliveryOrder::None => String::new(),
-        // The webhook's id is part of it: the number's next webhook does not wait for the queues
-        // of this one.
-        DeliveryOrder::Chat => wire::dedupe_id(&[&webhook.id.to_string(), &message.chat]),
+        DeliveryOrder::None => None,
+        // The webhook's id is part of it, so the number's next webhook does not wait for the
+        // queues of this one.
+        DeliveryOrder::Chat => {
+            let hash = wire::dedupe_id(&[&webhook.id.to_string(), &message.chat]);
+            Some(ChatKey::try_from(hash).expect("hex digits are valid"))
+        }
     }
 }
 
 /// The delivery after one more attempt.
 pub(super) fn after_attempt(delivery: &Delivery) -> Delivery {
-    let attempts = delivery.attempt_count.saturating_add(1);
-    let tries = delivery.attempts_this_round.saturating_add(1);
     Delivery {
-        attempt_count: attempts,
-        attempts_this_round: tries,
+        attempt_count: delivery.attempt_count.saturating_add(1),
+        attempts_this_round: delivery.attempts_this_round.saturating_add(1),
         ..delivery.clone()
     }
 }
@@ -183,11 +203,11 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::model::{Kind, WebhookId};
+    use crate::model::Kind;
 
     const NOW: Timestamp = Timestamp::EPOCH;
 
-    fn delivery(attempts: u16, tries: u16) -> Delivery {
+    fn delivery(attempt_count: u16, attempts_this_round: u16) -> Delivery {
         Delivery {
             event_id: EventId(Uuid::from_u128(1)),
             webhook_id: WebhookId(Uuid::from_u128(2)),
@@ -197,10 +217,10 @@ mod tests {
             kind: Kind::Text,
             created_at: NOW,
             body: Bytes::from_static(b"{}"),
-            attempt_count: attempts,
-            attempts_this_round: tries,
+            attempt_count,
+            attempts_this_round,
             priority: Priority::Normal,
-            chat: String::new(),
+            chat_key: None,
         }
     }
 
@@ -228,51 +248,18 @@ mod tests {
     #[test]
     fn each_verdict_has_its_status() {
         let at = NOW.after(Duration::from_secs(5));
+        let retry = Verdict::Retry { at };
+        let failed = |disable| Verdict::Failed { disable };
         let table = [
-            (
-                Verdict::Delivered,
-                true,
-                Some(200),
-                EventStatus::Delivered,
-                None,
-            ),
-            (
-                Verdict::Retry { at },
-                true,
-                None,
-                EventStatus::Sent,
-                Some(at),
-            ),
-            (
-                Verdict::Retry { at },
-                true,
-                Some(503),
-                EventStatus::Pending,
-                Some(at),
-            ),
-            (
-                Verdict::Retry { at },
-                false,
-                None,
-                EventStatus::Pending,
-                Some(at),
-            ),
-            (
-                Verdict::Failed { disable: false },
-                true,
-                None,
-                EventStatus::Failed,
-                None,
-            ),
-            (
-                Verdict::Failed { disable: true },
-                false,
-                Some(410),
-                EventStatus::Failed,
-                None,
-            ),
+            (Verdict::Delivered, true, Some(200), EventStatus::Delivered),
+            (retry, true, None, EventStatus::Sent),
+            (retry, true, Some(503), EventStatus::Pending),
+            (retry, false, None, EventStatus::Pending),
+            (failed(false), true, None, EventStatus::Failed),
+            (failed(true), false, Some(410), EventStatus::Failed),
         ];
-        for (verdict, written, http_status, status, next_retry_at) in table {
+        for (verdict, written, http_status, status) in table {
+            let next_retry_at = (verdict == retry).then_some(at);
             let attempt = attempt(
                 delivery(2, 0),
                 answer(Outcome::Timeout, written, http_status),

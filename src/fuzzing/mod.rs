@@ -105,7 +105,7 @@ pub fn subjects(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     if let Some(entry) = QueueEntry::parse(&text) {
         let client = entry.client_id;
-        let queue = wire::subject::chat_queue(8, client, &entry.phone, &entry.chat);
+        let queue = wire::subject::chat_queue(8, client, &entry.phone, &entry.chat_key);
         let prefix = queue.strip_suffix('*').expect("a filter for all events");
         let subject = format!("{prefix}{}", entry.event_id.0.simple());
         assert_eq!(QueueEntry::parse(&subject), Some(entry));

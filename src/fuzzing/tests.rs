@@ -109,7 +109,7 @@ fn delivery() -> Delivery {
         attempt_count: 1,
         attempts_this_round: 1,
         priority: Priority::Low,
-        chat: "c".to_owned(),
+        chat_key: "c".to_owned().try_into().ok(),
     }
 }
 
@@ -146,7 +146,7 @@ fn valid_subjects() -> Vec<Vec<u8>> {
         event: EventId(Uuid::from_u128(1)),
     };
     let texts = [
-        wire::subject::chat(8, &delivery()),
+        wire::subject::queued(8, &delivery()).expect("it has a chat key"),
         id.to_string(),
         "9007199254740991".to_owned(),
         "4915112345678".to_owned(),

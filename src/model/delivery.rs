@@ -3,9 +3,11 @@
 use std::fmt;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
-use super::{ClientId, EventId, Kind, MessageId, Phone, PublicEventId, Timestamp, WebhookId};
+use super::{
+    ChatKey, ClientId, EventId, Kind, MessageId, Phone, PublicEventId, Timestamp, WebhookId,
+};
 
 /// Which deliveries go first when an endpoint cannot take all of them.
 ///
@@ -63,9 +65,14 @@ pub struct Delivery {
     /// it.
     #[serde(default, skip_serializing_if = "Priority::is_normal")]
     pub priority: Priority,
-    /// Stands for its chat where the order of a chat's messages matters; else empty, and absent.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub chat: String,
+    /// Its chat, where the webhook asks for the order of chats. Not written when there is none.
+    #[serde(
+        default,
+        rename = "chat",
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "chat_key"
+    )]
+    pub chat_key: Option<ChatKey>,
 }
 
 impl Delivery {
@@ -88,6 +95,15 @@ impl Delivery {
             ..self.clone()
         }
     }
+}
+
+/// An empty text stands for no chat, too.
+fn chat_key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ChatKey>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.filter(|text| !text.is_empty())
+        .map(ChatKey::try_from)
+        .transpose()
+        .map_err(D::Error::custom)
 }
 
 impl fmt::Debug for Delivery {

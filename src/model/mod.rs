@@ -10,6 +10,7 @@
 //! milliseconds since 1970, UTC.
 
 mod attempt;
+mod chat_key;
 mod delivery;
 mod delivery_options;
 mod event;
@@ -26,6 +27,7 @@ mod token;
 mod webhook;
 
 pub use attempt::{Attempt, ERROR_CHARS_MAX, Outcome, RESPONSE_BYTES_MAX, Verdict};
+pub use chat_key::ChatKey;
 pub use delivery::{Delivery, Priority};
 pub use delivery_options::{DeliveryOptions, Format, SignatureScheme};
 pub use event::{Event, EventFilter, EventStatus, HourStats, Position, WebhookState};

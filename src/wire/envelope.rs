@@ -148,7 +148,9 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::model::{ClientId, EventId, EventStatus, Kind, Outcome, Priority, WebhookId};
+    use crate::model::{
+        ChatKey, ClientId, EventId, EventStatus, Kind, Outcome, Priority, WebhookId,
+    };
 
     fn message(content: String, push_name: String, client: u64) -> Message {
         Message {
@@ -184,7 +186,7 @@ mod tests {
             } else {
                 Priority::Low
             },
-            chat: "c".repeat(usize::from(attempts % 3)),
+            chat_key: ChatKey::try_from("c".repeat(usize::from(attempts % 3))).ok(),
         }
     }
 
@@ -249,6 +251,54 @@ mod tests {
                 .priority,
             Priority::Low
         );
+    }
+
+    /// The envelope of `delivery(b"{}", 1)` as versions before chat keys wrote it, with these bytes
+    /// for its chat.
+    fn old_envelope(fields: u8, chat: &[u8]) -> Vec<u8> {
+        let id = |last| [&[0xc4, 16][..], &[0; 15], &[last]].concat();
+        let text = |text: &str| {
+            let length = u8::try_from(text.len()).expect("a short text");
+            [&[0xa0 | length], text.as_bytes()].concat()
+        };
+        [
+            vec![VERSION, 0x80 | fields],
+            [text("event_id"), id(1), text("webhook_id"), id(2)].concat(),
+            [text("client_id"), vec![3], text("phone")].concat(),
+            [text("4915112345678"), text("message_id"), text("M1")].concat(),
+            [text("kind"), text("button_reply")].concat(),
+            [text("created_at"), vec![5]].concat(),
+            [text("body"), b"\xc4\x02{}".to_vec()].concat(),
+            [text("attempts"), vec![1], text("tries"), vec![0]].concat(),
+            [text("priority"), text("low")].concat(),
+            chat.to_vec(),
+        ]
+        .concat()
+    }
+
+    #[test]
+    fn chat_key_has_the_bytes_of_older_versions() {
+        let key = |text: &str| Some(ChatKey::try_from(text.to_owned()).expect("valid"));
+        let table = [
+            (old_envelope(11, b""), None),
+            (old_envelope(12, b"\xa4chat\xa6c0ffee"), key("c0ffee")),
+        ];
+        for (bytes, chat_key) in table {
+            let expected = Delivery {
+                chat_key,
+                ..delivery(b"{}".to_vec(), 1)
+            };
+            assert_eq!(decode_delivery(&bytes).expect("readable"), expected);
+            assert_eq!(encode_delivery(&expected), bytes, "older versions read it");
+        }
+        // Never written, but harmless.
+        for no_chat in [b"\xa4chat\xa0", b"\xa4chat\xc0"] {
+            let decoded = decode_delivery(&old_envelope(12, no_chat)).expect("readable");
+            assert_eq!(decoded.chat_key, None);
+        }
+        // It would be more than one token of a subject.
+        let damaged = old_envelope(12, b"\xa4chat\xa3a.b");
+        assert!(matches!(decode_delivery(&damaged), Err(Error::Damaged(_))));
     }
 
     #[test]

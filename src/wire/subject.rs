@@ -3,7 +3,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::model::{ClientId, Delivery, EventId, Message, Phone, SessionId, hex};
+use crate::model::{ChatKey, ClientId, Delivery, EventId, Message, Phone, SessionId, hex};
 
 /// The partition of a client's phone number, as the server's `partition(partitions,1,2)` computes
 /// it: FNV-1a 32 over the bytes of both tokens without a separator (`nats-server`,
@@ -80,26 +80,27 @@ pub fn holds_of(client: ClientId) -> String {
     format!("wa.hold.{client}.*")
 }
 
-/// The subject of a delivery in its chat queue. There is one per event, so an event is in the queue
-/// once.
-pub fn chat(partitions: u16, delivery: &Delivery) -> String {
+/// The subject of a delivery in its chat queue; `None` when it has no chat key. There is one per
+/// event, so an event is in the queue once.
+pub fn queued(partitions: u16, delivery: &Delivery) -> Option<String> {
     let Delivery {
         client_id: client,
         phone,
-        chat,
+        chat_key,
         event_id,
         ..
     } = delivery;
-    format!(
-        "{}.{chat}.{}",
+    let chat_key = chat_key.as_ref()?;
+    Some(format!(
+        "{}.{chat_key}.{}",
         chat_queues(partitions, *client, phone),
         event_id.0.simple()
-    )
+    ))
 }
 
 /// The filter for a chat queue.
-pub fn chat_queue(partitions: u16, client: ClientId, phone: &Phone, chat: &str) -> String {
-    format!("{}.{chat}.*", chat_queues(partitions, client, phone))
+pub fn chat_queue(partitions: u16, client: ClientId, phone: &Phone, chat_key: &ChatKey) -> String {
+    format!("{}.{chat_key}.*", chat_queues(partitions, client, phone))
 }
 
 /// The filter for one event in the queue of any chat.
@@ -152,14 +153,14 @@ pub struct QueueEntry {
     pub client_id: ClientId,
     /// The number that received the message.
     pub phone: Phone,
-    /// The key of the chat.
-    pub chat: String,
+    /// The chat.
+    pub chat_key: ChatKey,
     /// The event in the queue.
     pub event_id: EventId,
 }
 
 impl QueueEntry {
-    /// Parses a subject made by [`chat`].
+    /// Parses a subject made by [`queued`].
     pub fn parse(subject: &str) -> Option<Self> {
         let tokens: Vec<&str> = subject.split('.').collect();
         let [_, _, _, client, phone, chat, event] = tokens[..] else {
@@ -169,7 +170,7 @@ impl QueueEntry {
         Some(Self {
             client_id: client.parse().ok()?,
             phone: phone.parse().ok()?,
-            chat: chat.to_owned(),
+            chat_key: chat.to_owned().try_into().ok()?,
             event_id,
         })
     }

@@ -61,7 +61,7 @@ fn delivery(event: u128) -> Delivery {
         attempt_count: 1,
         attempts_this_round: 1,
         priority: Priority::Normal,
-        chat: String::new(),
+        chat_key: None,
     }
 }
 

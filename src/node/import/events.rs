@@ -154,7 +154,7 @@ fn attempt(
             attempt_count: number - 1,
             attempts_this_round: number - 1,
             priority: Priority::Normal,
-            chat: String::new(),
+            chat_key: None,
         },
         number,
         outcome: outcome(status, http_status),

@@ -154,7 +154,7 @@ impl TryFrom<Row> for Attempt {
                 attempts_this_round: u16::try_from(row.tries).map_err(damaged)?,
                 // Not stored: a replay sets its own priority and keeps no chat order.
                 priority: Priority::Normal,
-                chat: String::new(),
+                chat_key: None,
             },
             number,
             outcome: Outcome::ALL

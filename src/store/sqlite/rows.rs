@@ -51,7 +51,7 @@ pub(super) fn attempt(row: &Row<'_>) -> rusqlite::Result<Attempt> {
             attempts_this_round: row.get("tries")?,
             // Not stored: a replay sets its own priority and keeps no chat order.
             priority: Priority::Normal,
-            chat: String::new(),
+            chat_key: None,
         },
         number,
         outcome: named(row, "outcome")?,

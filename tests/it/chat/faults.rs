@@ -76,6 +76,15 @@ async fn what_the_bus_cannot_put_into_the_line_is_not_overtaken() {
     client.event_when(&webhook, "A4", "delivered").await;
     assert_eq!(first(&receiver), ["A1", "A2", "A3", "A4"]);
     nothing_is_left(&app).await;
+    let log = app.log();
+    let line = log
+        .lines()
+        .find(|line| line.contains("giving a message back"))
+        .expect("it was given back");
+    let id = webhook["id"].as_str().expect("an id");
+    for part in ["event.id", "webhook.id", id, "client.id"] {
+        assert!(line.contains(part), "no {part} in {line}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

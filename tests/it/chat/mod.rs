@@ -72,7 +72,7 @@ fn delivery(webhook: &Value, id: &str) -> Delivery {
         attempt_count: 0,
         attempts_this_round: 0,
         priority: Priority::Normal,
-        chat: "c0ffee".to_owned(),
+        chat_key: "c0ffee".to_owned().try_into().ok(),
     }
 }
 

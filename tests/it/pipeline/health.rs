@@ -199,7 +199,7 @@ async fn an_attempt_on_record_is_known_and_one_to_come_is_not() {
         attempt_count: 0,
         attempts_this_round: 0,
         priority: Priority::Normal,
-        chat: String::new(),
+        chat_key: None,
     };
     assert!(bus.is_recorded(&made).await, "the first attempt was made");
     let mut next = made.clone();

@@ -56,7 +56,7 @@ fn letter(webhook: &Value, age: i64, kind: &Kind) -> Attempt {
             attempt_count: 1,
             attempts_this_round: 1,
             priority: Priority::Normal,
-            chat: String::new(),
+            chat_key: None,
         },
         number: 2,
         outcome: Outcome::Http5xx,

@@ -52,7 +52,7 @@ pub(super) fn attempt(event: i64, number: u16, status: EventStatus, second: i64)
             attempt_count: number.saturating_sub(1),
             attempts_this_round: 0,
             priority: Priority::Normal,
-            chat: String::new(),
+            chat_key: None,
         },
         number,
         outcome: if ok { Outcome::Ok } else { Outcome::Http5xx },

@@ -1,0 +1,158 @@
+//! The way of one message: route, skip, order, admit, attempt, follow.
+
+use std::sync::Arc;
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{
+    admit::Admission,
+    arrival::{Arrival, Content, Source},
+    chat::{DeliveryOrigin, InFlightSlot, NotNow, Place, Ticket, Waited},
+    engine::Engine,
+    route::{Route, route},
+    settle::{Settle, Step, now},
+    steps,
+};
+use crate::{
+    bus::{Redelivery, Work},
+    model::{Delivery, Webhook},
+    telemetry,
+};
+
+/// A message whose turn in its chat it is; no slot when the order does not matter.
+struct Placed {
+    webhook: Arc<Webhook>,
+    slot: Option<InFlightSlot>,
+}
+
+impl Engine {
+    /// Takes a message as far as it can go now, and settles it.
+    pub(super) async fn handle(&self, arrival: Arrival, slot: OwnedSemaphorePermit) {
+        let Arrival {
+            source,
+            content,
+            ticket,
+        } = arrival;
+        if source.redelivery() == Redelivery::Again {
+            telemetry::redelivered(source.work.as_str());
+        }
+        let settle = self.process(&source, content, ticket).await;
+        self.settle(source, settle.unwrap_or_else(|early| early), slot)
+            .await;
+    }
+
+    /// Takes a message as far as it can go now. After an error nothing is lost by doing all of it
+    /// again.
+    ///
+    /// Thousands wait here for a permit. What may follow is boxed, so that they do not hold memory
+    /// for it.
+    async fn process(
+        &self,
+        source: &Source,
+        content: Content,
+        ticket: Option<Ticket>,
+    ) -> Step<Settle> {
+        let (delivery, webhook) = Box::pin(self.route(source, content)).await?;
+        self.skip(source, &delivery, &webhook).await?;
+        let Placed { webhook, slot } = match ticket {
+            None => Placed {
+                webhook,
+                slot: None,
+            },
+            Some(ticket) => Box::pin(self.place(source, ticket, &delivery, webhook)).await?,
+        };
+        // Only now, so that messages are held in the order of their chat.
+        if !webhook.takes_deliveries() {
+            return Ok(Box::pin(self.hold(source, delivery, slot)).await?);
+        }
+        let (permit, node_permit) = match self.admit(&delivery, &webhook, source).await {
+            Admission::Granted(permit, node_permit) => (permit, node_permit),
+            Admission::Postponed(postponed) => {
+                return Ok(Box::pin(self.park(&delivery, postponed, slot)).await?);
+            }
+            Admission::Refused(settle) => return Err(settle),
+            Admission::HandedOutElsewhere => {
+                if let Some(slot) = slot {
+                    slot.abandon();
+                }
+                return Err(Settle::Forget);
+            }
+        };
+        let (attempt, verdict) = Box::pin(self.attempt(delivery, &webhook, permit)).await;
+        Box::pin(self.follow(&attempt, verdict, slot, source.redelivery())).await?;
+        Ok(Settle::Publish(Box::new(attempt), Some(node_permit)))
+    }
+
+    /// The delivery and its webhook.
+    async fn route(&self, source: &Source, content: Content) -> Step<(Delivery, Arc<Webhook>)> {
+        match route(self.bus(), content).await? {
+            Route::To(delivery, webhook) => Ok((delivery, webhook)),
+            Route::Undecodable => Err(Settle::Undecodable),
+            Route::WebhookDeleted(delivery) => {
+                self.bus().dequeue(&delivery, source.redelivery()).await?;
+                let record = steps::webhook_deleted_record(delivery, now());
+                Err(Settle::publish(record))
+            }
+            Route::Unrouted => {
+                telemetry::unrouted();
+                Err(Settle::Ack)
+            }
+        }
+    }
+
+    /// Ends a message here of which nothing is to be sent: the webhook does not want its kind, or
+    /// the attempt is on record already.
+    async fn skip(&self, source: &Source, delivery: &Delivery, webhook: &Webhook) -> Step<()> {
+        let redelivery = source.redelivery();
+        if !webhook.wants(&delivery.kind) {
+            // A new message that was never handed out cannot be in a chat queue.
+            if source.work == Work::Retry || redelivery == Redelivery::Again {
+                Box::pin(self.bus().dequeue(delivery, redelivery)).await?;
+            }
+            return Err(Settle::Ack);
+        }
+        if redelivery == Redelivery::Again && Box::pin(self.bus().is_recorded(delivery)).await {
+            telemetry::spared();
+            return Err(Settle::Ack);
+        }
+        Ok(())
+    }
+
+    /// Waits for the message's turn in its chat, or leaves it in the chat's queue.
+    async fn place(
+        &self,
+        source: &Source,
+        ticket: Ticket,
+        delivery: &Delivery,
+        webhook: Arc<Webhook>,
+    ) -> Step<Placed> {
+        let origin = DeliveryOrigin::new(source.work, &source.incoming);
+        let (slot, waited) = match ticket.place(self.bus(), delivery, origin).await? {
+            Place::Go(slot, waited) => (slot, waited),
+            Place::NotNow(NotNow::Queued) => {
+                let record = steps::queued_record(delivery.clone(), now());
+                return Err(record.map_or(Settle::Ack, Settle::publish));
+            }
+            Place::NotNow(NotNow::Stale) => return Err(Settle::Ack),
+            Place::NotNow(NotNow::InFlight) => return Err(Settle::GiveBackLater),
+            Place::NotNow(NotNow::NoRoom) => return Err(self.put_off(delivery).await?),
+        };
+        // The webhook may have been paused meanwhile.
+        let webhook = match waited {
+            Waited::No => webhook,
+            Waited::ForEarlier => self.cached(delivery).unwrap_or(webhook),
+        };
+        Ok(Placed {
+            webhook,
+            slot: Some(slot),
+        })
+    }
+
+    /// The webhook of a delivery as the cache has it now.
+    fn cached(&self, delivery: &Delivery) -> Option<Arc<Webhook>> {
+        self.bus()
+            .webhooks()
+            .cached_by_phone(delivery.client_id, &delivery.phone)
+            .filter(|cached| cached.id == delivery.webhook_id)
+    }
+}
