@@ -1,6 +1,4 @@
-//! Who calls, and may they.
-
-use std::time::SystemTime;
+//! The client and the scope of a request's token.
 
 use axum::{
     extract::{Request, State},
@@ -12,9 +10,10 @@ use tracing::Span;
 
 use super::{
     AppState,
+    clock::now,
     problem::{Code, Problem},
 };
-use crate::model::{ClientId, Scope, Timestamp, TokenHash};
+use crate::model::{ClientId, Scope, TokenHash};
 
 /// Longer tokens are not even hashed.
 const TOKEN_BYTES_MAX: usize = 256;
@@ -39,8 +38,7 @@ pub(super) async fn authorize(
         .get(&TokenHash::of(text))
         .await?
         .ok_or_else(unauthorized)?;
-    let now = Timestamp::from_system(SystemTime::now());
-    if token.expires_at.is_some_and(|end| end <= now) {
+    if token.expires_at.is_some_and(|end| end <= now()) {
         return Err(unauthorized());
     }
     if !token.scopes.contains(&scope) {

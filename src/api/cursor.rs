@@ -1,4 +1,4 @@
-//! Sealed places in a list.
+//! Cursors: places in a list, sealed so that callers cannot make their own.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
@@ -11,10 +11,10 @@ use crate::{
 };
 
 const VERSION: u8 = 1;
-const PLACE: usize = 1 + 16;
-const SEAL: usize = 16;
+const PLACE_BYTES: usize = 1 + 16;
+const SEAL_BYTES: usize = 16;
 
-/// What the seal covers: the place, and the list with its filters, so that a cursor serves no other
+/// The bytes under the seal: the place, and the list with its filters. So a cursor fits no other
 /// list.
 fn sealed(place: &[u8], list: &str) -> Vec<u8> {
     [place, &Sha256::digest(list)].concat()
@@ -25,7 +25,7 @@ pub(super) fn encode(key: &[u8; 32], list: &str, after: EventId) -> String {
     let mut bytes = vec![VERSION];
     bytes.extend_from_slice(after.0.as_bytes());
     let seal = mac(key, &sealed(&bytes, list));
-    bytes.extend_from_slice(&seal[..SEAL]);
+    bytes.extend_from_slice(&seal[..SEAL_BYTES]);
     BASE64_URL_SAFE_NO_PAD.encode(bytes)
 }
 
@@ -33,8 +33,8 @@ pub(super) fn encode(key: &[u8; 32], list: &str, after: EventId) -> String {
 pub(super) fn decode(key: &[u8; 32], list: &str, text: &str) -> Result<EventId, Problem> {
     let place = || {
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
-        let (place, seal) = bytes.split_at_checked(PLACE)?;
-        let valid = seal.len() == SEAL
+        let (place, seal) = bytes.split_at_checked(PLACE_BYTES)?;
+        let valid = seal.len() == SEAL_BYTES
             && place[0] == VERSION
             && verify_mac(key, &sealed(place, list), seal);
         valid

@@ -1,4 +1,4 @@
-//! What was given up, of all of a client's webhooks.
+//! Dead letters of all of a client's webhooks.
 
 use axum::{Json, extract::State};
 use serde::Deserialize;
@@ -13,13 +13,14 @@ use super::{
     replays::kind,
     views::{DeadLetterView, Page},
 };
-use crate::model::{
-    ClientId, Event, EventFilter, EventId, EventStatus, Kind, Timestamp, WebhookId,
+use crate::{
+    model::{ClientId, Event, EventFilter, EventId, EventStatus, Kind, Timestamp, WebhookId},
+    store,
 };
 
-/// Dead letters that are looked at for one page: a rare type must not make a page a walk through
-/// all of them.
-const LOOK_MAX: usize = 10 * LIMIT_MAX;
+/// The most dead letters that are read for one page. Otherwise a rare type would make one request
+/// read all of them.
+const READ_MAX: usize = 10 * LIMIT_MAX;
 
 /// Query of the dead letters.
 #[derive(Debug, Deserialize)]
@@ -73,6 +74,27 @@ pub(super) async fn list(
     }))
 }
 
+/// The next dead letters after `place`, of any type.
+async fn batch(
+    app: &AppState,
+    client: ClientId,
+    filter: &Filter,
+    place: Option<EventId>,
+    limit: usize,
+) -> Result<Vec<Event>, store::Error> {
+    let Some(webhook) = filter.webhook else {
+        return app.store.dead_letters(client, place, limit).await;
+    };
+    let filter = EventFilter {
+        status: Some(EventStatus::Failed),
+        since: filter.since,
+        until: filter.until,
+    };
+    app.store
+        .events(client, webhook, filter, place, limit)
+        .await
+}
+
 /// Up to `limit` of them, and where the list goes on if it does.
 async fn page(
     app: &AppState,
@@ -84,36 +106,16 @@ async fn page(
     let end = filter.until.map(EventId::first_at);
     let mut place = after.into_iter().chain(end).min();
     let mut found = Vec::new();
-    let mut looked = 0;
-    let batch = if filter.kind.is_none() {
+    let mut read_count = 0;
+    let batch_len = if filter.kind.is_none() {
         limit + 1
     } else {
         LIMIT_MAX
     };
     loop {
-        let events = match filter.webhook {
-            Some(webhook) => {
-                let status = Some(EventStatus::Failed);
-                let since = filter.since;
-                let until = filter.until;
-                app.store
-                    .events(
-                        client,
-                        webhook,
-                        EventFilter {
-                            status,
-                            since,
-                            until,
-                        },
-                        place,
-                        batch,
-                    )
-                    .await?
-            }
-            None => app.store.dead_letters(client, place, batch).await?,
-        };
-        looked += events.len();
-        let mut is_end = events.len() < batch;
+        let events = batch(app, client, filter, place, batch_len).await?;
+        read_count += events.len();
+        let mut is_end = events.len() < batch_len;
         for event in events {
             let id = event.last().delivery.event_id;
             if filter.since.is_some_and(|since| id.timestamp() < since) {
@@ -125,7 +127,7 @@ async fn page(
                 .as_ref()
                 .is_none_or(|kind| *kind == event.last().delivery.kind);
             if fits && found.len() == limit {
-                // There is one more: go on after what was looked at before it.
+                // There is one more: go on after what was read before it.
                 return Ok((found, place));
             }
             place = Some(id);
@@ -134,7 +136,7 @@ async fn page(
         if is_end {
             return Ok((found, None));
         }
-        if looked >= LOOK_MAX {
+        if read_count >= READ_MAX {
             return Ok((found, place));
         }
     }

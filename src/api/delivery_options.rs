@@ -1,10 +1,10 @@
-//! What can be set of how a webhook's deliveries are sent, and what is shown of it.
+//! How a webhook's deliveries are sent: what callers can set and see.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::problem::{FieldError, Problem};
+use super::problem::{FieldErrors, Problem};
 use crate::{
     model::{DeliveryOptions, Format, Secret, SignatureScheme},
     policy::header::{HEADERS_MAX, check_header_name, check_header_value},
@@ -12,11 +12,12 @@ use crate::{
 };
 
 const TOO_MANY: &str = "a webhook has at most 16 headers; drop one with null";
-/// Characters at the end of a header's value that are shown, and how long it must be for that.
-const HINT: usize = 4;
-const HINT_FROM: usize = 16;
+/// How many characters at the end of a header's value are shown.
+const HINT_CHARS: usize = 4;
+/// Shorter values are not shown at all.
+const HINTED_CHARS_MIN: usize = 16;
 
-/// Headers to set, or with null to drop; what is not named stays.
+/// Headers to set; null drops one. Those that are not named stay.
 pub(super) type Headers = BTreeMap<String, Option<String>>;
 
 /// The part of a change that is about sending. Absent means unchanged.
@@ -28,45 +29,33 @@ pub(super) struct DeliveryOptionsChange<'a> {
 }
 
 impl DeliveryOptionsChange<'_> {
-    /// All that is wrong with it.
-    pub(super) fn errors(self) -> Vec<FieldError> {
-        let mut errors = Vec::new();
-        let mut wrong = |pointer: String, detail: String| {
-            errors.push(FieldError {
-                pointer: pointer.into(),
-                detail,
-            })
-        };
-        if let Some(Err(error)) = self.format.map(|text| text.parse::<Format>()) {
-            wrong("/format".to_owned(), error.to_string());
-        }
-        if let Some(Err(error)) = self.signature.map(|text| text.parse::<SignatureScheme>()) {
-            wrong("/signature".to_owned(), error.to_string());
-        }
-        if self
+    /// Adds what is not valid.
+    pub(super) fn check(self, errors: &mut FieldErrors) {
+        let format = self.format.map(|text| text.parse::<Format>());
+        errors.take("/format", format.transpose());
+        let signature = self.signature.map(|text| text.parse::<SignatureScheme>());
+        errors.take("/signature", signature.transpose());
+        let count = self
             .headers
-            .is_some_and(|headers| headers.values().flatten().count() > HEADERS_MAX)
-        {
-            wrong("/headers".to_owned(), TOO_MANY.to_owned());
-        }
+            .map_or(0, |headers| headers.values().flatten().count());
+        errors.check(count <= HEADERS_MAX, "/headers", || TOO_MANY.to_owned());
         for (name, value) in self.headers.into_iter().flatten() {
             let checked = check_header_name(&name.to_ascii_lowercase());
             let checked =
                 checked.and_then(|()| value.as_deref().map_or(Ok(()), check_header_value));
             if let Err(error) = checked {
-                // RFC 6901: the name may hold what a pointer takes for itself.
-                wrong(
-                    format!("/headers/{}", name.replace('~', "~0").replace('/', "~1")),
-                    error.to_string(),
-                );
+                // RFC 6901: a pointer has its own meaning for these two characters.
+                let name = name.replace('~', "~0").replace('/', "~1");
+                errors.add(format!("/headers/{name}"), error.to_string());
             }
         }
-        errors
     }
 
-    /// Puts it into a webhook; `None`, and nothing is changed, when that would make too many
-    /// headers.
-    pub(super) fn apply(self, sending: &mut DeliveryOptions) -> Option<()> {
+    /// Puts it into a webhook.
+    ///
+    /// # Errors
+    /// When that would make too many headers; then nothing is changed.
+    pub(super) fn apply(self, sending: &mut DeliveryOptions) -> Result<(), Problem> {
         let mut headers = sending.headers.clone();
         for (name, value) in self.headers.into_iter().flatten() {
             let name = name.to_ascii_lowercase();
@@ -76,7 +65,7 @@ impl DeliveryOptionsChange<'_> {
             };
         }
         if headers.len() > HEADERS_MAX {
-            return None;
+            return Err(Problem::field("/headers", TOO_MANY));
         }
         sending.headers = headers;
         sending.format = self
@@ -90,13 +79,8 @@ impl DeliveryOptionsChange<'_> {
         if sending.signature.has_ed25519() && sending.keys.is_empty() {
             sending.keys.push(new_signing_key());
         }
-        Some(())
+        Ok(())
     }
-}
-
-/// What is said of [`apply`](DeliveryOptionsChange::apply)'s `None`.
-pub(super) fn too_many_headers() -> Problem {
-    Problem::field("/headers", TOO_MANY)
 }
 
 /// What callers see of it: no value of a header, no private key.
@@ -127,12 +111,12 @@ impl From<&DeliveryOptions> for DeliveryOptionsView {
     }
 }
 
-/// Enough to recognise a long value by, nothing of a short one.
+/// The end of a long value, nothing of a short one.
 fn hint(value: &str) -> String {
-    let shown = if value.len() < HINT_FROM {
+    let shown = if value.len() < HINTED_CHARS_MIN {
         ""
     } else {
-        &value[value.len() - HINT..]
+        &value[value.len() - HINT_CHARS..]
     };
     format!("…{shown}")
 }

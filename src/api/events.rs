@@ -1,18 +1,20 @@
 //! The audit as callers see it, and trying again by hand.
 
-use std::{fmt::Debug, str::FromStr, time::SystemTime};
+use std::{fmt::Debug, str::FromStr};
 
 use axum::{Json, extract::State, http::StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    AppState, cursor,
+    AppState,
+    clock::now,
+    cursor,
     extract::{EventPath, Params, WebhookPath},
     problem::{Code, Problem},
     views::{EventView, Page},
 };
-use crate::model::{Event, EventFilter, EventId, Priority, Timestamp};
+use crate::model::{Event, EventFilter, EventId, Priority};
 
 const LIMIT_DEFAULT: usize = 50;
 pub(super) const LIMIT_MAX: usize = 250;
@@ -121,7 +123,7 @@ pub(super) async fn retry(
         ));
     }
     let last = event.last();
-    let now = Timestamp::from_system(SystemTime::now());
+    let now = now();
     // What waits knows more than the store: its place in its chat.
     if !app.bus.bring_forward(client, id.event, now).await? {
         if app.bus.is_queued(client, &webhook.phone, id.event).await? {

@@ -1,7 +1,5 @@
 //! Messages from another gateway.
 
-use std::time::SystemTime;
-
 use axum::{Json, extract::State, http::StatusCode};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -9,10 +7,11 @@ use serde_json::{Map, Value, json};
 use super::{
     AppState,
     auth::Caller,
+    clock::now,
     extract::Body,
-    problem::{Code, FieldError, Problem},
+    problem::{Code, FieldErrors, Problem},
 };
-use crate::model::{CONTENT_BYTES_MAX, ClientId, Kind, Message, MessageId, Phone, Timestamp};
+use crate::model::{CONTENT_BYTES_MAX, ClientId, Kind, Message, MessageId, Timestamp};
 
 /// Characters of a sender, receiver or chat.
 const PARTY_CHARS_MAX: usize = 128;
@@ -33,14 +32,14 @@ pub(super) struct Incoming {
     metadata: Map<String, Value>,
 }
 
-/// `POST /api/messages`: answered once the stream has the message; then it will be delivered or
-/// held, or be found among the dead letters.
+/// `POST /api/messages`: answered once the stream has the message. From then on it is delivered,
+/// held, or becomes a dead letter.
 pub(super) async fn publish(
     State(app): State<AppState>,
     Caller(client): Caller,
     Body(incoming): Body<Incoming>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    let message = message(client, incoming, Timestamp::from_system(SystemTime::now()))?;
+    let message = message(client, incoming, now())?;
     if app
         .bus
         .webhooks()
@@ -68,52 +67,16 @@ pub(super) async fn publish(
 }
 
 fn message(client_id: ClientId, incoming: Incoming, now: Timestamp) -> Result<Message, Problem> {
-    let mut errors = Vec::new();
-    let mut wrong = |pointer: &'static str, detail: String| {
-        errors.push(FieldError {
-            pointer: pointer.into(),
-            detail,
-        })
+    let mut errors = FieldErrors::default();
+    let phone = errors.phone("/phone_number", Some(&incoming.phone_number));
+    let message_id: Option<MessageId> = errors.take("/message_id", incoming.message_id.parse());
+    let timestamp = incoming.timestamp.as_ref().map(|text| text.parse());
+    let timestamp = errors.take("/timestamp", timestamp.unwrap_or(Ok(now)));
+    check_texts(&incoming, &mut errors);
+    let Some(((phone, message_id), timestamp)) = phone.zip(message_id).zip(timestamp) else {
+        return Err(errors.into_problem());
     };
-    let phone: Result<Phone, _> = incoming.phone_number.parse();
-    match &phone {
-        Err(error) => wrong("/phone_number", error.to_string()),
-        Ok(phone) if phone.is_operational() => wrong(
-            "/phone_number",
-            "is a number that nobody can have".to_owned(),
-        ),
-        Ok(_) => {}
-    }
-    let message_id: Result<MessageId, _> = incoming.message_id.parse();
-    if let Err(error) = &message_id {
-        wrong("/message_id", error.to_string());
-    }
-    let timestamp: Result<Timestamp, _> = incoming
-        .timestamp
-        .as_ref()
-        .map_or(Ok(now), |text| text.parse());
-    if let Err(error) = &timestamp {
-        wrong("/timestamp", error.to_string());
-    }
-    let parties = [
-        ("/from", Some(&incoming.from)),
-        ("/to", incoming.to.as_ref()),
-        ("/chat", incoming.chat.as_ref()),
-    ];
-    for (pointer, party) in parties {
-        if party.is_some_and(|text| text.is_empty() || text.chars().count() > PARTY_CHARS_MAX) {
-            wrong(pointer, format!("has 1 to {PARTY_CHARS_MAX} characters"));
-        }
-    }
-    if incoming.content.len() > CONTENT_BYTES_MAX {
-        wrong("/content", format!("has at most {CONTENT_BYTES_MAX} bytes"));
-    }
-    let (Ok(phone), Ok(message_id), Ok(timestamp), []) =
-        (phone, message_id, timestamp, &errors[..])
-    else {
-        return Err(Problem::fields(errors));
-    };
-    Ok(Message {
+    errors.unless_any(Message {
         client_id,
         message_id,
         chat: incoming.chat.unwrap_or_else(|| incoming.from.clone()),
@@ -121,13 +84,31 @@ fn message(client_id: ClientId, incoming: Incoming, now: Timestamp) -> Result<Me
         from: incoming.from,
         phone,
         timestamp,
-        // Only wahook itself tells these.
-        kind: if incoming.r#type == Kind::Operational {
-            Kind::Unknown
-        } else {
-            incoming.r#type
+        // Only wahook itself sends notices.
+        kind: match incoming.r#type {
+            Kind::Operational => Kind::Unknown,
+            kind => kind,
         },
         content: incoming.content,
         metadata: incoming.metadata,
     })
+}
+
+fn check_texts(incoming: &Incoming, errors: &mut FieldErrors) {
+    let parties = [
+        ("/from", Some(&incoming.from)),
+        ("/to", incoming.to.as_ref()),
+        ("/chat", incoming.chat.as_ref()),
+    ];
+    for (pointer, party) in parties {
+        let is_valid =
+            party.is_none_or(|text| (1..=PARTY_CHARS_MAX).contains(&text.chars().count()));
+        errors.check(is_valid, pointer, || {
+            format!("has 1 to {PARTY_CHARS_MAX} characters")
+        });
+    }
+    let is_short = incoming.content.len() <= CONTENT_BYTES_MAX;
+    errors.check(is_short, "/content", || {
+        format!("has at most {CONTENT_BYTES_MAX} bytes")
+    });
 }

@@ -5,19 +5,21 @@
 //! token leads to a client, and every look-up starts there: an id of another client answers exactly
 //! like one that does not exist.
 //!
-//! Whatever goes wrong comes out as an RFC 9457 problem with one of the codes of [`problem`]; what
-//! is said there to the caller is fixed per code, what happened inside goes to the log. Lists are
+//! Every error is an RFC 9457 problem with one of the codes of [`problem`]. What
+//! the caller reads is fixed per code, what happened inside goes to the log. Lists are
 //! keyset pages: `{data, next_cursor, has_more}`, with sealed cursors ([`cursor`]).
 //!
 //! [`routes()`] is the one list of routes: it builds the router, and tests walk it.
 
 pub mod admin;
 mod auth;
+mod clock;
 mod cursor;
 mod dead_letters;
 mod delivery_options;
 mod events;
 mod extract;
+mod idempotency;
 mod media;
 mod messages;
 mod notices;

@@ -1,5 +1,4 @@
-//! A client's operational webhook: what happens to its webhooks and sessions, told like messages
-//! are.
+//! A client's operational webhook, which gets notices about the client's webhooks and sessions.
 
 use axum::{Json, extract::State, http::StatusCode};
 use serde::{Deserialize, Serialize};
@@ -7,14 +6,19 @@ use serde::{Deserialize, Serialize};
 use super::{
     AppState,
     auth::Caller,
-    delivery_options::{DeliveryOptionsChange, DeliveryOptionsView, Headers, too_many_headers},
+    clock::now,
+    delivery_options::{DeliveryOptionsChange, DeliveryOptionsView, Headers},
     extract::Body,
-    problem::{FieldError, Problem},
-    webhooks::{fresh, new_secret, now},
+    problem::{FieldErrors, Problem},
+    webhooks::new_webhook,
 };
 use crate::{
-    model::{DisabledReason, NoticeKind, NoticeSettings, Phone, Webhook, WebhookId, WebhookStatus},
+    model::{
+        DisabledReason, NoticeKind, NoticeSettings, ParseError, Phone, Webhook, WebhookId,
+        WebhookStatus,
+    },
     policy::address::check_url,
+    wire::new_signing_secret,
 };
 
 const THRESHOLD_DEFAULT: u32 = 100;
@@ -33,7 +37,7 @@ pub(super) struct Wanted {
 
 /// What callers see of it.
 #[derive(Serialize)]
-pub(super) struct OperationsView {
+pub(super) struct NoticeWebhookView {
     id: WebhookId,
     webhook_url: String,
     is_active: bool,
@@ -51,8 +55,8 @@ pub(super) struct OperationsView {
     updated_at: String,
 }
 
-impl OperationsView {
-    fn new(webhook: &Webhook, is_new: bool) -> Self {
+impl NoticeWebhookView {
+    fn new(webhook: &Webhook) -> Self {
         let operations = webhook.operations.as_ref();
         let secret = webhook.secrets.first();
         Self {
@@ -69,17 +73,22 @@ impl OperationsView {
             }),
             sending: DeliveryOptionsView::from(&webhook.sending),
             signing_secret_hint: secret.map(|secret| secret.hint()),
-            signing_secret: secret
-                .filter(|_| is_new)
-                .map(|secret| secret.expose().to_owned()),
+            signing_secret: None,
             created_at: webhook.created_at.to_string(),
             updated_at: webhook.updated_at.to_string(),
         }
     }
+
+    /// The same with the current secret in clear.
+    fn with_secret(mut self, webhook: &Webhook) -> Self {
+        let secret = webhook.secrets.first();
+        self.signing_secret = secret.map(|secret| secret.expose().to_owned());
+        self
+    }
 }
 
 impl Wanted {
-    fn sending(&self) -> DeliveryOptionsChange<'_> {
+    fn delivery_options(&self) -> DeliveryOptionsChange<'_> {
         DeliveryOptionsChange {
             format: None,
             signature: self.signature.as_ref(),
@@ -87,58 +96,34 @@ impl Wanted {
         }
     }
 
-    /// The events asked for, or all that is wrong.
+    /// Checks all fields. Returns the events asked for.
     fn check(&self, app: &AppState) -> Result<Vec<NoticeKind>, Problem> {
-        let mut errors = self.sending().errors();
-        let mut wrong = |pointer: &'static str, detail: String| {
-            errors.push(FieldError {
-                pointer: pointer.into(),
-                detail,
-            })
-        };
-        if let Err(error) = check_url(
-            &self.webhook_url,
-            app.egress.allow_http,
-            &app.egress.allow_cidrs,
-        ) {
-            wrong("/webhook_url", error.to_string());
-        }
-        if self
-            .dead_letter_threshold
-            .is_some_and(|number| !(1..=THRESHOLD_MAX).contains(&number))
-        {
-            wrong(
-                "/dead_letter_threshold",
-                format!("is from 1 to {THRESHOLD_MAX}"),
-            );
-        }
-        let named = self
-            .events
-            .as_ref()
-            .map(|events| events.iter().map(|text| text.parse()).collect());
-        let named: Result<Vec<NoticeKind>, _> =
-            named.unwrap_or_else(|| Ok(NoticeKind::ALL.to_vec()));
-        let mut events = match named {
-            Ok(events) if !events.is_empty() => events,
-            Ok(_) => {
-                wrong(
-                    "/events",
-                    "names at least one event; left out it is all of them".to_owned(),
-                );
-                Vec::new()
-            }
-            Err(error) => {
-                wrong("/events", error.to_string());
-                Vec::new()
-            }
-        };
+        let mut errors = FieldErrors::default();
+        self.delivery_options().check(&mut errors);
+        let url = &self.webhook_url;
+        let checked = check_url(url, app.egress.allow_http, &app.egress.allow_cidrs);
+        errors.take("/webhook_url", checked);
+        let threshold = self.dead_letter_threshold.unwrap_or(THRESHOLD_DEFAULT);
+        errors.check(
+            (1..=THRESHOLD_MAX).contains(&threshold),
+            "/dead_letter_threshold",
+            || format!("is from 1 to {THRESHOLD_MAX}"),
+        );
+        let mut events = self.events(&mut errors).unwrap_or_default();
         events.sort_unstable();
         events.dedup();
-        if errors.is_empty() {
-            Ok(events)
-        } else {
-            Err(Problem::fields(errors))
-        }
+        errors.unless_any(events)
+    }
+
+    fn events(&self, errors: &mut FieldErrors) -> Option<Vec<NoticeKind>> {
+        let Some(named) = &self.events else {
+            return Some(NoticeKind::ALL.to_vec());
+        };
+        errors.check(!named.is_empty(), "/events", || {
+            "names at least one event; left out it is all of them".to_owned()
+        });
+        let parsed: Result<_, _> = named.iter().map(|text| text.parse()).collect();
+        errors.take::<_, ParseError>("/events", parsed)
     }
 }
 
@@ -147,20 +132,17 @@ pub(super) async fn put(
     State(app): State<AppState>,
     Caller(client): Caller,
     Body(wanted): Body<Wanted>,
-) -> Result<(StatusCode, Json<OperationsView>), Problem> {
+) -> Result<(StatusCode, Json<NoticeWebhookView>), Problem> {
     let events = wanted.check(&app)?;
     let phone = Phone::operational();
     let id = WebhookId(uuid::Uuid::now_v7());
-    let secret = new_secret();
+    let secret = new_signing_secret();
     let make = |present: Option<&Webhook>| {
         let mut webhook = present
             .cloned()
-            .unwrap_or_else(|| fresh(&app, id, client, &phone, &secret));
-        wanted
-            .sending()
-            .apply(&mut webhook.sending)
-            .ok_or_else(too_many_headers)?;
-        let told_at = webhook
+            .unwrap_or_else(|| new_webhook(&app, id, client, &phone, &secret));
+        wanted.delivery_options().apply(&mut webhook.sending)?;
+        let notified_at = webhook
             .operations
             .as_ref()
             .and_then(|operations| operations.dead_letters_notified_at);
@@ -171,7 +153,7 @@ pub(super) async fn put(
         webhook.operations = Some(NoticeSettings {
             events: events.clone(),
             dead_letter_threshold: wanted.dead_letter_threshold.unwrap_or(THRESHOLD_DEFAULT),
-            dead_letters_notified_at: told_at,
+            dead_letters_notified_at: notified_at,
         });
         webhook.updated_at = now();
         Ok::<_, Problem>(webhook)
@@ -181,26 +163,25 @@ pub(super) async fn put(
     if !created && webhook.takes_deliveries() {
         app.bus.jobs().request_release(&webhook, now()).await?;
     }
-    let status = if created {
-        StatusCode::CREATED
-    } else {
-        StatusCode::OK
-    };
-    Ok((status, Json(OperationsView::new(&webhook, created))))
+    let view = NoticeWebhookView::new(&webhook);
+    if created {
+        return Ok((StatusCode::CREATED, Json(view.with_secret(&webhook))));
+    }
+    Ok((StatusCode::OK, Json(view)))
 }
 
 /// `GET /api/operational-webhook`
 pub(super) async fn get(
     State(app): State<AppState>,
     Caller(client): Caller,
-) -> Result<Json<OperationsView>, Problem> {
+) -> Result<Json<NoticeWebhookView>, Problem> {
     let webhook = app
         .bus
         .webhooks()
         .by_phone(client, &Phone::operational())
         .await?
         .ok_or_else(Problem::not_found)?;
-    Ok(Json(OperationsView::new(&webhook, false)))
+    Ok(Json(NoticeWebhookView::new(&webhook)))
 }
 
 /// `DELETE /api/operational-webhook`: what was held for it is dropped.

@@ -3,9 +3,9 @@
 use qrcode::{EcLevel, QrCode, types::Color};
 
 /// Pixels of one module in a PNG.
-const SCALE: usize = 8;
+const MODULE_PIXELS: usize = 8;
 /// Light modules around the code, as ISO/IEC 18004 asks for.
-const QUIET: usize = 4;
+const QUIET_MODULES: usize = 4;
 
 /// A code; `None` when the text is longer than a QR code can hold.
 pub struct Qr {
@@ -29,12 +29,12 @@ impl Qr {
     }
 
     fn side(&self) -> usize {
-        self.width + 2 * QUIET
+        self.width + 2 * QUIET_MODULES
     }
 
     /// Whether the module is dark; outside there is the quiet zone.
     fn is_dark(&self, x: usize, y: usize) -> bool {
-        let inside = |at: usize| at.checked_sub(QUIET).filter(|at| *at < self.width);
+        let inside = |at: usize| at.checked_sub(QUIET_MODULES).filter(|at| *at < self.width);
         inside(x)
             .zip(inside(y))
             .is_some_and(|(x, y)| self.dark[y * self.width + x])
@@ -79,11 +79,11 @@ impl Qr {
 
     /// As PNG, one bit a pixel.
     pub fn png(&self) -> Vec<u8> {
-        let side = self.side() * SCALE;
+        let side = self.side() * MODULE_PIXELS;
         let row_bytes = side.div_ceil(8);
         let mut pixels = vec![0_u8; row_bytes * side];
         for (y, x) in (0..side).flat_map(|y| (0..side).map(move |x| (y, x))) {
-            if !self.is_dark(x / SCALE, y / SCALE) {
+            if !self.is_dark(x / MODULE_PIXELS, y / MODULE_PIXELS) {
                 pixels[y * row_bytes + x / 8] |= 0x80 >> (x % 8);
             }
         }
@@ -130,8 +130,8 @@ mod tests {
         let mut pixels = vec![0; reader.output_buffer_size().expect("small")];
         let info = reader.next_frame(&mut pixels).expect("a frame");
         let from_png = |x: usize, y: usize| {
-            let x = x * SCALE + SCALE / 2;
-            let y = y * SCALE + SCALE / 2;
+            let x = x * MODULE_PIXELS + MODULE_PIXELS / 2;
+            let y = y * MODULE_PIXELS + MODULE_PIXELS / 2;
             pixels[y * info.line_size + x / 8] & (0x80 >> (x % 8)) == 0
         };
         for (at, dark) in expected.iter().enumerate() {

@@ -1,6 +1,6 @@
-//! Jobs that send events again: asking for them, following them, ending them.
+//! Replays: jobs that send events again.
 
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
 
 use axum::{
     Json,
@@ -15,20 +15,21 @@ use uuid::Uuid;
 use super::{
     AppState,
     auth::Caller,
+    clock::now,
     events::parse,
     extract::{Body, ReplayPath, WebhookPath},
-    problem::{Code, FieldError, Problem},
+    idempotency::idempotency_key,
+    problem::{Code, FieldErrors, Problem},
     views::Page,
 };
 use crate::{
     model::{
-        ClientId, EventStatus, Job, JobFilter, JobId, JobState, JobWork, Kind, Timestamp, WebhookId,
+        ClientId, EventStatus, Job, JobFilter, JobId, JobState, JobWork, Kind, ParseError,
+        Timestamp, WebhookId,
     },
     replay::{self, ACTIVE_MAX, EVENTS_MAX, KEPT_MAX, RATE_MAX, Scan},
     wire::dedupe_id,
 };
-
-const KEY_CHARS_MAX: usize = 128;
 
 /// What to send again.
 #[derive(Deserialize)]
@@ -136,8 +137,8 @@ async fn ask(
     headers: &HeaderMap,
     wanted: Wanted,
 ) -> Answer {
-    let now = Timestamp::from_system(SystemTime::now());
-    let (filter, rate_per_second) = check(app, webhook, &wanted, now)?;
+    let asked_at = now();
+    let (filter, rate_per_second) = check(app, webhook, &wanted, asked_at)?;
     let jobs = app.bus.jobs();
     if let Some(id) = webhook {
         let webhook = app.webhook(client, id).await?;
@@ -151,35 +152,36 @@ async fn ask(
     if wanted.dry_run {
         return dry_run(app, client, filter).await;
     }
-    let key = key(headers)?;
+    let key = idempotency_key(headers)?;
     let id = key.map_or_else(|| JobId(Uuid::now_v7()), |key| named(client, key));
+    let until = wanted.until.is_some().then_some(filter.until);
     let work = JobWork::Replay {
         filter,
         rate_per_second,
         place: None,
     };
-    let job = Job::new(id, client, work, now);
+    let job = Job::new(id, client, work, asked_at);
     if key.is_some()
         && let Some(known) = jobs.get(client, id).await?
     {
-        return same(&known, &job, wanted.until.is_some());
+        return same(&known, &job, until);
     }
     make_room(app, client).await?;
     if jobs.create(&job).await? {
         tracing::info!(job.id = %id, "replay asked for");
         return shown(StatusCode::ACCEPTED, &job);
     }
-    // Somebody used the key at the same time.
+    // Another request used the key at the same time.
     let known = jobs.get(client, id).await?.ok_or_else(Problem::not_found)?;
-    same(&known, &job, wanted.until.is_some())
+    same(&known, &job, until)
 }
 
-/// What a key was used for before; another wish under the same key is an error.
-fn same(known: &Job, asked: &Job, with_until: bool) -> Answer {
+/// The replay that the key made before. Another request under the same key is an error.
+fn same(known: &Job, asked: &Job, until: Option<Timestamp>) -> Answer {
     let (
         JobWork::Replay {
             filter: before,
-            rate_per_second: old,
+            rate_per_second: rate_before,
             ..
         },
         JobWork::Replay {
@@ -191,39 +193,18 @@ fn same(known: &Job, asked: &Job, with_until: bool) -> Answer {
     else {
         return Err(Problem::not_found());
     };
-    // Without one of its own, a replay ends where it was asked for.
-    let until = if with_until {
-        filter.until
-    } else {
-        before.until
+    // Without one of its own, a replay ends at the time of its request.
+    let filter = JobFilter {
+        until: until.unwrap_or(before.until),
+        ..filter.clone()
     };
-    if *before
-        != (JobFilter {
-            until,
-            ..filter.clone()
-        })
-        || old != rate_per_second
-    {
+    if *before != filter || rate_before != rate_per_second {
         return Err(Problem::new(
             Code::KeyReused,
             "this key was used for another replay",
         ));
     }
     shown(StatusCode::ACCEPTED, known)
-}
-
-fn key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
-    let Some(key) = headers.get("idempotency-key") else {
-        return Ok(None);
-    };
-    let valid = key
-        .to_str()
-        .ok()
-        .filter(|key| (1..=KEY_CHARS_MAX).contains(&key.len()));
-    let wrong = || format!("has 1 to {KEY_CHARS_MAX} printable ASCII characters");
-    valid
-        .map(Some)
-        .ok_or_else(|| Problem::field("?idempotency-key", wrong()))
 }
 
 /// The same key of the same client is the same job.
@@ -239,69 +220,44 @@ fn check(
     wanted: &Wanted,
     now: Timestamp,
 ) -> Result<(JobFilter, u32), Problem> {
-    let mut errors = Vec::new();
-    let mut wrong = |pointer: &'static str, detail: String| {
-        errors.push(FieldError {
-            pointer: pointer.into(),
-            detail,
-        })
-    };
+    let mut errors = FieldErrors::default();
     let status = match wanted.status.as_deref() {
         None | Some("failed") => EventStatus::Failed,
         Some("delivered") => EventStatus::Delivered,
         Some(_) => {
-            wrong(
-                "/status",
-                "is failed or delivered: what is pending or sent goes out by itself".to_owned(),
-            );
+            let detail = "is failed or delivered: what is pending or sent goes out by itself";
+            errors.add("/status", detail);
             EventStatus::Failed
         }
     };
-    let kind = wanted
-        .r#type
-        .as_deref()
-        .map(kind)
-        .transpose()
-        .unwrap_or_else(|detail| {
-            wrong("/type", detail);
-            None
-        });
+    let kind = wanted.r#type.as_deref().map(kind).transpose();
+    let kind = errors.take("/type", kind).flatten();
     let mut time = |text: &Option<String>, pointer| -> Option<Timestamp> {
-        match text.as_ref().map(|text| text.parse()).transpose() {
-            Ok(time) => time,
-            Err(error) => {
-                wrong(pointer, crate::model::ParseError::to_string(&error));
-                None
-            }
-        }
+        let parsed: Result<_, ParseError> = text.as_ref().map(|text| text.parse()).transpose();
+        errors.take(pointer, parsed).flatten()
     };
     let since = time(&wanted.since, "/since");
     let until = time(&wanted.until, "/until");
     // What fails from now on is not what was meant.
     let until = until.unwrap_or(now).min(now);
-    if since.is_some_and(|since| since >= until) {
-        wrong("/since", "is before until, and before now".to_owned());
-    }
+    errors.check(since.is_none_or(|since| since < until), "/since", || {
+        "is before until, and before now".to_owned()
+    });
     let rate = wanted.rate_per_second.unwrap_or(app.replay.rate_per_second);
-    if !(1..=RATE_MAX).contains(&rate) {
-        wrong("/rate_per_second", format!("is from 1 to {RATE_MAX}"));
-    }
-    if errors.is_empty() {
-        return Ok((
-            JobFilter {
-                webhook,
-                status,
-                kind,
-                since,
-                until,
-            },
-            rate,
-        ));
-    }
-    Err(Problem::fields(errors))
+    errors.check((1..=RATE_MAX).contains(&rate), "/rate_per_second", || {
+        format!("is from 1 to {RATE_MAX}")
+    });
+    let filter = JobFilter {
+        webhook,
+        status,
+        kind,
+        since,
+        until,
+    };
+    errors.unless_any((filter, rate))
 }
 
-/// A word that is no type would otherwise stand for all that have no name here.
+/// The type of this name. An unknown word would otherwise become `unknown`.
 pub(super) fn kind(text: &str) -> Result<Kind, String> {
     let kind: Option<Kind> = serde_json::from_value(json!(text)).ok();
     kind.filter(|kind| kind.as_str() == text)
@@ -359,19 +315,19 @@ pub(super) async fn get(State(app): State<AppState>, ReplayPath(client, id): Rep
     shown(StatusCode::OK, &job)
 }
 
-/// `POST /api/replays/{replay_id}/cancel`: what is on its way already goes on. One that is over
-/// stays as it is.
+/// `POST /api/replays/{replay_id}/cancel`: events that are already sent go on. A replay that is
+/// over stays as it is.
 pub(super) async fn cancel(
     State(app): State<AppState>,
     ReplayPath(client, id): ReplayPath,
 ) -> Answer {
     let jobs = app.bus.jobs();
     let job = jobs.get(client, id).await?.ok_or_else(Problem::not_found)?;
-    let now = Timestamp::from_system(SystemTime::now());
+    let ended_at = now();
     let changed = jobs.change(&job, |job| {
         job.cancel_requested |= job.state.is_active();
         if job.state == JobState::Queued {
-            job.end(JobState::Cancelled, now);
+            job.end(JobState::Cancelled, ended_at);
         }
     });
     shown(

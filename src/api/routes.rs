@@ -6,7 +6,7 @@ use axum::{
     Router,
     extract::DefaultBodyLimit,
     middleware::from_fn_with_state,
-    routing::{self, MethodRouter},
+    routing::{MethodRouter, delete, get, patch, post, put},
 };
 
 use super::{
@@ -18,7 +18,10 @@ use super::{
     request_context::request_context,
     send, sessions, stats, webhooks,
 };
-use crate::model::Scope;
+use crate::model::Scope::{
+    self, EventsRead, EventsWrite, MessagesSend, MessagesWrite, SessionsRead, SessionsWrite,
+    WebhooksRead, WebhooksWrite,
+};
 
 struct Route {
     method: &'static str,
@@ -42,11 +45,18 @@ fn route(
 }
 
 fn table() -> Vec<Route> {
-    use Scope::{
-        EventsRead, EventsWrite, MessagesSend, MessagesWrite, SessionsRead, SessionsWrite,
-        WebhooksRead, WebhooksWrite,
-    };
-    use routing::{delete, get, patch, post, put};
+    let groups = [
+        webhook_routes(),
+        operational_routes(),
+        event_routes(),
+        replay_routes(),
+        message_routes(),
+        session_routes(),
+    ];
+    groups.into_iter().flatten().collect()
+}
+
+fn webhook_routes() -> Vec<Route> {
     vec![
         route(
             "POST",
@@ -90,12 +100,34 @@ fn table() -> Vec<Route> {
             EventsWrite,
             post(webhooks::test),
         ),
+    ]
+}
+
+fn operational_routes() -> Vec<Route> {
+    vec![
         route(
-            "POST",
-            "/api/webhooks/{webhook_id}/replay",
-            EventsWrite,
-            post(replays::create_for),
+            "PUT",
+            "/api/operational-webhook",
+            WebhooksWrite,
+            put(notices::put),
         ),
+        route(
+            "GET",
+            "/api/operational-webhook",
+            WebhooksRead,
+            get(notices::get),
+        ),
+        route(
+            "DELETE",
+            "/api/operational-webhook",
+            WebhooksWrite,
+            delete(notices::delete),
+        ),
+    ]
+}
+
+fn event_routes() -> Vec<Route> {
+    vec![
         route(
             "GET",
             "/api/webhooks/{webhook_id}/events",
@@ -132,6 +164,17 @@ fn table() -> Vec<Route> {
             EventsRead,
             get(dead_letters::get),
         ),
+    ]
+}
+
+fn replay_routes() -> Vec<Route> {
+    vec![
+        route(
+            "POST",
+            "/api/webhooks/{webhook_id}/replay",
+            EventsWrite,
+            post(replays::create_for),
+        ),
         route("POST", "/api/replays", EventsWrite, post(replays::create)),
         route("GET", "/api/replays", EventsRead, get(replays::list)),
         route(
@@ -146,24 +189,11 @@ fn table() -> Vec<Route> {
             EventsWrite,
             post(replays::cancel),
         ),
-        route(
-            "PUT",
-            "/api/operational-webhook",
-            WebhooksWrite,
-            put(notices::put),
-        ),
-        route(
-            "GET",
-            "/api/operational-webhook",
-            WebhooksRead,
-            get(notices::get),
-        ),
-        route(
-            "DELETE",
-            "/api/operational-webhook",
-            WebhooksWrite,
-            delete(notices::delete),
-        ),
+    ]
+}
+
+fn message_routes() -> Vec<Route> {
+    vec![
         route(
             "POST",
             "/api/messages",
@@ -172,6 +202,11 @@ fn table() -> Vec<Route> {
         ),
         route("POST", "/api/messages/send", MessagesSend, post(send::send)),
         route("GET", "/api/media/{media_id}", EventsRead, get(media::get)),
+    ]
+}
+
+fn session_routes() -> Vec<Route> {
+    vec![
         route(
             "POST",
             "/api/sessions",

@@ -14,7 +14,8 @@ use super::{
     AppState,
     auth::Caller,
     extract::Body,
-    problem::{Code, FieldError, Problem},
+    idempotency::idempotency_key,
+    problem::{Code, FieldErrors, Problem},
 };
 use crate::{
     bus::SendClaim,
@@ -25,10 +26,9 @@ use crate::{
     wire::dedupe_id,
 };
 
-/// How long WhatsApp's acceptance is waited for; below `api.request_timeout`.
-const PATIENCE: Duration = Duration::from_secs(9);
+/// How long a request waits until WhatsApp accepts the message; below `api.request_timeout`.
+const ACCEPT_TIMEOUT: Duration = Duration::from_secs(9);
 const TEXT_CHARS_MAX: usize = 4096;
-const KEY_CHARS_MAX: usize = 128;
 const FILE_NAME_CHARS_MAX: usize = 255;
 
 #[derive(Deserialize)]
@@ -57,8 +57,8 @@ struct Reply {
     from: String,
 }
 
-/// `POST /api/messages/send`: answered once WhatsApp's client has handed it over; receipts tell
-/// what became of it.
+/// `POST /api/messages/send`: answered once WhatsApp's client has handed the message over. Receipts
+/// tell how it went on.
 pub(super) async fn send(
     State(app): State<AppState>,
     Caller(client): Caller,
@@ -73,7 +73,7 @@ pub(super) async fn send(
         Json(json!({"message_id": message_id.as_str(), "session_id": session, "status": status}))
     };
     if claim.is_sent {
-        // Sent again it would bring no second message, but its receipts a second time.
+        // Sending again would bring no second message, but its receipts a second time.
         return Ok((StatusCode::ACCEPTED, answer("sent")));
     }
     let reply_to = wanted.reply_to.map(|reply| Quoted {
@@ -91,91 +91,77 @@ pub(super) async fn send(
         media,
         reply_to,
     };
-    let outcome = app.bus.send(client, session, &outgoing, PATIENCE).await?;
+    let outcome = app
+        .bus
+        .send(client, session, &outgoing, ACCEPT_TIMEOUT)
+        .await?;
     claim.end(&app, outcome.as_ref()).await;
+    let status = status_of(outcome)?;
+    Ok((StatusCode::ACCEPTED, answer(status)))
+}
+
+/// What the caller is told; `None` stands for a session that did not answer in time.
+fn status_of(outcome: Option<SendOutcome>) -> Result<&'static str, Problem> {
     match outcome {
-        Some(SendOutcome::Sent) => Ok((StatusCode::ACCEPTED, answer("sent"))),
+        Some(SendOutcome::Sent) => Ok("sent"),
+        None => Ok("unknown"),
         Some(SendOutcome::NotConnected) => Err(Problem::new(
             Code::NotConnected,
             "the session is not connected now; see its state",
         )),
         Some(SendOutcome::TooFast {
             retry_after_seconds,
-        }) => {
-            let detail = "the session sends no more than whatsapp.sends_per_minute; see the \
-                retry-after header";
-            Err(Problem::too_many(
-                Duration::from_secs(retry_after_seconds),
-                detail,
-            ))
-        }
+        }) => Err(Problem::too_many(
+            Duration::from_secs(retry_after_seconds),
+            "the session sends no more than whatsapp.sends_per_minute; see the retry-after header",
+        )),
         Some(SendOutcome::MediaFailed { reason }) => Err(Problem::field("/media/url", reason)),
         Some(SendOutcome::Refused) => Err(Problem::field(
             "/to",
             "WhatsApp takes no message to this number or group",
         )),
-        None => Ok((StatusCode::ACCEPTED, answer("unknown"))),
     }
 }
 
 fn check(app: &AppState, wanted: &Send) -> Result<(), Problem> {
-    let mut errors = Vec::new();
-    if let Some(media) = &wanted.media
-        && let Err(error) = check_url(&media.url, app.egress.allow_http, &app.egress.allow_cidrs)
-    {
-        errors.push(FieldError {
-            pointer: "/media/url".into(),
-            detail: error.to_string(),
-        });
-    }
-    let mut wrong = |pointer: &'static str, detail: &str| {
-        errors.push(FieldError {
-            pointer: pointer.into(),
-            detail: detail.to_owned(),
-        });
-    };
-    let group = wanted.to.strip_suffix("@g.us").is_some_and(|id| {
+    let mut errors = FieldErrors::default();
+    let is_group = wanted.to.strip_suffix("@g.us").is_some_and(|id| {
         (5..=40).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
     });
-    if !group && wanted.to.parse::<Phone>().is_err() {
-        wrong(
-            "/to",
-            "is a phone number of digits alone, or a group's id as webhooks show it, …@g.us",
-        );
-    }
+    let is_receiver = is_group || wanted.to.parse::<Phone>().is_ok();
+    errors.check(is_receiver, "/to", || {
+        "is a phone number of digits alone, or a group's id as webhooks show it, …@g.us".to_owned()
+    });
     let chars = wanted.text.chars().count();
-    if chars > TEXT_CHARS_MAX || chars == 0 && wanted.media.is_none() {
-        wrong(
-            "/text",
-            "has 1 to 4096 characters; none are needed beside media",
-        );
-    }
-    let name = wanted
-        .media
-        .as_ref()
-        .and_then(|media| media.file_name.as_ref());
-    if name.is_some_and(|name| !(1..=FILE_NAME_CHARS_MAX).contains(&name.chars().count())) {
-        wrong("/media/file_name", "has 1 to 255 characters");
+    let chars_min = usize::from(wanted.media.is_none());
+    let is_text = (chars_min..=TEXT_CHARS_MAX).contains(&chars);
+    errors.check(is_text, "/text", || {
+        "has 1 to 4096 characters; none are needed beside media".to_owned()
+    });
+    if let Some(media) = &wanted.media {
+        let checked = check_url(&media.url, app.egress.allow_http, &app.egress.allow_cidrs);
+        errors.take("/media/url", checked);
+        let is_name = |name: &String| (1..=FILE_NAME_CHARS_MAX).contains(&name.chars().count());
+        let is_named = media.file_name.as_ref().is_none_or(is_name);
+        errors.check(is_named, "/media/file_name", || {
+            "has 1 to 255 characters".to_owned()
+        });
     }
     if let Some(reply) = &wanted.reply_to {
-        if reply.message_id.parse::<MessageId>().is_err() {
-            wrong("/reply_to/message_id", "is the message_id of a webhook");
-        }
-        if reply.from.parse::<Phone>().is_err() {
-            wrong(
-                "/reply_to/from",
-                "is the phone number of the author of the message",
-            );
-        }
+        let is_id = reply.message_id.parse::<MessageId>().is_ok();
+        errors.check(is_id, "/reply_to/message_id", || {
+            "is the message_id of a webhook".to_owned()
+        });
+        let is_phone = reply.from.parse::<Phone>().is_ok();
+        errors.check(is_phone, "/reply_to/from", || {
+            "is the phone number of the author of the message".to_owned()
+        });
     }
-    if wanted.session_id.is_some() == wanted.phone_number.is_some() {
-        wrong("/session_id", "give either session_id or phone_number");
-    }
-    if errors.is_empty() {
-        Ok(())
-    } else {
-        Err(Problem::fields(errors))
-    }
+    let is_one = wanted.session_id.is_some() != wanted.phone_number.is_some();
+    errors.check(is_one, "/session_id", || {
+        "give either session_id or phone_number".to_owned()
+    });
+    errors.unless_any(())
 }
 
 async fn session(app: &AppState, client: ClientId, wanted: &Send) -> Result<SessionId, Problem> {
@@ -201,7 +187,7 @@ async fn session(app: &AppState, client: ClientId, wanted: &Send) -> Result<Sess
     Err(Problem::not_found())
 }
 
-/// What a request's idempotency key stands for.
+/// The message that a request's idempotency key names.
 struct Claim {
     message_id: MessageId,
     is_sent: bool,
@@ -222,7 +208,7 @@ impl Claim {
         wanted: &Send,
     ) -> Result<Self, Problem> {
         let id = |text: String| text.parse().map_err(|_| Problem::not_found());
-        let Some(key) = headers.get("idempotency-key") else {
+        let Some(key) = idempotency_key(headers)? else {
             let message_id = id(format!("3EB0{:018X}", rand::random::<u128>() >> 56))?;
             return Ok(Self {
                 message_id,
@@ -231,16 +217,6 @@ impl Claim {
                 revision: None,
             });
         };
-        let valid = key
-            .to_str()
-            .ok()
-            .filter(|key| (1..=KEY_CHARS_MAX).contains(&key.len()));
-        let key = valid.ok_or_else(|| {
-            Problem::field(
-                "?idempotency-key",
-                format!("has 1 to {KEY_CHARS_MAX} printable ASCII characters"),
-            )
-        })?;
         let name = dedupe_id(&["send", &client.to_string(), &session.to_string(), key]);
         let reply = wanted
             .reply_to
@@ -259,8 +235,8 @@ impl Claim {
                 return Err(Problem::new(Code::KeyReused, detail));
             }
         };
-        // The content too: a key that is free again may stand for another message, which is not to
-        // be taken for the first.
+        // The content is part of the id: a released key may name another message, which WhatsApp
+        // must not take for the first.
         let message_id = id(format!(
             "3EB0{}",
             dedupe_id(&[&name, &content])[..18].to_uppercase()
@@ -273,7 +249,7 @@ impl Claim {
         })
     }
 
-    /// Keeps the key for what was sent, or may have been; frees it when nothing was.
+    /// Keeps the key of a message that was sent, or may have been. Releases it if nothing was sent.
     async fn end(&self, app: &AppState, outcome: Option<&SendOutcome>) {
         let Some((name, content)) = &self.key else {
             return;

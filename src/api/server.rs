@@ -104,7 +104,7 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(10);
+    const TEST_DEADLINE: Duration = Duration::from_secs(10);
 
     async fn start(
         connections_max: usize,
@@ -116,10 +116,10 @@ mod tests {
             listen: address,
             body_bytes_max: 1024,
             header_timeout: Duration::from_millis(200),
-            request_timeout: PATIENCE,
+            request_timeout: TEST_DEADLINE,
             connections_max,
             registrations_per_minute: 1,
-            secret_overlap: PATIENCE,
+            secret_overlap: TEST_DEADLINE,
         };
         let token = cancel.clone();
         let router = Router::new().route("/", get(async || "hello"));
@@ -131,7 +131,7 @@ mod tests {
 
     async fn until_closed(mut stream: TcpStream) -> String {
         let mut text = Vec::new();
-        timeout(PATIENCE, stream.read_to_end(&mut text))
+        timeout(TEST_DEADLINE, stream.read_to_end(&mut text))
             .await
             .expect("is closed in time")
             .expect("is closed");
@@ -166,7 +166,7 @@ mod tests {
         assert_eq!(&first, b"HTTP/1.1 200");
         cancel.cancel();
         until_closed(idle).await;
-        timeout(PATIENCE, served)
+        timeout(TEST_DEADLINE, served)
             .await
             .expect("ends in time")
             .expect("no panic")

@@ -1,6 +1,6 @@
 //! Linking, showing, restarting and deleting WhatsApp sessions.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use axum::{
     Json,
@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::{
     AppState,
     auth::Caller,
+    clock::now,
     extract::{Body, Params, SessionPath},
     problem::{Code, Problem},
     qr::Qr,
@@ -23,14 +24,14 @@ use super::{
 };
 use crate::model::{
     ClientId, Pairing, PairingMethod, Phone, Session, SessionId, SessionState, SessionStatus,
-    Timestamp,
 };
 
 /// Sessions of one client.
 const SESSIONS_MAX: usize = 1000;
-/// How long a request waits for a code or an end before it answers that it is under way.
-const PATIENCE: Duration = Duration::from_secs(8);
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long a request waits for a code, or for the end of a session.
+const WAIT_TIMEOUT: Duration = Duration::from_secs(8);
+/// How often such a request looks.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -101,10 +102,6 @@ impl SessionView {
     }
 }
 
-fn now() -> Timestamp {
-    Timestamp::from_system(SystemTime::now())
-}
-
 async fn view(app: &AppState, session: &Session) -> Result<SessionView, Problem> {
     let status = app
         .bus
@@ -139,7 +136,7 @@ fn number_needed() -> Problem {
     )
 }
 
-/// `POST /api/sessions`: some ingest node will take it up and ask WhatsApp for a code.
+/// `POST /api/sessions`: a node with the ingest role takes it up and asks WhatsApp for a code.
 pub(super) async fn create(
     State(app): State<AppState>,
     Caller(client): Caller,
@@ -167,7 +164,7 @@ pub(super) async fn create(
         created_at: now(),
     };
     app.bus.sessions().create(&session).await?;
-    tracing::info!(client.id = %client, session.id = %session.id, "session asked for");
+    tracing::info!(session.id = %session.id, "session requested");
     Ok((
         StatusCode::CREATED,
         Json(SessionView::new(
@@ -202,8 +199,8 @@ pub(super) async fn get(
     Ok(Json(view(&app, &session).await?))
 }
 
-/// `POST /api/sessions/{session_id}/restart`: connects again, or asks for a new code; brings back
-/// what has stopped.
+/// `POST /api/sessions/{session_id}/restart`: connects again, or asks for a new code, also after
+/// the session has stopped.
 pub(super) async fn restart(
     State(app): State<AppState>,
     SessionPath(client, id): SessionPath,
@@ -218,8 +215,8 @@ pub(super) async fn restart(
     Ok((StatusCode::ACCEPTED, Json(view(&app, &session).await?)))
 }
 
-/// `DELETE /api/sessions/{session_id}`: unlinks it and erases the keys; 204 when done, 202 while a
-/// node is at it.
+/// `DELETE /api/sessions/{session_id}`: unlinks it and erases the keys. 204 when that is done, 202
+/// while a node does it.
 pub(super) async fn delete(
     State(app): State<AppState>,
     SessionPath(client, id): SessionPath,
@@ -230,12 +227,12 @@ pub(super) async fn delete(
         .change(client, id, mark)
         .await?
         .ok_or_else(Problem::not_found)?;
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + WAIT_TIMEOUT;
     while Instant::now() < deadline {
         if app.bus.sessions().get(client, id).await?.is_none() {
             return Ok(StatusCode::NO_CONTENT.into_response());
         }
-        sleep(LOOK_EVERY).await;
+        sleep(POLL_INTERVAL).await;
     }
     let detail = "WhatsApp has not been told yet, and the keys are not erased yet. A node with \
         the ingest role does both \
@@ -279,7 +276,7 @@ async fn wait_for_code(
     session: &Session,
     method: PairingMethod,
 ) -> Result<Pairing, Problem> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + WAIT_TIMEOUT;
     loop {
         if let Some(pairing) = code(app, session, method).await? {
             return Ok(pairing);
@@ -289,7 +286,7 @@ async fn wait_for_code(
                 the ingest role runs";
             return Err(Problem::new(Code::Unlinkable, detail));
         }
-        sleep(LOOK_EVERY).await;
+        sleep(POLL_INTERVAL).await;
     }
 }
 
@@ -300,6 +297,7 @@ pub(super) async fn qr(
     SessionPath(client, id): SessionPath,
     Params(params): Params<QrParams>,
 ) -> Result<Response, Problem> {
+    const TEXT: &str = "text/plain; charset=utf-8";
     let session = find(&app, client, id).await?;
     if session.method == PairingMethod::Code {
         return Err(Problem::new(
@@ -308,7 +306,6 @@ pub(super) async fn qr(
         ));
     }
     let pairing = wait_for_code(&app, &session, PairingMethod::Qr).await?;
-    const TEXT: &str = "text/plain; charset=utf-8";
     let qr = Qr::new(&pairing.code)
         .ok_or_else(|| Problem::new(Code::Internal, "the code does not fit a QR code"))?;
     let (kind, body) = match params.format.unwrap_or(QrFormat::Png) {
@@ -317,7 +314,7 @@ pub(super) async fn qr(
         QrFormat::Svg => ("image/svg+xml", qr.svg().into_bytes()),
         QrFormat::Text => (TEXT, qr.text().into_bytes()),
     };
-    // It changes every 20 seconds, and links the account: nobody may keep it.
+    // A code links the account, so no cache may keep it.
     Ok((
         [
             (header::CONTENT_TYPE, kind),
@@ -347,7 +344,7 @@ pub(super) async fn pair_code(
         return Err(number_needed());
     };
     let fits = known.method == PairingMethod::Code && known.phone.as_ref() == Some(&number);
-    // One that still waits to be typed in is given again: WhatsApp hands out few of them.
+    // A code that is still valid is given again: WhatsApp gives out few of them.
     let waiting = if fits {
         code(&app, &known, PairingMethod::Code).await?
     } else {

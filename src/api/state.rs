@@ -13,8 +13,8 @@ use crate::{
     store::Store,
 };
 
-/// How long a webhook waits for its state: it is shown without one rather than not at all.
-const STATE_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a request waits for the state of webhooks. After that it shows them without it.
+const STATE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Shared by all handlers; clones are cheap.
 #[derive(Clone)]
@@ -64,13 +64,13 @@ impl AppState {
         webhook.ok_or_else(Problem::not_found)
     }
 
-    /// How webhooks fared; `None` when the store does not say.
+    /// The states of webhooks; `None` when the store does not answer.
     pub(super) async fn states(
         &self,
         client: ClientId,
         webhooks: &[WebhookId],
     ) -> Option<HashMap<WebhookId, WebhookState>> {
-        match timeout(STATE_PATIENCE, self.store.states(client, webhooks)).await {
+        match timeout(STATE_TIMEOUT, self.store.states(client, webhooks)).await {
             Ok(Ok(states)) => Some(states),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "webhooks are shown without their state");
@@ -81,16 +81,16 @@ impl AppState {
     }
 
     /// How many deliveries are held for each number of a client, or for `phone` alone; `None` when
-    /// the bus does not say.
+    /// the bus does not answer.
     pub(super) async fn held(
         &self,
         client: ClientId,
         phone: Option<&Phone>,
     ) -> Option<HashMap<String, u64>> {
-        match timeout(STATE_PATIENCE, self.bus.held_counts(client, phone)).await {
+        match timeout(STATE_TIMEOUT, self.bus.held_counts(client, phone)).await {
             Ok(Ok(counts)) => Some(counts),
             Ok(Err(error)) => {
-                tracing::warn!(%error, "webhooks are shown without what they hold");
+                tracing::warn!(%error, "webhooks are shown without their number of held deliveries");
                 None
             }
             Err(_) => None,

@@ -1,12 +1,13 @@
-//! How a webhook fared, by the hour.
+//! A webhook's statistics by the hour.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use axum::{Json, extract::State};
 use serde::{Deserialize, Serialize};
 
 use super::{
     AppState,
+    clock::now,
     extract::{Params, WebhookPath},
     problem::Problem,
 };
@@ -69,8 +70,7 @@ pub(super) async fn get(
         })
         .transpose()
     };
-    let until =
-        time(span.until, "?until")?.unwrap_or_else(|| Timestamp::from_system(SystemTime::now()));
+    let until = time(span.until, "?until")?.unwrap_or_else(now);
     let default = Timestamp::from_millis(
         until.millis() - i64::try_from(SPAN_DEFAULT.as_millis()).unwrap_or_default(),
     );

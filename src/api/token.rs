@@ -4,7 +4,7 @@ use rand::{Rng, distr::Alphanumeric};
 
 const PREFIX: &str = "wahook_";
 /// 40 letters and digits hold 238 bits.
-const CHARS: usize = 40;
+const TOKEN_CHARS: usize = 40;
 const ID_CHARS: usize = 8;
 
 /// A new token's text, and the id to list and revoke it by. The prefix lets secret scanners find
@@ -12,7 +12,7 @@ const ID_CHARS: usize = 8;
 pub fn generate() -> (String, String) {
     let text: String = rand::rng()
         .sample_iter(Alphanumeric)
-        .take(CHARS)
+        .take(TOKEN_CHARS)
         .map(char::from)
         .collect();
     let id = text[..ID_CHARS].to_owned();

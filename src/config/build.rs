@@ -9,6 +9,7 @@ use super::{
         Store, StoreKind, WhatsApp,
     },
 };
+use crate::model::webhook_limits::{IN_FLIGHT_MAX, RATE_PER_SECOND_MAX, RETRIES_MAX};
 
 pub(super) fn build(r: &mut Reader<'_>) -> Config {
     Config {
@@ -113,12 +114,12 @@ fn bus(r: &mut Reader<'_>) -> Bus {
 fn deliver(r: &mut Reader<'_>) -> Deliver {
     Deliver {
         timeout: r.duration("deliver.timeout", "100ms", "2m"),
-        max_retries: r.integer("deliver.max_retries", 0, 20),
+        max_retries: r.integer("deliver.max_retries", 0, RETRIES_MAX.into()),
         retry_base: r.duration("deliver.retry_base", "100ms", "1h"),
         retry_jitter: r.share("deliver.retry_jitter", 0.5),
         retry_max: r.duration("deliver.retry_max", "1s", "24h"),
-        rate_per_second: r.integer("deliver.rate_per_second", 1, 10_000),
-        in_flight: r.integer("deliver.in_flight", 1, 256),
+        rate_per_second: r.integer("deliver.rate_per_second", 1, RATE_PER_SECOND_MAX.into()),
+        in_flight: r.integer("deliver.in_flight", 1, IN_FLIGHT_MAX.into()),
         lane_wait: r.duration("deliver.lane_wait", "0s", "30s"),
         in_flight_max: r.integer("deliver.in_flight_max", 1, 65_536),
         breaker_failures: r.integer("deliver.breaker_failures", 1, 1000),

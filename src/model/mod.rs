@@ -25,6 +25,7 @@ mod session;
 mod timestamp;
 mod token;
 mod webhook;
+pub mod webhook_limits;
 
 pub use attempt::{Attempt, ERROR_CHARS_MAX, Outcome, RESPONSE_BYTES_MAX, Verdict};
 pub use chat_key::ChatKey;
@@ -43,6 +44,4 @@ pub use secret::{Secret, SigningKey, SigningSecret};
 pub use session::{Pairing, PairingMethod, Session, SessionState, SessionStatus};
 pub use timestamp::Timestamp;
 pub use token::{Scope, Token, TokenHash};
-pub use webhook::{
-    BURST_SECONDS_MAX, DeliveryOrder, DisabledReason, EventType, Webhook, WebhookStatus,
-};
+pub use webhook::{DeliveryOrder, DisabledReason, EventType, Webhook, WebhookStatus};

@@ -8,9 +8,6 @@ use super::{
     Timestamp, WebhookId,
 };
 
-/// The largest burst, in seconds of the rate. A limiter must remember so much to be exact.
-pub const BURST_SECONDS_MAX: u32 = 60;
-
 /// Why wahook disabled a webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

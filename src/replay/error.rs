@@ -2,7 +2,7 @@
 
 use crate::{bus, store};
 
-/// Why a job could not go on now; it tries again.
+/// Why a job could not go on now. It tries again.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The bus.
@@ -17,8 +17,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// In words fit for the job's owner.
-    pub(super) fn told(&self) -> &'static str {
+    /// The job's `error` that its owner reads.
+    pub(super) fn explanation(&self) -> &'static str {
         match self {
             Self::Bus(_) => "the message bus does not answer; the job goes on when it does",
             Self::Store(_) | Self::Slow => {

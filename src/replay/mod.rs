@@ -2,14 +2,14 @@
 //!
 //! A **replay** sends events that were given up (or delivered) once more: it reads them from the
 //! store page by page ([`Scan`]), puts them into the retry stream at low priority and at a rate of
-//! its own, writes down after each page how far it is, and never gets more than some pages ahead of
+//! its own, stores its place after each page, and never gets more than some pages ahead of
 //! what the webhook takes (`window`). A **release** sends what a webhook held while it was paused,
 //! in order; what is sent is no longer held, so it goes on by itself wherever it stopped.
 //!
-//! Jobs lie in a bucket. Every node with this role watches it; the one that takes a job's lease
-//! does it (`supervisor`). A node that dies leaves a lease that ends within ten seconds, and the
-//! next one goes on at the place that was written down: the few events behind it are published
-//! again under the same ids, which the stream does not store twice.
+//! Jobs are kept in a bucket. Every node with this role watches it; the one that takes a job's
+//! lease does it (`supervisor`). A node that dies leaves a lease that ends within ten seconds, and
+//! the next one goes on at the stored place: the few events behind it are published again under
+//! the same ids, which the stream does not store twice.
 //!
 //! A client's replays run one after the other: two that overlap would send the same events twice,
 //! since an event counts as given up until its new attempt is recorded. Releases wait for nobody.

@@ -1,23 +1,23 @@
-//! So many a second, evenly.
+//! Spreads events evenly over time.
 
 use std::time::Duration;
 
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-/// Chunks per second that are not exceeded: small ones, since what comes at once finds no free
-/// place.
-const CHUNKS: u32 = 50;
+/// The most chunks per second. More, smaller chunks need more timers; fewer, larger ones would not
+/// find permits at the endpoint.
+const CHUNKS_PER_SECOND_MAX: u32 = 50;
 
 /// How many go out at once.
 fn chunk(rate: u32) -> usize {
-    (rate / CHUNKS).max(1) as usize
+    (rate / CHUNKS_PER_SECOND_MAX).max(1) as usize
 }
 
 fn gap(rate: u32) -> Duration {
     Duration::from_secs_f64(chunk(rate) as f64 / f64::from(rate.max(1)))
 }
 
-/// Lets chunks through; what was missed is not made up for.
+/// Lets chunks through. Time that was missed is not made up for.
 pub(super) struct Pacer {
     rate: u32,
     ticks: Interval,
@@ -42,7 +42,7 @@ impl Pacer {
         }
     }
 
-    /// Waits; then so many may go.
+    /// Waits, then returns how many may go.
     pub(super) async fn next(&mut self) -> usize {
         self.ticks.tick().await;
         chunk(self.rate)
@@ -55,7 +55,7 @@ pub(super) fn replay_rate(asked: u32, webhook: u32) -> u32 {
     asked.min(webhook / 2).max(1)
 }
 
-/// Events that are read at once: a second's work, so that what was read is not old when it is sent.
+/// Events per page: a second's work, so that an event is not outdated when it is sent.
 pub(super) fn page(rate: u32) -> usize {
     rate.clamp(10, 256) as usize
 }

@@ -1,4 +1,4 @@
-//! A release: what a webhook held, in order, at its own rate.
+//! A release: sends held deliveries in order, at the webhook's rate.
 
 use std::time::{Duration, Instant};
 
@@ -8,13 +8,14 @@ use crate::{
     telemetry,
 };
 
-/// How often its progress is written down; what is sent is no longer held, so nothing depends on
-/// it.
-const NOTE_EVERY: Duration = Duration::from_secs(1);
+/// How often progress is stored. Nothing depends on it, since what is sent is no longer held.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 const STOPPED: &str = "the webhook takes no deliveries any more; the rest stays held";
 
-/// Does the job as far as it goes. It is over, or this node stops, or the error says why it did not
-/// go on.
+/// Works until the job is over or this node stops.
+///
+/// # Errors
+/// Why the job cannot go on now.
 pub(super) async fn run(
     context: &Context,
     job: Job,
@@ -33,7 +34,7 @@ pub(super) async fn run(
     loop {
         let seen = request_count(&job);
         match pass(context, &job, webhook, phone).await? {
-            Pass::Through => {
+            Pass::Complete => {
                 if jobs.end_release(&job, seen, context.now()).await? {
                     return Ok(());
                 }
@@ -42,8 +43,8 @@ pub(super) async fn run(
                 };
                 job = changed;
             }
-            Pass::Stopped => return Ok(()),
-            Pass::Webhook => {
+            Pass::Stopping => return Ok(()),
+            Pass::NotActive => {
                 let end = |job: &mut Job| {
                     job.error = Some(STOPPED.to_owned());
                     job.end(JobState::Cancelled, context.now());
@@ -62,14 +63,14 @@ fn request_count(job: &Job) -> u64 {
     }
 }
 
-/// How one look at what is held ended.
+/// How one pass over the held deliveries ended.
 enum Pass {
-    /// All that there was is sent.
-    Through,
+    /// All were sent.
+    Complete,
     /// This node stops.
-    Stopped,
-    /// The webhook was paused again, or is gone.
-    Webhook,
+    Stopping,
+    /// The webhook was paused again, or is deleted.
+    NotActive,
 }
 
 async fn pass(context: &Context, job: &Job, id: WebhookId, phone: &Phone) -> Result<Pass, Error> {
@@ -78,10 +79,10 @@ async fn pass(context: &Context, job: &Job, id: WebhookId, phone: &Phone) -> Res
     let mut pacer: Option<Pacer> = None;
     let mut sent = 0;
     let mut dropped = 0;
-    let mut noted = Instant::now();
+    let mut stored_at = Instant::now();
     loop {
         let mut held = reader
-            .next(read(pacer.as_ref().map_or(1, Pacer::rate)))
+            .next(batch_len(pacer.as_ref().map_or(1, Pacer::rate)))
             .await?;
         let is_end = held.is_empty();
         while !held.is_empty() {
@@ -90,12 +91,12 @@ async fn pass(context: &Context, job: &Job, id: WebhookId, phone: &Phone) -> Res
                 .await?
                 .filter(|webhook| webhook.takes_deliveries());
             let Some(webhook) = webhook else {
-                note(context, job, &mut sent, &mut dropped).await?;
-                return Ok(Pass::Webhook);
+                store_progress(context, job, &mut sent, &mut dropped).await?;
+                return Ok(Pass::NotActive);
             };
             if context.cancel.is_cancelled() {
-                note(context, job, &mut sent, &mut dropped).await?;
-                return Ok(Pass::Stopped);
+                store_progress(context, job, &mut sent, &mut dropped).await?;
+                return Ok(Pass::Stopping);
             }
             let pacer = pacer.get_or_insert_with(|| Pacer::new(webhook.rate_per_second));
             pacer.set(webhook.rate_per_second);
@@ -106,23 +107,23 @@ async fn pass(context: &Context, job: &Job, id: WebhookId, phone: &Phone) -> Res
             dropped += held.len() as u64 - released;
             held = rest;
         }
-        if is_end || noted.elapsed() >= NOTE_EVERY {
-            note(context, job, &mut sent, &mut dropped).await?;
-            noted = Instant::now();
+        if is_end || stored_at.elapsed() >= PROGRESS_INTERVAL {
+            store_progress(context, job, &mut sent, &mut dropped).await?;
+            stored_at = Instant::now();
         }
         if is_end {
-            return Ok(Pass::Through);
+            return Ok(Pass::Complete);
         }
     }
 }
 
-/// Deliveries that are read at once: ten seconds' work, since the server forgets a reader that is
-/// long away.
-fn read(rate: u32) -> usize {
+/// How many deliveries are read at once: ten seconds' work, since the server ends a reader that
+/// does not ask for long.
+fn batch_len(rate: u32) -> usize {
     rate.saturating_mul(10).clamp(10, 256) as usize
 }
 
-async fn note(
+async fn store_progress(
     context: &Context,
     job: &Job,
     sent: &mut u64,

@@ -1,4 +1,4 @@
-//! A replay: from the store into the retry stream.
+//! A replay: reads events from the store and puts them into the retry stream.
 
 use std::sync::Arc;
 
@@ -16,10 +16,13 @@ use crate::{
     telemetry,
 };
 
-const FIRST_RATE: u32 = 10;
+/// The rate until the webhook's own is known.
+const FIRST_RATE_PER_SECOND: u32 = 10;
 
-/// Does the job as far as it goes. It is over, or this node stops, or the error says why it did not
-/// go on.
+/// Works until the job is over or this node stops.
+///
+/// # Errors
+/// Why the job cannot go on now.
 pub(super) async fn run(
     context: &Context,
     job: Job,
@@ -30,7 +33,7 @@ pub(super) async fn run(
         return Ok(());
     };
     // Small pages until a webhook's own rate is known.
-    let mut pacer = Pacer::new(rate.min(FIRST_RATE));
+    let mut pacer = Pacer::new(rate.min(FIRST_RATE_PER_SECOND));
     let mut scan = scan(context, &job, filter, place_of(&job)).await?;
     let mut window = Window::default();
     while !context.cancel.is_cancelled() {

@@ -12,9 +12,11 @@ use crate::{
     telemetry,
 };
 
+/// How often the lease is renewed.
 const RENEW_INTERVAL: Duration = Duration::from_secs(LEASE_TTL.as_secs() / 4);
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// The pause after a failed step; it doubles up to the maximum.
+const RETRY_PAUSE_MIN: Duration = Duration::from_millis(500);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// Does a job, unless another node does.
 pub(super) async fn take(context: Arc<Context>, job: Job) {
@@ -44,7 +46,7 @@ async fn lead(context: &Context, job: &Job, kind: &'static str) {
     let _running = Running::new(kind);
     tokio::select! {
         () = work(context, job) => {}
-        // Another node may be at it now: not one step more.
+        // Another node may do the job now, so this one stops at once.
         () = keep(&lease) => tracing::warn!("the lease of a job was lost"),
     }
     lease.release().await;
@@ -52,20 +54,20 @@ async fn lead(context: &Context, job: &Job, kind: &'static str) {
 
 /// Until the job is over or this node stops. A step that fails is tried again after a pause.
 async fn work(context: &Context, job: &Job) {
-    let mut pause = FIRST_PAUSE;
+    let mut pause = RETRY_PAUSE_MIN;
     while !context.cancel.is_cancelled() {
         match step(context, job).await {
             Ok(()) => return,
             Err(error) => {
                 telemetry::error("replay", "job");
-                let told = error.told();
+                let explanation = error.explanation();
                 let error = telemetry::report(&error);
                 tracing::warn!(error, "a job waits");
                 // Only the owner reads this: a job goes on without it.
                 let _ = context
                     .bus
                     .jobs()
-                    .change(job, |job| job.error = Some(told.to_owned()))
+                    .change(job, |job| job.error = Some(explanation.to_owned()))
                     .await;
             }
         }
@@ -73,7 +75,7 @@ async fn work(context: &Context, job: &Job) {
             () = context.cancel.cancelled() => {}
             () = sleep(pause) => {}
         }
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        pause = (pause * 2).min(RETRY_PAUSE_MAX);
     }
 }
 

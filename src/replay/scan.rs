@@ -11,14 +11,14 @@ use crate::{
     store::Store,
 };
 
-/// How long one page may take.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Events that are looked at together while counting.
-const COUNT_PAGE: usize = 500;
+/// How long the store may take for one page.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Events per page while counting.
+const COUNT_PAGE_EVENTS: usize = 500;
 
 /// Some events of one webhook.
 pub struct Page {
-    /// Whose they are.
+    /// The webhook of all of them.
     pub webhook: WebhookId,
     /// Those that match, newest first; may be none.
     pub events: Vec<Event>,
@@ -82,7 +82,9 @@ impl Scan {
         let asked = self
             .store
             .events(self.client, webhook, filter, after, limit);
-        let mut events = timeout(PATIENCE, asked).await.map_err(|_| Error::Slow)??;
+        let mut events = timeout(PAGE_TIMEOUT, asked)
+            .await
+            .map_err(|_| Error::Slow)??;
         let last = events.last().map(|event| event.last().delivery.event_id);
         let place = JobCursor {
             webhook,
@@ -129,7 +131,7 @@ pub struct Count {
 /// When the store does not answer in time.
 pub async fn count(mut scan: Scan, max: u64, deadline: Option<Instant>) -> Result<Count, Error> {
     let mut matched = 0;
-    while let Some(page) = scan.next(COUNT_PAGE).await? {
+    while let Some(page) = scan.next(COUNT_PAGE_EVENTS).await? {
         matched += page.events.len() as u64;
         if matched > max || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return Ok(Count {

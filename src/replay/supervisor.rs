@@ -1,4 +1,4 @@
-//! Which jobs this node does.
+//! Chooses the jobs that this node does.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -22,10 +22,11 @@ use crate::{
     telemetry,
 };
 
-/// How soon a new job is seen to.
+/// How soon a new job begins.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
-/// How often a job is tried that another node does, in case that node died.
+/// How often this node tries to take a job of another node, which may have died.
 const RETRY_INTERVAL: Duration = Duration::from_secs(3);
+/// The pause before a new watch.
 const WATCH_PAUSE: Duration = Duration::from_secs(1);
 
 type Key = (ClientId, JobId);
@@ -119,7 +120,7 @@ impl Supervisor {
             Ok((id, end)) => {
                 telemetry::error("replay", "job");
                 let end = end.as_str();
-                tracing::error!(task.end = end, "a job died; some node takes it up again");
+                tracing::error!(task.end = end, "a job died; a node takes it up again");
                 id
             }
             Err(error) => error.id(),

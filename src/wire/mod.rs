@@ -32,7 +32,7 @@ pub use envelope::{
 pub use mac::{mac, verify_mac};
 pub use opaque_id::{decode_opaque_id, encode_opaque_id};
 pub use secret_box::{Keyring, KeyringError, SealError};
-pub use signature::{new_signing_key, request_headers};
+pub use signature::{new_signing_key, new_signing_secret, request_headers};
 pub use subject::{dedupe_id, message_dedupe_id, partition};
 pub use webhook_codec::{
     SealedWith, WebhookCodecError, decode_webhook, encode_webhook, sealed_with,

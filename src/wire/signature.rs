@@ -10,6 +10,14 @@ use sha2::Sha512;
 use super::{body::format_of, mac};
 use crate::model::{EventId, Format, SigningKey, SigningSecret, Timestamp, Webhook, hex};
 
+/// The bytes of a signing secret: as many as SHA-256 gives.
+const SECRET_BYTES: usize = 32;
+
+/// A new signing secret, from the system's randomness.
+pub fn new_signing_secret() -> SigningSecret {
+    SigningSecret::from_key(&rand::random::<[u8; SECRET_BYTES]>())
+}
+
 /// A new random ed25519 key pair.
 ///
 /// # Examples

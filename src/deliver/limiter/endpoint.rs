@@ -14,7 +14,7 @@ use super::{
 use crate::{
     config,
     egress::{self, Target},
-    model::{BURST_SECONDS_MAX, Timestamp, Webhook},
+    model::{Timestamp, Webhook, webhook_limits::BURST_SECONDS_MAX},
     policy::{Breaker, Limiter},
     tasks::{TaskKind, Tasks},
     telemetry,

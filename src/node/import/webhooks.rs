@@ -9,11 +9,10 @@ use super::{Row, Rows, Tally};
 use crate::{
     bus::Bus,
     config::Config,
-    model::{ClientId, Phone, SigningSecret, Timestamp, Webhook, WebhookId},
+    model::{ClientId, Phone, Timestamp, Webhook, WebhookId, webhook_limits::RETRIES_MAX},
     policy::address::check_url,
+    wire::new_signing_secret,
 };
-
-const SECRET_BYTES: usize = 32;
 
 /// Prints id, client, number and signing secret of each new webhook. The old service had no
 /// signatures, so customers need the new secret.
@@ -76,8 +75,8 @@ fn webhook(config: &Config, row: &Row) -> Result<Webhook, String> {
     let max_retries = row
         .parsed::<u16>("max_retries")?
         .unwrap_or(config.deliver.max_retries);
-    if max_retries > 20 {
-        return Err("max_retries is from 0 to 20".to_owned());
+    if max_retries > RETRIES_MAX {
+        return Err(format!("max_retries is from 0 to {RETRIES_MAX}"));
     }
     // A UUID is kept, so that links with it still work. Other ids become new ones.
     let id = row
@@ -86,7 +85,7 @@ fn webhook(config: &Config, row: &Row) -> Result<Webhook, String> {
         .unwrap_or_else(Uuid::now_v7);
     let now = Timestamp::from_system(SystemTime::now());
     let created_at = row.time("created_at")?.unwrap_or(now);
-    let secret = SigningSecret::from_key(&rand::random::<[u8; SECRET_BYTES]>());
+    let secret = new_signing_secret();
     let mut webhook = Webhook::new(WebhookId(id), client, phone, url.to_owned(), created_at);
     webhook.is_active = row.truth("is_active")?.unwrap_or(true);
     webhook.max_retries = max_retries;

@@ -1,0 +1,204 @@
+//! The fields that registration and PATCH share: what is valid, and how they change a webhook.
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::super::{
+    AppState,
+    clock::now,
+    delivery_options::{DeliveryOptionsChange, Headers},
+    problem::FieldErrors,
+};
+use crate::{
+    model::{
+        ClientId, DeliveryOrder, EventType, Phone, Webhook,
+        webhook_limits::{
+            BURST_SECONDS_MAX, IN_FLIGHT_MAX, METADATA_BYTES_MAX, RATE_PER_SECOND_MAX, RETRIES_MAX,
+            RETRY_WAIT_SECONDS_MAX, burst_max,
+        },
+    },
+    policy::address::check_url,
+};
+
+/// Body of a registration or a change. Absent means unchanged, or the default of a new webhook.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::api) struct Settings {
+    /// Only a registration has this and the next one.
+    pub(super) phone_number: Option<String>,
+    pub(super) client_id: Option<u64>,
+    pub(super) webhook_url: Option<String>,
+    pub(super) is_active: Option<bool>,
+    max_retries: Option<u16>,
+    rate_per_second: Option<u32>,
+    burst: Option<u32>,
+    in_flight: Option<u32>,
+    retry_schedule: Option<Vec<u32>>,
+    ordering: Option<DeliveryOrder>,
+    event_types: Option<Vec<EventType>>,
+    format: Option<String>,
+    signature: Option<String>,
+    headers: Option<Headers>,
+    metadata: Option<Map<String, Value>>,
+}
+
+impl Settings {
+    fn delivery_options(&self) -> DeliveryOptionsChange<'_> {
+        DeliveryOptionsChange {
+            format: self.format.as_ref(),
+            signature: self.signature.as_ref(),
+            headers: self.headers.as_ref(),
+        }
+    }
+
+    /// Checks a registration. Returns its number.
+    ///
+    /// # Errors
+    /// The problem that names all fields that are not valid.
+    pub(super) fn check_registration(
+        &self,
+        app: &AppState,
+        client: ClientId,
+    ) -> Result<Phone, super::Problem> {
+        let mut errors = self.errors(app);
+        errors.check(self.webhook_url.is_some(), "/webhook_url", || {
+            "is needed: the URL of your endpoint".to_owned()
+        });
+        let is_own = self.client_id.is_none_or(|id| id == client.get());
+        errors.check(is_own, "/client_id", || {
+            "is not the client of this token; leave it out".to_owned()
+        });
+        match errors.phone("/phone_number", self.phone_number.as_deref()) {
+            Some(phone) => errors.unless_any(phone),
+            None => Err(errors.into_problem()),
+        }
+    }
+
+    /// Checks a change of a webhook that exists.
+    ///
+    /// # Errors
+    /// The problem that names all fields that are not valid.
+    pub(super) fn check_change(&self, app: &AppState) -> Result<(), super::Problem> {
+        let mut errors = self.errors(app);
+        for (pointer, is_absent) in [
+            ("/phone_number", self.phone_number.is_none()),
+            ("/client_id", self.client_id.is_none()),
+        ] {
+            errors.check(is_absent, pointer, || {
+                "is set by registration and never changes; leave it out".to_owned()
+            });
+        }
+        errors.unless_any(())
+    }
+
+    fn errors(&self, app: &AppState) -> FieldErrors {
+        let mut errors = FieldErrors::default();
+        if let Some(url) = &self.webhook_url {
+            let checked = check_url(url, app.egress.allow_http, &app.egress.allow_cidrs);
+            errors.take("/webhook_url", checked);
+        }
+        self.check_pace(&mut errors);
+        self.check_retries(&mut errors);
+        let has_types = self
+            .event_types
+            .as_ref()
+            .is_none_or(|types| !types.is_empty());
+        errors.check(has_types, "/event_types", || {
+            "names at least one of message and receipt".to_owned()
+        });
+        let metadata = self.metadata.as_ref();
+        let metadata_bytes = metadata.map_or(0, |map| json!(map).to_string().len());
+        errors.check(metadata_bytes <= METADATA_BYTES_MAX, "/metadata", || {
+            format!("has at most {METADATA_BYTES_MAX} bytes as JSON")
+        });
+        self.delivery_options().check(&mut errors);
+        errors
+    }
+
+    fn check_pace(&self, errors: &mut FieldErrors) {
+        let is_rate = |rate: &u32| (1..=RATE_PER_SECOND_MAX).contains(rate);
+        let rate = self.rate_per_second;
+        errors.check(
+            rate.as_ref().is_none_or(is_rate),
+            "/rate_per_second",
+            || format!("is from 1 to {RATE_PER_SECOND_MAX}"),
+        );
+        let is_in_range = self
+            .in_flight
+            .is_none_or(|number| (1..=IN_FLIGHT_MAX).contains(&number));
+        errors.check(is_in_range, "/in_flight", || {
+            format!("is from 1 to {IN_FLIGHT_MAX}")
+        });
+        let Some(burst) = self.burst else {
+            return;
+        };
+        if !is_rate(&burst) {
+            let detail = format!(
+                "is from 1 to {RATE_PER_SECOND_MAX}, and at most {BURST_SECONDS_MAX} times the rate"
+            );
+            errors.add("/burst", detail);
+            return;
+        }
+        let most = rate.map_or(u32::MAX, burst_max);
+        errors.check(burst <= most, "/burst", || {
+            format!("is at most {BURST_SECONDS_MAX} times the rate, which makes {most}")
+        });
+    }
+
+    fn check_retries(&self, errors: &mut FieldErrors) {
+        let is_in_range = self.max_retries.is_none_or(|number| number <= RETRIES_MAX);
+        errors.check(is_in_range, "/max_retries", || {
+            format!("is from 0 to {RETRIES_MAX}")
+        });
+        let schedule = self.retry_schedule.as_deref().unwrap_or_default();
+        let is_short = schedule.len() <= usize::from(RETRIES_MAX);
+        errors.check(is_short, "/retry_schedule", || {
+            format!("has at most {RETRIES_MAX} waits")
+        });
+        let is_wait = |seconds: &u32| (1..=RETRY_WAIT_SECONDS_MAX).contains(seconds);
+        errors.check(schedule.iter().all(is_wait), "/retry_schedule", || {
+            format!("has waits from 1 to {RETRY_WAIT_SECONDS_MAX} seconds (7 days)")
+        });
+    }
+
+    /// Puts what is set into a webhook. Making it active ends a stop by wahook too.
+    ///
+    /// # Errors
+    /// When the webhook would have too many headers; then nothing is changed.
+    pub(super) fn apply(&self, webhook: &mut Webhook) -> Result<(), super::Problem> {
+        self.delivery_options().apply(&mut webhook.sending)?;
+        if let Some(url) = &self.webhook_url {
+            webhook.url.clone_from(url);
+        }
+        if let Some(is_active) = self.is_active {
+            webhook.is_active = is_active;
+            if is_active {
+                webhook.disabled = None;
+                webhook.failing_since = None;
+            }
+        }
+        webhook.max_retries = self.max_retries.unwrap_or(webhook.max_retries);
+        webhook.rate_per_second = self.rate_per_second.unwrap_or(webhook.rate_per_second);
+        webhook.burst = self.burst.or(webhook.burst);
+        // A burst that was set for a faster rate goes down with it, and so does one that is set for
+        // an older, slower rate.
+        webhook.burst = webhook
+            .burst
+            .map(|burst| burst.min(burst_max(webhook.rate_per_second)));
+        webhook.in_flight = self.in_flight.unwrap_or(webhook.in_flight);
+        if let Some(schedule) = &self.retry_schedule {
+            webhook.retry_schedule.clone_from(schedule);
+        }
+        webhook.ordering = self.ordering.unwrap_or(webhook.ordering);
+        if let Some(event_types) = &self.event_types {
+            webhook.event_types.clone_from(event_types);
+            webhook.event_types.sort_unstable();
+            webhook.event_types.dedup();
+        }
+        if let Some(metadata) = &self.metadata {
+            webhook.metadata.clone_from(metadata);
+        }
+        webhook.updated_at = now();
+        Ok(())
+    }
+}
