@@ -2,14 +2,17 @@
 //!
 //! [`Bucket::modify`] holds the only compare-and-set loop of this room.
 
-use std::marker::PhantomData;
+use std::{
+    collections::{BTreeSet, HashSet},
+    marker::PhantomData,
+};
 
 use async_nats::jetstream::{
     self,
     kv::{self, Operation},
 };
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Serialize, de::DeserializeOwned};
 use time::OffsetDateTime;
 use tokio::sync::watch;
@@ -18,6 +21,8 @@ use super::Error;
 
 /// How often a change is tried while others change the same key.
 const CONTENTION_MAX: usize = 16;
+/// Values that are read at once for a list.
+const READS_AT_ONCE: usize = 16;
 
 /// How a bucket's values are stored.
 pub(super) trait Codec<T>: Clone {
@@ -221,7 +226,7 @@ impl<T, C: Codec<T>> Bucket<T, C> {
         Ok(self.store().await?.purge(key).await?)
     }
 
-    /// Deletes a key without a marker: each would cost [`Bucket::list_matching`] a look.
+    /// Deletes a key without a marker: each would cost [`Bucket::list`] a look.
     pub(super) async fn erase(&self, key: &str) -> Result<(), Error> {
         let store = self.store().await?;
         let subject = format!("{}{key}", store.prefix);
@@ -231,40 +236,39 @@ impl<T, C: Codec<T>> Bucket<T, C> {
 
     /// All keys that have a value.
     pub(super) async fn keys(&self) -> Result<Vec<String>, Error> {
-        Ok(self.store().await?.keys().await?.try_collect().await?)
+        let store = self.store().await?;
+        let mut keys: Vec<String> = store.keys().await?.try_collect().await?;
+        let known: HashSet<String> = keys.iter().cloned().collect();
+        // Deleted, or missed by the client: see `names`.
+        let others = names(&store, ">").await?;
+        let others = others.into_iter().filter(|key| !known.contains(key));
+        let found = self.entries(&store, others).await?;
+        keys.extend(found.into_iter().map(|(key, _)| key));
+        Ok(keys)
     }
 
-    /// All values whose key has this prefix, with their keys.
-    pub(super) async fn list(&self, prefix: &str) -> Result<Vec<(String, Entry<T>)>, Error> {
+    /// All values whose key matches this filter, with their keys. Their order says nothing.
+    pub(super) async fn list(&self, filter: &str) -> Result<Vec<(String, Entry<T>)>, Error> {
         let store = self.store().await?;
-        let mut keys = store.keys().await?;
-        let mut all = Vec::new();
-        while let Some(key) = keys.next().await {
-            let key = key?;
-            if key.starts_with(prefix)
-                && let Some(entry) = self.entry_in(&store, &key).await?
-            {
-                all.push((key, entry));
-            }
-        }
-        Ok(all)
+        let names = names(&store, filter).await?;
+        self.entries(&store, names).await
     }
 
-    /// All values whose key matches this filter. The server sends no other keys.
-    pub(super) async fn list_matching(&self, filter: &str) -> Result<Vec<T>, Error> {
-        let store = self.store().await?;
-        let filter = format!("{}{filter}", store.prefix);
-        let mut subjects = store.stream.info_builder().subjects(filter).fetch().await?;
-        let mut all = Vec::new();
-        while let Some((subject, _)) = subjects.try_next().await? {
-            let Some(key) = subject.strip_prefix(&store.prefix) else {
-                continue;
-            };
-            if let Some(entry) = self.entry_in(&store, key).await? {
-                all.push(entry.value);
-            }
-        }
-        Ok(all)
+    /// Those of these keys that have a value.
+    async fn entries(
+        &self,
+        store: &kv::Store,
+        keys: impl IntoIterator<Item = String>,
+    ) -> Result<Vec<(String, Entry<T>)>, Error> {
+        let entries = keys.into_iter().map(async |key| {
+            let entry = self.entry_in(store, &key).await?;
+            Ok::<_, Error>(entry.map(|entry| (key, entry)))
+        });
+        let entries = stream::iter(entries).buffer_unordered(READS_AT_ONCE);
+        entries
+            .try_filter_map(async |entry| Ok(entry))
+            .try_collect()
+            .await
     }
 
     /// Reads a key and writes what `decide` makes of it. `decide` is called again with the newer
@@ -341,6 +345,23 @@ impl<T: Clone + PartialEq, C: Codec<T>> Bucket<T, C> {
             .or(modified.before.map(|entry| entry.value));
         Ok(value.zip(modified.outcome))
     }
+}
+
+/// The names of all keys that match this filter, deleted ones among them.
+///
+/// They come from the stream's own list of subjects. The client's `keys()` reads a consumer until
+/// nothing is pending there. A key that is written meanwhile leaves its place in the stream before
+/// the new one counts as pending, so the end may come without it.
+async fn names(store: &kv::Store, filter: &str) -> Result<Vec<String>, Error> {
+    let filter = format!("{}{filter}", store.prefix);
+    let subjects = store.stream.info_builder().subjects(filter).fetch().await?;
+    let subjects: Vec<(String, usize)> = subjects.try_collect().await?;
+    // The list comes in pages; a key that is added between two of them may stand in both.
+    let names: BTreeSet<String> = subjects
+        .into_iter()
+        .filter_map(|(subject, _)| subject.strip_prefix(&store.prefix).map(str::to_owned))
+        .collect();
+    Ok(names.into_iter().collect())
 }
 
 async fn create(store: &kv::Store, key: &str, bytes: Bytes) -> Result<Option<u64>, Error> {

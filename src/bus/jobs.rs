@@ -67,7 +67,8 @@ impl Jobs {
 
     /// All replays of a client, the newest first.
     pub async fn list(&self, client: ClientId) -> Result<Vec<Job>, Error> {
-        let mut jobs = self.bucket.list_matching(&format!("{client}.*")).await?;
+        let all = self.bucket.list(&format!("{client}.*")).await?;
+        let mut jobs: Vec<Job> = all.into_iter().map(|(_, entry)| entry.value).collect();
         jobs.sort_by_key(|job| std::cmp::Reverse((job.created_at, job.id)));
         Ok(jobs)
     }

@@ -84,7 +84,7 @@ impl Bus {
 
     /// The nodes that deliver, as the bucket has them: those that died lately among them.
     pub async fn members(&self) -> Result<Vec<(String, Member)>, Error> {
-        let all = self.member_bucket().list(PREFIX).await?;
+        let all = self.member_bucket().list(&format!("{PREFIX}>")).await?;
         let named = all
             .into_iter()
             .map(|(key, entry)| (key[PREFIX.len()..].to_owned(), entry.value));
@@ -244,7 +244,7 @@ impl Membership {
     async fn load(&self) -> Result<(), Error> {
         // This node's own entry first: it shows the server's time.
         let own = self.0.bucket.entry(&self.0.key).await?;
-        let others = self.0.bucket.list(PREFIX).await?;
+        let others = self.0.bucket.list(&format!("{PREFIX}>")).await?;
         let own = own.map(|entry| (self.0.key.clone(), entry));
         for (key, entry) in own.into_iter().chain(others) {
             let name = &key[PREFIX.len()..];

@@ -68,7 +68,7 @@ impl Sessions {
 
     /// All sessions of a client, oldest first.
     pub async fn list(&self, client: ClientId) -> Result<Vec<Session>, Error> {
-        let all = self.wanted.list(&format!("{client}.")).await?;
+        let all = self.wanted.list(&format!("{client}.*")).await?;
         let mut all: Vec<Session> = all.into_iter().map(|(_, entry)| entry.value).collect();
         all.sort_by_key(|session| session.id);
         Ok(all)

@@ -33,7 +33,7 @@ impl ApiTokens {
 
     /// All tokens, oldest first.
     pub async fn list(&self) -> Result<Vec<Token>, Error> {
-        let all = self.bucket.list("").await?;
+        let all = self.bucket.list(">").await?;
         let mut tokens: Vec<Token> = all.into_iter().map(|(_, entry)| entry.value).collect();
         tokens.sort_by_key(|token| token.created_at);
         Ok(tokens)
@@ -41,7 +41,7 @@ impl ApiTokens {
 
     /// Refuses the token with this id from now on; whether there was one.
     pub async fn revoke(&self, id: &str) -> Result<bool, Error> {
-        let all = self.bucket.list("").await?;
+        let all = self.bucket.list(">").await?;
         let Some((hash, _)) = all.into_iter().find(|(_, entry)| entry.value.id == id) else {
             return Ok(false);
         };
