@@ -2,11 +2,13 @@
 //!
 //! A process reads the kinds to break from the file that the environment variable
 //! `WAHOOK_BREAK_TASKS` names, one per line. Each line breaks one task of that kind: one that
-//! lives, or else the next one that starts. Threads are not broken.
+//! lives, or else the next one that starts. A thread breaks before its
+//! next piece of work. The number of lines that were read is written into a file beside it, whose
+//! name ends in `.read`. Only what starts from then on is sure to break.
 
 use std::{
     collections::HashSet,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock, PoisonError},
     thread,
     time::Duration,
@@ -43,7 +45,7 @@ impl Faults {
         of_process.clone().unwrap_or_default()
     }
 
-    fn follow(&self, file: &PathBuf) {
+    fn follow(&self, file: &Path) {
         let mut read = 0;
         loop {
             let text = std::fs::read_to_string(file).unwrap_or_default();
@@ -56,7 +58,11 @@ impl Faults {
                 };
                 self.break_kind(*kind);
             }
-            read = lines.len().max(read);
+            if lines.len() > read {
+                read = lines.len();
+                // A test that waits for it in vain fails.
+                let _ = std::fs::write(file.with_extension("read"), read.to_string());
+            }
             thread::sleep(LOOK_INTERVAL);
         }
     }
@@ -94,13 +100,18 @@ impl Faults {
     ) -> impl FnOnce() -> T + Send + 'static {
         let faults = self.clone();
         move || {
-            assert!(
-                !faults.take(kind),
-                "the task {} breaks on purpose",
-                kind.as_str()
-            );
+            faults.break_here(kind);
             work()
         }
+    }
+
+    /// Panics if this kind is broken.
+    pub(super) fn break_here(&self, kind: TaskKind) {
+        assert!(
+            !self.take(kind),
+            "the task {} breaks on purpose",
+            kind.as_str()
+        );
     }
 
     async fn broken(&self, kind: TaskKind) {

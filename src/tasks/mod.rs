@@ -104,6 +104,24 @@ pub struct Failure {
     pub end: End,
 }
 
+/// Where a thread can be made to panic. A thread that waits cannot be woken from outside, so its
+/// loop calls [`Checkpoint::pass`] before each piece of work. Does nothing in a release build.
+#[derive(Debug)]
+pub struct Checkpoint {
+    #[cfg(any(test, feature = "task-faults"))]
+    faults: faults::Faults,
+    #[cfg(any(test, feature = "task-faults"))]
+    kind: TaskKind,
+}
+
+impl Checkpoint {
+    /// Panics when a test wants this thread's kind to break.
+    pub fn pass(&self) {
+        #[cfg(any(test, feature = "task-faults"))]
+        self.faults.break_here(self.kind);
+    }
+}
+
 /// Starts tasks and watches their ends. Clones share everything.
 #[derive(Clone, Debug)]
 pub struct Tasks {
@@ -222,23 +240,29 @@ impl Tasks {
     }
 
     /// Starts a thread. The node stops if it panics, or if it returns `false`: it ended without
-    /// being asked to.
+    /// being asked to. Tests can make it panic at its [`Checkpoint`].
     ///
     /// # Errors
     /// When the system has no thread to give.
     pub fn thread(
         &self,
         kind: TaskKind,
-        work: impl FnOnce() -> bool + Send + 'static,
+        work: impl FnOnce(&Checkpoint) -> bool + Send + 'static,
     ) -> std::io::Result<()> {
         debug_assert_eq!(kind.on_end(), OnEnd::StopNode, "{kind:?}");
         let tasks = self.clone();
+        let checkpoint = Checkpoint {
+            #[cfg(any(test, feature = "task-faults"))]
+            faults: self.faults.clone(),
+            #[cfg(any(test, feature = "task-faults"))]
+            kind,
+        };
         let token = self.tracker.token();
         let count = Count::new(kind);
         let name = kind.as_str().to_owned();
         thread::Builder::new().name(name).spawn(move || {
             let _token = token;
-            let (end, was_asked_for) = match caught(work) {
+            let (end, was_asked_for) = match caught(|| work(&checkpoint)) {
                 Ok(was_asked_for) => (End::Ok, was_asked_for),
                 Err(_) => (End::Panic, false),
             };

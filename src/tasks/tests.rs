@@ -109,7 +109,10 @@ async fn a_failure_in_a_group_counts_for_the_whole() {
 
 #[tokio::test]
 async fn a_thread_that_ends_by_itself_or_panics_stops_the_node() {
-    for work in [|| false, || panic!("on purpose")] {
+    for work in [
+        |_: &Checkpoint| false,
+        |_: &Checkpoint| panic!("on purpose"),
+    ] {
         let tasks = Tasks::default();
         tasks
             .thread(TaskKind::SqliteWriter, work)
@@ -118,10 +121,31 @@ async fn a_thread_that_ends_by_itself_or_panics_stops_the_node() {
     }
     let tasks = Tasks::default();
     tasks
-        .thread(TaskKind::SqliteWriter, || true)
+        .thread(TaskKind::SqliteWriter, |_| true)
         .expect("a thread");
     tasks.wait().await;
     assert_eq!(tasks.failed().now_or_never(), None);
+}
+
+#[tokio::test]
+async fn a_broken_thread_panics_at_its_next_checkpoint() {
+    let tasks = Tasks::default();
+    let kind = TaskKind::SqliteWriter;
+    let (work, waiting) = std::sync::mpsc::channel();
+    let started = tasks.thread(kind, move |checkpoint| {
+        while waiting.recv().is_ok() {
+            checkpoint.pass();
+        }
+        true
+    });
+    started.expect("a thread");
+    work.send(()).expect("it lives");
+    tasks.faults.break_kind(kind);
+    assert_eq!(tasks.failed().now_or_never(), None);
+    // The first one may have come before the kind was broken.
+    let _ = work.send(());
+    let end = End::Panic;
+    assert_eq!(tasks.failed().await, Failure { kind, end });
 }
 
 #[tokio::test]
@@ -153,4 +177,37 @@ fn pauses_double_up_to_their_limit_and_begin_again_after_a_steady_run() {
 fn labels_are_unique() {
     let labels: std::collections::HashSet<_> = TaskKind::ALL.iter().map(|k| k.as_str()).collect();
     assert_eq!(labels.len(), TaskKind::ALL.len());
+}
+
+/// The section on tasks in `docs/metrics.md`.
+fn section() -> String {
+    let mut section = String::from(
+        "\n## Background tasks\n\n\
+         The kinds in `wahook_tasks_total`, and what follows when such a task ends early. See \
+         [ADR 10](adr/0010-background-tasks-by-kind.md).\n\n\
+         | kind | after an early end |\n| --- | --- |\n",
+    );
+    for kind in TaskKind::ALL {
+        let follows = match kind.on_end() {
+            OnEnd::StopNode => "the node drains and exits with code 1",
+            OnEnd::Restart => "it is started again",
+            OnEnd::Nothing => "nothing: its owner notices, or its work comes again",
+        };
+        section += &format!("| `{}` | {follows} |\n", kind.as_str());
+    }
+    section
+}
+
+#[test]
+fn the_page_on_metrics_lists_every_kind_with_what_its_end_does() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
+    let committed = std::fs::read_to_string(path).expect("the page");
+    let begin = committed.find("\n## Background tasks\n");
+    let (metrics, tasks) = committed.split_at(begin.unwrap_or(committed.len()));
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(path, metrics.to_owned() + &section()).expect("docs/ can be written");
+        return;
+    }
+    let help = "docs/metrics.md is out of date: run `UPDATE_DOCS=1 cargo test --lib tasks`";
+    assert!(tasks == section(), "{help}");
 }

@@ -3,7 +3,7 @@
 use std::{fs, process::Stdio};
 
 use crate::support::{
-    app::{App, PATIENCE, http_client},
+    app::{App, WAIT_MAX, http_client},
     nats::NatsServer,
     process,
 };
@@ -95,7 +95,7 @@ impl Fleet {
         for place in &places {
             self.made_more(*place).await;
         }
-        let end = tokio::time::Instant::now() + PATIENCE;
+        let end = tokio::time::Instant::now() + WAIT_MAX;
         loop {
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
             for place in &places {

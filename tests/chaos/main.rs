@@ -4,6 +4,7 @@
 //! Each scenario prints one line of JSON, whatever becomes of it. `CHAOS_SEED` draws the same
 //! chances again; `CHAOS_KILLS` sets how often the first scenario kills.
 
+mod books;
 mod farm;
 mod fleet;
 mod load;
@@ -12,6 +13,7 @@ mod scenarios;
 #[path = "../it/support/mod.rs"]
 #[expect(
     dead_code,
+    unused_imports,
     reason = "shared with the integration tests, which use the rest"
 )]
 mod support;

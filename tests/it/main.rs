@@ -2,8 +2,6 @@
 
 mod api;
 mod bus;
-mod bus_tls;
-mod bus_watch;
 mod chat;
 mod drain;
 mod egress;
@@ -16,5 +14,6 @@ mod server_list;
 mod snippets;
 mod store;
 mod support;
+mod tasks;
 mod tidy;
 mod whatsapp;

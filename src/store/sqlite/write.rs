@@ -14,7 +14,7 @@ use crate::{
     config,
     model::{Attempt, EventStatus, Outcome, Timestamp},
     store::Error,
-    tasks::{TaskKind, Tasks},
+    tasks::{Checkpoint, TaskKind, Tasks},
 };
 
 /// Calls that may wait in the thread's queue; further callers wait until it has room.
@@ -61,8 +61,13 @@ impl Writer {
         let (sender, receiver) = mpsc::channel(QUEUE_MAX);
         let max = settings.batch_max;
         let wait = settings.batch_wait;
-        let work = move || {
-            run(connection, receiver, max, wait);
+        let work = move |checkpoint: &Checkpoint| {
+            let queue = Queue {
+                receiver,
+                next: None,
+                rows_max: max,
+            };
+            run(connection, queue, wait, checkpoint);
             // All writers are gone.
             true
         };
@@ -101,15 +106,11 @@ fn lower_thread_priority() {
     }
 }
 
-fn run(mut connection: Connection, receiver: mpsc::Receiver<Work>, max: usize, wait: Duration) {
+fn run(mut connection: Connection, mut queue: Queue, wait: Duration, checkpoint: &Checkpoint) {
     lower_thread_priority();
-    let mut queue = Queue {
-        receiver,
-        next: None,
-        rows_max: max,
-    };
     let mut idle_until = Instant::now();
     while let Some(work) = queue.pop() {
+        checkpoint.pass();
         let first = match work {
             Work::Write(group) => group,
             Work::Expire(Expiry { before, done }) => {

@@ -3,7 +3,9 @@
 pub(crate) mod app;
 pub(crate) mod cassandra;
 pub(crate) mod certificates;
+pub(crate) mod dev;
 pub(crate) mod nats;
+mod ports;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod receiver;

@@ -22,7 +22,7 @@ use wahook::{
 };
 
 use super::{
-    app::{PATIENCE, eventually},
+    app::{WAIT_MAX, eventually},
     process::free_port,
 };
 
@@ -31,7 +31,7 @@ pub(crate) async fn wear_out(bus: &Bus, work: Work, partition: u16) {
     let cancel = CancellationToken::new();
     let mut pull = bus.pull(work, partition, cancel.clone());
     for _ in 0..10 {
-        timeout(PATIENCE, pull.next())
+        timeout(WAIT_MAX, pull.next())
             .await
             .expect("in time")
             .expect("a message")

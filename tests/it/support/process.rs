@@ -1,16 +1,13 @@
 //! The real executable as a process of a test's own, ended by its id.
 
-use std::{
-    fs::OpenOptions,
-    net::TcpListener,
-    path::PathBuf,
-    process::Stdio,
-    sync::atomic::{AtomicU32, Ordering},
-};
+use std::{fs::OpenOptions, path::PathBuf, process::Stdio};
 
 use tokio::process::{Child, Command};
 
-use super::app::{PATIENCE, eventually, http_client};
+use super::{
+    app::{WAIT_MAX, eventually, http_client},
+    ports,
+};
 
 pub(crate) type Env = Vec<(String, String)>;
 
@@ -71,6 +68,11 @@ impl Node {
         .await;
     }
 
+    /// Where it says whether it is ready.
+    pub(crate) fn ready_url(&self) -> &str {
+        &self.ready_url
+    }
+
     /// SIGKILL.
     pub(crate) async fn kill(&mut self) {
         self.child.kill().await.expect("the process runs");
@@ -79,7 +81,12 @@ impl Node {
     /// SIGTERM; the exit code.
     pub(crate) async fn terminate(&mut self) -> Option<i32> {
         self.signal("TERM").await;
-        let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
+        self.ended().await
+    }
+
+    /// Waits until it ends; the exit code, `None` after a signal.
+    pub(crate) async fn ended(&mut self) -> Option<i32> {
+        let ended = tokio::time::timeout(WAIT_MAX, self.child.wait()).await;
         ended
             .expect("ends in time")
             .expect("was started here")
@@ -132,26 +139,19 @@ impl Node {
     }
 }
 
-/// A port for a server of another process. Not from the range of which the kernel takes ports for
-/// connections and for port 0: between the choice and the start something else would get it now and
-/// then.
+/// A port for a server of another process.
 pub(crate) fn free_port() -> u16 {
-    const FIRST: u32 = 10_000;
-    const COUNT: u32 = 20_000;
-    static CHOSEN: AtomicU32 = AtomicU32::new(0);
-    // Several executables may be at it.
-    let offset = std::process::id().wrapping_mul(541);
-    let next = || FIRST + offset.wrapping_add(CHOSEN.fetch_add(1, Ordering::Relaxed)) % COUNT;
-    let ports = std::iter::repeat_with(next)
-        .take(COUNT as usize)
-        .filter_map(|port| u16::try_from(port).ok());
-    let mut free = ports.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
-    free.next().expect("one of all is free")
+    ports::free_port().expect("one of all is free")
+}
+
+/// Such a port on loopback.
+pub(crate) fn free_address() -> String {
+    format!("127.0.0.1:{}", free_port())
 }
 
 /// Runs a command to its end; its standard output.
 pub(crate) async fn run(env: &Env, arguments: &[&str]) -> String {
-    let output = tokio::time::timeout(PATIENCE, wahook(env).args(arguments).output()).await;
+    let output = tokio::time::timeout(WAIT_MAX, wahook(env).args(arguments).output()).await;
     let output = output
         .expect("ends in time")
         .expect("the executable starts");

@@ -1,20 +1,21 @@
 //! The real executable on a real nats-server, with free ports and a folder of its own.
 
-use std::{
-    process::Stdio,
-    time::{Duration, Instant},
-};
+mod client;
+mod leftover;
+mod wait;
 
-use serde_json::{Value, json};
+use std::{path::PathBuf, process::Stdio, sync::OnceLock};
+
 use tempfile::TempDir;
+use wahook::tasks::TaskKind;
 
 use super::{
     nats::NatsServer,
-    process::{Env, LOG, Node, free_port, run, wahook},
+    process::{Env, LOG, Node, free_address, run, wahook},
 };
 
-/// How long anything may take that has no time of its own.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) use client::Client;
+pub(crate) use wait::{WAIT_MAX, eventually, eventually_within, http_client, let_pass, stays};
 
 /// `wahook serve` with all roles, and what is needed to talk to it.
 pub(crate) struct App {
@@ -26,6 +27,7 @@ pub(crate) struct App {
     env: Env,
     roles: &'static str,
     process: Node,
+    leaves_work: OnceLock<&'static str>,
 }
 
 impl App {
@@ -81,7 +83,11 @@ impl App {
         run(&env, &["bus", "apply"]).await;
         let api = format!("http://{api}");
         let admin = format!("http://{admin}");
-        let process = Node::start(&env, &["serve", "--roles", roles], &admin);
+        let process = Node::start(
+            &with_faults(&env, &data),
+            &["serve", "--roles", roles],
+            &admin,
+        );
         let mut app = Self {
             nats,
             api,
@@ -91,9 +97,67 @@ impl App {
             env,
             roles,
             process,
+            leaves_work: OnceLock::new(),
         };
         app.process.ready().await;
         app
+    }
+
+    /// The test ends with work in the streams on purpose; see [`leftover`].
+    pub(crate) fn leaves_work(&self, why: &'static str) {
+        self.leaves_work.get_or_init(|| why);
+    }
+
+    /// Lets one task of this kind panic: one that lives, or else the next one that starts.
+    pub(crate) async fn break_task(&self, kind: TaskKind) {
+        let file = break_file(&self.data);
+        let mut lines = std::fs::read_to_string(&file).unwrap_or_default();
+        lines += kind.as_str();
+        lines.push('\n');
+        std::fs::write(&file, &lines).expect("a writable folder");
+        let count = lines.lines().count().to_string();
+        eventually("the process knows what is to break", async || {
+            let read = std::fs::read_to_string(file.with_extension("read")).ok()?;
+            (read == count).then_some(())
+        })
+        .await;
+    }
+
+    /// The next process that starts breaks nothing.
+    pub(crate) fn break_no_more(&self) {
+        let file = break_file(&self.data);
+        std::fs::remove_file(file.with_extension("read")).expect("something was broken");
+        std::fs::remove_file(file).expect("something was broken");
+    }
+
+    /// Waits until no work is left in the streams.
+    ///
+    /// # Panics
+    /// When some is left after a while.
+    pub(crate) async fn settled(&self) {
+        leftover::assert_none(&self.nats).await;
+    }
+
+    /// Waits until the process ends; its exit code.
+    pub(crate) async fn ended(&mut self) -> Option<i32> {
+        self.process.ended().await
+    }
+
+    /// The value of a line of the process's metrics: a name with its labels. `None` when there is
+    /// none, or it does not answer.
+    pub(crate) async fn metric(&self, line: &str) -> Option<f64> {
+        let url = format!("{}/metrics", self.admin);
+        let answer = self.http.get(url).send().await.ok()?;
+        let text = answer.text().await.ok()?;
+        let value = text.lines().find_map(|found| found.strip_prefix(line))?;
+        value.trim().parse().ok()
+    }
+
+    /// The status of its `/readyz`; `None` when it does not answer.
+    pub(crate) async fn readiness(&self) -> Option<u16> {
+        let url = format!("{}/readyz", self.admin);
+        let answer = self.http.get(url).send().await.ok()?;
+        Some(answer.status().as_u16())
     }
 
     /// One whose WhatsApp is the stand-in.
@@ -189,7 +253,8 @@ impl App {
 
     /// A new process after [`App::terminate`] or [`App::kill`].
     pub(crate) async fn restart(&mut self) {
-        self.process = Node::start(&self.env, &["serve", "--roles", self.roles], &self.admin);
+        let env = with_faults(&self.env, &self.data);
+        self.process = Node::start(&env, &["serve", "--roles", self.roles], &self.admin);
         self.process.ready().await;
     }
 
@@ -219,7 +284,7 @@ impl App {
     /// Runs another `wahook` command that is to fail; what it writes to both outputs.
     pub(crate) async fn failing_command(&self, arguments: &[&str]) -> String {
         let output =
-            tokio::time::timeout(PATIENCE, wahook(&self.env).args(arguments).output()).await;
+            tokio::time::timeout(WAIT_MAX, wahook(&self.env).args(arguments).output()).await;
         let output = output
             .expect("ends in time")
             .expect("the executable starts");
@@ -247,7 +312,7 @@ impl App {
             .iter()
             .map(|(key, value)| (format!("WAHOOK__{key}"), value.clone()));
         let env: Vec<_> = self.env.iter().cloned().chain(more).collect();
-        let output = tokio::time::timeout(PATIENCE, wahook(&env).args(arguments).output()).await;
+        let output = tokio::time::timeout(WAIT_MAX, wahook(&env).args(arguments).output()).await;
         let output = output
             .expect("ends in time")
             .expect("the executable starts");
@@ -258,45 +323,17 @@ impl App {
             text(&output.stderr),
         )
     }
-
-    /// A caller of the API with a new token for this client, with every scope.
-    pub(crate) async fn client(&self, id: u64) -> Client {
-        self.client_with(id, &[]).await
-    }
-
-    /// The same with only these scopes.
-    pub(crate) async fn client_with(&self, id: u64, scopes: &[&str]) -> Client {
-        self.client_by(id, scopes, &[]).await
-    }
-
-    /// The same, its token made with more settings.
-    pub(crate) async fn client_by(
-        &self,
-        id: u64,
-        scopes: &[&str],
-        more: &[(&str, String)],
-    ) -> Client {
-        let id = id.to_string();
-        let scopes = scopes.join(",");
-        let mut arguments = vec!["token", "create", "--client", &id];
-        if !scopes.is_empty() {
-            arguments.extend(["--scopes", &scopes]);
-        }
-        let (code, output, said) = self.attempt(&arguments, more).await;
-        assert_eq!(code, Some(0), "{said}");
-        let token = output.lines().last().expect("the token's line").to_owned();
-        Client {
-            api: self.api.clone(),
-            token,
-            http: self.http.clone(),
-        }
-    }
 }
 
 impl Drop for App {
-    /// Tells what its processes said last, when the test has failed.
+    /// Fails the test when it leaves work in the streams. When it has failed already, tells what
+    /// its processes said last.
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if !std::thread::panicking() {
+            if self.leaves_work.get().is_none() {
+                leftover::assert_none_blocking(&self.nats);
+            }
+        } else {
             let log = std::fs::read_to_string(self.data.path().join(LOG)).unwrap_or_default();
             let lines: Vec<_> = log.lines().collect();
             eprintln!(
@@ -307,179 +344,15 @@ impl Drop for App {
     }
 }
 
-/// One client of the API.
-pub(crate) struct Client {
-    api: String,
-    pub(crate) token: String,
-    http: reqwest::Client,
+fn break_file(data: &TempDir) -> PathBuf {
+    data.path().join("break-tasks")
 }
 
-impl Client {
-    /// Status and JSON body (null when there is none).
-    pub(crate) async fn call(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
-        let (status, text) = self.send(method, path, body).await;
-        (status, serde_json::from_str(&text).unwrap_or(Value::Null))
-    }
-
-    /// Status and body of a GET.
-    pub(crate) async fn text(&self, path: &str) -> (u16, String) {
-        self.send("GET", path, None).await
-    }
-
-    async fn send(&self, method: &str, path: &str, body: Option<Value>) -> (u16, String) {
-        let method = method.parse().expect("a method");
-        let mut request = self
-            .http
-            .request(method, format!("{}{path}", self.api))
-            .bearer_auth(&self.token);
-        if let Some(body) = body {
-            request = request.json(&body);
-        }
-        let answer = request.send().await.expect("the API answers");
-        (
-            answer.status().as_u16(),
-            answer.text().await.expect("a body"),
-        )
-    }
-
-    pub(crate) async fn get(&self, path: &str) -> Value {
-        let (status, body) = self.call("GET", path, None).await;
-        assert_eq!(status, 200, "{path}: {body}");
-        body
-    }
-
-    /// Registers a webhook; its JSON, the signing secret with it.
-    pub(crate) async fn register(&self, phone: &str, url: &str) -> Value {
-        self.register_with(json!({"phone_number": phone, "webhook_url": url}))
-            .await
-    }
-
-    pub(crate) async fn register_with(&self, body: Value) -> Value {
-        let (status, answer) = self
-            .call("POST", "/api/webhooks/register", Some(body))
-            .await;
-        assert!(status == 201 || status == 200, "{status}: {answer}");
-        answer
-    }
-
-    /// Registers a webhook that gets each chat's messages in order.
-    pub(crate) async fn register_ordered(&self, phone: &str, url: &str) -> Value {
-        let body = json!({
-            "phone_number": phone,
-            "webhook_url": url,
-            "ordering": "chat",
-            "max_retries": 3,
-        });
-        let webhook = self.register_with(body).await;
-        assert_eq!(webhook["ordering"], "chat");
-        webhook
-    }
-
-    /// Publishes a text message.
-    pub(crate) async fn publish(&self, phone: &str, id: &str) -> Value {
-        self.publish_from(phone, "4915100000001", id, "text").await
-    }
-
-    /// Publishes a message of this type in the chat with this number.
-    pub(crate) async fn publish_from(
-        &self,
-        phone: &str,
-        chat: &str,
-        id: &str,
-        kind: &str,
-    ) -> Value {
-        let body = json!({
-            "phone_number": phone, "message_id": id, "from": chat, "type": kind,
-            "content": format!("hello {id}"),
-        });
-        let (status, answer) = self.call("POST", "/api/messages", Some(body)).await;
-        assert_eq!(status, 202, "{answer}");
-        answer
-    }
-
-    /// The events of a webhook, newest first.
-    pub(crate) async fn events(&self, webhook: &Value) -> Vec<Value> {
-        let id = webhook["id"].as_str().expect("an id");
-        let page = self
-            .get(&format!("/api/webhooks/{id}/events?limit=250"))
-            .await;
-        page["data"].as_array().expect("a list").clone()
-    }
-
-    /// Waits until the event of this message stands so; the event with all its attempts.
-    pub(crate) async fn event_when(&self, webhook: &Value, message: &str, status: &str) -> Value {
-        let found = eventually(&format!("{message} is {status}"), async || {
-            let events = self.events(webhook).await;
-            events
-                .into_iter()
-                .find(|event| event["message_id"] == message && event["status"] == status)
-        })
-        .await;
-        self.get(&format!(
-            "/api/webhooks/events/{}",
-            found["id"].as_str().expect("an id")
-        ))
-        .await
-    }
-}
-
-/// `wahook dev` with a nats-server child of its own; started again after SIGKILL on the same ports
-/// and data.
-pub(crate) async fn dev_survives_a_kill() {
-    let data = tempfile::tempdir().expect("a temporary folder");
-    let nats = free_address();
-    let api = free_address();
-    let admin = free_address();
-    let path = |name: &str| data.path().join(name).display().to_string();
-    let settings = [
-        ("NATS__URL", format!("nats://{nats}")),
-        ("API__LISTEN", api),
-        ("ADMIN__LISTEN", admin.clone()),
-        ("NODE__DATA_DIR", path("node")),
-        ("STORE__PATH", path("hooks.db")),
-        ("WHATSAPP__SESSIONS_DIR", path("sessions")),
-    ];
-    let env: Env = settings
-        .into_iter()
-        .map(|(key, value)| (format!("WAHOOK__{key}"), value))
-        .collect();
-    let admin = format!("http://{admin}");
-    for _ in 0..2 {
-        let mut node = Node::start(&env, &["dev"], &admin);
-        node.ready().await;
-        // The nats-server child stays behind, and has to be found and ended by the next.
-        node.kill().await;
-    }
-    let mut node = Node::start(&env, &["dev"], &admin);
-    node.ready().await;
-    assert_eq!(node.terminate().await, Some(0));
-}
-
-/// Asks until there is an answer.
-///
-/// # Panics
-/// When there is none within [`PATIENCE`].
-pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        if let Some(answer) = ask().await {
-            return answer;
-        }
-        assert!(Instant::now() < end, "in vain waited until {what}");
-        tokio::time::sleep(Duration::from_millis(25)).await;
-    }
-}
-
-pub(crate) fn http_client() -> reqwest::Client {
-    // Only loopback is called, but the client wants a TLS provider all the same.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder()
-        .no_proxy()
-        .timeout(PATIENCE)
-        .build()
-        .expect("a plain client")
-}
-
-fn free_address() -> String {
-    format!("127.0.0.1:{}", free_port())
+/// The same with the file that names the kinds of tasks to break. Not for other commands: they would
+/// break, too.
+fn with_faults(env: &Env, data: &TempDir) -> Env {
+    let file = break_file(data).display().to_string();
+    let mut env = env.clone();
+    env.push(("WAHOOK_BREAK_TASKS".to_owned(), file));
+    env
 }
