@@ -1,7 +1,7 @@
 # The two main commands are `make demo` and `make test`.
 
-.PHONY: demo test chaos bench bench-lab bench-rivals bench-scale bench-store bench-outage \
-	bench-whatsapp nats cassandra
+.PHONY: demo test chaos soak bench bench-compare bench-lab bench-rivals bench-scale bench-store \
+	bench-outage bench-whatsapp nats cassandra
 
 # A whole delivery with the default settings, with explanations. KEEP=1 leaves everything running,
 # and STORE=cql puts the audit into Cassandra. This build of the client accepts the certificate of
@@ -22,6 +22,12 @@ test: nats cassandra
 chaos: nats
 	CHAOS_KILLS=$(or $(CHAOS_KILLS),200) cargo test --locked --test chaos -- --test-threads=1
 
+# The demo and all tests, ROUNDS times beside two busy loops, with a table of results. It finds what
+# fails only now and then.
+ROUNDS ?= 5
+soak: nats cassandra
+	scripts/soak.sh $(ROUNDS)
+
 # Deliveries per second, latency, and the effect of a hanging endpoint or a replay on others.
 bench: nats
 	cargo build --release --locked --package wahook --package wahook-bench
@@ -29,6 +35,11 @@ bench: nats
 	target/release/wahook-bench latency
 	target/release/wahook-bench isolation
 	target/release/wahook-bench replay
+
+# Two builds in turns: OLD is a folder with the wahook and wahook-bench to compare with.
+bench-compare: nats
+	cargo build --release --locked --package wahook --package wahook-bench
+	bench/compare.py $(OLD) target/release --rounds $(ROUNDS) -- throughput
 
 # One report on healthy, hanging, slow, failing and limited endpoints, kills and a backlog. See
 # docs/benchmarks.md.

@@ -13,7 +13,7 @@ use wahook::{
 
 use crate::{process::http_client, webhooks::client};
 
-const PATIENCE: Duration = Duration::from_secs(300);
+const WAIT_MAX: Duration = Duration::from_secs(300);
 
 pub(crate) struct Caller {
     http: reqwest::Client,
@@ -70,9 +70,9 @@ impl Caller {
         &'a self,
         mut ask: impl FnMut(&'a Self) -> Asking<'a>,
     ) -> anyhow::Result<()> {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + WAIT_MAX;
         while !ask(self).await? {
-            ensure!(Instant::now() < end, "not within {PATIENCE:?}");
+            ensure!(Instant::now() < end, "not within {WAIT_MAX:?}");
             sleep(Duration::from_millis(500)).await;
         }
         Ok(())

@@ -14,7 +14,7 @@ use wahook::{bus::Bus, config, tasks::Tasks, wire::Keyring};
 
 use crate::{
     caller::Caller,
-    process::{Nats, PATIENCE, Sink, connect, free_port, http_client, nats_server, spawn},
+    process::{Nats, START_MAX, Sink, connect, free_port, http_client, nats_server, spawn},
     sink::number_of,
     system::{Plan, Sent, System, open_loop_until},
     usage::{Part, Role, Usage},
@@ -270,7 +270,7 @@ async fn wait_ready(port: u16) -> anyhow::Result<()> {
             sleep(Duration::from_millis(50)).await;
         }
     };
-    timeout(PATIENCE, ready)
+    timeout(START_MAX, ready)
         .await
         .context("wahook did not become ready")
 }

@@ -23,7 +23,7 @@ use crate::{
 /// A run is over when nothing came for so long: longer than `bus.ack_wait`, after which what got
 /// stuck comes again, so that late is not taken for lost.
 const QUIET: Duration = Duration::from_secs(75);
-const PATIENCE: Duration = Duration::from_secs(5);
+const METRICS_MAX: Duration = Duration::from_secs(5);
 /// Numbers of messages that come before a run begin here.
 const WARM_UP: u32 = 2_000_000_000;
 
@@ -229,7 +229,7 @@ impl Load {
 /// All that the sink saw after so many.
 pub(crate) async fn seen(system: &impl System, known: usize) -> anyhow::Result<Vec<Seen>> {
     let url = format!("http://127.0.0.1:{}/report?{known}", system.sink_port());
-    let answer = timeout(PATIENCE, http_client().get(&url).send())
+    let answer = timeout(METRICS_MAX, http_client().get(&url).send())
         .await
         .context("asking the sink")??;
     Ok(answer

@@ -29,6 +29,8 @@ mod lab;
 mod load;
 mod outage;
 mod plot;
+#[path = "../../tests/it/support/ports.rs"]
+mod ports;
 mod process;
 mod replay;
 mod report;

@@ -1,13 +1,9 @@
 //! Processes that a run starts and ends by their ids: a `nats-server`, and the sink.
 
 use std::{
-    net::TcpListener as StdListener,
     path::{Path, PathBuf},
     process::Stdio,
-    sync::{
-        LazyLock,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::LazyLock,
     time::Duration,
 };
 
@@ -19,7 +15,10 @@ use tokio::{
 };
 use wahook::{bus::Bus, config};
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+use crate::ports;
+
+/// How long a process may take to start and answer.
+pub(crate) const START_MAX: Duration = Duration::from_secs(60);
 
 pub(crate) fn spawn(command: &mut Command) -> anyhow::Result<Child> {
     let program = command.as_std().get_program().to_owned();
@@ -98,7 +97,7 @@ impl Sink {
                 .stdout(Stdio::piped()),
         )?;
         let mut lines = BufReader::new(child.stdout.take().context("the sink's output")?).lines();
-        let port = timeout(PATIENCE, lines.next_line())
+        let port = timeout(START_MAX, lines.next_line())
             .await??
             .context("the sink ended")?;
         Ok(Self {
@@ -126,7 +125,7 @@ pub(crate) async fn connect(config: &config::Config) -> anyhow::Result<Bus> {
             }
         }
     };
-    timeout(PATIENCE, attempts)
+    timeout(START_MAX, attempts)
         .await
         .context("nats-server did not answer")
 }
@@ -144,22 +143,9 @@ pub(crate) fn http_client() -> reqwest::Client {
     CLIENT.clone()
 }
 
-/// A port for a server of another process. It is below the range from which the kernel takes ports
-/// for connections and for port 0: otherwise something else could take it before the server starts.
+/// A port for a server of another process.
 pub(crate) fn free_port() -> anyhow::Result<u16> {
-    const FIRST: u16 = 10_000;
-    const COUNT: u32 = 20_000;
-    static CHOSEN: AtomicU32 = AtomicU32::new(0);
-    // Several runs may choose ports at the same time.
-    let offset = std::process::id().wrapping_mul(541);
-    for _ in 0..COUNT {
-        let number = offset.wrapping_add(CHOSEN.fetch_add(1, Ordering::Relaxed)) % COUNT;
-        let port = FIRST + u16::try_from(number)?;
-        if StdListener::bind(("127.0.0.1", port)).is_ok() {
-            return Ok(port);
-        }
-    }
-    bail!("no port from {FIRST} on is free")
+    ports::free_port().context("no port for a server is free")
 }
 
 pub(crate) fn nats_server() -> anyhow::Result<PathBuf> {

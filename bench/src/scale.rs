@@ -1,6 +1,9 @@
 //! What a delivery costs by how many endpoints there are, and by how many processes deliver.
 
-use std::time::{Duration, Instant};
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 use tokio::time::sleep;
 
@@ -77,40 +80,31 @@ pub(crate) async fn endpoints(options: &Sizes, results: &mut Results) -> anyhow:
         messages,
         rounds,
     } = options;
-    let Some(base) = sizes.first() else {
-        anyhow::bail!("no sizes")
-    };
+    anyhow::ensure!(!sizes.is_empty(), "no sizes");
     let arms = [&sizes[..1], &sizes[..]].concat();
     let mut all: Vec<Vec<Size>> = arms.iter().map(|_| Vec::new()).collect();
     for round in 0..rounds as usize {
         for turn in 0..arms.len() {
             let arm = (round + turn) % arms.len();
             let size = size(arms[arm], messages).await?;
-            let Size {
-                report,
-                registering,
-                starting,
-                idle_bytes,
-            } = &size;
             results.say(format!(
-                "round {}: {:>6} endpoints: {:>5.0} deliveries/s, {:>4.0} µs CPU each, lost {}, \
-                 twice {}; registered in {:.1} s, \
-                 ready in {:.2} s with {:.1} MiB, {:.1} MiB at the end",
+                "round {}: {:>6} endpoints: {size}",
                 round + 1,
-                arms[arm],
-                report.rate(),
-                report.cpu_each(),
-                report.published - report.delivered,
-                report.duplicates,
-                registering.as_secs_f64(),
-                starting.as_secs_f64(),
-                mebibytes(*idle_bytes),
-                mebibytes(report.rss_bytes()),
+                arms[arm]
             ));
-            results.keep("endpoints", &format!("{} endpoints", arms[arm]), report);
+            let label = format!("{} endpoints", arms[arm]);
+            results.keep("endpoints", &label, &size.report);
             all[arm].push(size);
         }
     }
+    ratios(options, &arms, &all, results);
+    Ok(())
+}
+
+/// What each number of endpoints costs, as a ratio to the first of `arms`.
+fn ratios(options: &Sizes, arms: &[u32], all: &[Vec<Size>], results: &mut Results) {
+    let messages = options.messages;
+    let base = arms[0];
     let mean = |arm: usize, of: &dyn Fn(&Size) -> f64| {
         all[arm].iter().map(of).sum::<f64>() / all[arm].len() as f64
     };
@@ -122,7 +116,7 @@ pub(crate) async fn endpoints(options: &Sizes, results: &mut Results) -> anyhow:
     for (arm, endpoints) in arms.iter().enumerate() {
         let what = if arm == 0 {
             "base"
-        } else if endpoints == base {
+        } else if *endpoints == base {
             "noise"
         } else {
             ""
@@ -135,7 +129,7 @@ pub(crate) async fn endpoints(options: &Sizes, results: &mut Results) -> anyhow:
             rate(arm),
             rate(arm) / rate(0),
         ));
-        let more = f64::from(endpoints.saturating_sub(*base));
+        let more = f64::from(endpoints.saturating_sub(base));
         if more > 0.0 {
             let idle =
                 mean(arm, &|size| size.idle_bytes as f64) - mean(0, &|size| size.idle_bytes as f64);
@@ -150,7 +144,25 @@ pub(crate) async fn endpoints(options: &Sizes, results: &mut Results) -> anyhow:
             ));
         }
     }
-    Ok(())
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let report = &self.report;
+        write!(
+            f,
+            "{:>5.0} deliveries/s, {:>4.0} µs CPU each, lost {}, twice {}; registered in {:.1} s, \
+             ready in {:.2} s with {:.1} MiB, {:.1} MiB at the end",
+            report.rate(),
+            report.cpu_each(),
+            report.published - report.delivered,
+            report.duplicates,
+            self.registering.as_secs_f64(),
+            self.starting.as_secs_f64(),
+            mebibytes(self.idle_bytes),
+            mebibytes(report.rss_bytes()),
+        )
+    }
 }
 
 async fn size(endpoints: u32, messages: u32) -> anyhow::Result<Size> {
@@ -214,28 +226,34 @@ pub(crate) async fn fleet(options: &Fleets, results: &mut Results) -> anyhow::Re
             report.duplicates,
         ));
 
-        let limited = Other {
-            manner: Manner::Ok,
-            offered: f64::from(LIMIT) * 1.5,
-            rate_per_second: LIMIT,
-        };
-        let load = Load {
-            others: vec![limited; 4],
-            ..Load::new(500 * seconds, 50, Pace::Rate(500))
-        };
-        let report = shared(&load, *nodes, &[]).await?;
-        let most = (load.endpoints..)
-            .take(load.others.len())
-            .map(|endpoint| report.most_per_second(endpoint))
-            .max();
-        results.say(format!(
-            "{nodes} deliver processes, four endpoints limited to {LIMIT}/s (burst {LIMIT}) and \
-             offered half as much again: at most {} in any second; \
-             p99 of the others {:.2} ms",
-            most.unwrap_or(0),
-            report.latency(0.99).as_secs_f64() * 1e3,
-        ));
+        limits(*nodes, seconds, results).await?;
     }
+    Ok(())
+}
+
+/// Whether endpoints keep their limits over so many deliver processes.
+async fn limits(nodes: u32, seconds: u32, results: &mut Results) -> anyhow::Result<()> {
+    let limited = Other {
+        manner: Manner::Ok,
+        offered: f64::from(LIMIT) * 1.5,
+        rate_per_second: LIMIT,
+    };
+    let load = Load {
+        others: vec![limited; 4],
+        ..Load::new(500 * seconds, 50, Pace::Rate(500))
+    };
+    let report = shared(&load, nodes, &[]).await?;
+    let most = (load.endpoints..)
+        .take(load.others.len())
+        .map(|endpoint| report.most_per_second(endpoint))
+        .max();
+    results.say(format!(
+        "{nodes} deliver processes, four endpoints limited to {LIMIT}/s (burst {LIMIT}) and \
+         offered half as much again: at most {} in any second; \
+         p99 of the others {:.2} ms",
+        most.unwrap_or(0),
+        report.latency(0.99).as_secs_f64() * 1e3,
+    ));
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use tokio::{
 use uuid::Uuid;
 
 use crate::{
-    process::{PATIENCE, Sink, free_port, spawn},
+    process::{START_MAX, Sink, free_port, spawn},
     sink::number_of,
     system::{PUBLISHES_MAX, Pace, Plan, Sent, System},
     usage::{Part, Role},
@@ -110,7 +110,7 @@ impl Servers {
             Ok(false)
         };
         ensure!(
-            timeout(PATIENCE, ready).await??,
+            timeout(START_MAX, ready).await??,
             "the rival does not start: `make bench-rivals` installs it"
         );
         let env = [("REDIS_PORT", redis_port), ("POSTGRES_PORT", postgres_port)];
@@ -227,7 +227,7 @@ impl System for Bullmq {
             let mut worker = spawn(command.env("CONCURRENCY", &concurrency).env("AUDIT", audit))?;
             let mut lines =
                 BufReader::new(worker.stdout.take().context("the worker's output")?).lines();
-            timeout(PATIENCE, lines.next_line())
+            timeout(START_MAX, lines.next_line())
                 .await??
                 .context("the rival's worker ended")?;
             self.workers.push(worker);
@@ -309,7 +309,7 @@ impl System for Bullmq {
         }
         self.sink.stop().await?;
         drop(self.servers.script.stdin.take());
-        timeout(PATIENCE, self.servers.script.wait())
+        timeout(START_MAX, self.servers.script.wait())
             .await
             .context("the rival's servers did not end")??;
         Ok(())

@@ -21,7 +21,7 @@ use tokio::{
 use wahook::wire::webhook_body;
 
 use crate::{
-    process::{Nats, PATIENCE, Sink, http_client, nats_server, spawn},
+    process::{Nats, START_MAX, Sink, http_client, nats_server, spawn},
     system::{Plan, Sent, System, open_loop},
     usage::{Part, Role},
     webhooks::{Endpoint, message},
@@ -121,7 +121,7 @@ impl System for Floor {
         let sender = self.sender.insert(spawn(&mut command)?);
         let mut lines =
             BufReader::new(sender.stdout.take().context("the sender's output")?).lines();
-        timeout(PATIENCE, lines.next_line())
+        timeout(START_MAX, lines.next_line())
             .await??
             .context("the floor's sender ended")?;
         Ok(())
@@ -166,7 +166,7 @@ async fn connect(url: &str) -> anyhow::Result<jetstream::Context> {
         .retry_on_initial_connect()
         .connect(url)
         .await?;
-    timeout(PATIENCE, client.flush())
+    timeout(START_MAX, client.flush())
         .await
         .context("nats-server did not answer")??;
     Ok(jetstream::new(client))

@@ -121,81 +121,45 @@ pub(crate) async fn run(options: &Options, results: &mut Results) -> anyhow::Res
         all.push(Kind::Plain);
     }
     let mut table = Table::default();
+    let top = Phase::Top {
+        messages,
+        endpoints,
+    };
     for round in 0..rounds as usize {
         for turn in 0..all.len() {
             // Each is the first as often as the others.
             let kind = all[(round + turn) % all.len()];
-            table.add(
-                results,
-                kind,
-                kind.run(
-                    &Phase::Top {
-                        messages,
-                        endpoints,
-                    },
-                    options,
-                )
-                .await?,
-            );
+            table.add(results, kind, kind.run(&top, options).await?);
         }
     }
-    for kind in &all[..3] {
-        table.add(
-            results,
-            *kind,
-            kind.run(
-                &Phase::Backlog {
-                    messages,
-                    endpoints,
-                },
-                options,
-            )
-            .await?,
-        );
+    let backlog = Phase::Backlog {
+        messages,
+        endpoints,
+    };
+    for kind in all[..3].iter().copied() {
+        table.add(results, kind, kind.run(&backlog, options).await?);
     }
-    for kind in &all[..3] {
-        table.add(
-            results,
-            *kind,
-            kind.run(
-                &Phase::Rate {
-                    rate,
-                    seconds,
-                    endpoints,
-                },
-                options,
-            )
-            .await?,
-        );
-        let half = (table.top(*kind) / 2.0) as u32;
-        table.add(
-            results,
-            *kind,
-            kind.run(
-                &Phase::Half {
-                    rate: half,
-                    seconds,
-                    endpoints,
-                },
-                options,
-            )
-            .await?,
-        );
+    let at_rate = Phase::Rate {
+        rate,
+        seconds,
+        endpoints,
+    };
+    for kind in all[..3].iter().copied() {
+        table.add(results, kind, kind.run(&at_rate, options).await?);
+        let half = Phase::Half {
+            rate: (table.top(kind) / 2.0) as u32,
+            seconds,
+            endpoints,
+        };
+        table.add(results, kind, kind.run(&half, options).await?);
     }
-    for kind in &all[..2] {
-        table.add(
-            results,
-            *kind,
-            kind.run(
-                &Phase::Hanging {
-                    rate,
-                    seconds: 2 * seconds,
-                    hanging,
-                },
-                options,
-            )
-            .await?,
-        );
+    let hanging = Phase::Hanging {
+        rate,
+        seconds: 2 * seconds,
+        hanging,
+    };
+    for kind in all[..2].iter().copied() {
+        table.add(results, kind, kind.run(&hanging, options).await?);
     }
     results.say(table.to_string());
     results.figures(table.figures());

@@ -24,7 +24,7 @@ const AUDITED: u32 = 200;
 const FIRST: u32 = 1_500_000_000;
 const AUDITED_RATE: u32 = 50;
 /// Beyond that, the audit is taken to have lost them.
-const AUDIT_PATIENCE: Duration = Duration::from_secs(10);
+const AUDIT_MAX: Duration = Duration::from_secs(10);
 const HANGING_OF: u32 = 100;
 
 #[derive(Debug, Clone, Copy)]
@@ -185,9 +185,8 @@ async fn audit_lag(system: &impl System) -> anyhow::Result<Option<Histogram<u64>
     let wanted = u64::from(FIRST)..u64::from(FIRST + AUDITED);
     let mut shown: HashMap<u64, u64> = HashMap::new();
     let watching = async {
-        let end = Instant::now()
-            + Duration::from_secs(u64::from(AUDITED / AUDITED_RATE))
-            + AUDIT_PATIENCE;
+        let end =
+            Instant::now() + Duration::from_secs(u64::from(AUDITED / AUDITED_RATE)) + AUDIT_MAX;
         while shown.len() < AUDITED as usize && Instant::now() < end {
             let newest = system.newest_recorded(0).await?;
             let now = now_micros();

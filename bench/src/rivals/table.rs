@@ -9,7 +9,7 @@ use super::{
     phases::{Phase, Shown},
 };
 use crate::{
-    report::{mebibytes, millis},
+    report::{Report, mebibytes, millis},
     results::Results,
     usage::{Role, Taken},
 };
@@ -93,7 +93,7 @@ fn idle_cpu(parts: &[Taken]) -> f64 {
 
 impl Table {
     pub(super) fn add(&mut self, results: &mut Results, kind: Kind, shown: Shown) {
-        use Better::{Higher, Lower};
+        use Better::Lower;
         let Shown {
             phase,
             report,
@@ -125,6 +125,21 @@ impl Table {
         if !self.versions.iter().any(|(known, _)| *known == kind) {
             self.versions.push((kind, versions));
         }
+        self.put_all(kind, phase, &report);
+        let mut put =
+            |figure, unit, better, value| self.put(kind, phase.name(), figure, unit, better, value);
+        if let Some(idle) = idle {
+            put("idle, CPU of the system", "ms/s", Lower, idle_cpu(&idle));
+        }
+        if let Some(audit) = audit {
+            put("POST to audit row p50", "ms", Lower, millis(&audit, 0.5));
+            put("POST to audit row p99", "ms", Lower, millis(&audit, 0.99));
+        }
+    }
+
+    /// The figures of a run that its phase is about.
+    fn put_all(&mut self, kind: Kind, phase: Phase, report: &Report) {
+        use Better::{Higher, Lower};
         let mut put =
             |figure, unit, better, value| self.put(kind, phase.name(), figure, unit, better, value);
         match phase {
@@ -160,13 +175,6 @@ impl Table {
                 put("CPU each, sender", "µs", Lower, report.cpu_each());
                 put("CPU each, system", "µs", Lower, report.system_cpu_each());
             }
-        }
-        if let Some(idle) = idle {
-            put("idle, CPU of the system", "ms/s", Lower, idle_cpu(&idle));
-        }
-        if let Some(audit) = audit {
-            put("POST to audit row p50", "ms", Lower, millis(&audit, 0.5));
-            put("POST to audit row p99", "ms", Lower, millis(&audit, 0.99));
         }
     }
 

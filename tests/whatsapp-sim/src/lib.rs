@@ -39,7 +39,7 @@ pub use crate::watch::{Seen, Watching};
 use crate::{keys::public, media::MediaServer};
 
 /// How long a wait without a deadline of its own may take.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const STEP_MAX: Duration = Duration::from_secs(20);
 
 /// The server. Clones are the same one; it ends with the last.
 #[derive(Clone)]

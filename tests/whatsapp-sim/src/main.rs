@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use whatsapp_sim::{Contact, Device, Server, content};
 
 /// How long a device may take to be online again before it is written to.
-const PATIENCE: Duration = Duration::from_secs(20);
+const ONLINE_MAX: Duration = Duration::from_secs(20);
 
 /// A stand-in WhatsApp server for demos and tests. It never talks to WhatsApp.
 #[derive(Parser)]
@@ -130,7 +130,7 @@ async fn send(
         .into_iter()
         .find(|device| device.number() == send.to);
     let device = found.context("no device is linked to that number")?;
-    device.wait_online(0, PATIENCE).await?;
+    device.wait_online(0, ONLINE_MAX).await?;
     let message = match &send.image {
         Some(image) => server.image(&BASE64_STANDARD.decode(image)?, &send.text)?,
         None => content::text(&send.text),

@@ -20,7 +20,7 @@ use whatsapp_rust::{
 };
 
 use crate::{
-    Contact, Device, PATIENCE, Server,
+    Contact, Device, STEP_MAX, Server,
     connection::SERVER,
     content,
     keys::{now, public, rng},
@@ -108,7 +108,7 @@ impl Phone {
         let asked = |state: &mut crate::state::State| state.codes.get(&number).cloned();
         let pairing = self
             .server
-            .wait(PATIENCE, "a device that asks for a code", asked)
+            .wait(STEP_MAX, "a device that asks for a code", asked)
             .await?;
         let theirs =
             PairCodeUtils::decrypt_primary_ephemeral_pub(&pairing.wrapped_ephemeral, code)?;
@@ -123,7 +123,7 @@ impl Phone {
         let finished = |state: &mut crate::state::State| state.codes.get(&number)?.finish.clone();
         let (bundle, identity) = self
             .server
-            .wait(PATIENCE, "the device's answer to the code", finished)
+            .wait(STEP_MAX, "the device's answer to the code", finished)
             .await?;
 
         let shared =
@@ -215,7 +215,7 @@ impl Phone {
                 .map(drop)
         };
         self.server
-            .wait(PATIENCE, "the device's keys", can_be_written_to)
+            .wait(STEP_MAX, "the device's keys", can_be_written_to)
             .await?;
         let device = Device::new(self.server.clone(), key);
         self.own()

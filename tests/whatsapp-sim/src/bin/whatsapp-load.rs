@@ -1,6 +1,9 @@
 //! Many WhatsApp sessions in one `wahook serve --roles ingest`: memory per session, and messages
 //! per second from WhatsApp to the stream. Everything runs on this machine and shares it.
 
+#[path = "../../../it/support/ports.rs"]
+mod ports;
+
 use std::{
     path::{Path, PathBuf},
     process::Stdio,
@@ -16,7 +19,7 @@ use tokio::{
 };
 use whatsapp_sim::{Contact, Device, Server, content};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const STEP_MAX: Duration = Duration::from_secs(60);
 /// Long enough for what a connect sets off to be over.
 const SETTLE: Duration = Duration::from_secs(10);
 
@@ -40,9 +43,7 @@ struct Lab {
 }
 
 fn free_port() -> anyhow::Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?
-        .local_addr()?
-        .port())
+    ports::free_port().context("no port for a server is free")
 }
 
 fn beside(name: &str) -> anyhow::Result<PathBuf> {
@@ -145,7 +146,7 @@ impl Lab {
             program: beside("wahook")?,
             env: environment(server, data.path(), nats_port, api_port),
         };
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + STEP_MAX;
         while wahook.run(&["bus", "apply"]).await.is_err() {
             ensure!(Instant::now() < deadline, "nats-server did not answer");
             sleep(Duration::from_millis(100)).await;
@@ -156,7 +157,7 @@ impl Lab {
         let token = token.lines().last().unwrap_or_default().to_owned();
         let http = reqwest::Client::builder()
             .no_proxy()
-            .timeout(PATIENCE)
+            .timeout(STEP_MAX)
             .build()?;
         let api_url = format!("http://127.0.0.1:{api_port}");
         Ok(Self {
@@ -170,7 +171,7 @@ impl Lab {
     }
 
     async fn call(&self, method: &str, path: &str) -> anyhow::Result<String> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + STEP_MAX;
         loop {
             let request = self
                 .http
@@ -209,7 +210,7 @@ impl Lab {
             .phone(&format!("4917{number:08}"))
             .scan(&code)
             .await?;
-        device.wait_online(1, PATIENCE).await?;
+        device.wait_online(1, STEP_MAX).await?;
         Ok(device)
     }
 }
@@ -224,7 +225,7 @@ async fn burst(pairs: &[(Contact, Device)], messages: u32) -> anyhow::Result<Dur
         }
     }
     for (_, device) in pairs {
-        device.wait_idle(PATIENCE * 5).await?;
+        device.wait_idle(STEP_MAX * 5).await?;
     }
     Ok(began.elapsed())
 }
@@ -243,7 +244,7 @@ async fn main() -> anyhow::Result<()> {
     let began = Instant::now();
     let mut pairs = Vec::new();
     for number in 0..cli.sessions {
-        let device = timeout(PATIENCE, lab.link(&server, number))
+        let device = timeout(STEP_MAX, lab.link(&server, number))
             .await
             .context("linking took too long")??;
         pairs.push((server.contact(&format!("4918{number:08}"), "Ann"), device));

@@ -238,7 +238,7 @@ impl Contact {
         }
         self.keep(&id, None, message);
         device.deliver(self.direct(&id).children([sealed]).build());
-        device.wait_retry(&id, crate::PATIENCE).await?;
+        device.wait_retry(&id, crate::STEP_MAX).await?;
         Ok(id)
     }
 

@@ -1,9 +1,10 @@
 //! A home of the audit under load: written through the record role, then read in pages.
 
+mod cassandra;
+mod counting;
+
 use std::{
-    collections::HashMap,
     path::Path,
-    process::Stdio,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -12,11 +13,8 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use async_trait::async_trait;
 use hdrhistogram::Histogram;
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, Command},
     sync::Semaphore,
     task::JoinSet,
     time::{sleep, timeout},
@@ -27,18 +25,21 @@ use wahook::{
     bus::Bus,
     config::{self, Config},
     model::{
-        Attempt, ClientId, Delivery, Event, EventFilter, EventId, EventStatus, HourStats, Kind,
-        Outcome, Position, Priority, Timestamp, WebhookId, WebhookState,
+        Attempt, ClientId, Delivery, EventFilter, EventId, EventStatus, Kind, Outcome, Priority,
+        Timestamp, WebhookId,
     },
     record::Record,
-    store::{self, Error, Migrator, Store},
+    store::{self, Migrator, Store},
     tasks::Tasks,
     telemetry::Metrics,
 };
 
-use crate::process::{Nats, connect, free_port};
+pub(crate) use self::cassandra::Cassandra;
+use self::{cassandra::size_bytes, counting::Counting};
+use crate::process::{Nats, connect};
 
-const PATIENCE: Duration = Duration::from_secs(120);
+/// How long the store may take to take what was written.
+const WRITE_MAX: Duration = Duration::from_secs(120);
 /// Attempts in one group, as `deliver` makes them under load.
 const GROUP: usize = 128;
 /// Groups whose publish is under way.
@@ -48,6 +49,15 @@ const AHEAD: u64 = 100_000;
 const BODY_BYTES: usize = 900;
 /// One attempt in so many goes to one webhook.
 const HOT: u64 = 10;
+/// What is read. The first is of any webhook, the others are of the busiest.
+const READINGS: [&str; 5] = [
+    "newest page",
+    "newest page, busiest webhook",
+    "later page, busiest webhook",
+    "pending, busiest",
+    "one event",
+];
+/// How often each is read.
 const READS: usize = 500;
 const PAGE: usize = 51;
 
@@ -62,75 +72,6 @@ pub(crate) struct Options {
     /// Webhooks they belong to.
     #[arg(long, default_value_t = 1000)]
     webhooks: u64,
-}
-
-/// Counts what the store has taken.
-struct Counting {
-    inner: Arc<dyn Store>,
-    recorded: AtomicU64,
-}
-
-#[async_trait]
-impl Store for Counting {
-    async fn record(&self, attempts: Vec<Attempt>) -> Result<(), Error> {
-        let count = attempts.len() as u64;
-        self.inner.record(attempts).await?;
-        self.recorded.fetch_add(count, Ordering::Relaxed);
-        Ok(())
-    }
-    async fn event(
-        &self,
-        client: ClientId,
-        webhook: WebhookId,
-        event: EventId,
-    ) -> Result<Option<Event>, Error> {
-        self.inner.event(client, webhook, event).await
-    }
-    async fn events(
-        &self,
-        client: ClientId,
-        webhook: WebhookId,
-        filter: EventFilter,
-        after: Option<Position>,
-        limit: usize,
-    ) -> Result<Vec<Event>, Error> {
-        self.inner
-            .events(client, webhook, filter, after, limit)
-            .await
-    }
-    async fn dead_letters(
-        &self,
-        client: ClientId,
-        after: Option<Position>,
-        limit: usize,
-    ) -> Result<Vec<Event>, Error> {
-        self.inner.dead_letters(client, after, limit).await
-    }
-    async fn states(
-        &self,
-        client: ClientId,
-        webhooks: &[WebhookId],
-    ) -> Result<HashMap<WebhookId, WebhookState>, Error> {
-        self.inner.states(client, webhooks).await
-    }
-    async fn stats(
-        &self,
-        client: ClientId,
-        webhook: WebhookId,
-        since: Timestamp,
-        until: Timestamp,
-    ) -> Result<Vec<HourStats>, Error> {
-        self.inner.stats(client, webhook, since, until).await
-    }
-    async fn expire(&self, before: Timestamp) -> Result<usize, Error> {
-        self.inner.expire(before).await
-    }
-    async fn flush(&self) -> Result<(), Error> {
-        self.inner.flush().await
-    }
-    async fn ping(&self) -> Result<(), Error> {
-        self.inner.ping().await
-    }
 }
 
 struct Bench {
@@ -150,87 +91,21 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
         None
     };
     let nats = Nats::start(data.path())?;
-    let file = data.path().join("hooks.db");
-    let flags = [
-        ("nats.url", nats.url()),
-        ("store.kind", options.kind.clone()),
-        ("store.path", file.display().to_string()),
-        (
-            "cql.nodes",
-            format!(
-                "127.0.0.1:{}",
-                cassandra.as_ref().map_or(0, |node| node.port)
-            ),
-        ),
-        ("cql.read_timeout", "30s".to_owned()),
-        ("cql.write_timeout", "30s".to_owned()),
-    ];
-    let flags = flags
-        .into_iter()
-        .map(|(key, value)| (key.to_owned(), value))
-        .collect();
-    let config = Config::load(&config::Sources::from_process(None, flags))?;
-    if options.kind == "cql" {
+    let config = settings(options, &nats, cassandra.as_ref(), data.path())?;
+    if cassandra.is_some() {
         let migrator = Migrator::connect(&config.cql, config.store.retention).await?;
         for step in migrator.plan(Some(1)).await? {
             migrator.apply(&step).await?;
         }
     }
-    let bus = connect(&config).await?;
-    bus.apply().await?;
-    let inner = store::open(&config.store, &config.cql, &Tasks::default()).await?;
-    let store = Arc::new(Counting {
-        inner,
-        recorded: AtomicU64::new(0),
-    });
-    let cancel = CancellationToken::new();
-    let tasks = Tasks::default();
-    Record::start(
-        bus.clone(),
-        Arc::clone(&store) as Arc<dyn Store>,
-        config.store.retention,
-        &tasks,
-        cancel.clone(),
-    );
-    let bench = Bench {
-        bus,
-        store,
-        metrics: Metrics::install(),
-        cancel,
-        tasks,
-        webhooks: options.webhooks,
-    };
-
+    let bench = Bench::start(&config, options.webhooks).await?;
     println!(
         "{}: {} attempts of {} webhooks, {BODY_BYTES} bytes of body each",
         options.kind, options.rows, options.webhooks
     );
-    let span = bench.write(options.rows, Attempted::AtOnce).await?;
-    println!(
-        "  attempts/s through record      {:>10.0}",
-        options.rows as f64 / span.as_secs_f64()
-    );
-    let statements = bench.statements();
-    if cassandra.is_some() {
-        println!(
-            "  statements per delivery        {:>10.3}",
-            statements as f64 / options.rows as f64
-        );
-    }
-    let troubled = (options.rows / 100).max(2);
-    bench.write(troubled, Attempted::AtTheSecond).await?;
-    if cassandra.is_some() {
-        let more = bench.statements() - statements;
-        println!(
-            "  … that failed once             {:>10.3}",
-            more as f64 / (troubled / 2) as f64
-        );
-    }
+    let written = bench.write_all(options.rows, cassandra.is_some()).await?;
     bench.read().await?;
-    bench.cancel.cancel();
-
-    bench.tasks.wait().await;
-    drop(bench);
+    bench.stop().await;
     nats.stop().await?;
     let bytes = match cassandra {
         Some(node) => node.stop().await?,
@@ -240,9 +115,31 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     };
     println!(
         "  bytes per attempt on disk      {:>10.0}",
-        bytes as f64 / (options.rows + troubled) as f64
+        bytes as f64 / written as f64
     );
     Ok(())
+}
+
+fn settings(
+    options: &Options,
+    nats: &Nats,
+    cassandra: Option<&Cassandra>,
+    data: &Path,
+) -> anyhow::Result<Config> {
+    let port = cassandra.map_or(0, |node| node.port);
+    let flags = [
+        ("nats.url", nats.url()),
+        ("store.kind", options.kind.clone()),
+        ("store.path", data.join("hooks.db").display().to_string()),
+        ("cql.nodes", format!("127.0.0.1:{port}")),
+        ("cql.read_timeout", "30s".to_owned()),
+        ("cql.write_timeout", "30s".to_owned()),
+    ];
+    let flags = flags
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect();
+    Ok(Config::load(&config::Sources::from_process(None, flags))?)
 }
 
 /// How deliveries go.
@@ -254,6 +151,65 @@ enum Attempted {
 }
 
 impl Bench {
+    /// The record role, on a store that counts.
+    async fn start(config: &Config, webhooks: u64) -> anyhow::Result<Self> {
+        let bus = connect(config).await?;
+        bus.apply().await?;
+        let inner = store::open(&config.store, &config.cql, &Tasks::default()).await?;
+        let store = Arc::new(Counting {
+            inner,
+            recorded: AtomicU64::new(0),
+        });
+        let cancel = CancellationToken::new();
+        let tasks = Tasks::default();
+        Record::start(
+            bus.clone(),
+            Arc::clone(&store) as Arc<dyn Store>,
+            config.store.retention,
+            &tasks,
+            cancel.clone(),
+        );
+        Ok(Self {
+            bus,
+            store,
+            metrics: Metrics::install(),
+            cancel,
+            tasks,
+            webhooks,
+        })
+    }
+
+    async fn stop(self) {
+        self.cancel.cancel();
+        self.tasks.wait().await;
+    }
+
+    /// Writes so many attempts, and some more that failed once; how many in all.
+    async fn write_all(&self, rows: u64, counts_statements: bool) -> anyhow::Result<u64> {
+        let span = self.write(rows, Attempted::AtOnce).await?;
+        println!(
+            "  attempts/s through record      {:>10.0}",
+            rows as f64 / span.as_secs_f64()
+        );
+        let statements = self.statements();
+        if counts_statements {
+            println!(
+                "  statements per delivery        {:>10.3}",
+                statements as f64 / rows as f64
+            );
+        }
+        let troubled = (rows / 100).max(2);
+        self.write(troubled, Attempted::AtTheSecond).await?;
+        if counts_statements {
+            let more = self.statements() - statements;
+            println!(
+                "  … that failed once             {:>10.3}",
+                more as f64 / (troubled / 2) as f64
+            );
+        }
+        Ok(rows + troubled)
+    }
+
     fn webhook(&self, number: u64) -> WebhookId {
         let place = if number.is_multiple_of(HOT) {
             0
@@ -299,7 +255,7 @@ impl Bench {
                 sleep(Duration::from_millis(5)).await;
             }
         };
-        timeout(PATIENCE, all)
+        timeout(WRITE_MAX, all)
             .await
             .context("the store did not take everything")?;
         Ok(began.elapsed())
@@ -377,40 +333,16 @@ impl Bench {
             .delivery
             .event_id;
         let mut lines = Vec::new();
-        for name in [
-            "newest page",
-            "newest page, busiest webhook",
-            "later page, busiest webhook",
-            "pending, busiest",
-            "one event",
-        ] {
+        for name in READINGS {
             let mut micros = Histogram::<u64>::new(3)?;
             for number in 0..READS {
-                let began = Instant::now();
-                let count = match name {
-                    "newest page" => store
-                        .events(client(), quiet(number), none, None, PAGE)
-                        .await?
-                        .len(),
-                    "newest page, busiest webhook" => {
-                        store.events(client(), hot, none, None, PAGE).await?.len()
-                    }
-                    "later page, busiest webhook" => store
-                        .events(client(), hot, none, Some(last), PAGE)
-                        .await?
-                        .len(),
-                    "pending, busiest" => {
-                        let pending = EventFilter {
-                            status: Some(EventStatus::Pending),
-                            ..none
-                        };
-                        1 + store
-                            .events(client(), hot, pending, None, PAGE)
-                            .await?
-                            .len()
-                    }
-                    _ => usize::from(store.event(client(), hot, last).await?.is_some()),
+                let webhook = if name == READINGS[0] {
+                    quiet(number)
+                } else {
+                    hot
                 };
+                let began = Instant::now();
+                let count = self.found(name, webhook, last).await?;
                 micros.record(u64::try_from(began.elapsed().as_micros())?)?;
                 ensure!(count > 0, "{name}: nothing was found");
             }
@@ -423,6 +355,28 @@ impl Bench {
         }
         println!("{}", lines.join("\n"));
         Ok(())
+    }
+
+    /// How much one of the [`READINGS`] finds. A webhook without pending events counts as one.
+    async fn found(&self, name: &str, webhook: WebhookId, last: EventId) -> anyhow::Result<usize> {
+        let page = async |filter, after| {
+            let events = self.store.events(client(), webhook, filter, after, PAGE);
+            events.await.map(|events| events.len())
+        };
+        let all = EventFilter::default();
+        let pending = EventFilter {
+            status: Some(EventStatus::Pending),
+            ..all
+        };
+        Ok(match name {
+            "later page, busiest webhook" => page(all, Some(last)).await?,
+            "pending, busiest" => 1 + page(pending, None).await?,
+            "one event" => {
+                let event = self.store.event(client(), webhook, last).await?;
+                usize::from(event.is_some())
+            }
+            _ => page(all, None).await?,
+        })
     }
 
     /// Statements that the CQL store took, over all tables.
@@ -454,63 +408,4 @@ fn body(number: u64) -> Vec<u8> {
     }
     text.push_str("\"}");
     text.into_bytes()
-}
-
-/// A node with more memory than the tests give it, and the whole compiler.
-pub(crate) struct Cassandra {
-    pub(crate) port: u16,
-    script: Child,
-    folder: std::path::PathBuf,
-}
-
-impl Cassandra {
-    pub(crate) async fn start(data: &Path) -> anyhow::Result<Self> {
-        let ports = [free_port()?, free_port()?, free_port()?];
-        let folder = data.join("cassandra");
-        let mut script = Command::new(concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../scripts/run-cassandra.sh"
-        ));
-        script
-            .args(ports.iter().map(u16::to_string))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
-        script
-            .env("CASSANDRA_KEEP", &folder)
-            .env("CASSANDRA_OPTIONS", "-Xms2g -Xmx2g -XX:TieredStopAtLevel=4");
-        let mut script = script.spawn().context("starting Cassandra")?;
-        let mut lines = BufReader::new(script.stdout.take().context("its output")?).lines();
-        let said = timeout(PATIENCE, lines.next_line()).await??;
-        ensure!(
-            said.as_deref() == Some("ready"),
-            "Cassandra does not start: `make cassandra` installs it"
-        );
-        Ok(Self {
-            port: ports[0],
-            script,
-            folder,
-        })
-    }
-
-    /// Lets it write everything out; bytes of our tables.
-    pub(crate) async fn stop(mut self) -> anyhow::Result<u64> {
-        drop(self.script.stdin.take());
-        timeout(PATIENCE, self.script.wait())
-            .await
-            .context("Cassandra did not end")??;
-        size_bytes(&self.folder.join("data/data/wahook"), &|_| true)
-    }
-}
-
-fn size_bytes(folder: &Path, counts: &dyn Fn(&Path) -> bool) -> anyhow::Result<u64> {
-    let mut sum = 0;
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            sum += size_bytes(&path, counts)?;
-        } else if counts(&path) {
-            sum += path.metadata()?.len();
-        }
-    }
-    Ok(sum)
 }
