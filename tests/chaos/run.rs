@@ -9,10 +9,9 @@ use std::{
 };
 
 use ledger::{
-    Dead, Fate, Fault, Ledgers, Recorded, Sighting, Summary, Violation,
+    Fault, Ledgers, Sighting, Summary, Violation,
     invariants::{self, Reach},
 };
-use rusqlite::{Connection, OpenFlags};
 use serde_json::json;
 use wahook::{
     model::{ClientId, Phone},
@@ -20,7 +19,7 @@ use wahook::{
 };
 
 use crate::{
-    farm::{Clock, Farm, ID_PREFIX, Manner},
+    farm::{Clock, Farm, Manner},
     fleet::Fleet,
     load::{Publisher, SPOKEN},
 };
@@ -30,7 +29,7 @@ const CLIENTS: u64 = 4;
 /// Requests under way that each webhook is registered with.
 pub(crate) const IN_FLIGHT: u32 = 8;
 /// The default number of tries after the first one, and the first.
-const ATTEMPTS: u32 = 4;
+const ATTEMPTS_MAX: u32 = 4;
 /// Work that is not done yet.
 const STREAMS: [&str; 4] = ["WA_MSG", "WA_RETRY", "WA_CHAT", "WA_RESULT"];
 /// Violations that a failure shows.
@@ -173,24 +172,11 @@ impl Run {
     pub(crate) async fn end(self, expect: &Expect, more: &[(&str, serde_json::Value)]) -> Ledgers {
         let left = self.quiet(expect.quiet_within).await;
         let ledgers = self.books().await;
-        let mut summary = Summary::of(self.scenario, self.seed, &ledgers);
         let reach = Reach {
             settle: micros(SETTLE),
             notice: micros(NOTICE),
         };
-        let (per_fault, unexplained) = invariants::by_fault(&ledgers, reach);
-        summary = summary.with(
-            "duplicates_most_per_kill",
-            per_fault.iter().max().copied().unwrap_or(0),
-        );
-        summary = summary.with("duplicates_unexplained", unexplained.len());
-        let stall = u64::try_from(self.farm.stall().as_millis()).unwrap_or(u64::MAX);
-        summary = summary.with("stall_ms", stall);
-        for (name, value) in more {
-            summary = summary.with(name, value.clone());
-        }
-        // Straight to the terminal: the line belongs to the record of passing runs, too.
-        let _ = writeln!(std::io::stdout(), "{summary}");
+        self.print_summary(&ledgers, reach, more);
 
         let second = micros(Duration::from_secs(1));
         let after_crash = |at: u64| {
@@ -216,7 +202,7 @@ impl Run {
             invariants::sameness(&ledgers),
             invariants::record(&ledgers),
             invariants::durability(&ledgers, left),
-            invariants::bounds(&ledgers, ATTEMPTS, under_way),
+            invariants::bounds(&ledgers, ATTEMPTS_MAX, under_way),
         ]
         .concat();
         let late = LATE
@@ -232,6 +218,21 @@ impl Run {
             panic!("{}", self.report(&violations, &ledgers));
         }
         ledgers
+    }
+
+    fn print_summary(&self, ledgers: &Ledgers, reach: Reach, more: &[(&str, serde_json::Value)]) {
+        let (per_fault, unexplained) = invariants::by_fault(ledgers, reach);
+        let per_fault_max = per_fault.iter().max().copied().unwrap_or(0);
+        let stall = u64::try_from(self.farm.stall().as_millis()).unwrap_or(u64::MAX);
+        let mut summary = Summary::of(self.scenario, self.seed, ledgers)
+            .with("duplicates_most_per_kill", per_fault_max)
+            .with("duplicates_unexplained", unexplained.len())
+            .with("stall_ms", stall);
+        for (name, value) in more {
+            summary = summary.with(name, value.clone());
+        }
+        // Straight to the terminal: the line belongs to the record of passing runs, too.
+        let _ = writeln!(std::io::stdout(), "{summary}");
     }
 
     /// Texts, numbers and addresses of this run in the logs of its nodes.
@@ -300,89 +301,6 @@ impl Run {
             tokio::time::sleep(Duration::from_millis(250)).await;
         }
     }
-
-    async fn books(&self) -> Ledgers {
-        let (offered, accepted) = {
-            let books = self.publisher.done().await;
-            (books.offered.clone(), books.accepted.clone())
-        };
-        let recorded = self.recorded();
-        let dead = self.dead().await;
-        Ledgers {
-            offered,
-            accepted,
-            sightings: self.farm.sightings(),
-            recorded,
-            dead,
-            faults: self.faults.clone(),
-        }
-    }
-
-    /// What the SQLite file says, read as an operator would.
-    fn recorded(&self) -> std::collections::HashMap<u64, Recorded> {
-        const ENDS: &str = "SELECT a.message_id, e.status, e.number,
-            (SELECT COUNT(*) FROM attempts x WHERE x.webhook_id = e.webhook_id AND x.event_id = \
-            e.event_id
-                AND x.http_status IS NOT NULL)
-            FROM events e JOIN attempts a USING (webhook_id, event_id, number)";
-        let path = self.fleet.app.data.path().join("hooks.db");
-        let file = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
-            .expect("the store's file");
-        let mut ends = file.prepare(ENDS).expect("the tables of this version");
-        let rows = ends.query_map([], |row| {
-            let fate = match row.get::<_, String>(1)?.as_str() {
-                "delivered" => Fate::Delivered,
-                "failed" => Fate::Failed,
-                _ => Fate::Open,
-            };
-            Ok((
-                row.get::<_, String>(0)?,
-                Recorded {
-                    fate,
-                    attempts: row.get(2)?,
-                    answered: row.get(3)?,
-                },
-            ))
-        });
-        let rows = rows.expect("rows").map(|row| row.expect("a row"));
-        rows.filter_map(|(id, recorded)| Some((number(&id)?, recorded)))
-            .collect()
-    }
-
-    /// What is among the dead letters.
-    async fn dead(&self) -> std::collections::HashMap<u64, Dead> {
-        let stream = self
-            .fleet
-            .app
-            .nats
-            .jetstream()
-            .await
-            .get_stream("WA_DLQ")
-            .await
-            .expect("the stream is there");
-        let state = stream.cached_info().state.clone();
-        let mut all = std::collections::HashMap::new();
-        for sequence in state.first_sequence.max(1)..=state.last_sequence {
-            let message = stream
-                .get_raw_message(sequence)
-                .await
-                .expect("nobody deletes them");
-            let letter = wire::decode_dead_letter(&message.payload).expect("a dead letter");
-            if let Some(id) = number(letter.delivery.message_id.as_str()) {
-                all.insert(
-                    id,
-                    Dead {
-                        reason: letter.reason,
-                    },
-                );
-            }
-        }
-        all
-    }
-}
-
-fn number(message_id: &str) -> Option<u64> {
-    message_id.strip_prefix(ID_PREFIX)?.parse().ok()
 }
 
 /// Client and number of an endpoint, in the partition of its place.

@@ -7,7 +7,7 @@ use whatsapp_sim::Server;
 
 use crate::{
     support::{
-        app::{App, Client, eventually},
+        app::{App, Client, eventually, stays},
         receiver::{Received, Receiver, Reply},
     },
     whatsapp::{link, when},
@@ -15,6 +15,8 @@ use crate::{
 
 const PHONE: &str = "4915112345678";
 const PATH: &str = "/api/operational-webhook";
+/// A node looks for dead letters every five seconds.
+const LONGER_THAN_A_LOOK: Duration = Duration::from_secs(6);
 
 async fn set(client: &Client, receiver: &Receiver, further: Value) -> Value {
     let mut body = json!({"webhook_url": receiver.url("/ops")});
@@ -90,6 +92,17 @@ async fn it_is_set_shown_changed_and_deleted_by_its_client_alone() {
         (&json!(5), &json!({"x-key": "…"}))
     );
 
+    it_has_an_id_of_its_own(&client, &receiver, &made).await;
+
+    wrong_settings_are_named(&client).await;
+
+    its_number_is_nobodys(&client, &receiver).await;
+
+    assert_eq!(client.call("DELETE", PATH, None).await.0, 204);
+    assert_eq!(client.call("GET", PATH, None).await.0, 404);
+}
+
+async fn it_has_an_id_of_its_own(client: &Client, receiver: &Receiver, made: &Value) {
     let by_id = format!("/api/webhooks/{}", made["id"].as_str().expect("an id"));
     assert_eq!(client.get(&by_id).await["phone_number"], Value::Null);
     assert_eq!(
@@ -101,7 +114,27 @@ async fn it_is_set_shown_changed_and_deleted_by_its_client_alone() {
         (&test.json()["type"], test.header("x-key")),
         (&json!("test"), "k")
     );
+}
 
+/// The number that it stands under cannot be registered or written to.
+async fn its_number_is_nobodys(client: &Client, receiver: &Receiver) {
+    let register = json!({"phone_number": "10000", "webhook_url": receiver.url("/")});
+    let (status, answer) = client
+        .call("POST", "/api/webhooks/register", Some(register))
+        .await;
+    assert_eq!(
+        (status, &answer["errors"][0]["pointer"]),
+        (400, &json!("/phone_number"))
+    );
+    let message =
+        json!({"phone_number": "10000", "message_id": "M1", "from": "x", "type": "operational"});
+    assert_eq!(
+        client.call("POST", "/api/messages", Some(message)).await.0,
+        400
+    );
+}
+
+async fn wrong_settings_are_named(client: &Client) {
     let wrong =
         json!({"webhook_url": "ftp://x", "events": ["nothing"], "dead_letter_threshold": 0});
     let (status, answer) = client.call("PUT", PATH, Some(wrong)).await;
@@ -123,25 +156,6 @@ async fn it_is_set_shown_changed_and_deleted_by_its_client_alone() {
             ]
         )
     );
-
-    // The number that it stands under is nobody's.
-    let register = json!({"phone_number": "10000", "webhook_url": receiver.url("/")});
-    let (status, answer) = client
-        .call("POST", "/api/webhooks/register", Some(register))
-        .await;
-    assert_eq!(
-        (status, &answer["errors"][0]["pointer"]),
-        (400, &json!("/phone_number"))
-    );
-    let message =
-        json!({"phone_number": "10000", "message_id": "M1", "from": "x", "type": "operational"});
-    assert_eq!(
-        client.call("POST", "/api/messages", Some(message)).await.0,
-        400
-    );
-
-    assert_eq!(client.call("DELETE", PATH, None).await.0, 204);
-    assert_eq!(client.call("GET", PATH, None).await.0, 404);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -232,9 +246,10 @@ async fn many_dead_letters_are_told_once() {
         client.publish(PHONE, id).await;
         client.event_when(&webhook, id, "failed").await;
     }
-    // Longer than the node waits between two looks.
-    tokio::time::sleep(Duration::from_secs(6)).await;
-    assert_eq!(operations.received().len(), 0, "two are not three");
+    stays(LONGER_THAN_A_LOOK, "two are not three", async || {
+        operations.received().is_empty()
+    })
+    .await;
     client.publish(PHONE, "M3").await;
     let told = operations.wait_for(1).await.remove(0).json();
     assert_eq!(told["type"], "dead_letters");
@@ -246,8 +261,10 @@ async fn many_dead_letters_are_told_once() {
         client.publish(PHONE, id).await;
         client.event_when(&webhook, id, "failed").await;
     }
-    tokio::time::sleep(Duration::from_secs(6)).await;
-    assert_eq!(operations.received().len(), 1, "once an hour is enough");
+    stays(LONGER_THAN_A_LOOK, "once an hour is enough", async || {
+        operations.received().len() == 1
+    })
+    .await;
     let consumers = app.nats.jetstream().await;
     let info: Value = consumers
         .request("STREAM.INFO.WA_DLQ", &())

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::support::{
-    app::{App, eventually},
+    app::{App, Client, eventually},
     receiver::Receiver,
 };
 
@@ -47,52 +47,57 @@ async fn the_number_of_partitions_changes_only_while_nobody_runs_and_nothing_wai
     client.event_when(&webhook, "M2", "delivered").await;
     assert_eq!(app.terminate().await, Some(0));
 
-    for (count, so) in [("3", "from 8 to 3"), ("12", "from 3 to 12")] {
-        let more = [("BUS__PARTITIONS", count.to_owned())];
-        // What the node acknowledged last may be on its way.
-        let said = eventually("the streams are empty", async || {
-            let (code, said, _) = app.attempt(&["bus", "apply"], &more).await;
-            (code == Some(0)).then_some(said)
-        })
-        .await;
-        assert!(
-            said.contains(&format!("updated number of partitions {so}\n")),
-            "{said}"
-        );
-        let (code, said, _) = app.attempt(&["bus", "check"], &more).await;
-        assert_eq!(
-            (code, said.as_str()),
-            (Some(0), "the streams are as declared\n")
-        );
-        let counted = [
-            app.nats.consumers("WA_MSG").await,
-            app.nats.consumers("WA_RETRY").await,
-        ];
-        assert_eq!(
-            counted.map(|consumers| consumers.to_string()),
-            [count, count]
-        );
-        // What an operator sees is what the streams have, whatever the settings say.
-        let shown: Value =
-            serde_json::from_str(&app.command(&["partitions", "--json"]).await).expect("JSON");
-        assert_eq!(
-            shown.as_array().map(|all| all.len().to_string()).as_deref(),
-            Some(count)
-        );
-        let mut node = app.second_with("api,deliver,record", &[("BUS__PARTITIONS", count)]);
-        node.ready().await;
-        for number in 0..20 {
-            let phone = format!("491510000{count:0>2}{number:02}");
-            let webhook = client.register(&phone, &receiver.url("/")).await;
-            client.publish(&phone, "M1").await;
-            client.event_when(&webhook, "M1", "delivered").await;
-        }
-        assert_eq!(node.terminate().await, Some(0));
+    for (count, change) in [("3", "from 8 to 3"), ("12", "from 3 to 12")] {
+        changes(&app, &client, &receiver, count, change).await;
     }
 }
 
+/// The number of partitions becomes `count`, and messages go through all of them.
+async fn changes(app: &App, client: &Client, receiver: &Receiver, count: &str, change: &str) {
+    let more = [("BUS__PARTITIONS", count.to_owned())];
+    // What the node acknowledged last may be on its way.
+    let said = eventually("the streams are empty", async || {
+        let (code, said, _) = app.attempt(&["bus", "apply"], &more).await;
+        (code == Some(0)).then_some(said)
+    })
+    .await;
+    assert!(
+        said.contains(&format!("updated number of partitions {change}\n")),
+        "{said}"
+    );
+    let (code, said, _) = app.attempt(&["bus", "check"], &more).await;
+    assert_eq!(
+        (code, said.as_str()),
+        (Some(0), "the streams are as declared\n")
+    );
+    let counted = [
+        app.nats.consumers("WA_MSG").await,
+        app.nats.consumers("WA_RETRY").await,
+    ];
+    assert_eq!(
+        counted.map(|consumers| consumers.to_string()),
+        [count, count]
+    );
+    // What an operator sees is what the streams have, whatever the settings say.
+    let shown: Value =
+        serde_json::from_str(&app.command(&["partitions", "--json"]).await).expect("JSON");
+    assert_eq!(
+        shown.as_array().map(|all| all.len().to_string()).as_deref(),
+        Some(count)
+    );
+    let mut node = app.second_with("api,deliver,record", &[("BUS__PARTITIONS", count)]);
+    node.ready().await;
+    for number in 0..20 {
+        let phone = format!("491510000{count:0>2}{number:02}");
+        let webhook = client.register(&phone, &receiver.url("/")).await;
+        client.publish(&phone, "M1").await;
+        client.event_when(&webhook, "M1", "delivered").await;
+    }
+    assert_eq!(node.terminate().await, Some(0));
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_published_during_a_change_is_delivered() {
+async fn messages_published_while_the_partitions_change_are_delivered() {
     let mut app = App::playing("api,deliver,record", &[]).await;
     let client = app.client(1).await;
     let receiver = Receiver::answering(&[200]).await;
@@ -124,9 +129,6 @@ async fn what_is_published_during_a_change_is_delivered() {
     let mut node = app.second_with("api,deliver,record", &[("BUS__PARTITIONS", &count)]);
     node.ready().await;
     receiver.wait_for(150).await;
-    eventually("nothing is left", async || {
-        (app.nats.messages("WA_MSG").await == 0).then_some(())
-    })
-    .await;
+    app.settled().await;
     assert_eq!(receiver.received().len(), 150);
 }

@@ -6,6 +6,7 @@ use std::{fs, os::unix::fs::PermissionsExt};
 use serde_json::{Value, json};
 
 use wahook::{
+    bus::Bus,
     model::{ClientId, Phone, SigningSecret, Timestamp, Webhook, WebhookId},
     tasks::Tasks,
     wire::Keyring,
@@ -205,7 +206,7 @@ async fn a_missing_key_is_named_and_nothing_is_touched() {
     fs::remove_file(keys_file(&app)).expect("it is there");
     let told = app.failing_command(&["serve", "--roles", "api"]).await;
     assert!(
-        told.contains("set secrets.keys_file to the keys file of the nodes that run already"),
+        told.contains("set secrets.keys_file to the keys file of the running nodes"),
         "{told}"
     );
     assert!(!keys_file(&app).exists(), "no second key is made");
@@ -263,27 +264,7 @@ async fn a_rotation_goes_on_where_it_was_cut_off_and_loses_no_change_made_meanwh
         .await
         .expect("loads");
     let client = ClientId::try_from(1).expect("in range");
-    let mut ids = Vec::new();
-    for number in 0..40_u32 {
-        let bus = if number % 4 == 0 { &after } else { &before };
-        let phone: Phone = format!("4915112345{number:03}").parse().expect("valid");
-        let id = WebhookId(uuid::Uuid::now_v7());
-        let make = |_: Option<&Webhook>| Webhook {
-            secrets: vec![SigningSecret::from_key(&[7; 32])],
-            ..Webhook::new(
-                id,
-                client,
-                phone.clone(),
-                "https://example.com/".to_owned(),
-                Timestamp::EPOCH,
-            )
-        };
-        bus.webhooks()
-            .register(client, &phone, make)
-            .await
-            .expect("registers");
-        ids.push(id);
-    }
+    let ids = register_in_turns(&before, &after).await;
     let change = async {
         for id in &ids {
             after
@@ -317,8 +298,35 @@ async fn a_rotation_goes_on_where_it_was_cut_off_and_loses_no_change_made_meanwh
     );
 }
 
+/// Registers 40 webhooks, one in four with the new key.
+async fn register_in_turns(before: &Bus, after: &Bus) -> Vec<WebhookId> {
+    let client = ClientId::try_from(1).expect("in range");
+    let mut ids = Vec::new();
+    for number in 0..40_u32 {
+        let bus = if number % 4 == 0 { after } else { before };
+        let phone: Phone = format!("4915112345{number:03}").parse().expect("valid");
+        let id = WebhookId(uuid::Uuid::now_v7());
+        let make = |_: Option<&Webhook>| Webhook {
+            secrets: vec![SigningSecret::from_key(&[7; 32])],
+            ..Webhook::new(
+                id,
+                client,
+                phone.clone(),
+                "https://example.com/".to_owned(),
+                Timestamp::EPOCH,
+            )
+        };
+        bus.webhooks()
+            .register(client, &phone, make)
+            .await
+            .expect("registers");
+        ids.push(id);
+    }
+    ids
+}
+
 #[tokio::test]
-async fn a_reader_that_has_seen_enough_is_no_fault() {
+async fn a_command_whose_reader_closes_the_pipe_ends_without_error() {
     for arguments in [&["secrets", "new-key"][..], &["dump-config"]] {
         let (reader, writer) = std::io::pipe().expect("a pipe");
         drop(reader);

@@ -54,24 +54,7 @@ async fn limits(scenario: &'static str, nodes: usize) {
         (LIMITED..u32::from(PARTITIONS)).collect(),
         2.0,
     );
-    run.fleet.delivering(run.seed).await;
-    sleep(Duration::from_secs(4)).await;
-    for _ in 0..2 {
-        run.fleet.join().await;
-        sleep(Duration::from_secs(3)).await;
-        let place = run.fleet.delivering(run.seed).await;
-        assert_eq!(
-            run.fleet.terminate(place).await,
-            Some(0),
-            "a clean end\n{}",
-            run.fleet.last_words()
-        );
-        sleep(Duration::from_secs(2)).await;
-    }
-    let place = run.fleet.delivering(run.seed).await;
-    run.crash();
-    run.fleet.kill(place).await;
-    sleep(Duration::from_secs(13)).await;
+    nodes_come_and_go(&mut run).await;
     limited.stop().await;
     others.stop().await;
 
@@ -106,4 +89,26 @@ async fn limits(scenario: &'static str, nodes: usize) {
         ("most_per_second_after_the_crash", json!(fullest(&after))),
     ];
     run.end(&expect, &more).await;
+}
+
+/// Two nodes join and two end, and then one dies.
+async fn nodes_come_and_go(run: &mut Run) {
+    run.fleet.delivering(run.seed).await;
+    sleep(Duration::from_secs(4)).await;
+    for _ in 0..2 {
+        run.fleet.join().await;
+        sleep(Duration::from_secs(3)).await;
+        let place = run.fleet.delivering(run.seed).await;
+        assert_eq!(
+            run.fleet.terminate(place).await,
+            Some(0),
+            "a clean end\n{}",
+            run.fleet.last_words()
+        );
+        sleep(Duration::from_secs(2)).await;
+    }
+    let place = run.fleet.delivering(run.seed).await;
+    run.crash();
+    run.fleet.kill(place).await;
+    sleep(Duration::from_secs(13)).await;
 }

@@ -67,7 +67,7 @@ fn overtaken(ledgers: &Ledgers, chats: &BTreeMap<u64, Vec<u64>>) -> (usize, Vec<
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_nodes_stop_no_chat_and_reorder_only_what_they_had_in_hand() {
+async fn killed_nodes_stop_no_chat_and_reorder_only_what_was_in_flight() {
     let manner = Manner::Flaky {
         within_ms: 20,
         percent: 15,

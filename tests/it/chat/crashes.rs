@@ -6,7 +6,7 @@ use tokio::time::timeout;
 
 use super::{CHAT, at_last, first, nothing_is_left, ordered, publish, waits};
 use crate::support::{
-    app::{App, PATIENCE},
+    app::{App, WAIT_MAX},
     proxy::{At, NatsProxy},
     receiver::{Receiver, Reply},
 };
@@ -33,7 +33,7 @@ async fn killed_before(step: &str, again: usize) {
         client.event_when(&webhook, id, "pending").await;
     }
     let reached = proxy.trap(At::Subject, step);
-    timeout(PATIENCE, reached)
+    timeout(WAIT_MAX, reached)
         .await
         .expect("in time")
         .expect("the node gets there");
@@ -63,23 +63,23 @@ async fn killed_before(step: &str, again: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn before_the_first_leaves_the_line() {
+async fn a_crash_before_the_head_leaves_the_queue_stops_no_chat() {
     killed_before("MSG.DELETE.WA_CHAT", 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn before_the_next_is_sent_on_its_way() {
+async fn a_crash_before_the_next_is_dispatched_stops_no_chat() {
     killed_before("wa.retry.", 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn before_the_result_is_durable() {
+async fn a_crash_before_the_result_is_durable_stops_no_chat() {
     // A2 was on its way by then.
     killed_before("wa.result.", 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn before_a_retry_is_parked() {
+async fn a_crash_before_the_retry_is_parked_stops_no_chat() {
     let app = App::playing("api,record", &SETTINGS).await;
     let client = app.client(1).await;
     let receiver = Receiver::start([Reply::status(500), Reply::status(200)]).await;
@@ -88,7 +88,7 @@ async fn before_a_retry_is_parked() {
     let reached = proxy.trap(At::Subject, "wa.park.");
     let mut deliver = app.second_with("deliver", &[("NATS__URL", &proxy.url())]);
     publish(&client, CHAT, "A1", "text").await;
-    timeout(PATIENCE, reached)
+    timeout(WAIT_MAX, reached)
         .await
         .expect("in time")
         .expect("the node gets there");

@@ -40,7 +40,7 @@ async fn a_retry_by_hand_keeps_its_place_in_the_chat() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_server_gives_up_lets_the_next_one_go() {
+async fn a_message_at_max_deliver_lets_the_next_of_its_chat_go() {
     // No deliver yet: this test is the one that fails at it.
     let app = App::playing("api,record", &[]).await;
     let client = app.client(1).await;
@@ -67,7 +67,7 @@ async fn what_the_server_gives_up_lets_the_next_one_go() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_wanted_any_more_lets_the_next_one_go() {
+async fn a_message_that_is_no_longer_wanted_lets_the_next_of_its_chat_go() {
     let app = App::with(&[("DELIVER__RETRY_BASE", "3s")]).await;
     let client = app.client(1).await;
     let receiver = Receiver::start([Reply::status(500), Reply::status(200)]).await;
@@ -93,7 +93,7 @@ async fn what_is_not_wanted_any_more_lets_the_next_one_go() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_held_leaves_the_line_in_order() {
+async fn held_messages_leave_the_chat_queue_in_order() {
     let app = App::with(&[("DELIVER__RETRY_BASE", "3s")]).await;
     let client = app.client(1).await;
     let receiver = Receiver::start([Reply::status(500), Reply::status(200)]).await;
@@ -150,7 +150,7 @@ async fn what_is_held_leaves_the_line_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_for_a_deleted_webhook_does_not_stay() {
+async fn messages_queued_for_a_deleted_webhook_are_removed() {
     let app = App::playing("api,record", &[]).await;
     let client = app.client(1).await;
     let receiver = Receiver::answering(&[200]).await;

@@ -1,5 +1,7 @@
 //! What the bus fails at, and what nobody works on any more.
 
+use std::time::Duration;
+
 use async_nats::jetstream::{Context, stream::Config};
 use futures_util::StreamExt;
 use serde_json::json;
@@ -9,7 +11,7 @@ use super::{
     CHAT, PHONE, at_last, delivery, first, nothing_is_left, ordered, path, publish, waits,
 };
 use crate::support::{
-    app::{App, PATIENCE, eventually},
+    app::{App, WAIT_MAX, eventually, let_pass},
     proxy::{At, NatsProxy},
     receiver::{Receiver, Reply},
 };
@@ -48,7 +50,7 @@ async fn a_lost_deletion_stops_no_chat() {
     );
     waits(&client, &webhook, "A1").await;
     waits(&client, &webhook, "A2").await;
-    timeout(PATIENCE, lost)
+    timeout(WAIT_MAX, lost)
         .await
         .expect("in time")
         .expect("A1 leaves the line");
@@ -58,7 +60,7 @@ async fn a_lost_deletion_stops_no_chat() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_bus_cannot_put_into_the_line_is_not_overtaken() {
+async fn a_message_that_cannot_be_put_into_the_chat_queue_is_not_overtaken() {
     let app = App::with(&[("BUS__PUBLISH_DEADLINE", "1s")]).await;
     let client = app.client(1).await;
     let receiver = Receiver::start([Reply::status(500), Reply::status(200)]).await;
@@ -70,8 +72,8 @@ async fn what_the_bus_cannot_put_into_the_line_is_not_overtaken() {
     for id in ["A2", "A3", "A4"] {
         publish(&client, CHAT, id, "text").await;
     }
-    // A1 is given back after a second, and so are the others.
-    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    // A1 is given back after `bus.publish_deadline`, and so are the others.
+    let_pass(Duration::from_secs(3)).await;
     allow(&context, -1).await;
     client.event_when(&webhook, "A4", "delivered").await;
     assert_eq!(first(&receiver), ["A1", "A2", "A3", "A4"]);
@@ -88,7 +90,7 @@ async fn what_the_bus_cannot_put_into_the_line_is_not_overtaken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_held_is_held_once() {
+async fn a_message_is_held_once_although_its_node_repeats_the_work() {
     let app = App::playing("api,record", &[]).await;
     let client = app.client(1).await;
     let receiver = Receiver::answering(&[200]).await;
@@ -108,7 +110,7 @@ async fn what_is_held_is_held_once() {
     // begins again.
     let lost = proxy.trap(At::Lost, "KV_wa_webhooks");
     publish(&client, CHAT, "M2", "text").await;
-    timeout(PATIENCE, lost)
+    timeout(WAIT_MAX, lost)
         .await
         .expect("in time")
         .expect("it looks");
@@ -124,7 +126,7 @@ async fn what_is_held_is_held_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_line_that_nobody_works_on_is_found() {
+async fn a_stalled_chat_queue_is_found() {
     let wait = [
         ("BUS__ACK_WAIT", "16s"),
         ("DELIVER__TIMEOUT", "1s"),
@@ -145,7 +147,7 @@ async fn a_line_that_nobody_works_on_is_found() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_decides_is_asked_of_the_leader() {
+async fn a_read_that_decides_something_goes_to_the_leader() {
     let app = App::with(&[("DELIVER__RETRY_BASE", "1s")]).await;
     let client = app.client(1).await;
     let receiver = Receiver::start([Reply::status(500), Reply::status(200)]).await;

@@ -6,13 +6,13 @@ mod exits;
 mod faults;
 mod room;
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 use wahook::model::{ClientId, Delivery, EventId, Kind, Priority, Timestamp, WebhookId};
 
 use crate::support::{
-    app::{App, Client},
+    app::{App, Client, eventually_within},
     receiver::Receiver,
 };
 
@@ -79,11 +79,8 @@ fn delivery(webhook: &Value, id: &str) -> Delivery {
 /// Waits longer than [`eventually`](crate::support::app::eventually): for what takes several
 /// `bus.ack_wait`s.
 async fn at_last(what: &str, mut ask: impl AsyncFnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(100);
-    while !ask().await {
-        assert!(Instant::now() < end, "in vain waited until {what}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let ask = async || ask().await.then_some(());
+    eventually_within(Duration::from_secs(100), what, ask).await;
 }
 
 /// Waits until no chat waits, and nothing else does.

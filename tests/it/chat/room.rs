@@ -1,11 +1,13 @@
 //! WA_CHAT is full.
 
+use std::time::Duration;
+
 use serde_json::json;
 use wahook::model::{ClientId, Phone};
 
 use super::{CHAT, delivery, nothing_is_left, ordered, publish};
 use crate::support::{
-    app::{App, eventually},
+    app::{App, eventually, stays},
     receiver::{Receiver, Reply},
 };
 
@@ -31,6 +33,13 @@ async fn fill(app: &App) -> Phone {
     phone
 }
 
+/// Makes room again.
+async fn purge(app: &App, phone: &Phone) {
+    let client = ClientId::try_from(1).expect("in range");
+    let bus = app.nats.bus().await;
+    bus.purge_chat_queues(client, phone).await.expect("purges");
+}
+
 const SMALL: [(&str, &str); 3] = [
     ("BUS__MESSAGE_BYTES_MAX", "1MiB"),
     ("BUS__PUBLISH_DEADLINE", "500ms"),
@@ -49,30 +58,24 @@ async fn nothing_new_is_taken_up_until_there_is_room() {
     })
     .await;
     publish(&client, CHAT, "A1", "text").await;
-    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
-    assert_eq!(
-        receiver.ids(),
-        [""; 0],
-        "it would fail, and could not keep its place"
-    );
+    // It would fail, and could not keep its place.
+    stays(Duration::from_secs(3), "it is not taken up", async || {
+        receiver.received().is_empty()
+    })
+    .await;
     receiver.reply(Reply::status(200));
-    app.nats
-        .bus()
-        .await
-        .purge_chat_queues(ClientId::try_from(1).expect("in range"), &phone)
-        .await
-        .expect("purges");
+    purge(&app, &phone).await;
     client.event_when(&webhook, "A1", "delivered").await;
     nothing_is_left(&app).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_finds_no_place_in_line_is_tried_as_planned() {
+async fn a_message_without_room_in_the_chat_queue_is_retried_on_schedule() {
     let app = App::with(&SMALL).await;
     let client = app.client(1).await;
     let receiver = Receiver::start([Reply::status(500), Reply::status(200)]).await;
     let webhook = ordered(&client, &receiver).await;
-    fill(&app).await;
+    let phone = fill(&app).await;
     // Due retries are taken up whatever the room.
     app.nats
         .bus()
@@ -94,4 +97,6 @@ async fn what_finds_no_place_in_line_is_tried_as_planned() {
     assert_eq!(received.len(), 2);
     let waited = received[1].at - received[0].at;
     assert!(waited.as_secs_f64() > 7.0, "waited {waited:?}");
+    purge(&app, &phone).await;
+    nothing_is_left(&app).await;
 }

@@ -70,7 +70,7 @@ async fn redirects_are_not_followed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn gone_disables_the_webhook_at_once() {
+async fn status_410_disables_the_webhook_at_once() {
     let app = App::start().await;
     let client = app.client(1).await;
     let receiver = Receiver::answering(&[410]).await;
@@ -128,7 +128,7 @@ async fn exhausted_retries_end_in_the_dead_letters_and_a_retry_by_hand_heals() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_breaks_on_the_way_is_retried() {
+async fn a_delivery_whose_connection_breaks_is_retried() {
     let app = App::with(&[("DELIVER__TIMEOUT", "1s"), ("DELIVER__RETRY_BASE", "200ms")]).await;
     let client = app.client(1).await;
 

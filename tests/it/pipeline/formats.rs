@@ -87,6 +87,12 @@ async fn each_format_arrives_signed_as_its_receivers_check_it_and_is_shown_in_th
         assert_eq!(client.call("POST", &path, None).await.0, 202);
         receiver.wait_for(2).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_format_that_there_is_not_is_named() {
+    let app = App::playing("api", &[]).await;
+    let client = app.client(1).await;
     let wrong =
         json!({"phone_number": PHONE, "webhook_url": "http://127.0.0.1:9/", "format": "xml"});
     let (status, answer) = client

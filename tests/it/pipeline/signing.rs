@@ -5,7 +5,7 @@ use ed25519_dalek::{Signature, Verifier, VerifyingKey};
 use serde_json::{Value, json};
 
 use crate::support::{
-    app::{App, Client},
+    app::{App, Client, let_pass},
     receiver::{Received, Receiver},
 };
 
@@ -127,8 +127,8 @@ async fn a_key_signs_in_place_of_the_secret_beside_it_and_after_a_rotation() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_rotated_out_signs_no_more_once_the_overlap_is_over() {
-    let app = App::with(&[("API__SECRET_OVERLAP", "2s")]).await;
+async fn a_rotated_secret_signs_no_more_after_the_overlap() {
+    let app = App::with(&[("API__SECRET_OVERLAP", "5s")]).await;
     let client = app.client(1).await;
     let receiver = Receiver::answering(&[200]).await;
     let webhook = client
@@ -139,10 +139,10 @@ async fn what_was_rotated_out_signs_no_more_once_the_overlap_is_over() {
     let (_, rotated) = client
         .call("POST", &format!("{}/rotate-secret", path(&webhook)), None)
         .await;
-    let end = tokio::time::Instant::now() + std::time::Duration::from_secs(2);
+    let end = tokio::time::Instant::now() + std::time::Duration::from_secs(5);
     let received = next(&client, &receiver, "M1").await;
     assert_eq!(versions(&received), ["v1", "v1", "v1a", "v1a"]);
-    tokio::time::sleep_until(end).await;
+    let_pass(end.duration_since(tokio::time::Instant::now())).await;
     let received = next(&client, &receiver, "M2").await;
     assert_eq!(versions(&received), ["v1", "v1a"]);
     assert!(received.signed_by(rotated["signing_secret"].as_str().expect("new")));
@@ -206,6 +206,12 @@ async fn headers_of_its_own_are_sent_and_shown_by_hints_alone() {
         (token, "")
     );
 
+    wrong_headers_are_named(&client, &webhook).await;
+}
+
+/// Headers that cannot be sent are named, and nothing changes.
+async fn wrong_headers_are_named(client: &Client, webhook: &Value) {
+    let before = client.get(&path(webhook)).await["headers"].clone();
     let wrong = json!({
         "Webhook-Id": "x",
         "host": "internal",
@@ -214,7 +220,7 @@ async fn headers_of_its_own_are_sent_and_shown_by_hints_alone() {
         "content-length": "1",
     });
     let (status, answer) = client
-        .call("PATCH", &path(&webhook), Some(json!({"headers": wrong})))
+        .call("PATCH", &path(webhook), Some(json!({"headers": wrong})))
         .await;
     assert_eq!(status, 400);
     let mut pointers: Vec<_> = answer["errors"]
@@ -240,15 +246,12 @@ async fn headers_of_its_own_are_sent_and_shown_by_hints_alone() {
     );
     let many: serde_json::Map<_, _> = (0..15).map(|n| (format!("x-{n}"), json!("v"))).collect();
     let (status, answer) = client
-        .call("PATCH", &path(&webhook), Some(json!({"headers": many})))
+        .call("PATCH", &path(webhook), Some(json!({"headers": many})))
         .await;
     assert_eq!(
         (status, &answer["errors"][0]["pointer"]),
         (400, &json!("/headers")),
         "two are there already"
     );
-    assert_eq!(
-        client.get(&path(&webhook)).await["headers"],
-        changed["headers"]
-    );
+    assert_eq!(client.get(&path(webhook)).await["headers"], before);
 }

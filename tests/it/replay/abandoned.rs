@@ -17,7 +17,7 @@ fn part(bus: &Bus) -> u16 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_server_gives_up_becomes_a_dead_letter_and_leaves_its_stream() {
+async fn a_message_at_max_deliver_becomes_a_dead_letter_and_leaves_its_stream() {
     // No deliver yet: this test is the one that fails at it.
     let app = App::playing("api,record", &[]).await;
     let client = app.client(1).await;

@@ -2,7 +2,10 @@ use serde_json::{Value, json};
 use wahook::model::Kind;
 
 use super::{PHONE, counted, letter, record};
-use crate::support::{app::App, receiver::Receiver};
+use crate::support::{
+    app::{App, Client},
+    receiver::Receiver,
+};
 
 fn ids(page: &Value) -> Vec<&str> {
     let data = page["data"].as_array().expect("a list").iter();
@@ -18,15 +21,13 @@ async fn dead_letters_are_listed_by_webhook_type_and_time_and_shown_with_their_r
     let receiver = Receiver::answering(&[200]).await;
     let first = client.register(PHONE, &receiver.url("/")).await;
     let second = client.register("4915112345679", &receiver.url("/")).await;
-    let mut letters = Vec::new();
-    for age in 1..=6 {
-        let kind = if age % 3 == 0 {
-            Kind::Image
-        } else {
-            Kind::Text
-        };
-        letters.push(letter(&first, age * 60_000, &kind));
-    }
+    let kind = |age| match age % 3 {
+        0 => Kind::Image,
+        _ => Kind::Text,
+    };
+    let letters: Vec<_> = (1..=6)
+        .map(|age| letter(&first, age * 60_000, &kind(age)))
+        .collect();
     record(&app.nats.bus().await, &letters).await;
     record(
         &app.nats.bus().await,
@@ -70,7 +71,14 @@ async fn dead_letters_are_listed_by_webhook_type_and_time_and_shown_with_their_r
     );
     assert_eq!(between["has_more"], false);
 
-    // A list with a filter goes on where it stopped.
+    pages_and_faults(&client).await;
+
+    let id = all["data"][0]["id"].as_str().expect("an id");
+    is_shown_and_tried_again(&client, &stranger, &first, id).await;
+}
+
+/// A list with a filter goes on where it stopped, and wrong filters are named.
+async fn pages_and_faults(client: &Client) {
     let mut seen = Vec::new();
     let mut query = "?type=text&limit=2".to_owned();
     loop {
@@ -98,8 +106,10 @@ async fn dead_letters_are_listed_by_webhook_type_and_time_and_shown_with_their_r
             "{wrong}"
         );
     }
+}
 
-    let id = all["data"][0]["id"].as_str().expect("an id");
+/// One letter: its reason, who may see it, and its retry.
+async fn is_shown_and_tried_again(client: &Client, stranger: &Client, first: &Value, id: &str) {
     let shown = client.get(&format!("/api/dead-letters/{id}")).await;
     assert_eq!(
         (
@@ -137,7 +147,7 @@ async fn dead_letters_are_listed_by_webhook_type_and_time_and_shown_with_their_r
             .0,
         202
     );
-    let event = client.event_when(&first, "D60000", "delivered").await;
+    let event = client.event_when(first, "D60000", "delivered").await;
     assert_eq!(
         event["attempts"]
             .as_array()

@@ -1,8 +1,11 @@
 //! `wahook migrate` and `wahook import`, as operators run them.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::support::{app::App, cassandra};
+use crate::support::{
+    app::{App, Client},
+    cassandra,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn migrating_is_done_by_one_at_a_time_and_serving_waits_for_it() {
@@ -101,12 +104,7 @@ async fn old_tables_are_taken_over_once_into_cql() {
 }
 
 async fn webhooks_and_events_are_taken_over_once(app: App) {
-    let file = |name: &str, text: &str| {
-        let path = app.data.path().join(name);
-        std::fs::write(&path, text).expect("is written");
-        path.display().to_string()
-    };
-    let webhooks = file("webhooks.csv", WEBHOOKS);
+    let webhooks = file(&app, "webhooks.csv", WEBHOOKS);
     let (code, stdout, stderr) = app
         .attempt(&["import", "webhooks", &webhooks, "--dry-run"], &[])
         .await;
@@ -144,7 +142,17 @@ async fn webhooks_and_events_are_taken_over_once(app: App) {
             .len(),
         1
     );
+    events_are_taken_over_once(&app, &client, &webhook).await;
+}
 
+/// The path of a new file with this text.
+fn file(app: &App, name: &str, text: &str) -> String {
+    let path = app.data.path().join(name);
+    std::fs::write(&path, text).expect("is written");
+    path.display().to_string()
+}
+
+async fn events_are_taken_over_once(app: &App, client: &Client, webhook: &Value) {
     let today = &time::OffsetDateTime::now_utc().to_string()[..10];
     let event = |id: u32, status: &str, at: &str| {
         json!({
@@ -168,7 +176,7 @@ async fn webhooks_and_events_are_taken_over_once(app: App) {
         event(4, "delivered", "2020-01-01 00:00:00+00"),
         event(5, "lost", today),
     ];
-    let events = file("events.jsonl", &lines.join("\n"));
+    let events = file(app, "events.jsonl", &lines.join("\n"));
     for counts in [
         "3 events imported, 1 skipped",
         "0 events imported, 4 skipped",
@@ -185,7 +193,7 @@ async fn webhooks_and_events_are_taken_over_once(app: App) {
         .await;
     let sums = ["attempts", "delivered", "failed"].map(|name| stats["data"][0][name].as_u64());
     assert_eq!(sums, [Some(3), Some(1), Some(2)], "{stats}");
-    let seen = client.events(&webhook).await;
+    let seen = client.events(webhook).await;
     let seen: Vec<_> = seen
         .iter()
         .map(|one| (one["message_id"].as_str(), one["status"].as_str()))

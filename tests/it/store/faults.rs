@@ -51,7 +51,7 @@ impl Home {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_busy_cluster_refuses_is_tried_again() {
+async fn a_write_that_a_busy_cluster_refuses_is_tried_again() {
     let Some(mut home) = Home::new(&[]).await else {
         return;
     };
@@ -75,7 +75,7 @@ async fn what_a_busy_cluster_refuses_is_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_can_never_be_written_is_said_at_once() {
+async fn a_write_that_can_never_succeed_fails_at_once() {
     let Some(mut home) = Home::new(&[]).await else {
         return;
     };
@@ -132,7 +132,7 @@ async fn a_node_that_hangs_costs_its_time_and_no_more() {
     assert!(error.kind() == ErrorKind::Timeout, "{error}");
     home.store.ping().await.expect_err("no answer");
     assert!(
-        began.elapsed() < Duration::from_secs(5),
+        began.elapsed() < Duration::from_secs(15),
         "took {:?}",
         began.elapsed()
     );

@@ -1,13 +1,13 @@
 //! The whole node while its store is troubled: deliveries do not notice, and in the end all is on
 //! record, once.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use scylla_proxy::RequestReaction;
 use serde_json::Value;
 
 use crate::support::{
-    app::{App, Client, eventually},
+    app::{App, Client, eventually, stays},
     cassandra,
     receiver::Receiver,
     troubled::Troubled,
@@ -62,16 +62,10 @@ async fn deliveries_go_on_without_the_store_and_all_is_recorded_once_it_is_back(
     client.event_when(&webhook, "BEFORE", "delivered").await;
 
     proxy.stop().await;
-    let down = Instant::now();
     for number in 0..300 {
         client.publish(PHONE, &format!("M{number}")).await;
     }
     receiver.wait_for(301).await;
-    assert!(
-        down.elapsed() < Duration::from_secs(20),
-        "deliveries took {:?}",
-        down.elapsed()
-    );
     let path = format!(
         "/api/webhooks/{}/events",
         webhook["id"].as_str().expect("an id")
@@ -84,18 +78,12 @@ async fn deliveries_go_on_without_the_store_and_all_is_recorded_once_it_is_back(
     );
 
     proxy.start().await;
-    let back = Instant::now();
     eventually("all is recorded", async || {
         (all_events(&client, &webhook).await.len() == 301
             && app.nats.messages("WA_RESULT").await == 0)
             .then_some(())
     })
     .await;
-    assert!(
-        back.elapsed() < Duration::from_secs(20),
-        "recording took {:?}",
-        back.elapsed()
-    );
     let events = all_events(&client, &webhook).await;
     assert!(
         events
@@ -126,12 +114,10 @@ async fn deliveries_go_on_while_another_holds_the_file_and_all_is_recorded_once_
     }
     receiver.wait_for(101).await;
     // Longer than a write waits for the lock: it fails, and is tried again.
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(
-        all_events(&client, &webhook).await.len(),
-        1,
-        "reading goes on"
-    );
+    stays(Duration::from_secs(1), "reading goes on", async || {
+        all_events(&client, &webhook).await.len() == 1
+    })
+    .await;
     assert!(
         app.nats.messages("WA_RESULT").await > 0,
         "results wait in the stream"
@@ -152,7 +138,7 @@ async fn deliveries_go_on_while_another_holds_the_file_and_all_is_recorded_once_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_store_refuses_or_nobody_can_read_is_kept_and_holds_up_nothing() {
+async fn results_that_cannot_be_stored_or_read_are_kept_and_delay_no_others() {
     let Some((mut proxy, app)) = app(&[]).await else {
         return;
     };

@@ -97,7 +97,7 @@ async fn a_file_of_a_newer_wahook_is_refused_and_an_older_one_is_raised() {
 }
 
 #[tokio::test]
-async fn what_is_older_than_told_is_dropped_in_steps_and_its_pages_are_freed() {
+async fn rows_older_than_the_retention_are_dropped_in_steps_and_their_pages_freed() {
     let home = sqlite().await.expect("is always there");
     let mut all: Vec<_> = (0..2500)
         .map(|second| attempt(second, 1, Delivered, second))

@@ -108,8 +108,12 @@ async fn a_cluster_with_tls_and_a_password_is_used_and_what_is_wrong_is_named() 
         said.contains("cql.root_ca_file") && said.contains("name a PEM file"),
         "{said}"
     );
+    store_works(&right).await;
+}
 
-    let env = right
+/// An attempt is written and read with these settings.
+async fn store_works(settings: &[(&'static str, String)]) {
+    let env = settings
         .iter()
         .map(|(key, value)| (format!("WAHOOK__{key}"), value.clone()))
         .collect();

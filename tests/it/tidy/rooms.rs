@@ -268,7 +268,7 @@ fn each_room_begins_with_its_story_and_stands_on_the_map() {
 }
 
 #[test]
-fn tests_are_neither_ignored_nor_asleep() {
+fn tests_are_not_ignored_and_wait_on_conditions() {
     // Built from halves, so that this file does not find itself.
     let forbidden = [
         ["#[ign", "ore"].concat(),
@@ -281,6 +281,16 @@ fn tests_are_neither_ignored_nor_asleep() {
                 assert!(!text.contains(word), "{name} has {word}");
             }
         }
+    }
+    // `eventually` waits on a condition, `stays` sees one hold, and `let_pass` says that a time is
+    // what a test is about.
+    for (name, text) in files("tests/it") {
+        let sleeps = text.contains(&["sl", "eep("].concat());
+        // Endpoints of the egress tests are slow on purpose.
+        let may = ["support", "egress"]
+            .iter()
+            .any(|folder| name.starts_with(&format!("tests/it/{folder}/")));
+        assert!(may || !sleeps, "{name} sleeps: wait on a condition");
     }
 }
 

@@ -11,11 +11,11 @@ use tokio::{sync::oneshot, time::timeout};
 use whatsapp_sim::{Contact, Device, Seen, Server, content};
 
 use super::{
-    PHONE, SOON, link,
+    PHONE, STEP_MAX, link,
     order::{Order, Stored},
 };
 use crate::support::{
-    app::App,
+    app::{App, stays},
     process::Node,
     proxy::{At, NatsProxy},
     receiver::Receiver,
@@ -136,7 +136,11 @@ impl Scene {
             let id = scene.next_id();
             scene.write(chat, &id).await;
         }
-        scene.device.wait_idle(SOON).await.expect("acknowledged");
+        scene
+            .device
+            .wait_idle(STEP_MAX)
+            .await
+            .expect("acknowledged");
         scene
     }
 
@@ -192,14 +196,14 @@ impl Scene {
         if is_offline {
             self.ingest = self.start();
         }
-        let told = timeout(SOON, told).await;
+        let told = timeout(STEP_MAX, told).await;
         told.unwrap_or_else(|_| {
             panic!("{point:?} was not reached, {chat:?}, offline: {is_offline}")
         })
         .expect("told once");
         self.ingest.kill().await;
         self.device
-            .wait_offline(SOON)
+            .wait_offline(STEP_MAX)
             .await
             .expect("the connection died with it");
         *self.marked.lock().expect("no panic while held") = None;
@@ -215,11 +219,11 @@ impl Scene {
         self.ingest = self.start();
         let logins = self.device.logins();
         self.device
-            .wait_online(logins + 1, SOON)
+            .wait_online(logins + 1, STEP_MAX)
             .await
             .expect("taken up again");
         self.device
-            .wait_idle(SOON)
+            .wait_idle(STEP_MAX)
             .await
             .expect("all acknowledged in the end");
     }
@@ -263,8 +267,12 @@ async fn dies_everywhere(chat: Chat) {
         .await;
     let mut deliver = scene.app.second("deliver,record");
     receiver.wait_for(sent.len()).await;
-    // Long enough for one too many to come as well.
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    stays(
+        Duration::from_millis(500),
+        "no webhook comes twice",
+        async || receiver.received().len() <= sent.len(),
+    )
+    .await;
     let received: Vec<String> = receiver
         .received()
         .iter()

@@ -1,9 +1,10 @@
 //! Every kind of message arrives at the webhook with what it says.
 
 use serde_json::{Value, json};
-use whatsapp_sim::content;
+use whatsapp_rust::waproto::whatsapp as wa;
+use whatsapp_sim::{Server, content};
 
-use super::{Linked, PHONE, SOON};
+use super::{Linked, PHONE, STEP_MAX};
 
 const ALICE: &str = "4915200000001";
 const GROUP: &str = "120363000000000001@g.us";
@@ -17,7 +18,45 @@ async fn every_kind_arrives_with_what_it_says() {
     let alice = server.contact(ALICE, "Alice\r\nX");
     let file = vec![7_u8; 70_000];
     let image = server.image(&file, "look").expect("an image");
-    let messages = [
+    let sent = media(server, &file, &image).into_iter().chain(others());
+    for (message, kind, text, metadata) in sent {
+        let before = receiver.received().len();
+        let id = alice.send(device, message).await.expect("sent");
+        let received = receiver.wait_for(before + 1).await.remove(before).json();
+        assert_eq!(
+            (&received["type"], &received["content"]),
+            (&json!(kind), &json!(text)),
+            "{received}"
+        );
+        assert_eq!(
+            (&received["message_id"], &received["from"], &received["to"]),
+            (&json!(id), &json!(ALICE), &json!(PHONE))
+        );
+        assert_eq!(received["metadata"]["push_name"], "Alice\r\nX");
+        contains(&received["metadata"], &metadata);
+        device
+            .wait_acked(&id, STEP_MAX)
+            .await
+            .expect("acknowledged");
+    }
+    download(&linked, &receiver.received()[2].json(), &file).await;
+    linked.server.forget_image(&image);
+    let id = receiver.received()[2].json()["metadata"]["media"]["id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    let (status, answer) = linked
+        .client
+        .call("GET", &format!("/api/media/{id}"), None)
+        .await;
+    assert_eq!((status, &answer["code"]), (502, &json!("media_gone")));
+}
+
+/// A message, and what its webhook says: type, content, and fields of the metadata.
+type Said = (wa::Message, &'static str, &'static str, Value);
+
+fn media(server: &Server, file: &[u8], image: &wa::Message) -> Vec<Said> {
+    vec![
         (content::text("héllo 👋\n"), "text", "héllo 👋\n", json!({})),
         (
             content::quote("yes", "Q1", PHONE),
@@ -32,29 +71,34 @@ async fn every_kind_arrives_with_what_it_says() {
             json!({"media": {"mime_type": "image/jpeg", "size": 70_000}}),
         ),
         (
-            server.video(&file, "see").expect("a video"),
+            server.video(file, "see").expect("a video"),
             "video",
             "see",
             json!({"media": {"seconds": 3}}),
         ),
         (
-            server.voice(&file).expect("a voice"),
+            server.voice(file).expect("a voice"),
             "audio",
             "",
             json!({"media": {"voice": true, "seconds": 2}}),
         ),
         (
-            server.document(&file, "a.pdf").expect("a document"),
+            server.document(file, "a.pdf").expect("a document"),
             "document",
             "",
             json!({"media": {"file_name": "a.pdf"}}),
         ),
         (
-            server.sticker(&file).expect("a sticker"),
+            server.sticker(file).expect("a sticker"),
             "sticker",
             "",
             json!({"media": {"mime_type": "image/webp"}}),
         ),
+    ]
+}
+
+fn others() -> Vec<Said> {
+    vec![
         (
             content::location(52.5, 13.4, "Berlin"),
             "location",
@@ -104,35 +148,7 @@ async fn every_kind_arrives_with_what_it_says() {
             json!({"list": {"row_id": "r1"}}),
         ),
         (Default::default(), "unknown", "", json!({})),
-    ];
-    for (message, kind, text, metadata) in messages {
-        let before = receiver.received().len();
-        let id = alice.send(device, message).await.expect("sent");
-        let received = receiver.wait_for(before + 1).await.remove(before).json();
-        assert_eq!(
-            (&received["type"], &received["content"]),
-            (&json!(kind), &json!(text)),
-            "{received}"
-        );
-        assert_eq!(
-            (&received["message_id"], &received["from"], &received["to"]),
-            (&json!(id), &json!(ALICE), &json!(PHONE))
-        );
-        assert_eq!(received["metadata"]["push_name"], "Alice\r\nX");
-        contains(&received["metadata"], &metadata);
-        device.wait_acked(&id, SOON).await.expect("acknowledged");
-    }
-    download(&linked, &receiver.received()[2].json(), &file).await;
-    linked.server.forget_image(&image);
-    let id = receiver.received()[2].json()["metadata"]["media"]["id"]
-        .as_str()
-        .expect("an id")
-        .to_owned();
-    let (status, answer) = linked
-        .client
-        .call("GET", &format!("/api/media/{id}"), None)
-        .await;
-    assert_eq!((status, &answer["code"]), (502, &json!("media_gone")));
+    ]
 }
 
 /// Every field of the second is in the first, at any depth.
@@ -250,7 +266,7 @@ async fn senders_are_phone_numbers_where_whatsapp_tells_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_decrypted_comes_once_it_was_sent_again() {
+async fn an_undecryptable_message_arrives_once_it_is_sent_again() {
     let linked = Linked::start().await;
     let (_, receiver) = linked.webhook().await;
     let alice = linked.server.contact(ALICE, "Alice");
@@ -265,7 +281,7 @@ async fn what_cannot_be_decrypted_comes_once_it_was_sent_again() {
     );
     linked
         .device
-        .wait_acked(&id, SOON)
+        .wait_acked(&id, STEP_MAX)
         .await
         .expect("acknowledged");
 }

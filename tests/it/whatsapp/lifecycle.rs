@@ -5,8 +5,8 @@ use std::{os::unix::fs::PermissionsExt, time::Duration};
 use serde_json::{Value, json};
 use whatsapp_sim::{Server, content};
 
-use super::{Linked, PHONE, SOON, link, when};
-use crate::support::app::{App, eventually};
+use super::{Linked, PHONE, STEP_MAX, link, when};
+use crate::support::app::{App, eventually, stays};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_code_can_be_seen_as_picture_and_text_by_its_client_alone() {
@@ -137,7 +137,7 @@ async fn a_cut_connection_comes_back_and_brings_what_was_missed() {
         .expect("sent");
     receiver.wait_for(1).await;
     linked.device.cut();
-    linked.device.wait_offline(SOON).await.expect("offline");
+    linked.device.wait_offline(STEP_MAX).await.expect("offline");
     let mut sent = Vec::new();
     for number in 0..500 {
         sent.push(
@@ -148,10 +148,10 @@ async fn a_cut_connection_comes_back_and_brings_what_was_missed() {
         );
     }
     let memory = linked.app.rss_bytes();
-    linked.device.wait_online(2, SOON).await.expect("back");
+    linked.device.wait_online(2, STEP_MAX).await.expect("back");
     linked
         .device
-        .wait_idle(SOON)
+        .wait_idle(STEP_MAX)
         .await
         .expect("all acknowledged");
     let received = receiver.wait_for(501).await;
@@ -168,13 +168,13 @@ async fn a_cut_connection_comes_back_and_brings_what_was_missed() {
     linked.device.end_stream();
     linked
         .device
-        .wait_online(3, SOON)
+        .wait_online(3, STEP_MAX)
         .await
         .expect("back again");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_ends_a_session_is_told_and_a_restart_brings_it_back() {
+async fn the_end_of_a_session_is_shown_and_a_restart_brings_it_back() {
     let linked = Linked::start().await;
     let client = &linked.client;
     let device = &linked.device;
@@ -186,9 +186,12 @@ async fn what_ends_a_session_is_told_and_a_restart_brings_it_back() {
     device.replace();
     when(client, &linked.session, "replaced").await;
     let logins = device.logins();
-    // It does not fight for its place: long enough for several reconnects.
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    assert_eq!(device.logins(), logins);
+    // Long enough for several reconnects.
+    let span = Duration::from_secs(3);
+    stays(span, "it does not fight for its place", async || {
+        device.logins() == logins
+    })
+    .await;
     restart().await;
     when(client, &linked.session, "connected").await;
 

@@ -22,7 +22,8 @@ use crate::support::{
 };
 
 const PHONE: &str = "4915112345678";
-const SOON: Duration = Duration::from_secs(20);
+/// How long one step of a session may take: a login, a message, its acknowledgement.
+const STEP_MAX: Duration = Duration::from_secs(30);
 
 /// A linked session, with what is around it.
 struct Linked {
@@ -50,7 +51,7 @@ pub(crate) async fn link(
         .await
         .expect("the phone links it");
     when(client, &id, "connected").await;
-    device.wait_online(1, SOON).await.expect("online");
+    device.wait_online(1, STEP_MAX).await.expect("online");
     (id, device)
 }
 

@@ -2,12 +2,12 @@
 
 use std::{fs, fs::File, path::Path};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use whatsapp_sim::{Server, content};
 
-use super::{PHONE, SOON, link};
+use super::{PHONE, STEP_MAX, link};
 use crate::support::{
-    app::{App, eventually},
+    app::{App, Client, eventually},
     nats::NatsServer,
     process::Node,
     receiver::{Receiver, Reply},
@@ -81,12 +81,32 @@ async fn each_role_does_its_work_with_the_permissions_of_its_user() {
         .map(|(key, value)| (*key, value.as_str()))
         .collect();
     let app = App::on_both(nats, "api", &whatsapp, &settings).await;
+    app.leaves_work("this server shows its streams to users alone");
     let _record = role(&app, "record").await;
     let _ingest = role(&app, "ingest").await;
     let mut deliver = role(&app, "deliver").await;
     let client = app.client_by(1, &[], &user("operator")).await;
 
-    // A chat whose first message fails at first; a dead letter, sent again by hand and by a job.
+    let (ordered, _receiver) = fails_and_is_sent_again(&client).await;
+
+    is_held_and_released(&client, &ordered).await;
+
+    let _deliver = goes_on_at_the_next_node(&app, &client, &mut deliver).await;
+
+    receives_and_sends(&client, &whatsapp).await;
+
+    let logs = ["record", "ingest", "deliver"]
+        .map(|role| fs::read_to_string(log_of(&app, role)).expect("a log"));
+    let all = logs.join("") + &app.log();
+    let denied: Vec<_> = all
+        .lines()
+        .filter(|line| line.contains("Violation"))
+        .collect();
+    assert!(denied.is_empty(), "{denied:#?}");
+}
+
+/// A chat whose first message fails at first; a dead letter, sent again by hand and by a job.
+async fn fails_and_is_sent_again(client: &Client) -> (Value, Receiver) {
     let receiver = Receiver::answering(&[500, 200]).await;
     let ordered = client
         .register_ordered(ORDERED, &receiver.url("/hook"))
@@ -118,28 +138,37 @@ async fn each_role_does_its_work_with_the_permissions_of_its_user() {
         .await;
     assert_eq!(status, 202, "{job}");
     client.event_when(&ordered, "O3", "delivered").await;
+    (ordered, receiver)
+}
 
-    // Held while paused, and released.
+/// Held while paused, and released.
+async fn is_held_and_released(client: &Client, ordered: &Value) {
     let path = format!("/api/webhooks/{}", ordered["id"].as_str().expect("an id"));
-    assert_eq!(
-        client
-            .call("PATCH", &path, Some(json!({"is_active": false})))
-            .await
-            .0,
-        200
-    );
-    client.publish(ORDERED, "O4").await;
-    client.event_when(&ordered, "O4", "pending").await;
-    assert_eq!(
-        client
-            .call("PATCH", &path, Some(json!({"is_active": true})))
-            .await
-            .0,
-        200
-    );
-    client.event_when(&ordered, "O4", "delivered").await;
+    let set = async |is_active: bool| {
+        let body = json!({"is_active": is_active});
+        assert_eq!(client.call("PATCH", &path, Some(body)).await.0, 200);
+    };
+    set(false).await;
+    // The node that delivers learns of it a moment later.
+    let mut number = 0;
+    let held = eventually("a message is held", async || {
+        number += 1;
+        let id = format!("H{number}");
+        client.publish(ORDERED, &id).await;
+        let event = eventually("it has an event", async || {
+            let events = client.events(ordered).await;
+            events.into_iter().find(|event| event["message_id"] == id)
+        })
+        .await;
+        (event["status"] == "pending").then_some(id)
+    })
+    .await;
+    set(true).await;
+    client.event_when(ordered, &held, "delivered").await;
+}
 
-    // In hand when its node leaves: the next asks `record` for each that came before.
+/// What is in flight when its node leaves: the next asks `record` for each that came before.
+async fn goes_on_at_the_next_node(app: &App, client: &Client, deliver: &mut Node) -> Node {
     let slow = Receiver::answering(&[200]).await;
     let body = json!({
         "phone_number": SLOW,
@@ -153,15 +182,18 @@ async fn each_role_does_its_work_with_the_permissions_of_its_user() {
     }
     slow.wait_for(1).await;
     assert_eq!(deliver.terminate().await, Some(0));
-    let _deliver = role(&app, "deliver").await;
+    let next = role(app, "deliver").await;
     for number in 0..3 {
         client
             .event_when(&limited, &format!("S{number}"), "delivered")
             .await;
     }
+    next
+}
 
-    // From WhatsApp and to it.
-    let (session, device) = link(&client, &whatsapp, json!({}), PHONE).await;
+/// From WhatsApp and to it.
+async fn receives_and_sends(client: &Client, whatsapp: &Server) {
+    let (session, device) = link(client, whatsapp, json!({}), PHONE).await;
     let inbound = Receiver::answering(&[200]).await;
     client.register(PHONE, &inbound.url("/hook")).await;
     let alice = whatsapp.contact("4915200000001", "Alice");
@@ -170,7 +202,7 @@ async fn each_role_does_its_work_with_the_permissions_of_its_user() {
         .await
         .expect("sent");
     inbound.wait_for(1).await;
-    device.wait_idle(SOON).await.expect("acknowledged");
+    device.wait_idle(STEP_MAX).await.expect("acknowledged");
     let body = json!({"session_id": session, "to": "4915200000001", "text": "hello yourself"});
     let (status, answer) = client.call("POST", "/api/messages/send", Some(body)).await;
     assert!(status < 300, "{status} {answer}");
@@ -181,13 +213,4 @@ async fn each_role_does_its_work_with_the_permissions_of_its_user() {
             .0,
         204
     );
-
-    let logs = ["record", "ingest", "deliver"]
-        .map(|role| fs::read_to_string(log_of(&app, role)).expect("a log"));
-    let all = logs.join("") + &app.log();
-    let denied: Vec<_> = all
-        .lines()
-        .filter(|line| line.contains("Violation"))
-        .collect();
-    assert!(denied.is_empty(), "{denied:#?}");
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use whatsapp_sim::{Device, Server};
 
-use super::{PHONE, SOON, link, when};
+use super::{PHONE, STEP_MAX, link, when};
 use crate::support::app::{App, Client, eventually};
 
 struct Session {
@@ -46,7 +46,7 @@ async fn session_keeps_its_keys_and_comes_back_when_its_login_is_refused() {
         assert!(session.keys.exists(), "{code:?}");
     }
     for (code, session) in &sessions {
-        let online = session.device.wait_online(2, SOON).await;
+        let online = session.device.wait_online(2, STEP_MAX).await;
         online.unwrap_or_else(|error| panic!("{code:?}: {error}"));
         when(&client, &session.id, "connected").await;
         assert!(session.keys.exists(), "{code:?}");

@@ -1,15 +1,15 @@
 //! Nothing is acknowledged to WhatsApp before the stream has it, whatever dies.
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::json;
 use whatsapp_sim::{Server, content};
 
-use super::{Linked, PHONE, SOON, link, order::Order, when};
-use crate::support::app::App;
+use super::{Linked, PHONE, STEP_MAX, link, order::Order, when};
+use crate::support::app::{App, stays};
+
+/// Messages that are sent while NATS is down.
+const SENT_WHILE_DOWN: usize = 300;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_acknowledged_while_nats_is_down() {
@@ -25,26 +25,28 @@ async fn nothing_is_acknowledged_while_nats_is_down() {
         .await
         .expect("sent");
     receiver.wait_for(1).await;
-    linked.device.wait_idle(SOON).await.expect("acknowledged");
+    linked
+        .device
+        .wait_idle(STEP_MAX)
+        .await
+        .expect("acknowledged");
     linked.app.nats.stop().await;
     let memory = linked.app.rss_bytes();
     let mut sent = Vec::new();
-    let down_since = Instant::now();
-    while down_since.elapsed() < Duration::from_secs(30) {
-        let text = format!("down {}", sent.len());
-        sent.push(
-            alice
-                .send(&linked.device, content::text(&text))
-                .await
-                .expect("sent"),
-        );
-        tokio::time::sleep(Duration::from_millis(100)).await;
+    // Half of them come while the session still waits for the stream, half once it is offline.
+    for _ in 0..SENT_WHILE_DOWN / 2 {
+        let message = content::text(&format!("down {}", sent.len()));
+        sent.push(alice.send(&linked.device, message).await.expect("sent"));
     }
     linked
         .device
-        .wait_offline(SOON)
+        .wait_offline(STEP_MAX)
         .await
         .expect("the session went offline");
+    while sent.len() < SENT_WHILE_DOWN {
+        let message = content::text(&format!("down {}", sent.len()));
+        sent.push(alice.send(&linked.device, message).await.expect("sent"));
+    }
     assert_eq!(linked.device.pending(), sent, "WhatsApp keeps them all");
     let grown = linked.app.rss_bytes().saturating_sub(memory);
     assert!(grown < 16 * 1024 * 1024, "{grown} bytes more");
@@ -76,8 +78,11 @@ async fn a_second_node_takes_over_when_the_first_dies() {
     let logins = linked.device.logins();
     let mut second = linked.app.second("ingest,deliver");
     // Long enough for the second to take it, if the lease did not keep it away.
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    assert_eq!(linked.device.logins(), logins);
+    let span = Duration::from_secs(5);
+    stays(span, "the first keeps the session", async || {
+        linked.device.logins() == logins
+    })
+    .await;
     linked.app.kill().await;
     let id = alice
         .send(&linked.device, content::text("while nobody is there"))
@@ -90,19 +95,20 @@ async fn a_second_node_takes_over_when_the_first_dies() {
         .expect("the second has it");
     receiver.wait_for(1).await;
     linked.app.restart().await;
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    assert!(
-        linked.device.is_online() && linked.device.logins() == logins + 1,
-        "the first comes back and does not fight"
-    );
+    stays(
+        span,
+        "the first comes back and does not fight",
+        async || linked.device.is_online() && linked.device.logins() == logins + 1,
+    )
+    .await;
     second.kill().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_acknowledgement_follows_its_publish() {
     let server = Server::start().await.expect("the stand-in starts");
-    // Nobody takes messages out of the stream.
     let app = App::on_whatsapp_playing("api,ingest", &server, &[]).await;
+    app.leaves_work("nobody takes messages out of the stream");
     let client = app.client(1).await;
     let (_, device) = link(&client, &server, json!({}), PHONE).await;
     let order = Order::watch(&server, &app.nats, "SEEN").await;
@@ -126,12 +132,12 @@ async fn every_acknowledgement_follows_its_publish() {
         }
     };
     send(150).await;
-    device.wait_idle(SOON).await.expect("all acknowledged");
+    device.wait_idle(STEP_MAX).await.expect("all acknowledged");
     device.cut();
-    device.wait_offline(SOON).await.expect("offline");
+    device.wait_offline(STEP_MAX).await.expect("offline");
     send(150).await;
-    device.wait_online(2, SOON).await.expect("back");
-    device.wait_idle(SOON).await.expect("all acknowledged");
+    device.wait_online(2, STEP_MAX).await.expect("back");
+    device.wait_idle(STEP_MAX).await.expect("all acknowledged");
     // At each receipt the stand-in looked into the stream before it went on.
     assert_eq!(order.acknowledged(), (sent, Vec::new()));
 }

@@ -6,7 +6,7 @@ use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 use whatsapp_rust::prelude::MessageExt;
 
-use super::{Linked, PHONE, SOON};
+use super::{Linked, PHONE, STEP_MAX};
 use crate::support::{app::http_client, receiver::Receiver};
 
 const BOB: &str = "4915200000009";
@@ -49,7 +49,7 @@ async fn a_text_is_sent_and_its_receipts_come_to_those_who_ask() {
         "{answer}"
     );
     let (id, message) = bob
-        .receive(&linked.device, SOON)
+        .receive(&linked.device, STEP_MAX)
         .await
         .expect("Bob can read it");
     assert_eq!(
@@ -138,7 +138,7 @@ async fn files_are_fetched_and_sent() {
         "{answer}"
     );
     let (_, message) = bob
-        .receive(&linked.device, SOON)
+        .receive(&linked.device, STEP_MAX)
         .await
         .expect("Bob can read it");
     let image = message.image_message.as_option().expect("an image");
@@ -161,7 +161,7 @@ async fn files_are_fetched_and_sent() {
     .await;
     assert_eq!(status, 202, "{answer}");
     let (_, message) = bob
-        .receive(&linked.device, SOON)
+        .receive(&linked.device, STEP_MAX)
         .await
         .expect("Bob can read it");
     assert_eq!(
@@ -171,14 +171,17 @@ async fn files_are_fetched_and_sent() {
             .and_then(|one| one.file_name.as_deref()),
         Some("a.pdf")
     );
+    files_that_cannot_be_had_are_named(&linked, &pdf).await;
+}
 
+async fn files_that_cannot_be_had_are_named(linked: &Linked, pdf: &str) {
     for (url, word) in [
         (pdf.replace("/file", "/none"), "404"),
         ("http://10.0.0.1/x".to_owned(), ""),
     ] {
         let media = json!({"url": url});
         let (status, _, answer) = send(
-            &linked,
+            linked,
             None,
             json!({"session_id": linked.session, "to": BOB, "media": media}),
         )
@@ -231,7 +234,7 @@ async fn a_key_holds_what_was_sent_and_frees_what_was_not() {
 
     for text in ["one", "two"] {
         let (_, message) = bob
-            .receive(&linked.device, SOON)
+            .receive(&linked.device, STEP_MAX)
             .await
             .expect("Bob can read it");
         assert_eq!(message.text_content(), Some(text));
@@ -261,7 +264,7 @@ async fn a_group_reads_what_is_sent_to_it() {
         );
         for member in [&bob, &carol] {
             let (id, message) = member
-                .receive(&linked.device, SOON)
+                .receive(&linked.device, STEP_MAX)
                 .await
                 .expect("every member can read it");
             assert_eq!(
@@ -280,7 +283,7 @@ async fn a_group_reads_what_is_sent_to_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_sent_is_said() {
+async fn a_message_that_cannot_be_sent_is_refused_with_the_reason() {
     let linked = Linked::start().await;
     let cases = [
         (

@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use whatsapp_sim::{Server, content};
 
-use super::{Linked, PHONE, SOON, link};
+use super::{Linked, PHONE, STEP_MAX, link};
 use crate::support::{
-    app::{App, eventually},
+    app::{App, eventually, stays},
     receiver::Receiver,
 };
 
@@ -40,7 +40,7 @@ async fn own_messages_come_to_those_who_ask_for_them() {
         .await
         .expect("sent");
     for (device, id) in [(&asking, &direct), (&asking, &group), (&other, &private)] {
-        device.wait_acked(id, SOON).await.expect("acknowledged");
+        device.wait_acked(id, STEP_MAX).await.expect("acknowledged");
     }
     let received = receiver.wait_for(2).await;
     for (id, chat, to) in [(&direct, ALICE, ALICE), (&group, GROUP, GROUP)] {
@@ -103,7 +103,11 @@ async fn history_and_what_devices_share_are_taken_and_never_published() {
         .share_history(&linked.device, ALICE, &["old", "older"])
         .await
         .expect("sent");
-    linked.device.wait_acked(&id, SOON).await.expect("taken");
+    linked
+        .device
+        .wait_acked(&id, STEP_MAX)
+        .await
+        .expect("taken");
     linked
         .server
         .contact(ALICE, "Alice")
@@ -111,14 +115,12 @@ async fn history_and_what_devices_share_are_taken_and_never_published() {
         .await
         .expect("sent");
     receiver.wait_for(1).await;
-    // Long enough for what is not to come.
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    let contents: Vec<Value> = receiver
-        .received()
-        .iter()
-        .map(|one| one.json()["content"].clone())
-        .collect();
-    assert_eq!(contents, [json!("new")]);
+    stays(Duration::from_millis(500), "no history comes", async || {
+        let received = receiver.received();
+        received.iter().all(|one| one.json()["content"] == "new")
+    })
+    .await;
+    assert_eq!(receiver.received().len(), 1);
     assert!(linked.device.pending().is_empty());
 }
 
