@@ -14,7 +14,7 @@ use tokio::{sync::watch, time::timeout};
 
 use super::{
     ApiTokens, Error, Jobs, KeyRotation, Sessions, SharedKeys, Webhooks, bucket::Buckets,
-    shared_keys::LoadedKeys,
+    retry_room::RetryRoom, shared_keys::LoadedKeys,
 };
 use crate::{config, tasks::Tasks, telemetry, wire::Keyring};
 
@@ -35,6 +35,7 @@ pub struct Bus {
     pub(super) settings: Arc<config::Bus>,
     /// Counts connections: an answer that was asked for on an earlier one will not come.
     pub(super) connections: watch::Sender<u64>,
+    pub(super) retry_room: Arc<RetryRoom>,
     clients: Arc<Clients>,
     request_timeout: Duration,
 }
@@ -81,12 +82,14 @@ impl Bus {
             connections: connections.clone(),
         }));
         let settings = Arc::new(bus.clone());
+        let retry_room = Arc::new(RetryRoom::new(context.clone(), bus.retry_bytes_max));
         let request_timeout = nats.request_timeout;
         Ok(Self {
             client,
             context,
             settings,
             connections,
+            retry_room,
             clients,
             request_timeout,
         })

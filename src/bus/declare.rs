@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{
     Bus, Error, Stream,
     repartition::{partitions_in, with_partitions},
+    room,
 };
 use crate::config;
 
@@ -65,6 +66,34 @@ impl Declared {
     fn is_stream(&self, stream: Stream) -> bool {
         self.stream.is_none() && self.config["name"] == stream.as_str()
     }
+
+    /// Its configuration, when this is a stream.
+    fn stream_config(&self) -> Option<&Value> {
+        self.stream.is_none().then_some(&self.config)
+    }
+
+    /// Subject and body of the request that makes or changes it.
+    fn request(&self, create: bool) -> (String, Value) {
+        let name = self.config["name"]
+            .as_str()
+            .or(self.config["durable_name"].as_str())
+            .unwrap_or("");
+        match self.stream {
+            // `action` empty: create or update.
+            Some(stream) => (
+                format!("CONSUMER.DURABLE.CREATE.{stream}.{name}"),
+                json!({
+                    "stream_name": stream.as_str(),
+                    "config": self.config,
+                    "action": "",
+                }),
+            ),
+            None => (
+                format!("STREAM.{}.{name}", if create { "CREATE" } else { "UPDATE" }),
+                self.config.clone(),
+            ),
+        }
+    }
 }
 
 /// What `apply` did.
@@ -120,50 +149,68 @@ impl Bus {
     ///
     /// # Errors
     /// [`Error::Partitions`] when the number of partitions is another and cannot be changed now;
-    /// else when the server refuses or does not answer.
+    /// [`Error::NoStorage`] and [`Error::LimitTooLow`] when the streams do not fit; else when the
+    /// server refuses or does not answer.
     pub async fn apply(&self) -> Result<Vec<Change>, Error> {
-        let all = declared(&self.settings);
+        let all = self.by_growth(declared(&self.settings)).await?;
         let messages = all
             .iter()
             .find(|one| one.is_stream(Stream::Messages))
             .expect("embedded files are tested");
         let mut changes = Vec::from_iter(self.repartition(&messages.config).await?);
-        for declared in all {
-            let found = self.found(&declared).await?;
+        for declared in &all {
+            let found = self.found(declared).await?;
             let created = found.is_none();
-            if found.is_some_and(|found| differences(&declared, &found).is_empty()) {
+            if found.is_some_and(|found| differences(declared, &found["config"]).is_empty()) {
                 continue;
             }
-            let name = declared.config["name"]
-                .as_str()
-                .or(declared.config["durable_name"].as_str())
-                .unwrap_or("");
-            let (subject, body) = match declared.stream {
-                // `action` empty: create or update.
-                Some(stream) => (
-                    format!("CONSUMER.DURABLE.CREATE.{stream}.{name}"),
-                    json!({
-                        "stream_name": stream.as_str(),
-                        "config": declared.config,
-                        "action": "",
-                    }),
-                ),
-                None => (
-                    format!(
-                        "STREAM.{}.{name}",
-                        if created { "CREATE" } else { "UPDATE" }
-                    ),
-                    declared.config,
-                ),
-            };
-            self.command(subject, &body).await?;
+            let (subject, body) = declared.request(created);
+            let answer: Value = self.context.request(subject.clone(), &body).await?;
+            if room::is_refusal(&answer["error"]) {
+                let found = answer["error"]["description"].to_string();
+                let streams: Vec<_> = all.iter().filter_map(Declared::stream_config).collect();
+                return Err(room::no_storage(&streams, &self.settings, &found));
+            }
+            accepted(&subject, &answer)?;
             changes.push(Change {
-                what: declared.what,
+                what: declared.what.clone(),
                 created,
             });
         }
         self.drop_surplus().await?;
         Ok(changes)
+    }
+
+    /// Makes sure that there is room for all streams, and that none loses messages by its limit.
+    /// Gives them back in the order in which they are to be changed: those that give room first,
+    /// and consumers after their streams.
+    async fn by_growth(&self, all: Vec<Declared>) -> Result<Vec<Declared>, Error> {
+        let mut reserved = 0_u64;
+        let mut sorted = Vec::new();
+        for declared in all {
+            let Some(config) = declared.stream_config() else {
+                sorted.push((i128::MAX, declared));
+                continue;
+            };
+            let found = self.found(&declared).await?.unwrap_or_default();
+            room::ensure_keeps_all(config, &found, &self.settings)?;
+            let has = found["config"]["max_bytes"].as_u64().unwrap_or(0);
+            reserved = reserved.saturating_add(has);
+            let growth = i128::from(room::max_bytes(config, &self.settings)) - i128::from(has);
+            sorted.push((growth, declared));
+        }
+        let account = self.api_info("INFO").await?.unwrap_or_default();
+        let account = room::Account {
+            info: &account,
+            reserved,
+        };
+        let streams: Vec<_> = sorted
+            .iter()
+            .filter_map(|(_, declared)| declared.stream_config())
+            .collect();
+        room::ensure_fits(&account, &streams, &self.settings)?;
+        sorted.sort_by_key(|(growth, _)| *growth);
+        Ok(sorted.into_iter().map(|(_, declared)| declared).collect())
     }
 
     /// Compares without changing anything.
@@ -174,7 +221,7 @@ impl Bus {
         let mut all = Vec::new();
         for declared in declared(&self.settings) {
             match self.found(&declared).await? {
-                Some(found) => all.extend(differences(&declared, &found)),
+                Some(found) => all.extend(differences(&declared, &found["config"])),
                 None => all.push(Difference {
                     what: declared.what,
                     field: String::new(),
@@ -187,17 +234,13 @@ impl Bus {
     }
 
     async fn found(&self, declared: &Declared) -> Result<Option<Value>, Error> {
-        let answer = self.api_info(&declared.info).await?;
-        Ok(answer.map(|mut answer| answer["config"].take()))
+        self.api_info(&declared.info).await
     }
 
     /// Has the API change something.
     pub(super) async fn command(&self, subject: String, request: &Value) -> Result<(), Error> {
         let answer: Value = self.context.request(subject.clone(), request).await?;
-        match answer["error"]["description"].as_str() {
-            Some(text) => Err(Error::Refused(format!("{subject}: {text}"))),
-            None => Ok(()),
-        }
+        accepted(&subject, &answer)
     }
 
     /// Asks the API about one thing that is named in the subject; `None`: there is none.
@@ -219,6 +262,14 @@ impl Bus {
     }
 }
 
+/// Whether the API did what it was asked for.
+fn accepted(subject: &str, answer: &Value) -> Result<(), Error> {
+    match answer["error"]["description"].as_str() {
+        Some(text) => Err(Error::Refused(format!("{subject}: {text}"))),
+        None => Ok(()),
+    }
+}
+
 /// The files with the settings put in.
 fn declared(settings: &config::Bus) -> Vec<Declared> {
     let parse =
@@ -227,9 +278,7 @@ fn declared(settings: &config::Bus) -> Vec<Declared> {
     for text in STREAMS {
         let mut config = parse(text);
         config["num_replicas"] = settings.replicas.into();
-        if config["discard"] == "new" && config["max_bytes"] != -1 {
-            config["max_bytes"] = settings.message_bytes_max.into();
-        }
+        config["max_bytes"] = room::max_bytes(&config, settings).into();
         if config["subject_transform"].is_object() {
             config["subject_transform"] =
                 with_partitions(&config["subject_transform"], settings.partitions);
@@ -343,6 +392,22 @@ mod tests {
                 .all(|one| one.config["num_replicas"] == 3)
         );
         assert!(all.iter().all(|one| !one.config.to_string().contains("{N")));
+        let limited = |config: &Value| config["max_bytes"].as_u64().is_some_and(|max| max > 0);
+        assert!(all.iter().filter_map(Declared::stream_config).all(limited));
+    }
+
+    #[test]
+    fn files_hold_what_the_default_settings_give() {
+        let settings = settings();
+        for text in STREAMS {
+            let file: Value = serde_json::from_str(text).expect("sound");
+            assert_eq!(
+                file["max_bytes"],
+                room::max_bytes(&file, &settings),
+                "{}",
+                file["name"]
+            );
+        }
     }
 
     #[test]

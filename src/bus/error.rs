@@ -2,9 +2,17 @@
 
 use std::fmt;
 
-use async_nats::jetstream::{consumer, context, kv, stream};
+use async_nats::jetstream::{self, ErrorCode, consumer, context, kv, stream};
 
 use crate::wire::{SealError, WebhookCodecError};
+
+/// The server's codes for too little storage.
+pub(super) const STORAGE_REFUSALS: [ErrorCode; 4] = [
+    ErrorCode::INSUFFICIENT_RESOURCES,
+    ErrorCode::ACCOUNT_RESOURCES_EXCEEDED,
+    ErrorCode::STORAGE_RESOURCES_EXCEEDED,
+    ErrorCode::STREAM_MAX_STREAM_BYTES_EXCEEDED,
+];
 
 /// Why the bus did not do it.
 ///
@@ -27,6 +35,42 @@ pub enum Error {
     /// The stream has no room: publishing again later may work.
     #[error("stream full: deliveries are slower than what comes in")]
     Full,
+    /// All storage that the server or the account may use is taken.
+    #[error(
+        "NATS has no storage left: the streams and buckets of wahook reserve what they need, so \
+         other streams or files take it. Give the server (`max_file_store`) or the account more, \
+         or purge what is not needed"
+    )]
+    StorageExhausted,
+    /// The server or the account has not the storage that the streams and buckets reserve.
+    #[error(
+        "there is no room for the streams and buckets, which reserve {needed} bytes: {found}. \
+         Lower one of the settings below, or give the server (`max_file_store`) or the account \
+         more storage. Bytes of one copy: {parts}"
+    )]
+    NoStorage {
+        /// What there is, or what the server says.
+        found: String,
+        /// Bytes of all copies together.
+        needed: u64,
+        /// Bytes of each stream, with the setting that decides about it.
+        parts: String,
+    },
+    /// A stream holds more than its new limit.
+    #[error(
+        "{stream} holds {stored} bytes, more than its limit of {limit}, and what is above would \
+         be dropped: raise {key}, or let it be worked off first"
+    )]
+    LimitTooLow {
+        /// The stream.
+        stream: String,
+        /// Bytes that it holds.
+        stored: u64,
+        /// Bytes that it may hold.
+        limit: u64,
+        /// The setting that decides about it.
+        key: &'static str,
+    },
     /// What was to be published only if nothing had changed.
     #[error("the stream has another message under this subject")]
     Exists,
@@ -110,6 +154,23 @@ impl Error {
         }
     }
 
+    /// What an error of the client's says about room, if that is what it is about. The server's word
+    /// is the cause of the cause of some.
+    pub(super) fn no_room(error: &(dyn std::error::Error + 'static)) -> Option<Self> {
+        let chain = std::iter::successors(Some(error), |error| error.source());
+        let refused = chain.filter_map(|error| {
+            let boxed = error.downcast_ref::<Box<jetstream::Error>>();
+            boxed.map(Box::as_ref).or_else(|| error.downcast_ref())
+        });
+        refused
+            .map(jetstream::Error::error_code)
+            .find_map(|code| match code {
+                ErrorCode::STREAM_STORE_FAILED => Some(Self::Full),
+                code if STORAGE_REFUSALS.contains(&code) => Some(Self::StorageExhausted),
+                _ => None,
+            })
+    }
+
     /// Whether the same may succeed once the bus is well again.
     pub fn is_transient(&self) -> bool {
         match self {
@@ -179,6 +240,9 @@ where
     K: OperationErrorKind + Clone + fmt::Debug + fmt::Display + PartialEq + Send + Sync + 'static,
 {
     fn from(error: async_nats::error::Error<K>) -> Self {
+        if let Some(full) = Self::no_room(&error) {
+            return full;
+        }
         Self::Request {
             kind: error.kind().request_kind(),
             source: Box::new(error),

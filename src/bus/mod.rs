@@ -45,6 +45,8 @@ mod publish;
 mod pull;
 mod quarantine;
 mod repartition;
+mod retry_room;
+mod room;
 mod sessions;
 mod shared_keys;
 mod stream;

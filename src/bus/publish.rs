@@ -1,10 +1,10 @@
 //! Publishing until acknowledged.
 
-use std::{error::Error as _, future::IntoFuture as _, time::Duration};
+use std::{future::IntoFuture as _, time::Duration};
 
 use async_nats::{
     HeaderMap, header,
-    jetstream::{self, ErrorCode, context::PublishErrorKind, publish::PublishAck},
+    jetstream::{context::PublishErrorKind, publish::PublishAck},
 };
 use bytes::Bytes;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -20,6 +20,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// What is kept of a message that nobody can read: enough to tell what it was.
 const UNDECODABLE_BYTES_MAX: usize = 64 * 1024;
+
+/// What follows the reason of a dead letter without its body.
+const BODY_CUT: &str = " (stored without its body: no room for dead letters)";
 
 /// What the stream said of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +99,7 @@ impl Bus {
             let subject =
                 subject::retry(self.partition_count(), delivery.client_id, &delivery.phone);
             let payload = Bytes::from(wire::encode_delivery(delivery));
+            self.acquire_retry_room(&payload).await?;
             let acknowledged = self
                 .context
                 .publish_with_headers(subject, with_id(id.clone()), payload)
@@ -140,8 +144,31 @@ impl Bus {
             .map(drop)
     }
 
-    /// Keeps what was given up.
+    /// Keeps what was given up. Without room it is kept without its body, and without any room at
+    /// all it is only counted: the audit has it, and waiting would stop the partition.
     pub async fn dead_letter(&self, letter: &DeadLetter) -> Result<(), Error> {
+        match self.publish_dead_letter(letter).await {
+            Err(Error::Full | Error::TooLarge) => {}
+            published => return published,
+        }
+        match self.publish_dead_letter(&without_body(letter)).await {
+            Err(Error::Full) => {
+                telemetry::dead_letter_cut("dropped");
+                tracing::error!(
+                    event = %letter.delivery.event_id,
+                    "WA_DLQ is full: a dead letter is in the audit alone; raise \
+                     bus.dead_letter_bytes_max or purge the stream"
+                );
+                Ok(())
+            }
+            published => {
+                telemetry::dead_letter_cut("cut");
+                published
+            }
+        }
+    }
+
+    async fn publish_dead_letter(&self, letter: &DeadLetter) -> Result<(), Error> {
         let delivery = &letter.delivery;
         let headers = with_id(format!(
             "dead:{}:{}",
@@ -161,6 +188,12 @@ impl Bus {
             .map(drop)
     }
 
+    /// Waits until a message of this size may be published to WA_RETRY.
+    async fn acquire_retry_room(&self, payload: &[u8]) -> Result<(), Error> {
+        let patience = self.settings.publish_deadline;
+        self.retry_room.acquire(payload.len(), patience).await
+    }
+
     /// Tries again, under the same headers, until `publish_deadline`.
     pub(super) async fn publish(
         &self,
@@ -168,6 +201,9 @@ impl Bus {
         headers: HeaderMap,
         payload: Vec<u8>,
     ) -> Result<PublishAck, Error> {
+        if is_retry(&subject) {
+            self.acquire_retry_room(&payload).await?;
+        }
         let payload = Bytes::from(payload);
         let deadline = Instant::now() + self.settings.publish_deadline;
         let mut pause = FIRST_PAUSE;
@@ -189,8 +225,10 @@ impl Bus {
                 Ok(Err(error)) => error,
                 Err(_) => return Err(Error::Unacknowledged("deadline passed".to_owned())),
             };
-            if Instant::now() + pause >= deadline {
-                return Err(final_error(&error));
+            let no_room = Error::no_room(&error);
+            let is_final = no_room.is_some() && !drains_soon(&subject);
+            if is_final || Instant::now() + pause >= deadline {
+                return Err(no_room.unwrap_or_else(|| Error::Unacknowledged(error.to_string())));
             }
             // No responders and a full stream are answered at once: without a pause this would be a
             // storm.
@@ -200,14 +238,23 @@ impl Bus {
     }
 }
 
-fn final_error(error: &jetstream::context::PublishError) -> Error {
-    let refused = error
-        .source()
-        .and_then(|source| source.downcast_ref::<jetstream::Error>());
-    match refused.map(jetstream::Error::error_code) {
-        Some(ErrorCode::STREAM_STORE_FAILED) => Error::Full,
-        _ => Error::Unacknowledged(error.to_string()),
-    }
+/// Whether this is a subject of WA_RETRY.
+fn is_retry(subject: &str) -> bool {
+    subject.starts_with("wa.park.") || subject.starts_with("wa.retry.")
+}
+
+/// Whether a full stream is worth waiting for. Held messages and dead letters go only when
+/// somebody resumes a webhook, or by age.
+fn drains_soon(subject: &str) -> bool {
+    !subject.starts_with("wa.hold.") && !subject.starts_with("wa.dlq.")
+}
+
+/// The same letter, small: its reason says that the body is missing.
+fn without_body(letter: &DeadLetter) -> DeadLetter {
+    let mut cut = letter.clone();
+    cut.delivery.body = Bytes::new();
+    cut.reason.push_str(BODY_CUT);
+    cut
 }
 
 fn with_id(id: String) -> HeaderMap {

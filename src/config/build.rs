@@ -12,12 +12,13 @@ use super::{
 use crate::model::webhook_limits::{IN_FLIGHT_MAX, RATE_PER_SECOND_MAX, RETRIES_MAX};
 
 pub(super) fn build(r: &mut Reader<'_>) -> Config {
+    let deliver = deliver(r);
     Config {
         node: node(r),
         log: log(r),
         nats: nats(r),
-        bus: bus(r),
-        deliver: deliver(r),
+        bus: bus(r, deliver.retry_bytes_max),
+        deliver,
         egress: egress(r),
         store: store(r),
         cql: cql(r),
@@ -99,15 +100,18 @@ fn nats_server(text: &str) -> Option<&str> {
     is_server.then_some(server)
 }
 
-fn bus(r: &mut Reader<'_>) -> Bus {
+fn bus(r: &mut Reader<'_>, retry_bytes_max: u64) -> Bus {
     Bus {
         replicas: r.one_of("bus.replicas", [1, 3, 5]),
         partitions: r.integer("bus.partitions", 1, 64),
         ack_wait: r.duration("bus.ack_wait", "15s", "30m"),
         message_bytes_max: r.size("bus.message_bytes_max", "1MiB", "16TiB"),
+        hold_bytes_max: r.size("bus.hold_bytes_max", "1MiB", "16TiB"),
+        dead_letter_bytes_max: r.size("bus.dead_letter_bytes_max", "1MiB", "16TiB"),
         publish_deadline: r.duration("bus.publish_deadline", "100ms", "5m"),
         result_group_max: r.integer("bus.result_group_max", 1, 1024),
         result_group_wait: r.duration("bus.result_group_wait", "0s", "1s"),
+        retry_bytes_max,
     }
 }
 

@@ -73,10 +73,14 @@ pub struct Bus {
     pub replicas: usize,
     pub partitions: u16,
     pub ack_wait: Duration,
-    pub message_bytes_max: i64,
+    pub message_bytes_max: u64,
+    pub hold_bytes_max: u64,
+    pub dead_letter_bytes_max: u64,
     pub publish_deadline: Duration,
     pub result_group_max: usize,
     pub result_group_wait: Duration,
+    /// `deliver.retry_bytes_max`: the limit of WA_RETRY follows from it.
+    pub retry_bytes_max: u64,
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -112,7 +112,7 @@ impl Deliver {
             membership,
             permits: Arc::new(Semaphore::new(deliver.in_flight_max)),
             tasks: tasks.clone(),
-            chat_queue_bytes_max: u64::try_from(settings.message_bytes_max).unwrap_or(u64::MAX),
+            chat_queue_bytes_max: settings.message_bytes_max,
             health,
             backpressure: watch::Sender::new(shared::Backpressure::Open),
         };

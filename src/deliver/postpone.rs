@@ -8,13 +8,15 @@ use super::{
     chat::InFlightSlot,
     engine::Engine,
     limiter::Postponed,
-    settle::{Settle, now},
+    settle::{NoRoom, Settle, now},
     steps,
 };
 use crate::{bus::Error, model::Delivery, telemetry};
 
 /// Until a message that found no room in its chat queue tries again.
-const NO_ROOM_PAUSE: Duration = Duration::from_secs(30);
+const NO_ROOM_IN_QUEUE_PAUSE: Duration = Duration::from_secs(30);
+/// Until one that found no room among the held ones does.
+const NO_ROOM_TO_HOLD_PAUSE: Duration = Duration::from_secs(20);
 
 impl Engine {
     /// Parks a message until its limiter has a place for it.
@@ -33,12 +35,14 @@ impl Engine {
         Ok(Settle::Ack)
     }
 
-    /// Parks a message for which there is no room in its chat queue: it waits on its own.
-    pub(super) async fn put_off(&self, delivery: &Delivery) -> Result<Settle, Error> {
-        self.bus()
-            .park(delivery, now().after(NO_ROOM_PAUSE))
-            .await?;
-        telemetry::parked("line_full");
+    /// The stream where the message would wait has no room: it waits on its own.
+    pub(super) async fn put_off(&self, delivery: &Delivery, full: NoRoom) -> Result<Settle, Error> {
+        let (pause, cause) = match full {
+            NoRoom::InQueue => (NO_ROOM_IN_QUEUE_PAUSE, "line_full"),
+            NoRoom::ToHold => (NO_ROOM_TO_HOLD_PAUSE, "hold_full"),
+        };
+        self.bus().park(delivery, now().after(pause)).await?;
+        telemetry::parked(cause);
         Ok(Settle::Ack)
     }
 
@@ -49,9 +53,20 @@ impl Engine {
         delivery: Delivery,
         slot: Option<InFlightSlot>,
     ) -> Result<Settle, Error> {
-        self.bus()
+        let held = self
+            .bus()
             .hold(&delivery, source.work, source.incoming.sequence)
-            .await?;
+            .await;
+        match held {
+            // It stays the head of its chat, like a retry.
+            Err(Error::Full) => {
+                if let Some(slot) = &slot {
+                    slot.later(self.bus()).await?;
+                }
+                return self.put_off(&delivery, NoRoom::ToHold).await;
+            }
+            held => held?,
+        }
         telemetry::held();
         // The next message of the chat comes here, too, and is held behind this one.
         if let Some(slot) = slot {

@@ -10,7 +10,7 @@ use super::{
     chat::{DeliveryOrigin, InFlightSlot, NotNow, Place, Ticket, Waited},
     engine::Engine,
     route::{Route, route},
-    settle::{Settle, Step, now},
+    settle::{NoRoom, Settle, Step, now},
     steps,
 };
 use crate::{
@@ -135,7 +135,9 @@ impl Engine {
             }
             Place::NotNow(NotNow::Stale) => return Err(Settle::Ack),
             Place::NotNow(NotNow::InFlight) => return Err(Settle::GiveBackLater),
-            Place::NotNow(NotNow::NoRoom) => return Err(self.put_off(delivery).await?),
+            Place::NotNow(NotNow::NoRoom) => {
+                return Err(self.put_off(delivery, NoRoom::InQueue).await?);
+            }
         };
         // The webhook may have been paused meanwhile.
         let webhook = match waited {

@@ -34,6 +34,14 @@ pub(super) enum Settle {
     Publish(Box<Attempt>, Option<OwnedSemaphorePermit>),
 }
 
+/// Which stream is full.
+pub(super) enum NoRoom {
+    /// WA_CHAT.
+    InQueue,
+    /// WA_HOLD.
+    ToHold,
+}
+
 /// What a stage answers: the value for the next stage, or how the message ends here.
 pub(super) type Step<T> = Result<T, Settle>;
 

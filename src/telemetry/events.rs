@@ -53,6 +53,11 @@ pub fn dead_letter(reason: &'static str) {
     counter!(names::DEAD_LETTERS, "reason" => reason).increment(1);
 }
 
+/// There was no room for a dead letter: it was `cut` or `dropped`.
+pub fn dead_letter_cut(what: &'static str) {
+    counter!(names::DEAD_LETTERS_CUT, "what" => what).increment(1);
+}
+
 /// A message that reached `max_deliver` was taken out of this stream.
 pub fn abandoned(stream: &'static str) {
     counter!(names::ABANDONED, "stream" => stream).increment(1);

@@ -83,6 +83,9 @@ table! {
         "Deliveries held because their webhook is paused or disabled.";
     DEAD_LETTERS = "wahook_dead_letters_total", Counter, ["reason"],
         "Deliveries that became dead letters, by reason.";
+    DEAD_LETTERS_CUT = "wahook_dead_letters_cut_total", Counter, ["what"],
+        "Dead letters for which WA_DLQ had no room: what=cut for those stored without their \
+         body, dropped for those that only the audit has.";
     ABANDONED = "wahook_abandoned_total", Counter, ["stream"],
         "Messages that reached max_deliver and were taken out of their stream: a fault of the \
          pipeline.";

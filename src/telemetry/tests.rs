@@ -24,6 +24,7 @@ fn scrape_after_all_events() -> String {
         event::parked("rate");
         event::held();
         event::dead_letter("gone");
+        event::dead_letter_cut("cut");
         event::abandoned("WA_MSG");
         event::job_events("replay", "sent", 3);
         event::jobs_running("replay", 1);

@@ -12,6 +12,7 @@ mod replay;
 mod secrets;
 mod server_list;
 mod snippets;
+mod storage;
 mod store;
 mod support;
 mod tasks;

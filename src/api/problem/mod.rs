@@ -84,6 +84,10 @@ impl From<bus::Error> for Problem {
         tracing::error!(%error, "the bus failed a request");
         match error {
             bus::Error::Full => Self::new(Code::Busy, "the stream is full; try again later"),
+            bus::Error::StorageExhausted => Self::new(
+                Code::Busy,
+                "the message bus has no storage left; its operator has to make room",
+            ),
             bus::Error::TooLarge => Self::new(
                 Code::TooLarge,
                 "the message is larger than the stream takes",

@@ -110,6 +110,16 @@ impl NatsServer {
         server
     }
 
+    /// With this configuration instead of `nats/dev.conf`.
+    pub(crate) async fn configured(configuration: &str) -> (Self, TempDir) {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("server.conf");
+        std::fs::write(&file, configuration).expect("a writable folder");
+        // Of two files the last one counts.
+        let arguments = vec!["--config".to_owned(), file.display().to_string()];
+        (Self::with(arguments).await, folder)
+    }
+
     async fn wait(&self) {
         eventually("nats-server answers", async || {
             TcpStream::connect(("127.0.0.1", self.port)).await.ok()
@@ -156,7 +166,11 @@ impl NatsServer {
 
     /// A connection of the library's, before anything is declared.
     pub(crate) async fn connect(&self) -> Bus {
-        let config = self.config();
+        self.connect_with(&self.config()).await
+    }
+
+    /// The same with these settings.
+    pub(crate) async fn connect_with(&self, config: &Config) -> Bus {
         eventually("the server takes clients", async || {
             Bus::connect(&config.nats, &config.bus, "test").await.ok()
         })
@@ -186,6 +200,11 @@ impl NatsServer {
     /// How many messages a stream holds.
     pub(crate) async fn messages(&self, stream: &str) -> u64 {
         self.state(stream, "messages").await
+    }
+
+    /// How many bytes it holds.
+    pub(crate) async fn bytes(&self, stream: &str) -> u64 {
+        self.state(stream, "bytes").await
     }
 
     /// How many consumers it has.

@@ -47,6 +47,12 @@ impl App {
         Self::on(NatsServer::start().await, roles, data, settings).await
     }
 
+    /// The same on this server, with all roles but `ingest`.
+    pub(crate) async fn on_server(nats: NatsServer, settings: &[(&str, &str)]) -> Self {
+        let data = tempfile::tempdir().expect("a temporary folder");
+        Self::on(nats, "api,deliver,record", data, settings).await
+    }
+
     async fn on(
         mut nats: NatsServer,
         roles: &'static str,
