@@ -14,6 +14,7 @@ mod chat_key;
 mod delivery;
 mod delivery_options;
 mod event;
+mod event_id;
 mod hex;
 mod ids;
 mod job;
@@ -32,10 +33,9 @@ pub use chat_key::ChatKey;
 pub use delivery::{Delivery, Priority};
 pub use delivery_options::{DeliveryOptions, Format, SignatureScheme};
 pub use event::{Event, EventFilter, EventStatus, HourStats, Position, WebhookState};
+pub use event_id::{EventId, PublicEventId};
 pub use hex::{hex, parse_hex};
-pub use ids::{
-    ClientId, EventId, JobId, MessageId, ParseError, Phone, PublicEventId, SessionId, WebhookId,
-};
+pub use ids::{ClientId, JobId, MessageId, ParseError, Phone, SessionId, WebhookId};
 pub use job::{Job, JobCursor, JobFilter, JobState, JobWork};
 pub use message::{CONTENT_BYTES_MAX, Kind, Message};
 pub use notice::{NoticeKind, NoticeSettings};
