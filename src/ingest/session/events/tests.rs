@@ -49,91 +49,76 @@ fn temporary_ban() -> Event {
     Event::TemporaryBan(event.build())
 }
 
-/// Each end of a connection or a pairing, the state it leads to, and the remedy it names.
-fn ends() -> Vec<(&'static str, Event, SessionState, &'static str)> {
-    use ConnectFailureReason as Reason;
-    use SessionState::{
-        Banned, LoggedOut as Out, Outdated, Pairing, Reconnecting, Refused, Replaced,
-    };
+/// An event, the state it leads to, and the remedy that its reason names.
+type End = (&'static str, Event, SessionState, &'static str);
+
+const TRIES: &str = "tries again by itself";
+const NEW_LINK: &str = "link a new one";
+
+/// What WhatsApp answers to a connection that it refuses.
+fn refusals() -> Vec<End> {
+    use SessionState::{Banned, Reconnecting, Refused};
+    let refused = |name, code, remedy| (name, failure(code), Refused, remedy);
+    vec![
+        refused("no reason", 0, TRIES),
+        refused("400", 400, TRIES),
+        ("402 without a term", failure(402), Banned, "wait some"),
+        refused("409", 409, "update wahook"),
+        refused("413", 413, NEW_LINK),
+        refused("414", 414, NEW_LINK),
+        refused("415", 415, NEW_LINK),
+        refused("418", 418, NEW_LINK),
+        refused("429", 429, TRIES),
+        ("500", failure(500), Reconnecting, "by itself"),
+        refused("501", 501, TRIES),
+        refused("502", 502, TRIES),
+        ("503", failure(503), Reconnecting, "by itself"),
+        refused("504", 504, TRIES),
+        refused("an unknown code", 7777, TRIES),
+    ]
+}
+
+/// Log-outs, bans, and other ends of a connection.
+fn ends_of_connections() -> Vec<End> {
+    use ConnectFailureReason::{AccountLocked, LoggedOut, UnknownLogout};
+    use SessionState::{Banned, LoggedOut as Out, Outdated, Reconnecting, Replaced};
     let disconnected = Disconnected::builder().reason(DisconnectReason::Unknown);
-    let code_error = PairingCodeError::builder()
+    let disconnected = Event::Disconnected(disconnected.build());
+    let outdated = Event::ClientOutdated(ClientOutdated::builder().build());
+    let replaced = Event::StreamReplaced(StreamReplaced::builder().build());
+    vec![
+        ("401", logged_out(LoggedOut), Out, "link it again"),
+        ("403", logged_out(AccountLocked), Out, "unlock it"),
+        ("406", logged_out(UnknownLogout), Out, "link it again"),
+        ("ban", temporary_ban(), Banned, "wait that long"),
+        ("outdated", outdated, Outdated, "whatsapp.version"),
+        ("replaced", replaced, Replaced, "restart"),
+        ("lost", disconnected, Reconnecting, "by itself"),
+    ]
+}
+
+/// Pairings that came to nothing.
+fn ends_of_pairings() -> Vec<End> {
+    use SessionState::Pairing;
+    let no_code = PairingCodeError::builder()
         .rejection(PairCodeRejection::RateOverlimit)
         .error(String::new());
-    let exhausted = PairingQrCodesExhausted::builder().disconnected(true);
+    let no_code = Event::PairingCodeError(no_code.build());
+    let used_up = PairingQrCodesExhausted::builder().disconnected(true);
+    let used_up = Event::PairingQrCodesExhausted(used_up.build());
     let passkey = PairPasskeyRequest::builder().request_options_json(String::new());
-    let outdated = ClientOutdated::builder().build();
-    let replaced = StreamReplaced::builder().build();
-    let tries = "tries again by itself";
-    let link = "link it again";
-    let credentials = "link a new one";
+    let passkey = Event::PairPasskeyRequest(passkey.build());
     vec![
-        ("no reason", failure(0), Refused, tries),
-        ("400", failure(400), Refused, tries),
-        (
-            "402 without a term",
-            failure(402),
-            Banned,
-            "wait some hours",
-        ),
-        ("409", failure(409), Refused, "update wahook"),
-        ("413", failure(413), Refused, credentials),
-        ("414", failure(414), Refused, credentials),
-        ("415", failure(415), Refused, credentials),
-        ("418", failure(418), Refused, credentials),
-        ("429", failure(429), Refused, tries),
-        ("500", failure(500), Reconnecting, "by itself"),
-        ("501", failure(501), Refused, tries),
-        ("502", failure(502), Refused, tries),
-        ("503", failure(503), Reconnecting, "by itself"),
-        ("504", failure(504), Refused, tries),
-        ("an unknown code", failure(7777), Refused, tries),
-        ("log-out 401", logged_out(Reason::LoggedOut), Out, link),
-        (
-            "log-out 403",
-            logged_out(Reason::AccountLocked),
-            Out,
-            "unlock it",
-        ),
-        ("log-out 406", logged_out(Reason::UnknownLogout), Out, link),
-        ("ban with a term", temporary_ban(), Banned, "wait that long"),
-        (
-            "outdated",
-            Event::ClientOutdated(outdated),
-            Outdated,
-            "whatsapp.version",
-        ),
-        (
-            "replaced",
-            Event::StreamReplaced(replaced),
-            Replaced,
-            "restart",
-        ),
-        (
-            "connection lost",
-            Event::Disconnected(disconnected.build()),
-            Reconnecting,
-            "by itself",
-        ),
-        (
-            "no pairing code",
-            Event::PairingCodeError(code_error.build()),
-            Pairing,
-            "wait some",
-        ),
-        (
-            "QR codes used up",
-            Event::PairingQrCodesExhausted(exhausted.build()),
-            Pairing,
-            "restart",
-        ),
-        (
-            "passkey wanted",
-            Event::PairPasskeyRequest(passkey.build()),
-            Pairing,
-            "other method",
-        ),
+        ("no pairing code", no_code, Pairing, "wait some"),
+        ("QR codes used up", used_up, Pairing, "restart"),
+        ("passkey wanted", passkey, Pairing, "other method"),
         ("pairing failed", pair_error(), Pairing, "restart"),
     ]
+}
+
+fn ends() -> impl Iterator<Item = End> {
+    let connections = refusals().into_iter().chain(ends_of_connections());
+    connections.chain(ends_of_pairings())
 }
 
 #[test]
