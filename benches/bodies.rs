@@ -7,7 +7,7 @@ use serde_json::json;
 use uuid::Uuid;
 use wahook::{
     model::{ClientId, EventId, Format, Kind, Message, Timestamp, Webhook, WebhookId},
-    wire::delivery_body,
+    wire::{BODY_BYTES_MAX, delivery_body},
 };
 
 fn message() -> Message {
@@ -44,7 +44,10 @@ fn bodies(criterion: &mut Criterion) {
     for format in Format::ALL {
         webhook.sending.format = format;
         group.bench_function(format.as_str(), |bencher| {
-            bencher.iter(|| delivery_body(&webhook, black_box(&message), event, Timestamp::EPOCH));
+            bencher.iter(|| {
+                let message = black_box(&message);
+                delivery_body(&webhook, message, event, Timestamp::EPOCH, BODY_BYTES_MAX)
+            });
         });
     }
     group.finish();

@@ -132,6 +132,12 @@ pub(super) async fn retry(
                 "it goes once those before it are delivered or given up: retry the first",
             ));
         }
+        if last.delivery.is_cut() {
+            return Err(Problem::new(
+                Code::TooLarge,
+                "its body was not kept, because nats-server did not take it",
+            ));
+        }
         let delivery = last.delivery.for_new_round(last.number, Priority::Normal);
         app.bus.park(&delivery, now).await?;
     }

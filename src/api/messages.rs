@@ -11,10 +11,13 @@ use super::{
     extract::Body,
     problem::{Code, FieldErrors, Problem},
 };
-use crate::model::{CONTENT_BYTES_MAX, ClientId, Kind, Message, MessageId, Timestamp};
-
-/// Characters of a sender, receiver or chat.
-const PARTY_CHARS_MAX: usize = 128;
+use crate::{
+    bus::EncodedMessage,
+    model::{
+        CONTENT_BYTES_MAX, ClientId, Kind, Message, MessageId, PARTY_CHARS_MAX, Timestamp,
+        check_metadata,
+    },
+};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -40,19 +43,18 @@ pub(super) async fn publish(
     Body(incoming): Body<Incoming>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let message = message(client, incoming, now())?;
-    if app
-        .bus
-        .webhooks()
-        .by_phone(client, &message.phone)
-        .await?
-        .is_none()
-    {
+    let encoded = EncodedMessage::new(&message);
+    let phone = message.phone.clone();
+    let message_id = message.message_id.clone();
+    // Not kept until the answer: metadata may take fifty times its JSON in memory.
+    drop(message);
+    if app.bus.webhooks().by_phone(client, &phone).await?.is_none() {
         return Err(Problem::new(
             Code::NoWebhook,
             "register one first: without it the message would be dropped",
         ));
     }
-    let published = app.bus.publish_message(&message).await?;
+    let published = app.bus.publish_encoded(encoded).await?;
     let status = if published.duplicate {
         "duplicate"
     } else {
@@ -60,7 +62,7 @@ pub(super) async fn publish(
     };
     let answer = json!({
         "status": status,
-        "message_id": message.message_id.as_str(),
+        "message_id": message_id.as_str(),
         "sequence": published.sequence,
     });
     Ok((StatusCode::ACCEPTED, Json(answer)))
@@ -111,4 +113,5 @@ fn check_texts(incoming: &Incoming, errors: &mut FieldErrors) {
     errors.check(is_short, "/content", || {
         format!("has at most {CONTENT_BYTES_MAX} bytes")
     });
+    errors.take("/metadata", check_metadata(&incoming.metadata));
 }

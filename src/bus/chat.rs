@@ -163,9 +163,15 @@ impl Bus {
         headers.insert(header::NATS_MESSAGE_ID, format!("line:{sequence}").as_str());
         headers.insert(FROM_CHAT_QUEUE, sequence.to_string().as_str());
         let subject = subject::retry(self.partition_count(), delivery.client_id, &delivery.phone);
-        self.publish(subject, headers, wire::encode_delivery(delivery))
-            .await
-            .map(drop)
+        let published = self
+            .publish(subject, headers, wire::encode_delivery(delivery))
+            .await;
+        if let Err(Error::TooLarge) = published {
+            self.give_up_too_large(delivery).await?;
+            // Whoever sweeps the chat queues dispatches the next one.
+            return self.delete(*sequence).await;
+        }
+        published.map(drop)
     }
 
     /// Whether an event waits in a chat queue of this number.

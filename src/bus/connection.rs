@@ -16,7 +16,12 @@ use super::{
     ApiTokens, Error, Jobs, KeyRotation, Sessions, SharedKeys, Webhooks, bucket::Buckets,
     retry_room::RetryRoom, shared_keys::LoadedKeys,
 };
-use crate::{config, tasks::Tasks, telemetry, wire::Keyring};
+use crate::{
+    config,
+    tasks::Tasks,
+    telemetry,
+    wire::{BODY_BYTES_MAX, BODY_BYTES_MAX_LEAST, ENVELOPE_BYTES_MAX, Keyring},
+};
 
 /// Addresses beyond the first of each name that may be tried while connecting.
 const FURTHER_ADDRESSES_MAX: usize = 2;
@@ -38,6 +43,7 @@ pub struct Bus {
     pub(super) retry_room: Arc<RetryRoom>,
     clients: Arc<Clients>,
     request_timeout: Duration,
+    body_bytes_max: usize,
 }
 
 impl Bus {
@@ -68,6 +74,7 @@ impl Bus {
                 found: client.server_info().version,
             });
         }
+        let body_bytes_max = body_bytes_max(client.server_info().max_payload);
         telemetry::bus_connected(true);
         tracing::debug!(
             elapsed_ms = started.elapsed().as_millis(),
@@ -92,7 +99,14 @@ impl Bus {
             retry_room,
             clients,
             request_timeout,
+            body_bytes_max,
         })
+    }
+
+    /// Bytes of the body of a delivery at most, so that it fits into the streams with all that an
+    /// envelope adds.
+    pub fn body_bytes_max(&self) -> usize {
+        self.body_bytes_max
     }
 
     /// Whether there is a connection now.
@@ -181,6 +195,13 @@ impl Clients {
             keys,
         }
     }
+}
+
+/// The streams take messages of 2 MiB; a server may take less.
+fn body_bytes_max(max_payload: usize) -> usize {
+    max_payload
+        .saturating_sub(ENVELOPE_BYTES_MAX)
+        .clamp(BODY_BYTES_MAX_LEAST, BODY_BYTES_MAX)
 }
 
 fn servers(nats: &config::Nats) -> Result<Vec<ServerAddr>, Error> {
@@ -276,6 +297,13 @@ fn unnumbered(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_body_leaves_room_for_its_envelope_in_what_the_server_takes() {
+        assert_eq!(body_bytes_max(8 << 20), (2 << 20) - (64 << 10));
+        assert_eq!(body_bytes_max(1 << 20), (1 << 20) - (64 << 10));
+        assert_eq!(body_bytes_max(0), BODY_BYTES_MAX_LEAST);
+    }
 
     #[test]
     fn what_the_server_says_names_no_phone_number() {

@@ -33,6 +33,28 @@ pub struct Published {
     pub duplicate: bool,
 }
 
+/// A message as it is published. It takes less memory than the [`Message`] does.
+pub struct EncodedMessage {
+    subject: String,
+    headers: HeaderMap,
+    payload: Vec<u8>,
+}
+
+impl EncodedMessage {
+    /// Encodes a message.
+    pub fn new(message: &Message) -> Self {
+        Self::with_dedupe_id(message, &wire::message_dedupe_id(message))
+    }
+
+    fn with_dedupe_id(message: &Message, dedupe_id: &str) -> Self {
+        Self {
+            subject: subject::message(message.client_id, &message.phone),
+            headers: with_id(dedupe_id.to_owned()),
+            payload: wire::encode_message(message),
+        }
+    }
+}
+
 impl Bus {
     /// Publishes a message; once this returns, it will be delivered, held, or found in the dead
     /// letters.
@@ -41,8 +63,7 @@ impl Bus {
     /// When no acknowledgement came in time: it may be stored all the same, and publishing it again
     /// does no harm.
     pub async fn publish_message(&self, message: &Message) -> Result<Published, Error> {
-        self.publish_message_as(message, &wire::message_dedupe_id(message))
-            .await
+        self.publish_encoded(EncodedMessage::new(message)).await
     }
 
     /// Publishes a message under an id of the source's own: what WhatsApp hands out twice may
@@ -55,11 +76,21 @@ impl Bus {
         message: &Message,
         dedupe_id: &str,
     ) -> Result<Published, Error> {
-        let headers = with_id(dedupe_id.to_owned());
-        let subject = subject::message(message.client_id, &message.phone);
-        let ack = self
-            .publish(subject, headers, wire::encode_message(message))
-            .await?;
+        self.publish_encoded(EncodedMessage::with_dedupe_id(message, dedupe_id))
+            .await
+    }
+
+    /// Publishes a message that is encoded already.
+    ///
+    /// # Errors
+    /// As [`publish_message`](Self::publish_message).
+    pub async fn publish_encoded(&self, message: EncodedMessage) -> Result<Published, Error> {
+        let EncodedMessage {
+            subject,
+            headers,
+            payload,
+        } = message;
+        let ack = self.publish(subject, headers, payload).await?;
         telemetry::message_published(ack.duplicate);
         Ok(Published {
             sequence: ack.sequence,
@@ -121,7 +152,10 @@ impl Bus {
             }
         }
         for (delivery, id) in missing {
-            self.publish_delivery_as(delivery, id).await?;
+            match self.publish_delivery_as(delivery, id).await {
+                Err(Error::TooLarge) => self.give_up_too_large(delivery).await?,
+                published => published?,
+            }
         }
         Ok(())
     }

@@ -17,9 +17,8 @@ use super::{
 };
 use crate::{
     bus::{Advisory, Bus, Error, ExhaustedMessage, Incoming, Pull, Redelivery, Work},
-    model::{Delivery, Timestamp},
-    telemetry,
-    wire::{self, DeadLetter},
+    model::Timestamp,
+    telemetry, wire,
 };
 
 /// Before an advisory is looked at again that could not be followed.
@@ -64,13 +63,27 @@ async fn follow(bus: &Bus, notices: &Notices, incoming: &Incoming) -> Result<(),
         "a message was never settled"
     );
     match work {
-        Work::Result if !stuck.is_second && wire::decode_attempts(&stuck.payload).is_ok() => {
-            bus.requeue_once(&stuck).await?;
-        }
+        Work::Result if !stuck.is_second => results(bus, &advisory, &stuck).await?,
         Work::Message | Work::Retry => give_up(bus, notices, work, &advisory, &stuck).await?,
         _ => keep(bus, work, &advisory, &stuck).await?,
     }
     bus.remove_exhausted(&advisory).await
+}
+
+/// Publishes a group of results once more, one by one if it is too large for that.
+async fn results(bus: &Bus, advisory: &Advisory, stuck: &ExhaustedMessage) -> Result<(), Error> {
+    let Ok(attempts) = wire::decode_attempts(&stuck.payload) else {
+        return keep(bus, Work::Result, advisory, stuck).await;
+    };
+    match bus.requeue_once(stuck).await {
+        Err(Error::TooLarge) => {
+            for attempt in attempts {
+                bus.publish_result(attempt).await?;
+            }
+            Ok(())
+        }
+        requeued => requeued,
+    }
 }
 
 async fn give_up(
@@ -91,36 +104,18 @@ async fn give_up(
         }
         Route::WebhookDeleted(delivery) => {
             bus.dequeue(&delivery, again).await?;
-            record(bus, steps::webhook_deleted_record(delivery, now())).await
+            bus.publish_result(steps::webhook_deleted_record(delivery, now()))
+                .await
         }
         Route::To(delivery, webhook) if webhook.wants(&delivery.kind) => {
-            letter(bus, advisory, delivery.clone()).await?;
+            let record = steps::abandoned_record(delivery.clone(), advisory.deliveries, now());
+            bus.give_up(record).await?;
             bus.dequeue(&delivery, again).await?;
             notices.dead_letter(&delivery);
             Ok(())
         }
         Route::To(delivery, _) => bus.dequeue(&delivery, again).await,
     }
-}
-
-async fn letter(bus: &Bus, advisory: &Advisory, delivery: Delivery) -> Result<(), Error> {
-    let attempt = steps::abandoned_record(delivery, advisory.deliveries, now());
-    let reason = attempt.error.clone().unwrap_or_default();
-    let delivery = steps::after_attempt(&attempt.delivery);
-    bus.dead_letter(&DeadLetter {
-        delivery,
-        reason,
-        http_status: None,
-        at: attempt.started_at,
-    })
-    .await?;
-    telemetry::dead_letter(attempt.outcome.as_str());
-    record(bus, attempt).await
-}
-
-async fn record(bus: &Bus, attempt: crate::model::Attempt) -> Result<(), Error> {
-    let partition = bus.partition_of(attempt.delivery.client_id, &attempt.delivery.phone);
-    bus.publish_results(partition, &[attempt]).await
 }
 
 async fn keep(

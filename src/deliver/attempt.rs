@@ -9,7 +9,7 @@ use super::{
     steps,
 };
 use crate::{
-    bus::{Error, Redelivery},
+    bus::{self, Error, Redelivery},
     egress::Answer,
     model::{Attempt, Delivery, Priority, Timestamp, Verdict, Webhook},
     policy::{self, RetryPolicy},
@@ -98,25 +98,25 @@ impl Engine {
     /// parked copy is removed.
     pub(super) async fn follow(
         &self,
-        attempt: &Attempt,
+        attempt: &mut Attempt,
         verdict: Verdict,
         slot: Option<InFlightSlot>,
         redelivery: Redelivery,
     ) -> Result<(), Error> {
-        if let Verdict::Retry { at } = verdict {
-            if let Some(slot) = &slot {
-                slot.later(self.bus()).await?;
-            }
-            let next = steps::after_attempt(&attempt.delivery);
-            self.bus().park(&next, at).await?;
-            telemetry::parked("retry");
+        let is_retried = match verdict {
+            Verdict::Retry { at } => self.retry_at(attempt, at, slot.as_ref()).await?,
+            Verdict::Delivered | Verdict::Failed { .. } => false,
+        };
+        if is_retried {
             return Ok(());
         }
         if redelivery == Redelivery::Again {
             self.bus().unpark(&attempt.delivery).await?;
         }
-        if let Verdict::Failed { .. } = verdict {
-            self.dead_letter(attempt).await?;
+        if verdict != Verdict::Delivered {
+            self.bus().dead_letter(&DeadLetter::of(attempt)).await?;
+            telemetry::dead_letter(attempt.outcome.as_str());
+            self.shared.notices.dead_letter(&attempt.delivery);
         }
         if let Some(slot) = slot {
             slot.done(self.bus(), redelivery).await?;
@@ -124,22 +124,28 @@ impl Engine {
         Ok(())
     }
 
-    /// Puts a delivery that is given up into the dead letters.
-    async fn dead_letter(&self, attempt: &Attempt) -> Result<(), Error> {
-        let reason = attempt
-            .error
-            .clone()
-            .unwrap_or_else(|| attempt.outcome.as_str().to_owned());
-        let letter = DeadLetter {
-            delivery: steps::after_attempt(&attempt.delivery),
-            reason,
-            http_status: attempt.http_status,
-            at: attempt.ended_at(),
-        };
-        self.bus().dead_letter(&letter).await?;
-        telemetry::dead_letter(attempt.outcome.as_str());
-        self.shared.notices.dead_letter(&attempt.delivery);
-        Ok(())
+    /// Whether the next attempt is parked. A delivery that nats-server does not take has none: then
+    /// this attempt is the last.
+    async fn retry_at(
+        &self,
+        attempt: &mut Attempt,
+        at: Timestamp,
+        slot: Option<&InFlightSlot>,
+    ) -> Result<bool, Error> {
+        if let Some(slot) = slot {
+            slot.later(self.bus()).await?;
+        }
+        match self.bus().park(&attempt.delivery.after_attempt(), at).await {
+            Ok(()) => {
+                telemetry::parked("retry");
+                Ok(true)
+            }
+            Err(Error::TooLarge) => {
+                steps::make_last(attempt, bus::TOO_LARGE);
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -47,6 +47,7 @@ mod route;
 mod settle;
 mod shared;
 mod steps;
+mod too_large;
 
 use std::sync::Arc;
 

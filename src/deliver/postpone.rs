@@ -65,6 +65,13 @@ impl Engine {
                 }
                 return self.put_off(&delivery, NoRoom::ToHold).await;
             }
+            // It is given up, so no other message of its chat waits for it.
+            Err(Error::TooLarge) => {
+                if let Some(slot) = slot {
+                    slot.abandon();
+                }
+                return Err(Error::TooLarge);
+            }
             held => held?,
         }
         telemetry::held();

@@ -14,7 +14,7 @@ use super::{
     steps,
 };
 use crate::{
-    bus::{Redelivery, Work},
+    bus::{Error, Redelivery, Work},
     model::{Delivery, Webhook},
     telemetry,
 };
@@ -37,8 +37,13 @@ impl Engine {
             telemetry::redelivered(source.work.as_str());
         }
         let settle = self.process(&source, content, ticket).await;
-        self.settle(source, settle.unwrap_or_else(|early| early), slot)
-            .await;
+        let mut settle = settle.unwrap_or_else(|early| early);
+        if let Settle::Failed(Error::TooLarge) = settle {
+            settle = Box::pin(self.too_large(&source))
+                .await
+                .unwrap_or_else(Settle::Failed);
+        }
+        self.settle(source, settle, slot).await;
     }
 
     /// Takes a message as far as it can go now. After an error nothing is lost by doing all of it
@@ -78,8 +83,8 @@ impl Engine {
                 return Err(Settle::Forget);
             }
         };
-        let (attempt, verdict) = Box::pin(self.attempt(delivery, &webhook, permit)).await;
-        Box::pin(self.follow(&attempt, verdict, slot, source.redelivery())).await?;
+        let (mut attempt, verdict) = Box::pin(self.attempt(delivery, &webhook, permit)).await;
+        Box::pin(self.follow(&mut attempt, verdict, slot, source.redelivery())).await?;
         Ok(Settle::Publish(Box::new(attempt), Some(node_permit)))
     }
 

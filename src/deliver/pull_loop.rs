@@ -8,6 +8,7 @@ use std::{
 
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
+    task::yield_now,
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -31,6 +32,10 @@ const HANDOVER: Duration = Duration::from_secs(2);
 /// Between two look-ups of a webhook while the bus does not answer.
 const READ_PAUSE: Duration = Duration::from_millis(100);
 const READ_PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// The task of a larger message begins before the next message is decoded. Until its body is built,
+/// a message may take fifty times its bytes in memory.
+const LARGE_MESSAGE_BYTES: usize = 64 * 1024;
 
 /// A loop for one kind of work of one partition.
 pub(super) struct PullLoop {
@@ -80,7 +85,13 @@ impl PullLoop {
         let slots = Arc::new(Semaphore::new(SLOTS));
         loop {
             match self.next(&slots).await {
-                Ok((arrival, slot)) => self.start(arrival, slot),
+                Ok((arrival, slot)) => {
+                    let is_large = arrival.source.incoming.payload().len() > LARGE_MESSAGE_BYTES;
+                    self.start(arrival, slot);
+                    if is_large {
+                        yield_now().await;
+                    }
+                }
                 Err(Stop::Skip) => {}
                 Err(Stop::LetGo) => return self.let_go(&slots).await,
             }

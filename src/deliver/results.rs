@@ -4,7 +4,7 @@
 //! delivery costs the server is the number of publishes. The groups go to the partitions in turn,
 //! since nodes that record share those.
 
-use std::{mem, time::Duration};
+use std::time::Duration;
 
 use tokio::{
     sync::{OwnedSemaphorePermit, mpsc},
@@ -123,7 +123,7 @@ impl Grouper {
                 Err(Error::TooLarge) => match smaller(part) {
                     Some(smaller) => parts.extend(smaller),
                     None => {
-                        // Its effect is durable already. Another attempt would not be smaller.
+                        // Only ids are left, which every server takes.
                         telemetry::error("deliver", "result_too_large");
                         tracing::error!(
                             partition = self.partition,
@@ -154,12 +154,11 @@ fn size(attempt: &Attempt) -> usize {
     attempt.delivery.body.len() + attempt.response.as_ref().map_or(0, String::len) + 512
 }
 
-/// The same in parts that are smaller; a single attempt goes without the response. `None`: it
-/// cannot be smaller.
+/// The same in parts that are smaller; a single attempt goes without the response, then without its
+/// body. `None`: it cannot be smaller.
 fn smaller(mut attempts: Vec<Attempt>) -> Option<Vec<Vec<Attempt>>> {
     if let [only] = &mut attempts[..] {
-        mem::take(&mut only.response)?;
-        return Some(vec![attempts]);
+        return only.cut().then(|| vec![attempts]);
     }
     let half = attempts.split_off(attempts.len() / 2);
     Some(vec![half, attempts])

@@ -31,7 +31,8 @@ pub(super) async fn route(bus: &Bus, content: Content) -> Result<Route, Error> {
         Content::Unrouted => return Ok(Route::Unrouted),
         Content::Message(new) => {
             let webhook = Arc::clone(&new.webhook);
-            return Ok(Route::To(steps::first(*new), webhook));
+            let delivery = steps::first(*new, bus.body_bytes_max());
+            return Ok(Route::To(delivery, webhook));
         }
         Content::Delivery(delivery) => delivery,
     };

@@ -23,7 +23,7 @@ pub(super) struct NewMessage {
 }
 
 /// The delivery of a message before its first attempt; its body stays the same from here on.
-pub(super) fn first(new: NewMessage) -> Delivery {
+pub(super) fn first(new: NewMessage, body_bytes_max: usize) -> Delivery {
     let NewMessage {
         message,
         webhook,
@@ -31,11 +31,12 @@ pub(super) fn first(new: NewMessage) -> Delivery {
         published_at,
         chat_key,
     } = new;
+    let body = wire::delivery_body(&webhook, &message, event_id, published_at, body_bytes_max);
     Delivery {
         event_id,
         webhook_id: webhook.id,
         client_id: message.client_id,
-        body: wire::delivery_body(&webhook, &message, event_id, published_at),
+        body,
         phone: message.phone,
         message_id: message.message_id,
         kind: message.kind,
@@ -69,15 +70,6 @@ pub(super) fn chat_key(message: &Message, webhook: &Webhook) -> Option<ChatKey> 
             let hash = wire::dedupe_id(&[&webhook.id.to_string(), &message.chat]);
             Some(ChatKey::try_from(hash).expect("hex digits are valid"))
         }
-    }
-}
-
-/// The delivery after one more attempt.
-pub(super) fn after_attempt(delivery: &Delivery) -> Delivery {
-    Delivery {
-        attempt_count: delivery.attempt_count.saturating_add(1),
-        attempts_this_round: delivery.attempts_this_round.saturating_add(1),
-        ..delivery.clone()
     }
 }
 
@@ -124,20 +116,23 @@ pub(super) fn webhook_deleted_record(delivery: Delivery, now: Timestamp) -> Atte
     )
 }
 
+/// Makes an attempt the last one, since nats-server does not take the next.
+pub(super) fn make_last(attempt: &mut Attempt, reason: &str) {
+    let error = attempt
+        .error
+        .get_or_insert_with(|| attempt.outcome.as_str().to_owned());
+    error.push_str("; there is no further attempt, because the delivery is ");
+    error.push_str(reason);
+    attempt.status = EventStatus::Failed;
+    attempt.next_retry_at = None;
+}
+
 /// The audit's word that the delivery was handed out `deliveries` times and never settled.
 pub(super) fn abandoned_record(delivery: Delivery, deliveries: u64, now: Timestamp) -> Attempt {
-    let number = delivery.attempt_count.saturating_add(1);
-    let error = format!(
+    let reason = format!(
         "handed out {deliveries} times and never settled: a fault of wahook's, not of the endpoint"
     );
-    no_attempt(
-        delivery,
-        number,
-        Outcome::Abandoned,
-        EventStatus::Failed,
-        &error,
-        now,
-    )
+    Attempt::abandoned(delivery, reason, now)
 }
 
 /// The audit's word that the delivery is held; only needed where there is no attempt yet that shows
@@ -238,9 +233,9 @@ mod tests {
 
     #[test]
     fn the_next_delivery_counts_and_keeps_the_rest() {
-        assert_eq!(after_attempt(&delivery(4, 1)), delivery(5, 2));
+        assert_eq!(delivery(4, 1).after_attempt(), delivery(5, 2));
         assert_eq!(
-            after_attempt(&delivery(u16::MAX, u16::MAX)),
+            delivery(u16::MAX, u16::MAX).after_attempt(),
             delivery(u16::MAX, u16::MAX)
         );
     }

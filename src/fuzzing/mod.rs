@@ -33,9 +33,6 @@ use crate::{
     },
 };
 
-/// JSON of a message has at most this many bytes for each byte of its envelope: a null in a list of
-/// contacts becomes an object with empty fields.
-const BODY_GROWTH_MAX: usize = 64;
 /// Metadata of WhatsApp content has at most this many bytes for each byte of the message: a control
 /// character is escaped with six.
 const METADATA_GROWTH_MAX: usize = 8;
@@ -53,7 +50,7 @@ pub fn envelopes(bytes: &[u8]) {
     if let Ok(message) = decode_message(bytes) {
         let again = decode_message(&wire::encode_message(&message)).expect("its own bytes");
         assert_eq!(again, message);
-        bodies(&message, bytes.len());
+        bodies(&message);
     }
     if let Ok(delivery) = decode_delivery(bytes) {
         let again = decode_delivery(&wire::encode_delivery(&delivery)).expect("its own bytes");
@@ -71,7 +68,7 @@ pub fn envelopes(bytes: &[u8]) {
     }
 }
 
-fn bodies(message: &Message, input_bytes: usize) {
+fn bodies(message: &Message) {
     let client = message.client_id;
     let url = "https://example.com/".to_owned();
     let id = WebhookId(uuid::Uuid::from_u128(2));
@@ -80,8 +77,8 @@ fn bodies(message: &Message, input_bytes: usize) {
     for format in Format::ALL {
         webhook.sending.format = format;
         let event = EventId(uuid::Uuid::nil());
-        let body = wire::delivery_body(&webhook, message, event, message.timestamp);
-        let bytes_max = input_bytes * BODY_GROWTH_MAX + FIXED_BYTES_MAX;
+        let bytes_max = wire::BODY_BYTES_MAX_LEAST;
+        let body = wire::delivery_body(&webhook, message, event, message.timestamp, bytes_max);
         assert!(body.len() <= bytes_max, "{format:?}: {} bytes", body.len());
         // The body of a notice has no sender.
         if depth < JSON_DEPTH_MAX && message.kind != Kind::Operational {

@@ -5,6 +5,7 @@
 //! the session offline.
 
 use std::{
+    borrow::Cow,
     panic::AssertUnwindSafe,
     sync::{
         Arc,
@@ -97,8 +98,10 @@ impl Publisher {
     }
 
     async fn publish(&self, message: &Message, dedupe_id: &str) -> anyhow::Result<()> {
+        let mut message = Cow::Borrowed(message);
+        let mut is_cut = false;
         loop {
-            match self.bus.publish_message_as(message, dedupe_id).await {
+            match self.bus.publish_message_as(&message, dedupe_id).await {
                 Ok(published) => {
                     telemetry::inbound(if published.duplicate {
                         "duplicate"
@@ -111,11 +114,13 @@ impl Publisher {
                     }
                     return Ok(());
                 }
-                Err(bus::Error::TooLarge) => {
-                    // WhatsApp would hand it out for ever, and its chat would wait behind it.
+                // WhatsApp would hand it out for ever, and its chat would wait behind it.
+                Err(bus::Error::TooLarge) if !is_cut => {
                     telemetry::inbound("too_large");
-                    tracing::error!("a message is too large for the stream and is dropped");
-                    return Ok(());
+                    tracing::warn!("a message is too large for the stream and is cut");
+                    let bytes_max = self.bus.body_bytes_max();
+                    message = Cow::Owned(wire::cut_message(&message, bytes_max));
+                    is_cut = true;
                 }
                 // The caller's timeout ends this loop.
                 Err(error) => tracing::warn!(%error, "publishing again"),

@@ -1,5 +1,6 @@
 //! One HTTP request for a delivery, and its result.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{Delivery, EventStatus, Timestamp};
@@ -53,8 +54,8 @@ pub enum Outcome {
     Held,
     /// Not an attempt: the webhook was deleted before the delivery could be made.
     WebhookGone,
-    /// Not an attempt: the message was redelivered too often without being settled, so it was taken
-    /// out of the stream.
+    /// Not an attempt: wahook gave the delivery up, because the message was redelivered too often
+    /// without being settled, or because nats-server does not take it.
     Abandoned,
 }
 
@@ -158,6 +159,34 @@ pub struct Attempt {
 }
 
 impl Attempt {
+    /// Not an attempt: wahook gives the delivery up for this reason. Its number follows the last
+    /// attempt's, so that it hides none.
+    pub fn abandoned(delivery: Delivery, reason: String, at: Timestamp) -> Self {
+        Self {
+            number: delivery.attempt_count.saturating_add(1),
+            delivery,
+            outcome: Outcome::Abandoned,
+            status: EventStatus::Failed,
+            http_status: None,
+            response: None,
+            error: Some(reason),
+            started_at: at,
+            latency_ms: 0,
+            next_retry_at: None,
+        }
+    }
+
+    /// Leaves the response out, or the body if there is no response; `false` when there is neither.
+    /// For a server that does not take the whole.
+    pub fn cut(&mut self) -> bool {
+        if self.response.take().is_some() {
+            return true;
+        }
+        let was_whole = !self.delivery.is_cut();
+        self.delivery.body = Bytes::new();
+        was_whole
+    }
+
     /// When the attempt ended.
     pub fn ended_at(&self) -> Timestamp {
         self.started_at

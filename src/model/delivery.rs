@@ -84,6 +84,22 @@ impl Delivery {
         }
     }
 
+    /// Whether the body was left out, because nats-server did not take it. Such a delivery cannot
+    /// be sent.
+    pub fn is_cut(&self) -> bool {
+        self.body.is_empty()
+    }
+
+    /// The same delivery after one more attempt.
+    #[must_use]
+    pub fn after_attempt(&self) -> Self {
+        Self {
+            attempt_count: self.attempt_count.saturating_add(1),
+            attempts_this_round: self.attempts_this_round.saturating_add(1),
+            ..self.clone()
+        }
+    }
+
     /// The same delivery for a new round: attempts are numbered from `attempt_count` on, and the
     /// retry schedule starts again.
     #[must_use]

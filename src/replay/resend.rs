@@ -57,6 +57,7 @@ pub(super) async fn run(
             webhook
                 .as_ref()
                 .is_some_and(|webhook| webhook.wants(&event.last().delivery.kind))
+                && !event.last().delivery.is_cut()
         });
         let skipped = found - page.events.len();
         if let Some(webhook) = webhook {

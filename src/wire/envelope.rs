@@ -36,6 +36,22 @@ pub struct DeadLetter {
     pub at: Timestamp,
 }
 
+impl DeadLetter {
+    /// What becomes of a delivery after this attempt, the last one. Its error is the reason.
+    pub fn of(attempt: &Attempt) -> Self {
+        let reason = attempt
+            .error
+            .clone()
+            .unwrap_or_else(|| attempt.outcome.as_str().to_owned());
+        Self {
+            delivery: attempt.delivery.after_attempt(),
+            reason,
+            http_status: attempt.http_status,
+            at: attempt.ended_at(),
+        }
+    }
+}
+
 /// The usual size of an envelope without its body, so that most buffers do not grow.
 const CAPACITY_BYTES: usize = 512;
 

@@ -24,7 +24,10 @@ mod signature;
 pub mod subject;
 mod webhook_codec;
 
-pub use body::{BodySummary, Payload, delivery_body, summarize_body, webhook_body};
+pub use body::{
+    BODY_BYTES_MAX, BODY_BYTES_MAX_LEAST, BodySummary, ENVELOPE_BYTES_MAX, cut_message,
+    delivery_body, summarize_body, webhook_body,
+};
 pub use envelope::{
     DeadLetter, Error, decode_attempts, decode_dead_letter, decode_delivery, decode_message,
     encode_attempts, encode_dead_letter, encode_delivery, encode_message,

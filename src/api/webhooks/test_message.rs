@@ -52,7 +52,7 @@ pub(in crate::api) async fn test(
         message_id: message.message_id.clone(),
         kind: Kind::Test,
         created_at: at,
-        body: delivery_body(&webhook, &message, event_id, at),
+        body: delivery_body(&webhook, &message, event_id, at, app.bus.body_bytes_max()),
         attempt_count: 0,
         attempts_this_round: 0,
         priority: Priority::Normal,

@@ -149,6 +149,8 @@ impl Ticket {
             Ok(Position::First { in_queue }) => in_queue,
             Ok(Position::NotFirst(why)) => return Ok(Place::NotNow(why)),
             Err(Error::Full) => return Ok(Place::NotNow(NotNow::NoRoom)),
+            // It is given up, and does not come again.
+            Err(Error::TooLarge) => return Err(Error::TooLarge),
             Err(error) => {
                 chat.state().remember_returned(delivery.clone());
                 return Err(error);

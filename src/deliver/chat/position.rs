@@ -115,7 +115,11 @@ async fn enqueue_returned(
         let Some(returned) = returned else {
             return Ok(());
         };
-        chat.enqueue_behind(queues, &returned).await?;
+        match chat.enqueue_behind(queues, &returned).await {
+            // It is given up when it comes again.
+            Ok(()) | Err(Error::TooLarge) => {}
+            Err(error) => return Err(error),
+        }
         chat.state().returned.pop_front();
     }
 }

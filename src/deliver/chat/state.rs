@@ -123,7 +123,14 @@ impl Chat {
     pub(super) async fn enqueue_in_flight(&self, queues: &impl ChatQueues) -> Result<(), Error> {
         let in_flight = self.state().in_flight.clone();
         if let Some(now) = in_flight.filter(|now| !now.in_queue) {
-            queues.enqueue(&now.delivery).await?;
+            match queues.enqueue(&now.delivery).await {
+                // It is given up, so no other message waits behind it.
+                Err(Error::TooLarge) => {
+                    self.state().end(now.slot);
+                    return Ok(());
+                }
+                joined => joined?,
+            }
             if let Some(now) = self.state().in_slot(now.slot) {
                 now.in_queue = true;
             }

@@ -33,14 +33,16 @@ pub(super) fn with_context(content: Content, info: &wa::ContextInfo) -> Content 
         let from = info
             .participant
             .as_deref()
-            .map(|jid| jid.split(['@', ':']).next().unwrap_or_default());
-        object(json!({"message_id": short(Some(id)), "from": from}))
+            .and_then(|jid| jid.split(['@', ':']).next())
+            .map(str::to_owned);
+        object(json!({"message_id": short(Some(id)), "from": short(from.as_ref())}))
     });
     let mentions: Vec<_> = info
         .mentioned_jid
         .iter()
         .take(LIST_MAX)
         .filter_map(|jid| jid.split(['@', ':']).next())
+        .map(|name| short(Some(&name.to_owned())))
         .collect();
     content
         .with("quoted", quoted.unwrap_or_default())

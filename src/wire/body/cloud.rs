@@ -4,10 +4,14 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
-    BodySummary, Source,
+    BodySummary, Source, bounded,
+    bounded::TooLong,
     parts::{Object, Parts, bare, object},
 };
 use crate::model::Kind;
+
+/// Numbers of one contact card that are listed.
+const PHONES_PER_CONTACT_MAX: usize = 16;
 
 #[derive(Serialize)]
 struct Body {
@@ -27,7 +31,7 @@ struct Change {
     value: Value,
 }
 
-pub(super) fn body(source: &Source<'_>) -> Vec<u8> {
+pub(super) fn body(source: &Source<'_>) -> Result<Vec<u8>, TooLong> {
     let parts = Parts::of(source.message);
     let message = source.message;
     let phone = message.phone.as_str();
@@ -56,10 +60,11 @@ pub(super) fn body(source: &Source<'_>) -> Vec<u8> {
         id: message.client_id.to_string(),
         changes: [Change { field, value }],
     };
-    super::json(&Body {
+    let body = Body {
         object: "whatsapp_business_account",
         entry: [entry],
-    })
+    };
+    bounded::json(&body, source.bytes_max)
 }
 
 fn incoming(parts: &Parts<'_>) -> Value {
@@ -73,7 +78,7 @@ fn incoming(parts: &Parts<'_>) -> Value {
     let quoted = parts.object("quoted");
     let context = object(json!({
         "from": quoted.text("from"), "id": quoted.text("message_id"),
-        "forwarded": parts.message.metadata.get("forwarded"),
+        "forwarded": parts.scalar("forwarded"),
     }));
     if context.as_object().is_some_and(|fields| !fields.is_empty()) {
         shown["context"] = context;
@@ -209,7 +214,11 @@ fn contact(contact: &Value) -> Value {
         .get("vcard")
         .and_then(Value::as_str)
         .unwrap_or_default();
-    let phones: Vec<Value> = card.lines().filter_map(phone).collect();
+    let phones: Vec<Value> = card
+        .lines()
+        .filter_map(phone)
+        .take(PHONES_PER_CONTACT_MAX)
+        .collect();
     json!({"name": {"formatted_name": name}, "phones": phones})
 }
 

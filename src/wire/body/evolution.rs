@@ -4,8 +4,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
-    BodySummary, Source,
-    parts::{Parts, bare, jid, merged, object},
+    BodySummary, Source, bounded,
+    bounded::TooLong,
+    parts::{Object, Parts, bare, is_scalar, jid, merged, object},
 };
 use crate::model::Kind;
 
@@ -23,11 +24,11 @@ struct Body<'a> {
     apikey: String,
 }
 
-pub(super) fn body(source: &Source<'_>) -> Vec<u8> {
+pub(super) fn body(source: &Source<'_>) -> Result<Vec<u8>, TooLong> {
     let parts = Parts::of(source.message);
     let (event, data) = data(&parts, source);
     let phone = source.message.phone.as_str();
-    super::json(&Body {
+    let body = Body {
         event,
         instance: phone,
         data,
@@ -38,7 +39,8 @@ pub(super) fn body(source: &Source<'_>) -> Vec<u8> {
         server_url: "",
         // Receivers tell instances apart by it. It is not a credential.
         apikey: source.event.webhook.to_string(),
-    })
+    };
+    bounded::json(&body, source.bytes_max)
 }
 
 fn data(parts: &Parts<'_>, source: &Source<'_>) -> (&'static str, Value) {
@@ -109,7 +111,7 @@ fn context(parts: &Parts<'_>) -> Value {
         "stanzaId": quoted.text("message_id"),
         "participant": quoted.text("from").map(|from| jid(from, DOMAIN)),
         "mentionedJid": Some(mentions).filter(|mentions| !mentions.is_empty()),
-        "isForwarded": parts.message.metadata.get("forwarded"),
+        "isForwarded": parts.scalar("forwarded"),
     }));
     if context.as_object().is_some_and(|fields| fields.is_empty()) {
         Value::Null
@@ -212,10 +214,9 @@ fn other_content(parts: &Parts<'_>) -> (&'static str, Value) {
 fn poll(parts: &Parts<'_>) -> Value {
     let poll = parts.object("poll");
     let options: Vec<_> = poll
-        .get("options")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
+        .list("options")
+        .iter()
+        .filter(|name| is_scalar(name))
         .map(|name| json!({"optionName": name}))
         .collect();
     object(json!({
@@ -227,6 +228,7 @@ fn poll(parts: &Parts<'_>) -> Value {
 
 fn contacts(parts: &Parts<'_>) -> (&'static str, Value) {
     let card = |contact: &Value| {
+        let contact = Object::of(contact);
         object(json!({"displayName": contact.get("name"), "vcard": contact.get("vcard")}))
     };
     match parts.list("contacts") {

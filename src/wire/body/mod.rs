@@ -3,8 +3,14 @@
 //! A body is built once, before the first attempt, and stored in the delivery. So a new format
 //! counts for new messages only. The format of a stored body shows in its first bytes: each format
 //! starts with another field, and the order of fields is fixed.
+//!
+//! A body has a limit. JSON may be longer than what it is made of: a control character becomes six
+//! bytes, and the formats of other gateways make objects of short list entries. So the writer stops
+//! at the limit, and the body is built again from a message that is cut; see [`cut_message`].
 
+mod bounded;
 mod cloud;
+mod cut;
 mod evolution;
 mod native;
 mod notice;
@@ -13,13 +19,24 @@ mod parts;
 mod tests;
 mod waha;
 
+use bounded::TooLong;
 use bytes::Bytes;
-use serde::Serialize;
 use serde_json::Value;
 
-pub use native::Payload;
+pub use cut::cut_message;
 
 use crate::model::{EventId, Format, Kind, Message, PublicEventId, Timestamp, Webhook};
+
+/// Bytes of a body in a stream that takes messages of 2 MiB. The rest is for the envelope: the ids
+/// of a delivery, and in an attempt the response and the error.
+pub const BODY_BYTES_MAX: usize = 2 * 1024 * 1024 - ENVELOPE_BYTES_MAX;
+
+/// What an envelope and the headers take at most beside the body: an attempt has 16 KiB of a
+/// response, each byte of which may become three in text.
+pub const ENVELOPE_BYTES_MAX: usize = 64 * 1024;
+
+/// The least limit that a body may have: what the formats add to a cut message fits below it.
+pub const BODY_BYTES_MAX_LEAST: usize = 256 * 1024;
 
 /// What a body is built from.
 struct Source<'a> {
@@ -28,14 +45,18 @@ struct Source<'a> {
     /// When the message was first published.
     at: Timestamp,
     url: &'a str,
+    bytes_max: usize,
 }
 
-/// The body of every attempt to deliver this message to this webhook, in the webhook's format.
+/// The body of every attempt to deliver this message to this webhook, in the webhook's format. It
+/// has at most `bytes_max` bytes, which must be [`BODY_BYTES_MAX_LEAST`] or more: what does not fit
+/// is cut.
 pub fn delivery_body(
     webhook: &Webhook,
     message: &Message,
     event: EventId,
     published_at: Timestamp,
+    bytes_max: usize,
 ) -> Bytes {
     let event = PublicEventId {
         webhook: webhook.id,
@@ -46,26 +67,41 @@ pub fn delivery_body(
         event,
         at: published_at,
         url: &webhook.url,
+        bytes_max,
     };
-    if message.kind == Kind::Operational {
-        return notice::body(message).into();
+    let format = webhook.sending.format;
+    let whole = body_in(format, &source);
+    whole.unwrap_or_else(|TooLong| {
+        let message = &cut_message(message, bytes_max);
+        body_in(format, &Source { message, ..source })
+            .expect("a cut message leaves room for what a format adds")
+    })
+}
+
+fn body_in(format: Format, source: &Source<'_>) -> Result<Bytes, TooLong> {
+    if source.message.kind == Kind::Operational {
+        return notice::body(source.message, source.bytes_max).map(Bytes::from);
     }
-    let body = match webhook.sending.format {
-        Format::Native => return webhook_body(message),
-        Format::Waha => waha::body(&source),
-        Format::Evolution => evolution::body(&source),
-        Format::Cloud => cloud::body(&source),
+    let body = match format {
+        Format::Native => native_body(source.message, source.bytes_max),
+        Format::Waha => waha::body(source),
+        Format::Evolution => evolution::body(source),
+        Format::Cloud => cloud::body(source),
     };
-    body.into()
+    body.map(Bytes::from)
 }
 
-/// The body in wahook's own format, which depends on the message alone.
+fn native_body(message: &Message, bytes_max: usize) -> Result<Vec<u8>, TooLong> {
+    bounded::json(&native::Body::from(message), bytes_max)
+}
+
+/// The body in wahook's own format, which depends on the message alone; cut at
+/// [`BODY_BYTES_MAX`].
 pub fn webhook_body(message: &Message) -> Bytes {
-    json(&Payload::from(message)).into()
-}
-
-fn json(body: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(body).expect("strings, numbers and maps with text keys have a JSON form")
+    native_body(message, BODY_BYTES_MAX)
+        .or_else(|TooLong| native_body(&cut_message(message, BODY_BYTES_MAX), BODY_BYTES_MAX))
+        .expect("a cut message leaves room for what a format adds")
+        .into()
 }
 
 /// The format that a body was built in.
@@ -121,8 +157,10 @@ pub struct BodySummary {
 pub fn summarize_body(body: &[u8]) -> Option<BodySummary> {
     let value = || serde_json::from_slice::<Value>(body).ok();
     match format_of(body) {
-        Format::Native => serde_json::from_slice::<Payload>(body).ok().map(Into::into),
-        Format::Waha => waha::summary(&value()?),
+        Format::Native => serde_json::from_slice::<native::Summary>(body)
+            .ok()
+            .map(Into::into),
+        Format::Waha => waha::summary(body),
         Format::Evolution => evolution::summary(&value()?),
         Format::Cloud => cloud::summary(&value()?),
     }

@@ -4,48 +4,52 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::BodySummary;
-use crate::model::{ClientId, Kind, Message, MessageId};
+use crate::model::{ClientId, Kind, Message};
 
-/// The body's fields, in their order.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[expect(
-    missing_docs,
-    reason = "docs/receiving-webhooks.md documents each field"
-)]
-pub struct Payload {
-    pub client_id: ClientId,
-    pub message_id: MessageId,
-    pub from: String,
-    pub to: String,
+/// The body's fields, in their order. docs/receiving-webhooks.md has what each means.
+#[derive(Serialize)]
+pub(super) struct Body<'a> {
+    client_id: ClientId,
+    message_id: &'a str,
+    from: &'a str,
+    to: &'a str,
     /// RFC 3339, UTC, whole seconds.
-    pub timestamp: String,
+    timestamp: String,
     #[serde(rename = "type")]
-    pub kind: Kind,
-    pub content: String,
-    pub metadata: Map<String, Value>,
+    kind: &'a Kind,
+    content: &'a str,
+    metadata: &'a Map<String, Value>,
 }
 
-impl From<&Message> for Payload {
-    fn from(message: &Message) -> Self {
+impl<'a> From<&'a Message> for Body<'a> {
+    fn from(message: &'a Message) -> Self {
         Self {
             client_id: message.client_id,
-            message_id: message.message_id.clone(),
-            from: message.from.clone(),
-            to: message.to.clone(),
+            message_id: message.message_id.as_str(),
+            from: &message.from,
+            to: &message.to,
             timestamp: message.timestamp.rfc3339_seconds(),
-            kind: message.kind.clone(),
-            content: message.content.clone(),
-            metadata: message.metadata.clone(),
+            kind: &message.kind,
+            content: &message.content,
+            metadata: &message.metadata,
         }
     }
 }
 
-impl From<Payload> for BodySummary {
-    fn from(payload: Payload) -> Self {
+/// What the audit shows of it. The metadata is passed over, however deep it is nested.
+#[derive(Deserialize)]
+pub(super) struct Summary {
+    from: String,
+    to: String,
+    content: String,
+}
+
+impl From<Summary> for BodySummary {
+    fn from(summary: Summary) -> Self {
         Self {
-            from: payload.from,
-            to: payload.to,
-            content: payload.content,
+            from: summary.from,
+            to: summary.to,
+            content: summary.content,
         }
     }
 }

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::bounded::{TooLong, json};
 use crate::model::{ClientId, Message};
 
 #[derive(Serialize)]
@@ -13,11 +14,12 @@ struct Body<'a> {
     data: &'a Map<String, Value>,
 }
 
-pub(super) fn body(message: &Message) -> Vec<u8> {
-    super::json(&Body {
+pub(super) fn body(message: &Message, bytes_max: usize) -> Result<Vec<u8>, TooLong> {
+    let body = Body {
         r#type: &message.content,
         timestamp: message.timestamp.to_string(),
         client_id: message.client_id,
         data: &message.metadata,
-    })
+    };
+    json(&body, bytes_max)
 }

@@ -4,7 +4,11 @@
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Map, Value};
 
-use crate::model::{Message, parse_hex};
+use crate::model::{Message, PARTY_CHARS_MAX, parse_hex};
+
+/// Entries of a list that a body in another gateway's format shows. Each entry grows there: a
+/// number becomes an object, or gets a domain.
+pub(super) const LIST_MAX: usize = 256;
 
 /// A message with its conversation.
 pub(super) struct Parts<'a> {
@@ -20,7 +24,8 @@ impl<'a> Parts<'a> {
             .metadata
             .get("chat")
             .and_then(Value::as_str)
-            .filter(|chat| !chat.is_empty());
+            // Some bodies name the chat several times, so a longer one would multiply.
+            .filter(|chat| (1..=PARTY_CHARS_MAX).contains(&chat.chars().count()));
         Self {
             message,
             chat: chat.unwrap_or(&message.chat),
@@ -56,12 +61,14 @@ impl<'a> Parts<'a> {
         self.message.metadata.get(key).and_then(Value::as_str)
     }
 
+    /// A text, a number, or a boolean of the metadata.
+    pub(super) fn scalar(&self, key: &str) -> Option<&'a Value> {
+        Object(Some(&self.message.metadata)).get(key)
+    }
+
+    /// The first [`LIST_MAX`] entries of a list of the metadata; none when it is missing.
     pub(super) fn list(&self, key: &str) -> &'a [Value] {
-        self.message
-            .metadata
-            .get(key)
-            .and_then(Value::as_array)
-            .map_or(&[], Vec::as_slice)
+        Object(Some(&self.message.metadata)).list(key)
     }
 
     /// The text, unless it is empty.
@@ -79,11 +86,27 @@ impl<'a> Object<'a> {
         self.0.is_some()
     }
 
-    /// A field, unless it is null.
+    /// A value as an object; an empty one when it is none.
+    pub(super) fn of(value: &'a Value) -> Self {
+        Self(value.as_object())
+    }
+
+    /// A field that is a text, a number or a boolean. None of the formats has more in one field,
+    /// and a copy of more may be large.
     pub(super) fn get(self, key: &str) -> Option<&'a Value> {
         self.0
             .and_then(|map| map.get(key))
-            .filter(|value| !value.is_null())
+            .filter(|value| is_scalar(value))
+    }
+
+    /// The first [`LIST_MAX`] entries of a list; none when it is missing.
+    pub(super) fn list(self, key: &str) -> &'a [Value] {
+        let list = self
+            .0
+            .and_then(|map| map.get(key))
+            .and_then(Value::as_array)
+            .map_or(&[][..], Vec::as_slice);
+        &list[..list.len().min(LIST_MAX)]
     }
 
     pub(super) fn text(self, key: &str) -> Option<&'a str> {
@@ -101,6 +124,11 @@ impl<'a> Object<'a> {
     pub(super) fn media_path(self) -> Option<String> {
         self.text("id").map(|id| format!("/api/media/{id}"))
     }
+}
+
+/// Whether a value is a text, a number or a boolean.
+pub(super) fn is_scalar(value: &Value) -> bool {
+    matches!(value, Value::String(_) | Value::Number(_) | Value::Bool(_))
 }
 
 /// A JSON object with the fields of both.

@@ -1,49 +1,60 @@
 //! The format of WAHA.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{
     BodySummary, Source,
-    native::Payload,
-    parts::{Parts, bare, jid, merged},
+    bounded::{TooLong, json, json_bytes},
+    native,
+    parts::{Object, Parts, bare, jid, merged},
 };
 use crate::model::Kind;
 
 const DOMAIN: &str = "c.us";
 /// The body of a longer message does not hold its native form, so that the body still fits into the
 /// stream.
-const RAW_BYTES_MAX: usize = 256 * 1024;
+const NATIVE_FORM_BYTES_MAX: usize = 256 * 1024;
 
 #[derive(Serialize)]
-struct Body {
+struct Body<'a> {
     id: String,
     timestamp: i64,
     event: &'static str,
     session: String,
     metadata: Map<String, Value>,
     me: Value,
-    payload: Value,
+    payload: Payload<'a>,
     engine: &'static str,
     environment: Value,
 }
 
-pub(super) fn body(source: &Source<'_>) -> Vec<u8> {
+#[derive(Serialize)]
+struct Payload<'a> {
+    /// WAHA has the data of its engine here; wahook has its native form.
+    _data: Option<native::Body<'a>>,
+    #[serde(flatten)]
+    fields: Value,
+}
+
+pub(super) fn body(source: &Source<'_>) -> Result<Vec<u8>, TooLong> {
     let parts = Parts::of(source.message);
-    let (event, mut payload) = payload(&parts);
-    // WAHA has the data of its engine here; wahook has its native form.
-    let raw = Payload::from(source.message);
-    let is_short = super::json(&raw).len() <= RAW_BYTES_MAX;
-    payload["_data"] = if is_short { json!(raw) } else { Value::Null };
+    let (event, fields) = payload(&parts);
+    let native = native::Body::from(source.message);
+    let native_bytes_max = NATIVE_FORM_BYTES_MAX.min(source.bytes_max / 8);
+    let is_short = json_bytes(&native, native_bytes_max).is_ok();
     let phone = source.message.phone.as_str();
-    super::json(&Body {
+    let body = Body {
         id: source.event.to_string(),
         timestamp: source.at.millis(),
         event,
         session: phone.to_owned(),
         metadata: Map::new(),
         me: json!({"id": jid(phone, DOMAIN), "pushName": null}),
-        payload,
+        payload: Payload {
+            _data: is_short.then_some(native),
+            fields,
+        },
         engine: "WAHOOK",
         environment: json!({
             "version": env!("CARGO_PKG_VERSION"),
@@ -51,7 +62,8 @@ pub(super) fn body(source: &Source<'_>) -> Vec<u8> {
             "tier": "CORE",
             "browser": null,
         }),
-    })
+    };
+    json(&body, source.bytes_max)
 }
 
 /// `{fromMe}_{chat}_{id}`, in groups followed by the sender.
@@ -132,7 +144,7 @@ fn content(parts: &Parts<'_>, own: bool) -> Value {
     let cards: Vec<_> = parts
         .list("contacts")
         .iter()
-        .filter_map(|contact| contact.get("vcard"))
+        .filter_map(|contact| Object::of(contact).get("vcard"))
         .collect();
     let quoted = parts.object("quoted");
     let author = quoted.text("from").map(|from| jid(from, DOMAIN));
@@ -176,22 +188,45 @@ fn ack(parts: &Parts<'_>) -> Value {
     })
 }
 
-pub(super) fn summary(body: &Value) -> Option<BodySummary> {
-    let payload = body.get("payload")?;
-    if let Ok(raw) = serde_json::from_value::<Payload>(payload.get("_data")?.clone()) {
-        return Some(raw.into());
+/// What the audit shows of a body. The metadata of the native form is passed over.
+#[derive(Deserialize)]
+struct Shown {
+    payload: ShownPayload,
+}
+
+#[derive(Deserialize)]
+struct ShownPayload {
+    _data: Option<native::Summary>,
+    after: Option<Head>,
+    participant: Option<String>,
+    from: Option<String>,
+    to: Option<String>,
+    body: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Head {
+    participant: Option<String>,
+    from: Option<String>,
+    to: Option<String>,
+    body: Option<String>,
+}
+
+pub(super) fn summary(body: &[u8]) -> Option<BodySummary> {
+    let payload = serde_json::from_slice::<Shown>(body).ok()?.payload;
+    if let Some(native) = payload._data {
+        return Some(native.into());
     }
-    let head = payload.get("after").unwrap_or(payload);
-    let name = |field: &str| {
-        head.get(field)
-            .and_then(Value::as_str)
-            .map(|name| bare(name).to_owned())
-    };
-    let from = name("participant").or_else(|| name("from"))?;
-    let content = head.get("body").and_then(Value::as_str).unwrap_or_default();
+    let head = payload.after.unwrap_or(Head {
+        participant: payload.participant,
+        from: payload.from,
+        to: payload.to,
+        body: payload.body,
+    });
+    let from = head.participant.or(head.from)?;
     Some(BodySummary {
-        from,
-        to: name("to").unwrap_or_default(),
-        content: content.to_owned(),
+        from: bare(&from).to_owned(),
+        to: bare(&head.to.unwrap_or_default()).to_owned(),
+        content: head.body.unwrap_or_default(),
     })
 }

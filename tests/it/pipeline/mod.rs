@@ -5,6 +5,7 @@ mod fleet;
 mod formats;
 mod health;
 mod isolation;
+mod large;
 mod order;
 mod signing;
 mod survival;

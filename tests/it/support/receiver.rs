@@ -162,7 +162,7 @@ impl Drop for Receiver {
 async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response<Body> {
     let at = Instant::now();
     let (parts, body) = request.into_parts();
-    let body = to_bytes(body, 1 << 20)
+    let body = to_bytes(body, 4 << 20)
         .await
         .expect("a small body")
         .to_vec();

@@ -49,8 +49,17 @@ impl App {
 
     /// The same on this server, with all roles but `ingest`.
     pub(crate) async fn on_server(nats: NatsServer, settings: &[(&str, &str)]) -> Self {
+        Self::playing_on(nats, "api,deliver,record", settings).await
+    }
+
+    /// The same with these roles.
+    pub(crate) async fn playing_on(
+        nats: NatsServer,
+        roles: &'static str,
+        settings: &[(&str, &str)],
+    ) -> Self {
         let data = tempfile::tempdir().expect("a temporary folder");
-        Self::on(nats, "api,deliver,record", data, settings).await
+        Self::on(nats, roles, data, settings).await
     }
 
     async fn on(
@@ -272,6 +281,11 @@ impl App {
     /// Resident memory of the process.
     pub(crate) fn rss_bytes(&self) -> u64 {
         self.process.rss_bytes()
+    }
+
+    /// The most memory that was ever resident.
+    pub(crate) fn peak_rss_bytes(&self) -> u64 {
+        self.process.peak_rss_bytes()
     }
 
     /// How much more than now is resident at any time while `work` runs; bytes.

@@ -1,0 +1,43 @@
+//! The end of a message that nats-server does not take as a retry, a held delivery or an entry of a
+//! chat queue. It would never be taken, so it is given up at once.
+
+use super::{
+    arrival::{Content, Source},
+    engine::Engine,
+    route::{Route, route},
+    settle::{Settle, now},
+    steps,
+};
+use crate::{
+    bus::{Bus, Error, Redelivery},
+    telemetry,
+};
+
+impl Engine {
+    /// Gives the message up that could not be postponed. Each step may be repeated without harm.
+    pub(super) async fn too_large(&self, source: &Source) -> Result<Settle, Error> {
+        let bus = self.bus();
+        let incoming = &source.incoming;
+        let payload = incoming.payload();
+        let content = Content::read(bus, source.work, payload, incoming.published_at).await?;
+        // It may have left its chat queue.
+        let again = Redelivery::Again;
+        Ok(match route(bus, content).await? {
+            Route::Undecodable => Settle::Undecodable,
+            Route::Unrouted => {
+                telemetry::unrouted();
+                Settle::Ack
+            }
+            Route::WebhookDeleted(delivery) => {
+                bus.dequeue(&delivery, again).await?;
+                Settle::publish(steps::webhook_deleted_record(delivery, now()))
+            }
+            Route::To(delivery, _) => {
+                bus.give_up(Bus::too_large(delivery.clone())).await?;
+                bus.dequeue(&delivery, again).await?;
+                self.shared.notices.dead_letter(&delivery);
+                Settle::Ack
+            }
+        })
+    }
+}
