@@ -12,8 +12,9 @@ use crate::{
 const LOOKS_MAX: usize = 4;
 
 impl Bus {
-    /// Lets a delivery come back at this time. Parking it again replaces the earlier time.
-    pub async fn park(&self, delivery: &Delivery, at: Timestamp) -> Result<(), Error> {
+    /// Lets a delivery come back at this time. Parking it again replaces the earlier time. Returns
+    /// its number in the stream.
+    pub async fn park(&self, delivery: &Delivery, at: Timestamp) -> Result<u64, Error> {
         self.park_with(HeaderMap::new(), delivery, at).await
     }
 
@@ -22,7 +23,7 @@ impl Bus {
         mut headers: HeaderMap,
         delivery: &Delivery,
         at: Timestamp,
-    ) -> Result<(), Error> {
+    ) -> Result<u64, Error> {
         headers.insert(header::NATS_SCHEDULE, format!("@at {at}").as_str());
         headers.insert(
             header::NATS_SCHEDULE_TARGET,
@@ -31,7 +32,44 @@ impl Bus {
         let subject = subject::park(delivery.client_id, delivery.event_id);
         self.publish(subject, headers, wire::encode_delivery(delivery))
             .await
-            .map(drop)
+            .map(|stored| stored.sequence)
+    }
+
+    /// The same for what is parked already under this number, with a changed delivery. `None`: it
+    /// is not any more, since its time came or it was parked again.
+    async fn replace_parked(
+        &self,
+        sequence: u64,
+        delivery: &Delivery,
+        at: Timestamp,
+    ) -> Result<Option<u64>, Error> {
+        // Not if its time has come meanwhile: it would come twice.
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE,
+            sequence.to_string().as_str(),
+        );
+        match self.park_with(headers, delivery, at).await {
+            Err(Error::Exists) => Ok(None),
+            parked => parked.map(Some),
+        }
+    }
+
+    /// Lets what is parked under this number come back earlier, and changes nothing else. Returns
+    /// its new number; `None`: it is not parked under this number any more.
+    pub async fn park_earlier(
+        &self,
+        client: ClientId,
+        event: EventId,
+        sequence: u64,
+        at: Timestamp,
+    ) -> Result<Option<u64>, Error> {
+        match self.parked(client, event).await? {
+            Some((found, delivery)) if found == sequence => {
+                self.replace_parked(sequence, &delivery, at).await
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Takes back what was parked, if anything is.
@@ -76,15 +114,12 @@ impl Bus {
                 attempts_this_round: 0,
                 ..delivery
             };
-            // Not if its time has come meanwhile: it would come twice.
-            let mut headers = HeaderMap::new();
-            headers.insert(
-                header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE,
-                sequence.to_string().as_str(),
-            );
-            match self.park_with(headers, &delivery, at).await {
-                Err(Error::Exists) => {}
-                parked => return parked.map(|()| true),
+            if self
+                .replace_parked(sequence, &delivery, at)
+                .await?
+                .is_some()
+            {
+                return Ok(true);
             }
         }
         Ok(false)

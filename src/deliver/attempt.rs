@@ -1,5 +1,7 @@
 //! One request to an endpoint, and what follows from its answer.
 
+use std::time::Duration;
+
 use super::{
     chat::InFlightSlot,
     engine::Engine,
@@ -11,7 +13,7 @@ use super::{
 use crate::{
     bus::{self, Error, Redelivery},
     egress::Answer,
-    model::{Attempt, Delivery, Priority, Timestamp, Verdict, Webhook},
+    model::{Attempt, Delivery, Outcome, Priority, Timestamp, Verdict, Webhook},
     policy::{self, RetryPolicy},
     telemetry,
     wire::{self, DeadLetter},
@@ -34,12 +36,13 @@ impl Engine {
             started_at,
             &delivery.body,
         );
+        let limiter = permit.limiter();
         let answer = {
             let _in_flight = InFlight::new();
             let egress = &self.shared.egress;
             egress
                 .post(
-                    permit.limiter().target(webhook, egress),
+                    limiter.target(webhook, egress),
                     &headers,
                     delivery.body.clone(),
                 )
@@ -50,12 +53,13 @@ impl Engine {
         } else {
             AttemptResult::Reached
         };
-        let opened = permit
-            .limiter()
-            .record_result(permit, answer.latency, result);
-        telemetry::attempt(answer.outcome, answer.latency);
         let now = now();
-        let verdict = self.judge(webhook, &delivery, &answer, now);
+        let retry_after = retry_after(&answer, now);
+        let pause = self.pause(&answer, retry_after);
+        let opened = limiter.record_result(permit, answer.latency, result, pause);
+        self.bring_forward(webhook.client_id, &limiter);
+        telemetry::attempt(answer.outcome, answer.latency);
+        let verdict = self.judge(webhook, &delivery, answer.outcome, retry_after, now);
         // What is replayed may be weeks old, which is no delay.
         if verdict == Verdict::Delivered && delivery.priority == Priority::Normal {
             telemetry::end_to_end(now.since(delivery.created_at));
@@ -68,23 +72,28 @@ impl Engine {
         )
     }
 
+    /// For how long the endpoint asked for no more requests, of whatever message.
+    fn pause(&self, answer: &Answer, retry_after: Option<Duration>) -> Option<Duration> {
+        let is_about_the_endpoint = matches!(answer.http_status, Some(429 | 503));
+        retry_after
+            .filter(|pause| is_about_the_endpoint && !pause.is_zero())
+            .map(|pause| pause.min(self.schedule.max))
+    }
+
     fn judge(
         &self,
         webhook: &Webhook,
         delivery: &Delivery,
-        answer: &Answer,
+        outcome: Outcome,
+        retry_after: Option<Duration>,
         now: Timestamp,
     ) -> Verdict {
-        let retry_after = answer
-            .retry_after
-            .as_deref()
-            .and_then(|text| policy::parse_retry_after(text, now));
         let plan = match &webhook.retry_schedule[..] {
             [] => RetryPolicy::Doubling(webhook.max_retries, &self.schedule),
             listed => RetryPolicy::Listed(listed, &self.schedule),
         };
         policy::verdict(
-            answer.outcome,
+            outcome,
             delivery.attempts_this_round.saturating_add(1),
             &plan,
             retry_after,
@@ -147,6 +156,11 @@ impl Engine {
             Err(error) => Err(error),
         }
     }
+}
+
+fn retry_after(answer: &Answer, now: Timestamp) -> Option<Duration> {
+    let text = answer.retry_after.as_deref()?;
+    policy::parse_retry_after(text, now)
 }
 
 /// Counts a request as in flight, however it ends.

@@ -34,6 +34,7 @@ mod arrival;
 mod assignment;
 mod attempt;
 mod backpressure;
+mod bring_forward;
 mod chat;
 mod engine;
 mod health;

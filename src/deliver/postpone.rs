@@ -5,13 +5,18 @@ use std::time::{Duration, Instant};
 
 use super::{
     arrival::Source,
+    bring_forward::move_earlier,
     chat::InFlightSlot,
     engine::Engine,
     limiter::Postponed,
     settle::{NoRoom, Settle, now},
     steps,
 };
-use crate::{bus::Error, model::Delivery, telemetry};
+use crate::{
+    bus::Error,
+    model::{Delivery, Priority},
+    telemetry,
+};
 
 /// Until a message that found no room in its chat queue tries again.
 const NO_ROOM_IN_QUEUE_PAUSE: Duration = Duration::from_secs(30);
@@ -30,7 +35,16 @@ impl Engine {
             slot.later(self.bus()).await?;
         }
         let at = now().after(postponed.at.saturating_duration_since(Instant::now()));
-        self.bus().park(delivery, at).await?;
+        let sequence = self.bus().park(delivery, at).await?;
+        // Slots of low priority are apart from those of live traffic.
+        if delivery.priority == Priority::Normal
+            && let Some(limiter) = self.limiters.find(delivery.webhook_id)
+        {
+            let missed = limiter.remember(delivery.event_id, sequence, postponed.at);
+            if let Some(message) = missed {
+                move_earlier(self.bus(), delivery.client_id, &limiter, message).await;
+            }
+        }
         telemetry::parked(postponed.cause);
         Ok(Settle::Ack)
     }

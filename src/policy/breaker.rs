@@ -3,6 +3,9 @@
 //! It is closed until `failures_max` attempts in a row fail. Then it is open for `open_for`:
 //! nothing is sent, and nothing counts as an attempt. Then it is half open: one probe is sent, and
 //! its outcome closes the breaker or opens it again.
+//!
+//! An endpoint may also ask for a pause (`Retry-After`). The breaker is open until then, however
+//! many attempts that began before still succeed.
 
 use std::time::{Duration, Instant};
 
@@ -17,6 +20,15 @@ pub enum Admit {
     Wait(Duration),
 }
 
+/// Why a breaker is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenCause {
+    /// Too many attempts failed.
+    Failures,
+    /// The endpoint asked for a pause.
+    Asked,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Closed {
@@ -24,10 +36,12 @@ enum State {
     },
     Open {
         until: Instant,
+        cause: OpenCause,
     },
     /// A probe is in flight. If it never ends, another may start at `until`.
     HalfOpen {
         until: Instant,
+        cause: OpenCause,
     },
 }
 
@@ -70,12 +84,13 @@ impl Breaker {
     pub fn admit(&mut self, now: Instant) -> Admit {
         match self.state {
             State::Closed { .. } => Admit::Go,
-            State::Open { until } | State::HalfOpen { until } if now < until => {
+            State::Open { until, .. } | State::HalfOpen { until, .. } if now < until => {
                 Admit::Wait(until - now)
             }
-            State::Open { .. } | State::HalfOpen { .. } => {
+            State::Open { cause, .. } | State::HalfOpen { cause, .. } => {
                 self.state = State::HalfOpen {
                     until: now + self.open_for,
+                    cause,
                 };
                 Admit::Probe
             }
@@ -85,21 +100,53 @@ impl Breaker {
     /// How long nothing may be sent. Unlike [`Self::admit`], this does not start the probe.
     pub fn time_until_probe(&self, now: Instant) -> Option<Duration> {
         match self.state {
-            State::Open { until } | State::HalfOpen { until } if now < until => Some(until - now),
+            State::Open { until, .. } | State::HalfOpen { until, .. } if now < until => {
+                Some(until - now)
+            }
             _ => None,
         }
     }
 
+    /// Why it is not closed; `None`: it is closed.
+    pub fn open_cause(&self) -> Option<OpenCause> {
+        match self.state {
+            State::Closed { .. } => None,
+            State::Open { cause, .. } | State::HalfOpen { cause, .. } => Some(cause),
+        }
+    }
+
+    /// Whether the last attempt reached the endpoint.
+    pub fn is_well(&self) -> bool {
+        self.state == State::Closed { failures: 0 }
+    }
+
     /// The probe was not sent, so another may start at once.
     pub fn cancel_probe(&mut self, now: Instant) {
-        if matches!(self.state, State::HalfOpen { .. }) {
-            self.state = State::Open { until: now };
+        if let State::HalfOpen { cause, .. } = self.state {
+            self.state = State::Open { until: now, cause };
         }
     }
 
     /// An attempt reached the endpoint.
     pub fn success(&mut self) {
-        self.state = State::Closed { failures: 0 };
+        let asked = OpenCause::Asked;
+        // This attempt started before the endpoint asked for a pause.
+        if !matches!(self.state, State::Open { cause, .. } if cause == asked) {
+            self.state = State::Closed { failures: 0 };
+        }
+    }
+
+    /// The endpoint asked for no requests before `until`. The later of two such times counts.
+    /// Returns whether that opened the breaker.
+    pub fn pause(&mut self, until: Instant) -> bool {
+        let before = self.state;
+        let until = match before {
+            State::Open { until: earlier, .. } => until.max(earlier),
+            State::Closed { .. } | State::HalfOpen { .. } => until,
+        };
+        let cause = OpenCause::Asked;
+        self.state = State::Open { until, cause };
+        !matches!(before, State::Open { .. })
     }
 
     /// An attempt failed. Returns whether that opened the breaker.
@@ -116,6 +163,7 @@ impl Breaker {
             State::Closed { .. } | State::HalfOpen { .. } => {
                 self.state = State::Open {
                     until: now + self.open_for,
+                    cause: OpenCause::Failures,
                 };
                 true
             }
@@ -177,6 +225,46 @@ mod tests {
             Admit::Go,
             "a closed breaker stays closed"
         );
+    }
+
+    #[test]
+    fn pause_lasts_as_long_as_asked_and_ends_with_one_probe() {
+        let now = Instant::now();
+        let second = Duration::from_secs(1);
+        let mut breaker = Breaker::new(3, OPEN_FOR);
+        assert!(breaker.pause(now + second * 5));
+        assert!(!breaker.pause(now + second * 2), "it was open already");
+        assert_eq!(breaker.open_cause(), Some(OpenCause::Asked));
+        breaker.success();
+        assert_eq!(breaker.admit(now), Admit::Wait(second * 5));
+        assert!(!breaker.failure(now));
+        let later = now + second * 5;
+        assert_eq!(breaker.admit(later), Admit::Probe);
+        assert_eq!(breaker.admit(later), Admit::Wait(OPEN_FOR));
+        assert!(breaker.pause(later + second), "the probe was refused, too");
+        assert_eq!(breaker.admit(later + second), Admit::Probe);
+        breaker.success();
+        assert_eq!(breaker.open_cause(), None);
+        assert!(breaker.is_well());
+    }
+
+    #[test]
+    fn probe_that_is_not_made_does_not_end_a_pause_early() {
+        let now = Instant::now();
+        let mut breaker = Breaker::new(3, OPEN_FOR);
+        breaker.pause(now);
+        assert_eq!(breaker.admit(now), Admit::Probe);
+        breaker.cancel_probe(now);
+        assert_eq!(breaker.open_cause(), Some(OpenCause::Asked));
+    }
+
+    #[test]
+    fn one_failure_is_not_well_and_not_open() {
+        let now = Instant::now();
+        let mut breaker = Breaker::new(3, OPEN_FOR);
+        breaker.failure(now);
+        assert!(!breaker.is_well());
+        assert_eq!(breaker.open_cause(), None);
     }
 
     #[test]

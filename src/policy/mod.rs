@@ -15,7 +15,7 @@ mod limiter;
 mod owners;
 mod verdict;
 
-pub use breaker::{Admit, Breaker};
+pub use breaker::{Admit, Breaker, OpenCause};
 pub use limiter::{KeyedLimiter, Limiter};
 pub use owners::owners;
 pub use verdict::{

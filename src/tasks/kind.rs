@@ -79,6 +79,8 @@ kinds! {
     Notices = "notices", Restart;
     /// Follows advisories of messages that reached max_deliver.
     Advisories = "advisories", Restart;
+    /// Moves parked messages to earlier slots once their endpoint is well again.
+    BringForward = "bring_forward", Nothing;
     /// Takes permits out of an endpoint limiter whose in-flight limit was lowered.
     PermitShrink = "permit_shrink", Nothing;
 

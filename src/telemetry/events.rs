@@ -43,6 +43,11 @@ pub fn parked(cause: &'static str) {
     counter!(names::PARKED, "cause" => cause).increment(1);
 }
 
+/// A parked delivery was moved to an earlier time.
+pub fn brought_forward() {
+    counter!(names::BROUGHT_FORWARD).increment(1);
+}
+
 /// A delivery is held: its webhook is paused or disabled.
 pub fn held() {
     counter!(names::HELD).increment(1);

@@ -79,6 +79,8 @@ table! {
         "Partitions that this node owns; the sum over all nodes is `bus.partitions`.";
     PARKED = "wahook_delivery_parked_total", Counter, ["cause"],
         "Deliveries that were parked until a later time, by cause.";
+    BROUGHT_FORWARD = "wahook_delivery_brought_forward_total", Counter, [],
+        "Parked deliveries that were moved to an earlier time, since their endpoint is well again.";
     HELD = "wahook_delivery_held_total", Counter, [],
         "Deliveries held because their webhook is paused or disabled.";
     DEAD_LETTERS = "wahook_dead_letters_total", Counter, ["reason"],

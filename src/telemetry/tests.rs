@@ -22,6 +22,7 @@ fn scrape_after_all_events() -> String {
         event::spared();
         event::partitions_owned(8);
         event::parked("rate");
+        event::brought_forward();
         event::held();
         event::dead_letter("gone");
         event::dead_letter_cut("cut");

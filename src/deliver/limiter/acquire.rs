@@ -43,7 +43,7 @@ impl EndpointLimiter {
         if waiter.before >= LOW_PRIORITY_WAITERS_MAX {
             return Err(self.park("low", LOW));
         }
-        let poll_interval = pacing::poll_interval(self.view(0).interval());
+        let poll_interval = pacing::poll_interval(self.slot_interval(&self.state()));
         let looking = async {
             let _first = self.low_polling.lock().await;
             loop {
@@ -124,9 +124,7 @@ impl EndpointLimiter {
 
     fn check_open(&self, priority: Priority) -> Result<(), Postponed> {
         let closed_off = self.state().breaker.time_until_probe(now());
-        closed_off.map_or(Ok(()), |wait| {
-            Err(self.postpone_after("breaker", wait, priority))
-        })
+        closed_off.map_or(Ok(()), |wait| Err(self.park_until_probe(wait, priority)))
     }
 
     /// The breaker has the last word: those before may have opened it meanwhile.
@@ -145,7 +143,7 @@ impl EndpointLimiter {
         let kind = match admit {
             Admit::Go => Kind::Ordinary,
             Admit::Probe => Kind::Probe,
-            Admit::Wait(wait) => return Err(self.postpone_after("breaker", wait, priority)),
+            Admit::Wait(wait) => return Err(self.park_until_probe(wait, priority)),
         };
         Ok(SendPermit::new(Arc::clone(self), kind, permit))
     }

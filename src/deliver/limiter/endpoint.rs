@@ -1,6 +1,7 @@
 //! The state of one webhook's endpoint.
 
 use std::{
+    mem,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::AtomicUsize},
     time::{Duration, Instant},
 };
@@ -8,6 +9,7 @@ use std::{
 use tokio::sync::Semaphore;
 
 use super::{
+    backlog::{Backlog, Budget},
     now, pacing,
     permit::{Kind, SendPermit},
 };
@@ -35,12 +37,16 @@ pub(in crate::deliver) enum AttemptResult {
 pub(super) struct State {
     pub(super) breaker: Breaker,
     pub(super) limiter: Limiter,
+    /// What attempts take, whatever becomes of them.
     pub(super) average: Option<Duration>,
+    /// The same of those that reached the endpoint.
+    pub(super) answer: Option<Duration>,
     /// When a permit was last taken, or an attempt began or ended.
     pub(super) progress: Instant,
     pub(super) slot_clock: Instant,
     /// Of those of low priority: they push nobody else's slots back.
     pub(super) low_clock: Instant,
+    pub(super) backlog: Backlog,
     pub(super) last_used: Instant,
 }
 
@@ -62,15 +68,17 @@ pub(in crate::deliver) struct EndpointLimiter {
     /// Those of low priority that wait, and which of them looks.
     pub(super) low_priority_waiters: AtomicUsize,
     pub(super) low_polling: tokio::sync::Mutex<()>,
+    pub(super) budget: Budget,
     state: Mutex<State>,
 }
 
 impl EndpointLimiter {
     /// `refilled_for`: how long its burst has been filling; `None`: for long enough.
-    pub(in crate::deliver) fn new(
+    pub(super) fn new(
         webhook: &Webhook,
         settings: &config::Deliver,
         waiters_max_when_slow: usize,
+        budget: Budget,
         now: Instant,
         refilled_for: Option<Duration>,
     ) -> Self {
@@ -96,21 +104,24 @@ impl EndpointLimiter {
             waiters: AtomicUsize::new(0),
             low_priority_waiters: AtomicUsize::new(0),
             low_polling: tokio::sync::Mutex::default(),
+            budget,
             state: Mutex::new(State {
                 breaker,
                 limiter,
                 average: None,
+                answer: None,
                 progress: now,
                 slot_clock: now,
                 low_clock: now,
+                backlog: Backlog::default(),
                 last_used: now,
             }),
         }
     }
 
-    /// The same for other settings. Its permits and, at the same address, its breaker go on, so
-    /// that no change lets more requests through; and no change brings a burst.
-    pub(in crate::deliver) fn changed(
+    /// The same for other settings. Its permits, what is parked and, at the same address, its
+    /// breaker go on, so that no change lets more requests through; and no change brings a burst.
+    pub(super) fn changed(
         &self,
         webhook: &Webhook,
         settings: &config::Deliver,
@@ -121,35 +132,48 @@ impl EndpointLimiter {
             webhook,
             settings,
             self.waiters_max_when_slow,
+            self.budget.clone(),
             now,
             Some(Duration::ZERO),
         );
-        if webhook.url == self.url {
-            changed
-                .state
-                .get_mut()
-                .unwrap_or_else(PoisonError::into_inner)
-                .breaker = self.state().breaker.clone();
+        let is_same_address = webhook.url == self.url;
+        let state = changed
+            .state
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut old = self.state();
+        state.slot_clock = old.slot_clock;
+        state.low_clock = old.low_clock;
+        state.backlog = mem::take(&mut old.backlog);
+        if is_same_address {
+            state.breaker = old.breaker.clone();
+        } else {
+            state.backlog.is_well_again();
         }
-        match changed.in_flight.max(1).checked_sub(self.in_flight.max(1)) {
-            Some(more) => self.permits.add_permits(more as usize),
-            None => {
-                let fewer = self.in_flight.max(1) - changed.in_flight.max(1);
-                let permits = Arc::clone(&self.permits);
-                // Those that are taken go when their requests end.
-                tasks.once(TaskKind::PermitShrink, async move {
-                    if let Ok(gone) = permits.acquire_many_owned(fewer).await {
-                        gone.forget();
-                    }
-                });
-            }
-        }
+        drop(old);
+        self.change_permits(changed.in_flight, tasks);
         changed.permits = Arc::clone(&self.permits);
         changed
     }
 
+    fn change_permits(&self, in_flight: u32, tasks: &Tasks) {
+        let before = self.in_flight.max(1);
+        let after = in_flight.max(1);
+        if after >= before {
+            self.permits.add_permits((after - before) as usize);
+            return;
+        }
+        let permits = Arc::clone(&self.permits);
+        // Those that are taken go when their requests end.
+        tasks.once(TaskKind::PermitShrink, async move {
+            if let Ok(gone) = permits.acquire_many_owned(before - after).await {
+                gone.forget();
+            }
+        });
+    }
+
     /// Whether its settings are from after a webhook's.
-    pub(in crate::deliver) fn is_newer_than(&self, webhook: &Webhook) -> bool {
+    pub(super) fn is_newer_than(&self, webhook: &Webhook) -> bool {
         self.updated_at > webhook.updated_at
     }
 
@@ -165,12 +189,12 @@ impl EndpointLimiter {
     }
 
     /// Takes what is left of the burst.
-    pub(in crate::deliver) fn drain(&self, now: Instant) {
+    pub(super) fn drain(&self, now: Instant) {
         self.state().limiter = Limiter::refilled(self.rate, self.burst, Duration::ZERO, now);
     }
 
     /// Whether it was built for these settings.
-    pub(in crate::deliver) fn fits(&self, webhook: &Webhook) -> bool {
+    pub(super) fn fits(&self, webhook: &Webhook) -> bool {
         self.rate == webhook.rate_per_second
             && self.burst == webhook.burst()
             && self.in_flight == webhook.in_flight
@@ -178,18 +202,20 @@ impl EndpointLimiter {
     }
 
     /// Whether nothing would be lost by forgetting it.
-    pub(in crate::deliver) fn idle(&self, now: Instant) -> bool {
+    pub(super) fn idle(&self, now: Instant) -> bool {
         let state = self.state();
         now.saturating_duration_since(state.last_used) > self.keep
             && state.slot_clock.max(state.low_clock) <= now
     }
 
-    /// Notes how an attempt ended; whether it opened the breaker.
+    /// Notes how an attempt ended. `pause`: for how long the endpoint asked for no more requests.
+    /// Returns whether a failure opened the breaker.
     pub(in crate::deliver) fn record_result(
         &self,
         mut permit: SendPermit,
         latency: Duration,
         result: AttemptResult,
+        pause: Option<Duration>,
     ) -> bool {
         let now = now();
         let kind = permit.used();
@@ -197,22 +223,29 @@ impl EndpointLimiter {
         state.average = Some(pacing::average(state.average, latency));
         state.progress = now;
         state.last_used = now;
-        match result {
-            AttemptResult::Failed => {
-                let opened = state.breaker.failure(now);
-                if opened {
-                    telemetry::breaker("open");
-                }
-                opened
-            }
-            AttemptResult::Reached => {
+        let opened = match (pause, result) {
+            (Some(pause), _) => state.breaker.pause(now + pause),
+            (None, AttemptResult::Failed) => state.breaker.failure(now),
+            (None, AttemptResult::Reached) => {
+                state.answer = Some(pacing::average(state.answer, latency));
+                let was_open = state.breaker.open_cause().is_some();
                 state.breaker.success();
+                if was_open && state.breaker.is_well() {
+                    state.backlog.is_well_again();
+                }
                 if kind == Kind::Probe {
                     telemetry::breaker("closed");
                 }
                 false
             }
+        };
+        if opened {
+            telemetry::breaker("open");
+            // What was parked behind a probe, or far ahead, keeps no one from the next probe.
+            let probe_at = now + state.breaker.time_until_probe(now).unwrap_or_default();
+            state.slot_clock = state.slot_clock.min(probe_at);
         }
+        opened && result == AttemptResult::Failed
     }
 
     /// The probe was not made: another may start at once.

@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use super::{EndpointLimiter, now};
+use super::{EndpointLimiter, backlog::Budget, now};
 use crate::{
     config,
     model::{Webhook, WebhookId},
@@ -22,6 +22,7 @@ pub(in crate::deliver) struct EndpointLimiters {
     settings: config::Deliver,
     waiters_max_when_slow: usize,
     tasks: Tasks,
+    budget: Budget,
     map: Mutex<Map>,
 }
 
@@ -43,6 +44,7 @@ impl EndpointLimiters {
             settings,
             waiters_max_when_slow,
             tasks,
+            budget: Budget::default(),
             map: Mutex::new(Map {
                 limiters: HashMap::new(),
                 since: None,
@@ -85,11 +87,17 @@ impl EndpointLimiters {
             webhook,
             &self.settings,
             self.waiters_max_when_slow,
+            self.budget.clone(),
             now,
             refilled_for,
         ));
         map.limiters.insert(webhook.id, Arc::clone(&limiter));
         limiter
+    }
+
+    /// The limiter of a webhook, if it is in use.
+    pub(in crate::deliver) fn find(&self, webhook: WebhookId) -> Option<Arc<EndpointLimiter>> {
+        self.map().limiters.get(&webhook).map(Arc::clone)
     }
 
     fn map(&self) -> MutexGuard<'_, Map> {

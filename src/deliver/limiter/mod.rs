@@ -3,8 +3,14 @@
 //! `endpoint` holds the state of one webhook's endpoint and survives a change of its settings,
 //! `acquire` gives out permits, `slots` chooses when a parked message comes back, `pacing` is the
 //! arithmetic of both, and `map` keeps the limiters in use.
+//!
+//! While an endpoint fails, slots are as far apart as its rate says, and no further: how long a
+//! failure takes says nothing of the time after it. While it answers slowly they are as far apart
+//! as its answers allow. `backlog` remembers what is parked further ahead than that needs once the
+//! endpoint is quick again, so that it can be brought forward.
 
 mod acquire;
+mod backlog;
 mod endpoint;
 mod map;
 mod pacing;
@@ -14,6 +20,7 @@ mod slots;
 use std::time::Instant;
 
 pub(in crate::deliver) use self::{
+    backlog::ParkedMessage,
     endpoint::{AttemptResult, EndpointLimiter},
     map::EndpointLimiters,
     permit::SendPermit,

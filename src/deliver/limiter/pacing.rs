@@ -4,6 +4,11 @@ use std::time::{Duration, Instant};
 
 /// Below this many waiters are no sign of trouble: they move.
 const SLOW_WAIT_MIN: Duration = Duration::from_millis(50);
+/// A slot is never further ahead than this of the time from which the message may go. So nothing
+/// stays away for long that this node has forgotten, or that another parked.
+pub(super) const SLOTS_AHEAD_MAX: Duration = Duration::from_secs(600);
+/// What comes back within this time is not worth a change.
+pub(super) const FAR: Duration = Duration::from_secs(3);
 /// No more often does the first of those of low priority look.
 const POLL_INTERVAL_MIN: Duration = Duration::from_millis(1);
 
@@ -45,12 +50,14 @@ impl LoadEstimate {
         let cause = if by_rate > by_permits { "rate" } else { "busy" };
         (expected > wait_max || too_many).then_some(cause)
     }
+}
 
-    /// The distance between messages that are parked, so that they find the endpoint free.
-    pub(super) fn interval(self) -> Duration {
-        let by_rate = Duration::from_secs(1) / self.rate.max(1);
-        by_rate.max(self.latency / self.in_flight.max(1))
-    }
+/// The distance between messages that are parked, so that they find the endpoint free. `answer`:
+/// what a request takes that the endpoint answers; `None`: nothing tells of it, and the rate alone
+/// counts.
+pub(super) fn interval(rate: u32, in_flight: u32, answer: Option<Duration>) -> Duration {
+    let by_rate = Duration::from_secs(1) / rate.max(1);
+    answer.map_or(by_rate, |answer| by_rate.max(answer / in_flight.max(1)))
 }
 
 /// Whether a delivery of low priority may go: nobody waits, and half of the permits and of the
@@ -88,8 +95,12 @@ pub(super) fn average(old: Option<Duration>, newest: Duration) -> Duration {
     old.map_or(newest, |old| (old * 7 + newest) / 8)
 }
 
-/// Takes the next slot at or after `earliest`.
+/// Takes the next slot at or after `earliest`, at most [`SLOTS_AHEAD_MAX`] after it.
 pub(super) fn reserve(clock: &mut Instant, earliest: Instant, interval: Duration) -> Instant {
+    let latest = earliest + SLOTS_AHEAD_MAX;
+    if *clock > latest {
+        return latest;
+    }
     let slot = (*clock).max(earliest);
     *clock = slot + interval;
     slot
@@ -205,22 +216,29 @@ mod tests {
     }
 
     #[test]
-    fn parked_messages_come_at_the_slower_of_rate_and_answers() {
-        let view = LoadEstimate {
-            waiters: 0,
-            latency: Duration::from_secs(8),
-            in_flight: 8,
-            rate: 50,
-        };
-        assert_eq!(view.interval(), Duration::from_secs(1));
+    fn no_slot_is_further_ahead_than_the_limit() {
+        let now = Instant::now();
+        let mut clock = now;
+        let slots: Vec<_> = (0..1_000)
+            .map(|_| reserve(&mut clock, now, Duration::from_secs(1)))
+            .collect();
+        assert_eq!(slots[600], now + SLOTS_AHEAD_MAX);
+        assert_eq!(slots[999], now + SLOTS_AHEAD_MAX);
+        let later = now + Duration::from_secs(10);
         assert_eq!(
-            LoadEstimate {
-                latency: Duration::ZERO,
-                ..view
-            }
-            .interval(),
-            Duration::from_millis(20)
+            reserve(&mut clock, later, Duration::from_secs(1)),
+            now + Duration::from_secs(601),
+            "the clock did not run on"
         );
+    }
+
+    #[test]
+    fn parked_messages_come_at_the_slower_of_rate_and_answers() {
+        let seconds = Duration::from_secs;
+        assert_eq!(interval(50, 8, Some(seconds(8))), seconds(1));
+        let by_rate = Duration::from_millis(20);
+        assert_eq!(interval(50, 8, Some(Duration::ZERO)), by_rate);
+        assert_eq!(interval(50, 8, None), by_rate);
     }
 
     #[test]

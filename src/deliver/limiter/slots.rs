@@ -3,10 +3,12 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    EndpointLimiter, now,
+    EndpointLimiter,
+    endpoint::State,
+    now,
     pacing::{self, LoadEstimate},
 };
-use crate::model::Priority;
+use crate::{model::Priority, policy::OpenCause};
 
 /// Not now: come back at `at`.
 #[derive(Debug, Clone, Copy)]
@@ -21,18 +23,25 @@ impl EndpointLimiter {
         self.postpone_after(cause, self.wait_max, priority)
     }
 
-    pub(super) fn postpone_after(
-        &self,
-        cause: &'static str,
-        wait: Duration,
-        priority: Priority,
-    ) -> Postponed {
+    /// A slot for a message that came while the breaker is open for `wait` more.
+    pub(super) fn park_until_probe(&self, wait: Duration, priority: Priority) -> Postponed {
+        let cause = match self.state().breaker.open_cause() {
+            Some(OpenCause::Asked) => "retry_after",
+            Some(OpenCause::Failures) | None => "breaker",
+        };
+        self.postpone_after(cause, wait, priority)
+    }
+
+    fn postpone_after(&self, cause: &'static str, wait: Duration, priority: Priority) -> Postponed {
         let now = now();
-        let interval = self.view(0).interval();
         let mut state = self.state();
+        let interval = self.slot_interval(&state);
         state.last_used = now;
         let at = match priority {
-            Priority::Normal => pacing::reserve(&mut state.slot_clock, now + wait, interval),
+            Priority::Normal => {
+                state.backlog.slots_given(interval);
+                pacing::reserve(&mut state.slot_clock, now + wait, interval)
+            }
             Priority::Low => pacing::reserve(
                 &mut state.low_clock,
                 now + wait,
@@ -40,6 +49,12 @@ impl EndpointLimiter {
             ),
         };
         Postponed { cause, at }
+    }
+
+    /// How far apart slots are. An endpoint that fails does not say what its answers will take.
+    pub(super) fn slot_interval(&self, state: &State) -> Duration {
+        let answer = state.answer.filter(|_| state.breaker.is_well());
+        pacing::interval(self.rate, self.in_flight, answer)
     }
 
     pub(super) fn view(&self, waiters: usize) -> LoadEstimate {

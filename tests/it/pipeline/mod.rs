@@ -7,6 +7,7 @@ mod health;
 mod isolation;
 mod large;
 mod order;
+mod recovery;
 mod signing;
 mod survival;
 

@@ -45,7 +45,7 @@ async fn the_breaker_stays_open_unless_the_address_changes() {
     let limiter = endpoint(1000, 2);
     for _ in 0..2 {
         let permit = limiter.acquire(Priority::Normal).await.expect("closed");
-        limiter.record_result(permit, Duration::ZERO, AttemptResult::Failed);
+        limiter.record_result(permit, Duration::ZERO, AttemptResult::Failed, None);
     }
     let open = changed(&limiter, &webhook(1000, 9));
     assert!(is_open(&open));

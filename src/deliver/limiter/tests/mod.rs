@@ -1,4 +1,5 @@
 mod changes;
+mod recovery;
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -8,7 +9,7 @@ use std::{
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use super::{acquire::PERMIT_FRESH_FOR, *};
+use super::{acquire::PERMIT_FRESH_FOR, backlog::Budget, *};
 use crate::{
     config,
     model::{Priority, Timestamp, Webhook, WebhookId},
@@ -52,7 +53,7 @@ fn webhook(rate_per_second: u32, in_flight: u32) -> Webhook {
 
 fn endpoint(rate_per_second: u32, in_flight: u32) -> Arc<EndpointLimiter> {
     let webhook = webhook(rate_per_second, in_flight);
-    let endpoint = EndpointLimiter::new(&webhook, &settings(), 128, now(), None);
+    let endpoint = EndpointLimiter::new(&webhook, &settings(), 128, Budget::default(), now(), None);
     assert!(endpoint.fits(&webhook));
     assert!(!endpoint.fits(&Webhook {
         in_flight: in_flight + 1,
@@ -95,7 +96,12 @@ async fn a_permit_that_becomes_free_is_taken_over() {
     let endpoint = endpoint(1000, 1);
     let permit = endpoint.acquire(Priority::Normal).await.expect("free");
     let (next, _opened) = tokio::join!(endpoint.acquire(Priority::Normal), async {
-        endpoint.record_result(permit, Duration::from_millis(1), AttemptResult::Reached)
+        endpoint.record_result(
+            permit,
+            Duration::from_millis(1),
+            AttemptResult::Reached,
+            None,
+        )
     });
     assert!(next.is_ok());
     assert_eq!(endpoint.waiters.load(Ordering::Relaxed), 0);
@@ -122,7 +128,12 @@ async fn failures_open_the_breaker_and_park_beyond_it() {
     let endpoint = endpoint(1000, 8);
     for _ in 0..2 {
         let permit = endpoint.acquire(Priority::Normal).await.expect("closed");
-        endpoint.record_result(permit, Duration::from_millis(1), AttemptResult::Failed);
+        endpoint.record_result(
+            permit,
+            Duration::from_millis(1),
+            AttemptResult::Failed,
+            None,
+        );
     }
     let park = endpoint.acquire(Priority::Normal).await.expect_err("open");
     assert_eq!(park.cause, "breaker");
@@ -135,7 +146,7 @@ fn a_limiter_is_kept_while_it_remembers_something() {
     let later = now() + endpoint.keep + Duration::from_secs(1);
     assert!(!endpoint.idle(now()));
     assert!(endpoint.idle(later));
-    endpoint.postpone_after("breaker", endpoint.keep * 3, Priority::Normal);
+    endpoint.park_until_probe(endpoint.keep * 3, Priority::Normal);
     assert!(!endpoint.idle(later), "its slots reach further");
 }
 
@@ -201,12 +212,18 @@ async fn a_probe_that_is_not_made_is_left_to_the_next() {
         &webhook(1000, 8),
         &settings,
         128,
+        Budget::default(),
         now(),
         None,
     ));
     for _ in 0..2 {
         let permit = endpoint.acquire(Priority::Normal).await.expect("closed");
-        endpoint.record_result(permit, Duration::from_millis(1), AttemptResult::Failed);
+        endpoint.record_result(
+            permit,
+            Duration::from_millis(1),
+            AttemptResult::Failed,
+            None,
+        );
     }
     sleep(settings.breaker_open).await;
     let probe = endpoint.acquire(Priority::Normal).await.expect("half open");
@@ -223,7 +240,12 @@ async fn a_probe_that_is_not_made_is_left_to_the_next() {
         .acquire(Priority::Normal)
         .await
         .expect("nobody probed");
-    endpoint.record_result(probe, Duration::from_millis(1), AttemptResult::Reached);
+    endpoint.record_result(
+        probe,
+        Duration::from_millis(1),
+        AttemptResult::Reached,
+        None,
+    );
     assert!(
         endpoint.acquire(Priority::Normal).await.is_ok(),
         "well again"
