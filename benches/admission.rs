@@ -1,4 +1,4 @@
-//! Whether an attempt may be made now: the rate of an endpoint, then its breaker.
+//! Whether an attempt may be made now: the rate of an endpoint, its breaker, the client's share.
 
 use std::{
     hint::black_box,
@@ -6,7 +6,10 @@ use std::{
 };
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use wahook::policy::{Admit, Breaker, Limiter};
+use wahook::{
+    model::{ClientId, Priority},
+    policy::{Admit, Breaker, Limiter, Shares},
+};
 
 const OPEN_FOR: Duration = Duration::from_secs(30);
 
@@ -33,6 +36,19 @@ fn admission(criterion: &mut Criterion) {
     });
     group.bench_function("new_limiter", |bencher| {
         bencher.iter(|| Limiter::new(black_box(50), 50, now));
+    });
+    let mut shares = Shares::new(1024, 16);
+    let clients: Vec<_> = (1..=1000)
+        .map(|id| ClientId::try_from(id).expect("in range"))
+        .collect();
+    let mut turns = clients.iter().cycle();
+    group.bench_function("share_of_1000_clients", |bencher| {
+        bencher.iter(|| {
+            let client = *turns.next().expect("endless");
+            let decision = shares.take(client, 1, Priority::Normal);
+            shares.give_back(client, 1);
+            decision
+        });
     });
     group.finish();
 }

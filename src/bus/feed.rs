@@ -23,6 +23,8 @@ use super::{Bus, Error, Stream};
 const GROUP: &str = "g";
 /// Messages asked for at once; up to half as many again wait here unstarted.
 const BATCH: usize = 64;
+/// What a message has beside its payload: subjects and the server's headers.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// How long the server keeps a request open.
 const EXPIRES: Duration = Duration::from_secs(2);
 /// The server ends every request, so that longer silence means trouble.
@@ -161,8 +163,11 @@ impl Feed {
             return Err(Error::Closed("the connection"));
         }
         let batch = BATCH - self.asked;
+        // One message of the largest size always fits, and large ones do not come by the dozen.
+        let max_bytes = self.bus.client.server_info().max_payload + HEAD_BYTES_MAX;
         let config = BatchConfig {
             batch,
+            max_bytes,
             expires: Some(EXPIRES),
             group: Some(GROUP.to_owned()),
             ..BatchConfig::default()

@@ -129,6 +129,7 @@ fn deliver(r: &mut Reader<'_>) -> Deliver {
         breaker_failures: r.integer("deliver.breaker_failures", 1, 1000),
         breaker_open: r.duration("deliver.breaker_open", "1s", "1h"),
         disable_after: r.duration("deliver.disable_after", "1s", "720h"),
+        memory_max: r.size("deliver.memory_max", "1MiB", "1TiB"),
         retry_bytes_max: r.size("deliver.retry_bytes_max", "1MiB", "16TiB"),
     }
 }

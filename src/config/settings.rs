@@ -95,6 +95,7 @@ pub struct Deliver {
     pub in_flight: u32,
     pub lane_wait: Duration,
     pub in_flight_max: usize,
+    pub memory_max: u64,
     pub breaker_failures: u32,
     pub breaker_open: Duration,
     pub disable_after: Duration,

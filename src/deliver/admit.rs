@@ -1,21 +1,25 @@
-//! Whether a request may be made now: the endpoint's limiter, the node's limit, the node's lease.
+//! Whether a request may be made now: the client's share, the endpoint's limiter, the node's
+//! places, the node's lease.
 
-use std::sync::Arc;
-
-use tokio::{sync::OwnedSemaphorePermit, time::timeout};
+use tokio::time::timeout;
 
 use super::{
     arrival::Source,
     engine::Engine,
-    limiter::{Postponed, SendPermit},
+    limiter::{EndpointLimiter, Postponed, SendPermit},
+    places::{Refusal, RequestPlace},
     settle::Settle,
+    taken_up::Load,
 };
-use crate::model::{Delivery, Priority, Webhook};
+use crate::{
+    model::{Delivery, Webhook},
+    telemetry,
+};
 
 /// What the limits decide.
 pub(super) enum Admission {
-    /// The request may be made; the second permit counts against the node's limit.
-    Granted(SendPermit, OwnedSemaphorePermit),
+    /// The request may be made; it has one of the node's places.
+    Granted(SendPermit, RequestPlace),
     /// Later.
     Postponed(Postponed),
     /// Not on this node, or not soon.
@@ -25,14 +29,24 @@ pub(super) enum Admission {
 }
 
 impl Engine {
-    /// Waits until the endpoint's limiter, the node's limit and the node's lease allow a request.
+    /// Whether a message would hold for long what its client has too much of already.
+    pub(super) fn is_over_share(&self, load: Load, webhook: &Webhook) -> bool {
+        load == Load::Crowding && self.limiters.of(webhook).is_slow()
+    }
+
+    /// Waits until the endpoint's limiter, the node's places and the node's lease allow a request.
     pub(super) async fn admit(
         &self,
         delivery: &Delivery,
         webhook: &Webhook,
         source: &Source,
+        load: Load,
     ) -> Admission {
         let limiter = self.limiters.of(webhook);
+        if self.is_over_share(load, webhook) {
+            telemetry::over_share("taken_up");
+            return Admission::Postponed(limiter.park("share", delivery.priority));
+        }
         let acquired = tokio::select! {
             biased;
             () = self.cancel.cancelled() => return Admission::Refused(Settle::GiveBack),
@@ -42,13 +56,14 @@ impl Engine {
             Ok(permit) => permit,
             Err(postponed) => return Admission::Postponed(postponed),
         };
-        let node_permit = tokio::select! {
+        let place = tokio::select! {
             biased;
             () = self.cancel.cancelled() => return Admission::Refused(Settle::GiveBack),
-            node_permit = self.node_permit(delivery.priority) => node_permit,
+            place = self.place_of_node(delivery, &limiter) => place,
         };
-        let Some(node_permit) = node_permit else {
-            return Admission::Postponed(limiter.park("node", delivery.priority));
+        let place = match place {
+            Ok(place) => place,
+            Err(postponed) => return Admission::Postponed(postponed),
         };
         // Others may consider this node down: first they must see that it lives.
         let lease = self.shared.membership.current();
@@ -67,20 +82,27 @@ impl Engine {
         if self.cancel.is_cancelled() {
             return Admission::Refused(Settle::GiveBack);
         }
-        Admission::Granted(permit, node_permit)
+        Admission::Granted(permit, place)
     }
 
-    /// A permit among the requests of this node; half of them are for normal priority alone.
-    async fn node_permit(&self, priority: Priority) -> Option<OwnedSemaphorePermit> {
-        let permits = Arc::clone(&self.shared.permits);
-        let permits_max = self.shared.deliver.in_flight_max;
-        match priority {
-            Priority::Low if permits.available_permits() <= permits_max / 2 => None,
-            Priority::Low => permits.try_acquire_owned().ok(),
-            Priority::Normal => timeout(self.shared.deliver.lane_wait, permits.acquire_owned())
-                .await
-                .ok()?
-                .ok(),
-        }
+    /// A place among the requests of this node, within the client's share.
+    async fn place_of_node(
+        &self,
+        delivery: &Delivery,
+        limiter: &EndpointLimiter,
+    ) -> Result<RequestPlace, Postponed> {
+        let priority = delivery.priority;
+        let wait = self.shared.deliver.lane_wait;
+        let place = self.shared.places.take(delivery.client_id, priority, wait);
+        place.await.map_err(|refusal| {
+            let cause = match refusal {
+                Refusal::NoneFree => "node",
+                Refusal::OverShare => {
+                    telemetry::over_share("places");
+                    "share"
+                }
+            };
+            limiter.park(cause, priority)
+        })
     }
 }

@@ -103,6 +103,11 @@ impl Content {
         )
     }
 
+    /// Whose it is.
+    pub(super) fn client(&self) -> Option<ClientId> {
+        self.ids().map(|(_, _, client)| client)
+    }
+
     fn ids(&self) -> Option<(EventId, WebhookId, ClientId)> {
         match self {
             Self::Message(new) => Some((new.event_id, new.webhook.id, new.message.client_id)),

@@ -14,14 +14,12 @@ use super::{
     limiter::EndpointLimiters,
     results::Settled,
     shared::{Backpressure, Shared},
+    taken_up::SLOTS,
 };
 use crate::{
     bus::{Bus, Pull, Work},
     policy::Backoff,
 };
-
-/// Messages of one loop in memory at once.
-pub(super) const SLOTS: usize = 512;
 
 /// Messages of one loop that may wait for a limiter that hardly moves.
 const WAITERS_MAX_WHEN_SLOW: usize = SLOTS / 4;

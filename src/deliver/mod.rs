@@ -40,6 +40,7 @@ mod engine;
 mod health;
 mod limiter;
 mod notices;
+mod places;
 mod postpone;
 mod process;
 mod pull_loop;
@@ -48,11 +49,12 @@ mod route;
 mod settle;
 mod shared;
 mod steps;
+mod taken_up;
 mod too_large;
 
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -112,7 +114,10 @@ impl Deliver {
             results,
             ack_wait,
             membership,
-            permits: Arc::new(Semaphore::new(deliver.in_flight_max)),
+            places: Arc::new(places::Places::new(deliver.in_flight_max)),
+            memory: Arc::new(taken_up::Memory::new(
+                usize::try_from(deliver.memory_max).unwrap_or(usize::MAX),
+            )),
             tasks: tasks.clone(),
             chat_queue_bytes_max: settings.message_bytes_max,
             health,

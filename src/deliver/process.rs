@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio::sync::OwnedSemaphorePermit;
-
 use super::{
     admit::Admission,
     arrival::{Arrival, Content, Source},
@@ -12,6 +10,7 @@ use super::{
     route::{Route, route},
     settle::{NoRoom, Settle, Step, now},
     steps,
+    taken_up::{Load, TakenUp},
 };
 use crate::{
     bus::{Error, Redelivery, Work},
@@ -27,7 +26,7 @@ struct Placed {
 
 impl Engine {
     /// Takes a message as far as it can go now, and settles it.
-    pub(super) async fn handle(&self, arrival: Arrival, slot: OwnedSemaphorePermit) {
+    pub(super) async fn handle(&self, arrival: Arrival, taken: TakenUp) {
         let Arrival {
             source,
             content,
@@ -36,14 +35,14 @@ impl Engine {
         if source.redelivery() == Redelivery::Again {
             telemetry::redelivered(source.work.as_str());
         }
-        let settle = self.process(&source, content, ticket).await;
+        let settle = self.process(&source, content, ticket, taken.load()).await;
         let mut settle = settle.unwrap_or_else(|early| early);
         if let Settle::Failed(Error::TooLarge) = settle {
             settle = Box::pin(self.too_large(&source))
                 .await
                 .unwrap_or_else(Settle::Failed);
         }
-        self.settle(source, settle, slot).await;
+        self.settle(source, settle, taken).await;
     }
 
     /// Takes a message as far as it can go now. After an error nothing is lost by doing all of it
@@ -56,6 +55,7 @@ impl Engine {
         source: &Source,
         content: Content,
         ticket: Option<Ticket>,
+        load: Load,
     ) -> Step<Settle> {
         let (delivery, webhook) = Box::pin(self.route(source, content)).await?;
         self.skip(source, &delivery, &webhook).await?;
@@ -64,14 +64,21 @@ impl Engine {
                 webhook,
                 slot: None,
             },
-            Some(ticket) => Box::pin(self.place(source, ticket, &delivery, webhook)).await?,
+            Some(ticket) => {
+                let ticket = if self.is_over_share(load, &webhook) {
+                    ticket.without_waiting()
+                } else {
+                    ticket
+                };
+                Box::pin(self.place(source, ticket, &delivery, webhook)).await?
+            }
         };
         // Only now, so that messages are held in the order of their chat.
         if !webhook.takes_deliveries() {
             return Ok(Box::pin(self.hold(source, delivery, slot)).await?);
         }
-        let (permit, node_permit) = match self.admit(&delivery, &webhook, source).await {
-            Admission::Granted(permit, node_permit) => (permit, node_permit),
+        let (permit, place) = match self.admit(&delivery, &webhook, source, load).await {
+            Admission::Granted(permit, place) => (permit, place),
             Admission::Postponed(postponed) => {
                 return Ok(Box::pin(self.park(&delivery, postponed, slot)).await?);
             }
@@ -85,7 +92,7 @@ impl Engine {
         };
         let (mut attempt, verdict) = Box::pin(self.attempt(delivery, &webhook, permit)).await;
         Box::pin(self.follow(&mut attempt, verdict, slot, source.redelivery())).await?;
-        Ok(Settle::Publish(Box::new(attempt), Some(node_permit)))
+        Ok(Settle::Publish(Box::new(attempt), Some(place)))
     }
 
     /// The delivery and its webhook.

@@ -7,7 +7,6 @@ use std::{
 };
 
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
     task::yield_now,
     time::{sleep, timeout},
 };
@@ -16,9 +15,10 @@ use tracing::Instrument;
 
 use super::{
     arrival::{Arrival, Content, Source},
-    engine::{Engine, Fetched, SLOTS},
+    engine::{Engine, Fetched},
     settle::{give_back, redelivery_pause},
     shared::{Backpressure, LastOwner},
+    taken_up::{Slots, TakenUp},
 };
 use crate::{
     bus::{Error, Incoming, Pull, Work},
@@ -82,12 +82,12 @@ impl PullLoop {
 
     /// Runs until cancelled, and until the partition is given back then.
     pub(super) async fn run(mut self) {
-        let slots = Arc::new(Semaphore::new(SLOTS));
+        let slots = Slots::new();
         loop {
             match self.next(&slots).await {
-                Ok((arrival, slot)) => {
+                Ok((arrival, taken)) => {
                     let is_large = arrival.source.incoming.payload().len() > LARGE_MESSAGE_BYTES;
-                    self.start(arrival, slot);
+                    self.start(arrival, taken);
                     if is_large {
                         yield_now().await;
                     }
@@ -99,21 +99,22 @@ impl PullLoop {
     }
 
     /// Starts the task of a message.
-    fn start(&self, arrival: Arrival, slot: OwnedSemaphorePermit) {
+    fn start(&self, arrival: Arrival, taken: TakenUp) {
         let engine = Arc::clone(&self.engine);
         let span = arrival.content.span();
-        let handled = async move { engine.handle(arrival, slot).await };
+        let handled = async move { engine.handle(arrival, taken).await };
         self.tasks.once(TaskKind::Message, handled.instrument(span));
     }
 
-    /// The next message, with the slot that its task holds.
-    async fn next(
-        &mut self,
-        slots: &Arc<Semaphore>,
-    ) -> Result<(Arrival, OwnedSemaphorePermit), Stop> {
-        let slot = Arc::clone(slots).acquire_owned();
+    /// The next message, with what its task holds.
+    async fn next(&mut self, slots: &Slots) -> Result<(Arrival, TakenUp), Stop> {
+        let memory = Arc::clone(&self.engine.shared.memory);
+        let slot = async {
+            memory.wait_for_room().await;
+            slots.acquire().await
+        };
         let slot = unless_cancelled(&self.cancel, slot).await;
-        let slot = slot.and_then(Result::ok).ok_or(Stop::LetGo)?;
+        let slot = slot.ok_or(Stop::LetGo)?;
         let looked_at = &mut self.looked_at;
         let next = next_with_room(&mut self.pull, &self.engine, self.work, looked_at);
         let incoming = unless_cancelled(&self.cancel, next).await.flatten();
@@ -134,6 +135,8 @@ impl PullLoop {
                 return Err(Stop::Skip);
             }
         };
+        let bytes = incoming.payload().len();
+        let taken = TakenUp::new(slots, &memory, content.client(), bytes, slot);
         let arrival = Arrival {
             source: Source {
                 work: self.work,
@@ -142,7 +145,7 @@ impl PullLoop {
             ticket: self.engine.ticket(&content),
             content,
         };
-        Ok((arrival, slot))
+        Ok((arrival, taken))
     }
 
     /// Passes a message on if it was sent since this node was last silent.
@@ -208,8 +211,8 @@ impl PullLoop {
 
     /// The next node begins when the pin goes: so what is in flight here gets a little time to end
     /// first.
-    async fn let_go(mut self, slots: &Semaphore) {
-        let _ = timeout(HANDOVER, slots.acquire_many(SLOTS as u32)).await;
+    async fn let_go(mut self, slots: &Slots) {
+        let _ = timeout(HANDOVER, slots.wait_until_all_are_free()).await;
         self.pull.release().await;
     }
 }

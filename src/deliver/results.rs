@@ -7,11 +7,12 @@
 use std::time::Duration;
 
 use tokio::{
-    sync::{OwnedSemaphorePermit, mpsc},
+    sync::mpsc,
     time::{Instant, sleep, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
+use super::{places::RequestPlace, taken_up::TakenUp};
 use crate::{
     bus::{Bus, Error, Incoming},
     config,
@@ -29,8 +30,8 @@ const GROUP_BYTES_MAX: usize = 512 * 1024;
 const PARTITION_TURN: Duration = Duration::from_millis(100);
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
-/// The loop's slot, and the node's permit of what was really sent.
-pub(super) type Held = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
+/// What the message holds of its loop and of memory, and the place of a request that was sent.
+pub(super) type Held = (TakenUp, Option<RequestPlace>);
 
 /// An attempt that is over, and the message that it settles.
 pub(super) struct Settled {

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::OwnedSemaphorePermit;
-
-use super::{arrival::Source, engine::Engine, results::Settled};
+use super::{
+    arrival::Source, engine::Engine, places::RequestPlace, results::Settled, taken_up::TakenUp,
+};
 use crate::{
     bus::{Error, Incoming},
     model::{Attempt, Timestamp},
@@ -29,9 +29,9 @@ pub(super) enum Settle {
     Forget,
     /// It can never be read.
     Undecodable,
-    /// Ack it once this is durable. The permit is kept until then, so that no more than
-    /// `in_flight_max` requests are made again when this node dies.
-    Publish(Box<Attempt>, Option<OwnedSemaphorePermit>),
+    /// Ack it once this is durable. The place is kept until then, which bounds the
+    /// requests that are made again when this node dies.
+    Publish(Box<Attempt>, Option<RequestPlace>),
 }
 
 /// Which stream is full.
@@ -59,8 +59,8 @@ impl From<Error> for Settle {
 }
 
 impl Engine {
-    /// Settles a message. The slot of its loop is free again once that is done.
-    pub(super) async fn settle(&self, source: Source, settle: Settle, slot: OwnedSemaphorePermit) {
+    /// Settles a message. What it holds is free again once that is done.
+    pub(super) async fn settle(&self, source: Source, settle: Settle, taken: TakenUp) {
         let incoming = source.incoming;
         match settle {
             Settle::Ack => {
@@ -80,11 +80,11 @@ impl Engine {
                 let source = Source { incoming, ..source };
                 Box::pin(self.settle_undecodable(source)).await;
             }
-            Settle::Publish(attempt, permit) => {
+            Settle::Publish(attempt, place) => {
                 let settled = Settled {
                     attempt,
                     incoming,
-                    _held: (slot, permit),
+                    _held: (taken, place),
                 };
                 // The other end lives until the last sender is gone; should it have died, the
                 // message comes again.

@@ -2,9 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
-use super::{health::Health, notices::Notices, results::Settled};
+use super::{health::Health, notices::Notices, places::Places, results::Settled, taken_up::Memory};
 use crate::{
     bus::{Bus, Membership},
     config, egress,
@@ -42,7 +42,9 @@ pub(super) struct Shared {
     pub(super) ack_wait: Duration,
     pub(super) membership: Membership,
     /// Requests in flight on this node.
-    pub(super) permits: Arc<Semaphore>,
+    pub(super) places: Arc<Places>,
+    /// Bytes of the messages that this node has taken up.
+    pub(super) memory: Arc<Memory>,
     pub(super) tasks: Tasks,
     /// Bytes that may wait in chat queues.
     pub(super) chat_queue_bytes_max: u64,

@@ -3,6 +3,7 @@
 //!
 //! - [`verdict()`] with [`outcome_of_status`] and [`parse_retry_after`]: what follows an attempt.
 //! - [`Limiter`] and [`KeyedLimiter`]: how often something may happen.
+//! - [`Shares`]: how clients share what can run out.
 //! - [`Breaker`]: when an endpoint gets no requests for a while.
 //! - [`owners()`]: which node owns which partition.
 //! - [`address`]: which URLs and addresses wahook calls.
@@ -13,11 +14,13 @@ mod breaker;
 pub mod header;
 mod limiter;
 mod owners;
+mod shares;
 mod verdict;
 
 pub use breaker::{Admit, Breaker, OpenCause};
 pub use limiter::{KeyedLimiter, Limiter};
 pub use owners::owners;
+pub use shares::{Decision, Shares};
 pub use verdict::{
     Backoff, RETRY_AFTER_MAX, RetryPolicy, outcome_of_status, parse_retry_after, verdict,
 };

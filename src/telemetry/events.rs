@@ -120,6 +120,21 @@ pub fn inflight(delta: i32) {
     gauge!(names::INFLIGHT).increment(f64::from(delta));
 }
 
+/// So many more (or fewer) places for requests are taken.
+pub fn places(delta: i32) {
+    gauge!(names::PLACES).increment(f64::from(delta));
+}
+
+/// Messages with so many bytes more (or fewer) are taken up.
+pub fn taken_up_bytes(delta: f64) {
+    gauge!(names::TAKEN_UP_BYTES).increment(delta);
+}
+
+/// A message was parked since its client had more than its share of `places` or `taken_up`.
+pub fn over_share(what: &'static str) {
+    counter!(names::OVER_SHARE, "what" => what).increment(1);
+}
+
 /// A breaker opened or closed: `open`, `closed`.
 pub fn breaker(to: &'static str) {
     counter!(names::BREAKER, "to" => to).increment(1);

@@ -67,6 +67,14 @@ table! {
         "Deliveries and their duration, from the first publish to the 2xx.";
     INFLIGHT = "wahook_delivery_inflight", Gauge, [],
         "Requests to endpoints that are in flight.";
+    PLACES = "wahook_delivery_places", Gauge, [],
+        "Places for requests that are taken, of deliver.in_flight_max and a quarter more. A place \
+         is free again once the result is durable.";
+    TAKEN_UP_BYTES = "wahook_delivery_taken_up_bytes", Gauge, [],
+        "Bytes in memory of messages that are taken up. At deliver.memory_max, no more are pulled.";
+    OVER_SHARE = "wahook_delivery_over_share_total", Counter, ["what"],
+        "Messages that were parked at once since their client had more than its share, by what \
+         ran short: places, or taken_up (slots and memory).";
     RETRY_BYTES = "wahook_retry_bytes", Gauge, [],
         "Bytes of parked and due retries. At deliver.retry_bytes_max, no new messages are \
          pulled.";

@@ -23,6 +23,9 @@ fn scrape_after_all_events() -> String {
         event::partitions_owned(8);
         event::parked("rate");
         event::brought_forward();
+        event::places(1);
+        event::taken_up_bytes(1024.0);
+        event::over_share("places");
         event::held();
         event::dead_letter("gone");
         event::dead_letter_cut("cut");

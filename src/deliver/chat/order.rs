@@ -135,6 +135,12 @@ impl Drop for ChatUser {
 }
 
 impl Ticket {
+    /// Lets it join the queue at once unless its turn has come.
+    pub(in crate::deliver) fn without_waiting(mut self) -> Self {
+        self.deadline = Instant::now();
+        self
+    }
+
     /// Waits for this message's turn, or joins the queue.
     pub(in crate::deliver) async fn place(
         mut self,

@@ -127,6 +127,14 @@ impl EndpointLimiter {
         closed_off.map_or(Ok(()), |wait| Err(self.park_until_probe(wait, priority)))
     }
 
+    fn permit_taken(&self) {
+        let mut state = self.state();
+        if state.active == 0 {
+            state.silent_since = now();
+        }
+        state.active += 1;
+    }
+
     /// The breaker has the last word: those before may have opened it meanwhile.
     fn start(
         self: &Arc<Self>,
@@ -145,6 +153,7 @@ impl EndpointLimiter {
             Admit::Probe => Kind::Probe,
             Admit::Wait(wait) => return Err(self.park_until_probe(wait, priority)),
         };
+        self.permit_taken();
         Ok(SendPermit::new(Arc::clone(self), kind, permit))
     }
 }

@@ -25,6 +25,9 @@ use crate::{
 /// A burst is full again after so long; the API refuses larger ones.
 const REFILL_MAX: Duration = Duration::from_secs(BURST_SECONDS_MAX as u64);
 
+/// An endpoint whose attempts take this long is slow: its messages stay here for long.
+const SLOW_ANSWER_MIN: Duration = Duration::from_millis(100);
+
 /// What an attempt says of its endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::deliver) enum AttemptResult {
@@ -41,6 +44,9 @@ pub(super) struct State {
     pub(super) average: Option<Duration>,
     /// The same of those that reached the endpoint.
     pub(super) answer: Option<Duration>,
+    /// Permits that are out, and since when none has come back.
+    pub(super) active: u32,
+    pub(super) silent_since: Instant,
     /// When a permit was last taken, or an attempt began or ended.
     pub(super) progress: Instant,
     pub(super) slot_clock: Instant,
@@ -110,6 +116,8 @@ impl EndpointLimiter {
                 limiter,
                 average: None,
                 answer: None,
+                active: 0,
+                silent_since: now,
                 progress: now,
                 slot_clock: now,
                 low_clock: now,
@@ -248,9 +256,25 @@ impl EndpointLimiter {
         opened && result == AttemptResult::Failed
     }
 
-    /// The probe was not made: another may start at once.
-    pub(super) fn cancel_probe(&self) {
-        self.state().breaker.cancel_probe(now());
+    /// Whether attempts take long, or may, since nothing has come back yet.
+    pub(in crate::deliver) fn is_slow(&self) -> bool {
+        let state = self.state();
+        let Some(average) = state.average else {
+            return true;
+        };
+        let silence = now().saturating_duration_since(state.silent_since);
+        average >= SLOW_ANSWER_MIN || (state.active > 0 && silence >= SLOW_ANSWER_MIN)
+    }
+
+    /// A permit came back. A probe that was not made is left to another message.
+    pub(super) fn permit_returned(&self, kind: Kind) {
+        let now = now();
+        let mut state = self.state();
+        state.active = state.active.saturating_sub(1);
+        state.silent_since = now;
+        if kind == Kind::Probe {
+            state.breaker.cancel_probe(now);
+        }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {

@@ -69,9 +69,7 @@ impl fmt::Debug for SendPermit {
 
 impl Drop for SendPermit {
     fn drop(&mut self) {
-        if self.kind == Kind::Probe {
-            self.limiter.cancel_probe();
-        }
+        self.limiter.permit_returned(self.kind);
     }
 }
 

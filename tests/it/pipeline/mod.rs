@@ -8,6 +8,7 @@ mod isolation;
 mod large;
 mod order;
 mod recovery;
+mod shares;
 mod signing;
 mod survival;
 
