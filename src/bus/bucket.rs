@@ -389,6 +389,12 @@ async fn delete(store: &kv::Store, key: &str, revision: u64) -> Result<bool, Err
     match store.delete_expect_revision(key, Some(revision)).await {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == kv::DeleteErrorKind::WrongLastRevision => Ok(false),
-        Err(error) => Err(error.into()),
+        // The acknowledgement alone may be lost. A marker says that the key is gone.
+        Err(error) => match store.entry(key).await {
+            Ok(Some(found)) if found.operation != Operation::Put && found.revision > revision => {
+                Ok(true)
+            }
+            _ => Err(error.into()),
+        },
     }
 }

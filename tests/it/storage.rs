@@ -1,5 +1,7 @@
 //! Little storage: what the streams reserve, and what goes on when they are full.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -7,8 +9,8 @@ use wahook::{
     bus::{Bus, Error},
     config::Config,
     model::{
-        ClientId, Delivery, EventId, Kind, Message, Phone, Priority, Timestamp, Token, TokenHash,
-        WebhookId,
+        ClientId, Delivery, EventId, Kind, Message, Phone, Priority, SigningSecret, Timestamp,
+        Token, TokenHash, Webhook, WebhookId,
     },
     wire::{self, DeadLetter},
 };
@@ -16,6 +18,7 @@ use wahook::{
 use crate::support::{
     app::{App, Client, eventually},
     nats::NatsServer,
+    proxy::{At, NatsProxy},
     receiver::Receiver,
 };
 
@@ -96,7 +99,7 @@ fn small(config: Config) -> Config {
     small.bus.hold_bytes_max = MIB;
     small.bus.dead_letter_bytes_max = MIB;
     small.bus.retry_bytes_max = MIB;
-    small.bus.publish_deadline = std::time::Duration::from_millis(300);
+    small.bus.publish_deadline = Duration::from_millis(300);
     small
 }
 
@@ -198,8 +201,8 @@ async fn retries_are_refused_before_their_stream_would_drop_the_oldest() {
     let server = NatsServer::start().await;
     let publishers = [small_bus(&server).await, small_bus(&server).await];
     let limit = MIB + MIB / 4 + 64 * MIB;
-    let later = Timestamp::from_system(std::time::SystemTime::now())
-        .after(std::time::Duration::from_secs(3600));
+    let later =
+        Timestamp::from_system(std::time::SystemTime::now()).after(Duration::from_secs(3600));
     let fill = async |bus: &Bus, first: u128| {
         let mut parked = 0_u64;
         loop {
@@ -355,7 +358,7 @@ async fn flood(client: &Client, phone: &str) -> usize {
 async fn everything_that_is_no_message_goes_on_while_all_streams_are_full() {
     let (server, _folder) = NatsServer::configured(&server_with("720MB")).await;
     let app = App::on_server(server, &SMALL).await;
-    let endpoint = Receiver::start([]).await;
+    let endpoint = Receiver::answering(&[200]).await;
     let first = app.client(1).await;
     let webhook = first.register(PHONE, &endpoint.url("/")).await;
     let path = format!("/api/webhooks/{}", webhook["id"].as_str().expect("an id"));
@@ -404,4 +407,43 @@ async fn everything_that_is_no_message_goes_on_while_all_streams_are_full() {
     })
     .await;
     endpoint.wait_for(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deletion_whose_acknowledgement_is_lost_is_known_as_done() {
+    let server = NatsServer::start().await;
+    let near = server.bus().await;
+    let id = WebhookId(Uuid::now_v7());
+    let made = |_: Option<&Webhook>| {
+        let url = "https://example.com/".to_owned();
+        Webhook {
+            secrets: vec![SigningSecret::from_key(&[1; 32])],
+            ..Webhook::new(id, client(), phone(), url, Timestamp::EPOCH)
+        }
+    };
+    near.webhooks()
+        .register(client(), &phone(), made)
+        .await
+        .expect("registers");
+    let proxy = NatsProxy::start(server.port()).await;
+    let mut config = server.config();
+    config.nats.url = proxy.url();
+    config.nats.request_timeout = Duration::from_secs(1);
+    let far = server.load(server.connect_with(&config).await).await;
+    let lost = proxy.trap(At::LostAck, "$KV.wa_webhooks.");
+    let deleted = far.webhooks().delete(client(), id).await;
+    let deleted = deleted.expect("the marker is seen").expect("it was there");
+    assert_eq!(deleted.id, id);
+    lost.await.expect("the acknowledgement was lost");
+}
+
+#[tokio::test]
+async fn leaders_alone_answer_for_tokens_and_idempotency_keys() {
+    let server = NatsServer::start().await;
+    server.bus().await;
+    let context = server.jetstream().await;
+    for name in ["KV_wa_tokens", "KV_wa_sends", "KV_wa_webhooks"] {
+        let stream = context.get_stream(name).await.expect("is there");
+        assert!(!stream.cached_info().config.allow_direct, "{name}");
+    }
 }

@@ -181,6 +181,11 @@ impl NatsServer {
     pub(crate) async fn bus(&self) -> Bus {
         let bus = self.connect().await;
         bus.apply().await.expect("applies");
+        self.load(bus).await
+    }
+
+    /// The same connection with the webhooks loaded.
+    pub(crate) async fn load(&self, bus: Bus) -> Bus {
         let made = self
             .keys_file
             .as_ref()

@@ -26,6 +26,8 @@ pub(crate) enum At {
     Subject,
     /// A frame to this subject has come, and is lost; all others go on.
     Lost,
+    /// A frame to this subject went on; its acknowledgement is lost.
+    LostAck,
 }
 
 struct Trap {
@@ -116,11 +118,17 @@ fn contains(frame: &[u8], marker: &[u8]) -> bool {
 
 /// `HPUB subject reply header-bytes total-bytes`.
 fn publish(words: &[&[u8]], frame: &[u8], trap: &mut Option<Trap>) -> Way {
+    let is_it = |trap: &Trap| {
+        words[0].ends_with(b"PUB") && words.len() > 2 && contains(words[1], &trap.marker)
+    };
+    if let Some(trap) = trap.as_mut().filter(|trap| trap.at == At::LostAck) {
+        if trap.reply.is_none() && is_it(trap) {
+            trap.reply = Some(words[2].to_vec());
+        }
+        return Way::On;
+    }
     let to_subject = |trap: &Trap| matches!(trap.at, At::Subject | At::Lost);
     if trap.as_ref().is_some_and(to_subject) {
-        let is_it = |trap: &Trap| {
-            words[0].ends_with(b"PUB") && words.len() > 1 && contains(words[1], &trap.marker)
-        };
         return match trap.take_if(|trap| is_it(trap)) {
             Some(trap) if trap.at == At::Lost => Way::Nowhere(trap.sprung),
             Some(trap) => Way::Stop(trap.sprung),
@@ -153,6 +161,7 @@ fn acknowledgement(words: &[&[u8]], _: &[u8], trap: &mut Option<Trap>) -> Way {
     let waits = |trap: &Trap| words.len() > 2 && trap.reply.as_deref() == Some(words[1]);
     match trap.take_if(|trap| waits(trap)) {
         Some(trap) if trap.at == At::Ack => Way::Stop(trap.sprung),
+        Some(trap) if trap.at == At::LostAck => Way::Nowhere(trap.sprung),
         Some(trap) => Way::OnAndTell(trap.sprung),
         None => Way::On,
     }
