@@ -31,6 +31,45 @@ const WATCH_PAUSE: Duration = Duration::from_secs(1);
 
 type Key = (ClientId, JobId);
 
+/// What a job does. Each kind has places of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Work {
+    Replay,
+    Release,
+}
+
+impl Work {
+    fn of(job: &Job) -> Self {
+        if job.is_release() {
+            Self::Release
+        } else {
+            Self::Replay
+        }
+    }
+}
+
+/// The jobs that run on this node.
+#[derive(Debug, Default)]
+struct Busy {
+    keys: HashSet<Key>,
+    replay_count: usize,
+    release_count: usize,
+}
+
+impl Busy {
+    fn new(running: impl Iterator<Item = (Key, Work)>) -> Self {
+        let mut busy = Self::default();
+        for (key, work) in running {
+            busy.keys.insert(key);
+            match work {
+                Work::Replay => busy.replay_count += 1,
+                Work::Release => busy.release_count += 1,
+            }
+        }
+        busy
+    }
+}
+
 /// Watches jobs and starts those that are due.
 pub(super) struct Supervisor {
     context: Arc<Context>,
@@ -39,7 +78,7 @@ pub(super) struct Supervisor {
     active: HashMap<Key, (Job, Option<Instant>)>,
     running: JoinSet<End>,
     tasks: Tasks,
-    keys: HashMap<Id, Key>,
+    keys: HashMap<Id, (Key, Work)>,
 }
 
 impl Supervisor {
@@ -130,42 +169,49 @@ impl Supervisor {
 
     /// Starts what is due and fits.
     fn start(&mut self, now: Instant) {
-        let busy: HashSet<Key> = self.keys.values().copied().collect();
-        for key in due(
-            &self.active,
-            &busy,
-            now,
-            self.jobs_max.saturating_sub(busy.len()),
-        ) {
+        let busy = Busy::new(self.keys.values().copied());
+        for key in due(&self.active, &busy, now, self.jobs_max) {
             let Some((job, tried)) = self.active.get_mut(&key) else {
                 continue;
             };
             *tried = Some(now);
+            let kind = Work::of(job);
             let work = run::take(Arc::clone(&self.context), job.clone());
             let handle = self.tasks.once_in(&mut self.running, TaskKind::Job, work);
-            self.keys.insert(handle.id(), key);
+            self.keys.insert(handle.id(), (key, kind));
         }
     }
 }
 
-/// The jobs to try now, at most `room` of them: of a client's replays only the oldest.
+/// The jobs to try now: of a client's replays only the oldest. Replays and releases have `jobs_max`
+/// places each, so that no release waits behind replays.
 fn due(
     active: &HashMap<Key, (Job, Option<Instant>)>,
-    busy: &HashSet<Key>,
+    busy: &Busy,
     now: Instant,
-    room: usize,
+    jobs_max: usize,
 ) -> Vec<Key> {
     let mut all: Vec<_> = active.iter().collect();
     all.sort_by_key(|(key, (job, _))| (job.created_at, **key));
     let mut served = HashSet::new();
     all.retain(|(_, (job, _))| job.is_release() || served.insert(job.client_id));
+    let mut replay_room = jobs_max.saturating_sub(busy.replay_count);
+    let mut release_room = jobs_max.saturating_sub(busy.release_count);
     let is_due = |tried: Option<Instant>| {
         tried.is_none_or(|tried| now.duration_since(tried) >= RETRY_INTERVAL)
     };
-    let due = all
-        .into_iter()
-        .filter(|(key, (_, tried))| !busy.contains(key) && is_due(*tried));
-    due.map(|(key, _)| *key).take(room).collect()
+    let mut due = Vec::new();
+    for (key, (job, tried)) in all {
+        let room = match Work::of(job) {
+            Work::Replay => &mut replay_room,
+            Work::Release => &mut release_room,
+        };
+        if *room > 0 && !busy.keys.contains(key) && is_due(*tried) {
+            *room -= 1;
+            due.push(*key);
+        }
+    }
+    due
 }
 
 #[cfg(test)]

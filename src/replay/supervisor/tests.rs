@@ -57,22 +57,42 @@ fn a_clients_replays_go_one_by_one_and_releases_wait_for_nobody() {
         .collect();
     let ids =
         |keys: Vec<Key>| -> Vec<u128> { keys.into_iter().map(|(_, id)| id.0.as_u128()).collect() };
-    let none = HashSet::new();
+    let none = Busy::default();
     assert_eq!(
         ids(due(&active, &none, now, 9)),
         [14, 11, 12, 13],
         "the oldest first, one replay per client"
     );
     assert_eq!(
-        ids(due(&active, &none, now, 2)),
+        ids(due(&active, &none, now, 1)),
         [14, 11],
-        "as many as there is room for"
+        "one place for each kind"
     );
+    let running = |ids: &[u128], work| {
+        let keys: Vec<_> = ids
+            .iter()
+            .map(|id| ((client(9), JobId(Uuid::from_u128(*id))), work))
+            .collect();
+        Busy::new(keys.into_iter())
+    };
+    let replays = running(&[1, 2], Work::Replay);
+    assert_eq!(
+        ids(due(&active, &replays, now, 2)),
+        [14, 13],
+        "releases do not wait behind replays"
+    );
+    let releases = running(&[1, 2], Work::Release);
+    assert_eq!(ids(due(&active, &releases, now, 2)), [11, 12]);
 
     // The first replay runs here, or was just tried: the second one waits all the same.
     let first = (client(1), JobId(Uuid::from_u128(11)));
     assert_eq!(
-        ids(due(&active, &HashSet::from([first]), now, 9)),
+        ids(due(
+            &active,
+            &Busy::new([(first, Work::Replay)].into_iter()),
+            now,
+            9
+        )),
         [14, 12, 13]
     );
     active.get_mut(&first).expect("is there").1 = Some(now);
