@@ -22,6 +22,8 @@ use crate::{
 const SENDS: &str = "wa_sends";
 /// Behind the hash of what was sent.
 const SENT: &str = ":sent";
+/// How often a key is claimed that others claim and release meanwhile.
+const CLAIM_TRIES_MAX: usize = 16;
 
 /// What is known of an idempotency key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +85,15 @@ impl SendReply {
     }
 }
 
+fn known_claim(stored: &[u8]) -> SendClaim {
+    let stored = String::from_utf8_lossy(stored);
+    let content_hash = stored.strip_suffix(SENT);
+    SendClaim::Known {
+        is_sent: content_hash.is_some(),
+        content_hash: content_hash.unwrap_or(&stored).to_owned(),
+    }
+}
+
 impl Bus {
     /// Sends through a session; `None` when it is not known whether it was sent.
     pub async fn send(
@@ -132,24 +143,19 @@ impl Bus {
     pub async fn claim_send(&self, key: &str, content_hash: &str) -> Result<SendClaim, Error> {
         let bucket = self.send_bucket().open().await?;
         let claim = Bytes::from(content_hash.to_owned());
-        let claimed = timeout(self.settings.publish_deadline, bucket.create(key, &claim))
-            .await
-            .map_err(|_| Error::Timeout("answer to a claim"))??;
-        if let Some(revision) = claimed {
-            return Ok(SendClaim::New { revision });
+        for _ in 0..CLAIM_TRIES_MAX {
+            let claimed = timeout(self.settings.publish_deadline, bucket.create(key, &claim))
+                .await
+                .map_err(|_| Error::Timeout("answer to a claim"))??;
+            if let Some(revision) = claimed {
+                return Ok(SendClaim::New { revision });
+            }
+            // The key may be released between these two calls.
+            if let Some(known) = bucket.get(key).await? {
+                return Ok(known_claim(&known));
+            }
         }
-        let known = bucket.get(key).await?.unwrap_or_default();
-        let known = String::from_utf8_lossy(&known).into_owned();
-        Ok(match known.strip_suffix(SENT) {
-            Some(content_hash) => SendClaim::Known {
-                content_hash: content_hash.to_owned(),
-                is_sent: true,
-            },
-            None => SendClaim::Known {
-                content_hash: known,
-                is_sent: false,
-            },
-        })
+        Err(Error::Contended)
     }
 
     /// Notes that the message of a key was sent. After an error it is sent again, under the same
