@@ -1,56 +1,97 @@
-//! The client and the scope of a request's token.
+//! What a route asks of a request: a token, its scope, and known query parameters.
+
+use std::time::{Duration, Instant};
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, header},
+    http::{HeaderMap, HeaderValue, header},
     middleware::Next,
-    response::Response,
+    response::{IntoResponse, Response},
 };
+use tokio::time::sleep;
 use tracing::Span;
 
 use super::{
     AppState,
     clock::now,
     problem::{Code, Problem},
+    query,
+    server::{Peer, peer_of},
 };
-use crate::model::{ClientId, Scope, TokenHash};
+use crate::{
+    model::{ClientId, Scope, Token, TokenHash},
+    telemetry,
+};
 
 /// Longer tokens are not even hashed.
 const TOKEN_BYTES_MAX: usize = 256;
+/// How many wrong tokens a peer may send per minute before its answers are delayed.
+pub(super) const WRONG_TOKENS_PER_MINUTE: u32 = 60;
+/// The delay of each answer beyond that. Answers to valid tokens are never delayed, since the peer
+/// may be a proxy with many callers.
+const WRONG_TOKEN_DELAY: Duration = Duration::from_secs(1);
 
 /// The client that a request acts for: all it can see.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Caller(pub(super) ClientId);
 
+/// What one route asks of its requests.
+#[derive(Clone)]
+pub(super) struct Guard {
+    pub(super) app: AppState,
+    pub(super) scope: Scope,
+    /// The names of its query parameters.
+    pub(super) query: &'static [&'static str],
+}
+
 /// Lets a request through when its token has the scope, and notes its client.
 pub(super) async fn authorize(
-    State((app, scope)): State<(AppState, Scope)>,
+    State(guard): State<Guard>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    const UNAUTHORIZED: &str =
-        "send `authorization: Bearer …` with a token from `wahook token create`";
-    let unauthorized = || Problem::new(Code::Unauthorized, UNAUTHORIZED);
-    let text = bearer(request.headers()).ok_or_else(unauthorized)?;
-    let token = app
-        .bus
-        .tokens()
-        .get(&TokenHash::of(text))
-        .await?
-        .ok_or_else(unauthorized)?;
-    if token.expires_at.is_some_and(|end| end <= now()) {
-        return Err(unauthorized());
-    }
+    let Guard { app, scope, query } = guard;
+    let peer = peer_of(&request);
+    let Some(token) = token(&app, request.headers()).await? else {
+        return Ok(refuse(&app, peer).await);
+    };
     if !token.scopes.contains(&scope) {
         return Err(Problem::new(
             Code::MissingScope,
             format!("this needs a token with the scope {scope}"),
         ));
     }
+    query::check(request.uri().query().unwrap_or_default(), query)?;
     // The span of the request.
     Span::current().record("client.id", token.client_id.get());
     request.extensions_mut().insert(Caller(token.client_id));
     Ok(next.run(request).await)
+}
+
+/// The request's token; `None` when it has none that is valid.
+async fn token(app: &AppState, headers: &HeaderMap) -> Result<Option<Token>, Problem> {
+    let Some(text) = bearer(headers) else {
+        return Ok(None);
+    };
+    let token = app.bus.tokens().get(&TokenHash::of(text)).await?;
+    let is_valid = |token: &Token| token.expires_at.is_none_or(|end| end > now());
+    Ok(token.filter(is_valid))
+}
+
+/// The answer to a wrong token. When the peer has sent many, it comes after a delay and ends the
+/// connection, so that requests behind it do not keep the connection for as many delays.
+async fn refuse(app: &AppState, peer: Option<Peer>) -> Response {
+    const DETAIL: &str = "send `authorization: Bearer …` with a token from `wahook token create`";
+    let allow = |peer: Peer| app.wrong_tokens.check(peer.network(), Instant::now());
+    let is_slowed = peer.is_some_and(|peer| allow(peer).is_err());
+    telemetry::wrong_token(is_slowed);
+    let mut response = Problem::new(Code::Unauthorized, DETAIL).into_response();
+    if is_slowed {
+        sleep(WRONG_TOKEN_DELAY).await;
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    }
+    response
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {

@@ -8,8 +8,9 @@ use super::{
     auth::Caller,
     cursor,
     events::{LIMIT_MAX, limit, parse},
-    extract::{EventPath, Params},
+    extract::EventPath,
     problem::Problem,
+    query::{self, Params},
     replays::kind,
     views::{DeadLetterView, Page},
 };
@@ -52,8 +53,8 @@ pub(super) async fn list(
     let filter = Filter {
         webhook: parse(listing.webhook_id.as_ref(), "?webhook_id")?,
         kind: kind.map_err(|detail| Problem::field("?type", detail))?,
-        since: parse(listing.since.as_ref(), "?since")?,
-        until: parse(listing.until.as_ref(), "?until")?,
+        since: query::time(listing.since.as_ref(), "?since")?,
+        until: query::time(listing.until.as_ref(), "?until")?,
     };
     let limit = limit(listing.limit)?;
     let name = format!("dead letters {client} {filter:?}");

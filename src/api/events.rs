@@ -10,8 +10,9 @@ use super::{
     AppState,
     clock::now,
     cursor,
-    extract::{EventPath, Params, WebhookPath},
+    extract::{EventPath, WebhookPath},
     problem::{Code, Problem},
+    query::{self, Params},
     views::{EventView, Page},
 };
 use crate::model::{Event, EventFilter, EventId, Priority};
@@ -75,8 +76,8 @@ pub(super) async fn list(
     app.webhook(client, webhook).await?;
     let filter = EventFilter {
         status: parse(listing.status.as_ref(), "?status")?,
-        since: parse(listing.since.as_ref(), "?since")?,
-        until: parse(listing.until.as_ref(), "?until")?,
+        since: query::time(listing.since.as_ref(), "?since")?,
+        until: query::time(listing.until.as_ref(), "?until")?,
     };
     let limit = limit(listing.limit)?;
     let name = format!("events {client} {webhook} {filter:?}");

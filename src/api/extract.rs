@@ -1,17 +1,11 @@
-//! Bodies, queries and ids, each with a problem of its own when it is not valid.
+//! The client and the ids of a request.
 
 use axum::{
-    body::Bytes,
-    extract::{FromRequest, FromRequestParts, Path, Query, Request},
-    http::{StatusCode, header, request::Parts},
+    extract::{FromRequestParts, Path},
+    http::request::Parts,
 };
-use serde::de::DeserializeOwned;
 
-use super::{
-    AppState,
-    auth::Caller,
-    problem::{Code, Problem},
-};
+use super::{AppState, auth::Caller, problem::Problem};
 use crate::model::{ClientId, JobId, PublicEventId, SessionId, WebhookId};
 
 impl FromRequestParts<AppState> for Caller {
@@ -23,52 +17,6 @@ impl FromRequestParts<AppState> for Caller {
             .get()
             .copied()
             .ok_or_else(Problem::not_found)
-    }
-}
-
-/// A JSON body.
-pub(super) struct Body<T>(pub(super) T);
-
-impl<T: DeserializeOwned> FromRequest<AppState> for Body<T> {
-    type Rejection = Problem;
-    async fn from_request(request: Request, app: &AppState) -> Result<Self, Problem> {
-        let content_type = request
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok());
-        let essence = content_type
-            .and_then(|text| text.split(';').next())
-            .unwrap_or_default();
-        if !essence.trim().eq_ignore_ascii_case("application/json") {
-            return Err(Problem::new(
-                Code::NotJson,
-                "send `content-type: application/json`",
-            ));
-        }
-        let bytes = Bytes::from_request(request, app)
-            .await
-            .map_err(|rejection| {
-                if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-                    let max = app.settings.body_bytes_max;
-                    return Problem::new(Code::TooLarge, format!("a body has at most {max} bytes"));
-                }
-                Problem::new(Code::InvalidJson, "the body did not arrive whole")
-            })?;
-        serde_json::from_slice(&bytes)
-            .map(Self)
-            .map_err(|error| Problem::new(Code::InvalidJson, error.to_string()))
-    }
-}
-
-/// Query parameters.
-pub(super) struct Params<T>(pub(super) T);
-
-impl<T: DeserializeOwned> FromRequestParts<AppState> for Params<T> {
-    type Rejection = Problem;
-    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, Problem> {
-        Query::try_from_uri(&parts.uri)
-            .map(|Query(value)| Self(value))
-            .map_err(|error| Problem::field("?", error.body_text()))
     }
 }
 
@@ -117,6 +65,17 @@ impl FromRequestParts<AppState> for SessionPath {
 pub(super) struct ReplayPath(pub(super) ClientId, pub(super) JobId);
 
 impl FromRequestParts<AppState> for ReplayPath {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Problem> {
+        let Caller(client) = Caller::from_request_parts(parts, app).await?;
+        Ok(Self(client, id(parts, app).await?))
+    }
+}
+
+/// `{media_id}` of the path, with the client that asks for it.
+pub(super) struct MediaPath(pub(super) ClientId, pub(super) String);
+
+impl FromRequestParts<AppState> for MediaPath {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Problem> {
         let Caller(client) = Caller::from_request_parts(parts, app).await?;

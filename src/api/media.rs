@@ -4,7 +4,7 @@ use std::{future::Future, io, pin::Pin, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
-    extract::{Path, State},
+    extract::State,
     http::header,
     response::{IntoResponse, Response},
 };
@@ -13,7 +13,7 @@ use futures_util::Stream;
 
 use super::{
     AppState,
-    auth::Caller,
+    extract::MediaPath,
     problem::{Code, Problem},
 };
 use crate::{model::ClientId, telemetry};
@@ -47,8 +47,7 @@ pub enum MediaError {
 /// of its own for each piece.
 pub(super) async fn get(
     State(app): State<AppState>,
-    Caller(client): Caller,
-    Path(id): Path<String>,
+    MediaPath(client, id): MediaPath,
 ) -> Result<Response, Problem> {
     match (app.media)(client, &id).await {
         Ok(file) => {

@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use super::{
     AppState,
     auth::Caller,
+    body::Body,
     clock::now,
-    extract::Body,
     problem::{Code, FieldErrors, Problem},
 };
 use crate::{

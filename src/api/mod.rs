@@ -13,6 +13,8 @@
 
 pub mod admin;
 mod auth;
+mod body;
+mod client_lock;
 mod clock;
 mod cursor;
 mod dead_letters;
@@ -25,6 +27,7 @@ mod messages;
 mod notices;
 mod problem;
 pub mod qr;
+mod query;
 mod replays;
 mod request_context;
 mod request_id;
@@ -40,5 +43,5 @@ mod webhooks;
 
 pub use media::{Download, MediaError, MediaSource, Pieces};
 pub use routes::{router, routes};
-pub use server::serve;
+pub use server::{Limits, serve};
 pub use state::AppState;

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use super::{
     AppState,
     auth::Caller,
+    body::Body,
     clock::now,
     delivery_options::{DeliveryOptionsChange, DeliveryOptionsView, Headers},
-    extract::Body,
     problem::{FieldErrors, Problem},
     webhooks::new_webhook,
 };

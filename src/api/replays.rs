@@ -15,9 +15,10 @@ use uuid::Uuid;
 use super::{
     AppState,
     auth::Caller,
+    body::Body,
     clock::now,
     events::parse,
-    extract::{Body, ReplayPath, WebhookPath},
+    extract::{ReplayPath, WebhookPath},
     idempotency::idempotency_key,
     problem::{Code, FieldErrors, Problem},
     views::Page,
@@ -166,8 +167,10 @@ async fn ask(
     {
         return same(&known, &job, until);
     }
-    make_room(app, client).await?;
-    if jobs.create(&job).await? {
+    let lock = app.locks.lock(&app.bus, client, "replays").await?;
+    let created = create_in_room(app, &job).await;
+    lock.release().await;
+    if created? {
         tracing::info!(job.id = %id, "replay asked for");
         return shown(StatusCode::ACCEPTED, &job);
     }
@@ -272,6 +275,12 @@ async fn dry_run(app: &AppState, client: ClientId, filter: JobFilter) -> Answer 
     let answer =
         json!({"dry_run": true, "matched": count.matched, "is_complete": count.is_complete});
     Ok((StatusCode::OK, Json(answer)))
+}
+
+/// Creates a replay if there is room for it; `false` when there is one of this id.
+async fn create_in_room(app: &AppState, job: &Job) -> Result<bool, Problem> {
+    make_room(app, job.client_id).await?;
+    Ok(app.bus.jobs().create(job).await?)
 }
 
 /// Refuses when too many are not over, and forgets the oldest that are when too many are kept.

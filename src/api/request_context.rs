@@ -5,6 +5,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
 use axum::{
     extract::{MatchedPath, Request, State},
+    http::{Version, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -13,6 +14,7 @@ use tokio::time::timeout;
 use tracing::{Instrument, field::Empty};
 
 use super::{
+    body::{BodyProgress, too_large},
     problem::{Code, Problem},
     request_id::{HEADER, header_value, id_of, with_request_id},
 };
@@ -49,8 +51,31 @@ pub(super) async fn request_context(
     response
 }
 
+/// What is wrong with the head of a request, whatever its route.
+fn check_head(settings: &config::Api, request: &Request) -> Result<(), Problem> {
+    let headers = request.headers();
+    // RFC 9112, section 3.2.
+    let host_count = headers.get_all(header::HOST).iter().count();
+    if request.version() == Version::HTTP_11 && host_count != 1 {
+        return Err(Problem::field("header:host", "is needed, once"));
+    }
+    let length = headers.get(header::CONTENT_LENGTH);
+    let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let bytes_max = settings.body_bytes_max;
+    if length.is_some_and(|length| usize::try_from(length).is_ok_and(|bytes| bytes <= bytes_max)) {
+        return Ok(());
+    }
+    // Without a length the body is counted as it comes.
+    length.map_or(Ok(()), |_| Err(too_large(bytes_max)))
+}
+
 /// The handler's answer, or a problem when it panics or takes too long.
-async fn answer(settings: Arc<config::Api>, request: Request, next: Next) -> Response {
+async fn answer(settings: Arc<config::Api>, mut request: Request, next: Next) -> Response {
+    if let Err(problem) = check_head(&settings, &request) {
+        return problem.into_response();
+    }
+    let progress = BodyProgress::default();
+    request.extensions_mut().insert(progress.clone());
     let guarded = AssertUnwindSafe(next.run(request)).catch_unwind();
     match timeout(settings.request_timeout, guarded).await {
         Ok(Ok(response)) => response,
@@ -59,6 +84,10 @@ async fn answer(settings: Arc<config::Api>, request: Request, next: Next) -> Res
             tracing::error!("a handler panicked");
             let detail = "the fault is logged under the request id";
             Problem::new(Code::Internal, detail).into_response()
+        }
+        Err(_) if progress.is_reading() => {
+            let detail = "send the whole body within api.request_timeout; nothing was done";
+            Problem::new(Code::BodyTimeout, detail).into_response()
         }
         Err(_) => {
             let detail = "nothing is known of what was done; ask before repeating";
@@ -79,7 +108,10 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::*;
-    use crate::{api::serve, tasks::Tasks};
+    use crate::{
+        api::{Limits, serve},
+        tasks::Tasks,
+    };
 
     /// The whole answer to a GET of this path, over a socket.
     async fn get_raw(path: &str) -> String {
@@ -105,7 +137,8 @@ mod tests {
         let address = listener.local_addr().expect("an address");
         let cancel = CancellationToken::new();
         let _stop = cancel.clone().drop_guard();
-        tokio::spawn(serve(listener, router, settings, Tasks::default(), cancel));
+        let limits = Limits::api(&settings);
+        tokio::spawn(serve(listener, router, limits, Tasks::default(), cancel));
         let mut stream = TcpStream::connect(address).await.expect("connects");
         let request = format!(
             "GET {path} HTTP/1.1\r\nhost: x\r\nx-request-id: mine-1\r\nconnection: close\r\n\r\n"

@@ -11,7 +11,7 @@ use axum::{
 
 use super::{
     AppState,
-    auth::authorize,
+    auth::{Guard, authorize},
     dead_letters, events, media, messages, notices,
     problem::{Code, Problem},
     replays,
@@ -28,6 +28,15 @@ struct Route {
     path: &'static str,
     scope: Scope,
     handler: MethodRouter<AppState>,
+    /// The names of its query parameters.
+    query: &'static [&'static str],
+}
+
+impl Route {
+    /// The same with these query parameters.
+    fn with_query(self, query: &'static [&'static str]) -> Self {
+        Self { query, ..self }
+    }
 }
 
 fn route(
@@ -41,6 +50,7 @@ fn route(
         path,
         scope,
         handler,
+        query: &[],
     }
 }
 
@@ -133,13 +143,15 @@ fn event_routes() -> Vec<Route> {
             "/api/webhooks/{webhook_id}/events",
             EventsRead,
             get(events::list),
-        ),
+        )
+        .with_query(&["status", "since", "until", "limit", "cursor"]),
         route(
             "GET",
             "/api/webhooks/{webhook_id}/stats",
             EventsRead,
             get(stats::get),
-        ),
+        )
+        .with_query(&["since", "until"]),
         route(
             "GET",
             "/api/webhooks/events/{event_id}",
@@ -157,7 +169,8 @@ fn event_routes() -> Vec<Route> {
             "/api/dead-letters",
             EventsRead,
             get(dead_letters::list),
-        ),
+        )
+        .with_query(&["webhook_id", "type", "since", "until", "limit", "cursor"]),
         route(
             "GET",
             "/api/dead-letters/{event_id}",
@@ -237,7 +250,8 @@ fn session_routes() -> Vec<Route> {
             "/api/sessions/{session_id}/qr",
             SessionsWrite,
             get(sessions::qr),
-        ),
+        )
+        .with_query(&["format"]),
         route(
             "POST",
             "/api/sessions/{session_id}/pair-code",
@@ -263,14 +277,15 @@ pub fn router(app: AppState) -> Router {
         path,
         scope,
         handler,
+        query,
         ..
     } in table()
     {
+        let app = app.clone();
+        let guard = Guard { app, scope, query };
         // A layer per route: none can be without its scope.
-        router = router.route(
-            path,
-            handler.route_layer(from_fn_with_state((app.clone(), scope), authorize)),
-        );
+        let handler = handler.route_layer(from_fn_with_state(guard, authorize));
+        router = router.route(path, handler);
     }
     router
         .fallback(async || Problem::not_found())

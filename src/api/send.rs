@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::{
     AppState,
     auth::Caller,
-    extract::Body,
+    body::Body,
     idempotency::idempotency_key,
     problem::{Code, FieldErrors, Problem},
 };
@@ -187,6 +187,23 @@ async fn session(app: &AppState, client: ClientId, wanted: &Send) -> Result<Sess
     Err(Problem::not_found())
 }
 
+/// A hash of everything that makes one message another.
+fn content_hash(wanted: &Send) -> String {
+    let media = wanted.media.as_ref();
+    let reply = wanted.reply_to.as_ref();
+    dedupe_id(&[
+        &wanted.to,
+        &wanted.text,
+        media.map_or("", |media| &media.url),
+        // A missing name and an empty one differ, but an empty one is refused.
+        media
+            .and_then(|media| media.file_name.as_deref())
+            .unwrap_or_default(),
+        reply.map_or("", |reply| &reply.message_id),
+        reply.map_or("", |reply| &reply.from),
+    ])
+}
+
 /// The message that a request's idempotency key names.
 struct Claim {
     message_id: MessageId,
@@ -218,12 +235,7 @@ impl Claim {
             });
         };
         let name = dedupe_id(&["send", &client.to_string(), &session.to_string(), key]);
-        let reply = wanted
-            .reply_to
-            .as_ref()
-            .map_or("", |reply| reply.message_id.as_str());
-        let url = wanted.media.as_ref().map_or("", |media| media.url.as_str());
-        let content = dedupe_id(&[&wanted.to, &wanted.text, url, reply]);
+        let content = content_hash(wanted);
         let (is_sent, revision) = match app.bus.claim_send(&name, &content).await? {
             SendClaim::New { revision } => (false, Some(revision)),
             SendClaim::Known {

@@ -16,10 +16,12 @@ use uuid::Uuid;
 use super::{
     AppState,
     auth::Caller,
+    body::Body,
     clock::now,
-    extract::{Body, Params, SessionPath},
+    extract::SessionPath,
     problem::{Code, Problem},
     qr::Qr,
+    query::Params,
     views::Page,
 };
 use crate::model::{
@@ -147,12 +149,6 @@ pub(super) async fn create(
     if method == PairingMethod::Code && phone.is_none() {
         return Err(number_needed());
     }
-    if app.bus.sessions().list(client).await?.len() >= SESSIONS_MAX {
-        return Err(Problem::new(
-            Code::SessionLimit,
-            format!("a client has at most {SESSIONS_MAX} sessions"),
-        ));
-    }
     let session = Session {
         id: SessionId(Uuid::now_v7()),
         client_id: client,
@@ -163,7 +159,10 @@ pub(super) async fn create(
         is_deleted: false,
         created_at: now(),
     };
-    app.bus.sessions().create(&session).await?;
+    let lock = app.locks.lock(&app.bus, client, "sessions").await?;
+    let created = create_in_room(&app, &session).await;
+    lock.release().await;
+    created?;
     tracing::info!(session.id = %session.id, "session requested");
     Ok((
         StatusCode::CREATED,
@@ -172,6 +171,17 @@ pub(super) async fn create(
             SessionStatus::new(0, session.created_at),
         )),
     ))
+}
+
+async fn create_in_room(app: &AppState, session: &Session) -> Result<(), Problem> {
+    let sessions = app.bus.sessions();
+    if sessions.list(session.client_id).await?.len() >= SESSIONS_MAX {
+        return Err(Problem::new(
+            Code::SessionLimit,
+            format!("a client has at most {SESSIONS_MAX} sessions"),
+        ));
+    }
+    Ok(sessions.create(session).await?)
 }
 
 /// `GET /api/sessions`: all of them, oldest first.

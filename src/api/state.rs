@@ -1,10 +1,13 @@
 //! What handlers share.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use tokio::time::timeout;
+use uuid::Uuid;
 
-use super::{media::MediaSource, problem::Problem};
+use super::{
+    auth::WRONG_TOKENS_PER_MINUTE, client_lock::ClientLocks, media::MediaSource, problem::Problem,
+};
 use crate::{
     bus::{self, Bus},
     config::{self, Config},
@@ -26,6 +29,9 @@ pub struct AppState {
     pub(super) egress: Arc<config::Egress>,
     pub(super) replay: Arc<config::Replay>,
     pub(super) registrations: Arc<KeyedLimiter>,
+    /// By the network of the peer.
+    pub(super) wrong_tokens: Arc<KeyedLimiter<IpAddr>>,
+    pub(super) locks: ClientLocks,
     pub(super) cursor_key: Arc<[u8; 32]>,
     pub(super) media: MediaSource,
 }
@@ -46,6 +52,8 @@ impl AppState {
             bus,
             store,
             media,
+            wrong_tokens: Arc::new(KeyedLimiter::new(WRONG_TOKENS_PER_MINUTE)),
+            locks: ClientLocks::new(&Uuid::now_v7().to_string()),
             registrations: Arc::new(KeyedLimiter::new(config.api.registrations_per_minute)),
             settings: Arc::new(config.api.clone()),
             deliver: Arc::new(config.deliver.clone()),
@@ -90,7 +98,7 @@ impl AppState {
         match timeout(STATE_TIMEOUT, self.bus.held_counts(client, phone)).await {
             Ok(Ok(counts)) => Some(counts),
             Ok(Err(error)) => {
-                tracing::warn!(%error, "webhooks are shown without their number of held deliveries");
+                tracing::warn!(%error, "webhooks are shown without held_count");
                 None
             }
             Err(_) => None,

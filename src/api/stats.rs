@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::{
     AppState,
     clock::now,
-    extract::{Params, WebhookPath},
+    extract::WebhookPath,
     problem::Problem,
+    query::{self, Params},
 };
 use crate::model::{HourStats, Timestamp};
 
@@ -63,18 +64,11 @@ pub(super) async fn get(
     Params(span): Params<Span>,
 ) -> Result<Json<StatsView>, Problem> {
     app.webhook(client, webhook).await?;
-    let time = |text: Option<String>, pointer| -> Result<Option<Timestamp>, Problem> {
-        text.map(|text| {
-            text.parse()
-                .map_err(|_| Problem::field(pointer, "is RFC 3339, like 2026-11-24T08:30:00Z"))
-        })
-        .transpose()
-    };
-    let until = time(span.until, "?until")?.unwrap_or_else(now);
+    let until = query::time(span.until.as_ref(), "?until")?.unwrap_or_else(now);
     let default = Timestamp::from_millis(
         until.millis() - i64::try_from(SPAN_DEFAULT.as_millis()).unwrap_or_default(),
     );
-    let since = time(span.since, "?since")?.unwrap_or(default);
+    let since = query::time(span.since.as_ref(), "?since")?.unwrap_or(default);
     if until.since(since).as_secs() / 3600 > HOURS_MAX {
         return Err(Problem::field(
             "?since",

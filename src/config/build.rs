@@ -257,7 +257,13 @@ fn api(r: &mut Reader<'_>) -> Api {
         body_bytes_max: r.size("api.body_bytes_max", "1KiB", "768KiB"),
         header_timeout: r.duration("api.header_timeout", "100ms", "1m"),
         request_timeout: r.duration("api.request_timeout", "100ms", "5m"),
+        write_timeout: r.duration("api.write_timeout", "100ms", "5m"),
         connections_max: r.integer("api.connections_max", 1, 65_536),
+        connections_per_peer_max: r.integer("api.connections_per_peer_max", 1, 65_536),
+        proxy_cidrs: r.list(
+            "api.proxy_cidrs",
+            "a list of ranges like [\"10.1.0.0/16\", \"fd00::/8\"]",
+        ),
         registrations_per_minute: r.integer("api.registrations_per_minute", 1, 100_000),
         secret_overlap: r.duration("api.secret_overlap", "0s", "168h"),
     }

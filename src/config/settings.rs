@@ -192,7 +192,10 @@ pub struct Api {
     pub body_bytes_max: usize,
     pub header_timeout: Duration,
     pub request_timeout: Duration,
+    pub write_timeout: Duration,
     pub connections_max: usize,
+    pub connections_per_peer_max: usize,
+    pub proxy_cidrs: Vec<ipnet::IpNet>,
     pub registrations_per_minute: u32,
     pub secret_overlap: Duration,
 }

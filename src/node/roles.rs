@@ -107,7 +107,7 @@ impl Node {
         let serving = api::serve(
             listener,
             router,
-            config.api.clone(),
+            api::Limits::probes(&config.api),
             self.tasks.clone(),
             self.admin_cancel.clone(),
         );
@@ -134,7 +134,7 @@ impl Node {
         let serving = api::serve(
             listener,
             api::router(state),
-            config.api.clone(),
+            api::Limits::api(&config.api),
             self.tasks.clone(),
             self.cancel.clone(),
         );

@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashMap,
+    hash::Hash,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -14,8 +15,8 @@ use crate::model::ClientId;
 const MINUTE: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Clients remembered before idle ones are forgotten.
-const CLIENTS_MAX: usize = 10_000;
+/// Keys remembered before idle ones are forgotten.
+const KEYS_MAX: usize = 10_000;
 
 /// Allows a number of calls per second, and a burst after a pause.
 ///
@@ -86,7 +87,7 @@ impl Limiter {
     }
 }
 
-/// Allows each client a number of calls per minute.
+/// Allows each key, for example each client, a number of calls per minute.
 ///
 /// # Examples
 ///
@@ -104,50 +105,50 @@ impl Limiter {
 /// # Ok::<(), wahook::model::ParseError>(())
 /// ```
 #[derive(Debug)]
-pub struct KeyedLimiter {
+pub struct KeyedLimiter<K = ClientId> {
     per_minute: u32,
-    clients: Mutex<Clients>,
+    keys: Mutex<Keys<K>>,
 }
 
 #[derive(Debug)]
-struct Clients {
-    limiters: HashMap<ClientId, Limiter>,
-    /// Idle clients are looked for at this number; twice what was left the last time, so that the
+struct Keys<K> {
+    limiters: HashMap<K, Limiter>,
+    /// Idle keys are looked for at this number; twice what was left the last time, so that the
     /// cost of a call stays flat.
     sweep_at: usize,
 }
 
-impl KeyedLimiter {
+impl<K: Eq + Hash> KeyedLimiter<K> {
     /// A limiter of `per_minute` calls with a burst of the same size; 0 counts as 1.
     pub fn new(per_minute: u32) -> Self {
         Self {
             per_minute: per_minute.max(1),
-            clients: Mutex::new(Clients {
+            keys: Mutex::new(Keys {
                 limiters: HashMap::new(),
-                sweep_at: CLIENTS_MAX,
+                sweep_at: KEYS_MAX,
             }),
         }
     }
 
-    /// Counts one call of this client if it is allowed now.
+    /// Counts one call of this key if it is allowed now.
     ///
     /// # Errors
     /// The time until its next call is allowed; this one is not counted.
-    pub fn check(&self, client: ClientId, now: Instant) -> Result<(), Duration> {
+    pub fn check(&self, key: K, now: Instant) -> Result<(), Duration> {
         // Nothing here leaves the map half changed.
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        clients.forget_idle(now);
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.forget_idle(now);
         let every = || Limiter::every(MINUTE / self.per_minute, self.per_minute, now);
-        let limiter = clients.limiters.entry(client).or_insert_with(every);
+        let limiter = keys.limiters.entry(key).or_insert_with(every);
         limiter.check(now)
     }
 }
 
-impl Clients {
+impl<K: Eq + Hash> Keys<K> {
     fn forget_idle(&mut self, now: Instant) {
         if self.limiters.len() >= self.sweep_at {
             self.limiters.retain(|_, limiter| !limiter.is_full(now));
-            self.sweep_at = (self.limiters.len() * 2).max(CLIENTS_MAX);
+            self.sweep_at = (self.limiters.len() * 2).max(KEYS_MAX);
         }
     }
 }
@@ -227,7 +228,7 @@ mod tests {
     fn keyed_limiter_forgets_idle_clients_alone() {
         let now = Instant::now();
         let limiter = KeyedLimiter::new(1);
-        let most = CLIENTS_MAX as u64;
+        let most = KEYS_MAX as u64;
         for id in 1..most {
             assert_eq!(limiter.check(client(id), now), Ok(()));
         }
@@ -235,7 +236,7 @@ mod tests {
         assert_eq!(limiter.check(client(most), later), Ok(()));
         assert_eq!(limiter.check(client(most + 1), later), Ok(()));
         assert_eq!(limiter.check(client(most), later), Err(MINUTE));
-        let remembered = limiter.clients.lock().expect("not poisoned");
+        let remembered = limiter.keys.lock().expect("not poisoned");
         assert_eq!(remembered.limiters.len(), 2);
     }
 }

@@ -189,6 +189,16 @@ pub fn http_request(method: &'static str, route: &str, status: u16, latency: Dur
     histogram!(names::HTTP_DURATION, &labels).record(latency);
 }
 
+/// A listener closed a connection: `peer_limit`, `slow_reader`, `oldest`.
+pub fn http_connection_closed(cause: &'static str) {
+    counter!(names::HTTP_CONNECTIONS_CLOSED, "cause" => cause).increment(1);
+}
+
+/// A request to the admin API had no valid token.
+pub fn wrong_token(is_slowed: bool) {
+    counter!(names::WRONG_TOKENS, "slowed" => truth(is_slowed)).increment(1);
+}
+
 /// A long-running task ended: `ok`, `error`, `panic`, `cancelled`.
 pub fn task_ended(kind: &'static str, end: &'static str) {
     counter!(names::TASKS, "kind" => kind, "end" => end).increment(1);

@@ -118,6 +118,11 @@ table! {
     CQL_DRIVER = "wahook_cql_driver", Gauge, ["what"],
         "The CQL driver's own figures: connections, and totals since the start: \
          connection_timeouts, request_timeouts, retries.";
+    HTTP_CONNECTIONS_CLOSED = "wahook_http_connections_closed_total", Counter, ["cause"],
+        "Connections to the admin API and the probes that wahook closed: peer_limit (their address \
+         has too many), slow_reader (it read nothing of an answer), oldest (room for a probe).";
+    WRONG_TOKENS = "wahook_api_wrong_tokens_total", Counter, ["slowed"],
+        "Requests without a valid token; slowed=true if their address had sent many.";
     HTTP_DURATION = "wahook_http_request_duration_seconds", Histogram(REQUEST),
         ["method", "route", "status"],
         "Requests to the admin API and their duration.";

@@ -20,6 +20,8 @@ fn scrape_after_all_events() -> String {
         event::retry_bytes(4096);
         event::chat_queue_bytes(4096);
         event::spared();
+        event::http_connection_closed("oldest");
+        event::wrong_token(true);
         event::partitions_owned(8);
         event::parked("rate");
         event::brought_forward();

@@ -40,6 +40,7 @@ codes! {
     SessionLimit CONFLICT "session_limit" "The client has too many sessions";
     ReplayLimit CONFLICT "replay_limit" "The client has too many replays";
     NotConnected CONFLICT "not_connected" "The session cannot send now";
+    BodyTimeout REQUEST_TIMEOUT "body_timeout" "The body did not arrive in time";
     TooLarge PAYLOAD_TOO_LARGE "too_large" "The body is too large";
     NotJson UNSUPPORTED_MEDIA_TYPE "not_json" "The body must be application/json";
     KeyReused UNPROCESSABLE_ENTITY "key_reused" "The idempotency key is taken";

@@ -69,6 +69,24 @@ impl Problem {
         }])
     }
 
+    /// A value in a JSON body that is not of the type expected.
+    pub(super) fn json_field(pointer: String, detail: String) -> Self {
+        let mut errors = FieldErrors::default();
+        errors.add(pointer, detail.clone());
+        Self {
+            code: Code::InvalidJson,
+            detail: detail.into(),
+            ..errors.into_problem()
+        }
+    }
+
+    /// The fields that it names.
+    #[cfg(test)]
+    pub(super) fn pointers(&self) -> Vec<&str> {
+        let pointers = self.errors.iter().map(|error| error.pointer.as_ref());
+        pointers.collect()
+    }
+
     /// A limit over time is used up, and `wait` says when there is room again.
     pub(super) fn too_many(wait: Duration, detail: &'static str) -> Self {
         Self {

@@ -14,8 +14,9 @@ pub(super) use self::test_message::test;
 use super::{
     AppState,
     auth::Caller,
+    body::Body,
     clock::now,
-    extract::{Body, WebhookPath},
+    extract::WebhookPath,
     problem::Problem,
     views::{Page, WebhookView},
 };

@@ -1,14 +1,35 @@
 //! What callers of the admin API are told when something is wrong, and how lists go on.
 
+mod abuse;
+mod input;
+mod races;
+
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
 
 use crate::support::{
-    app::{App, http_client},
+    app::{App, PATIENCE, http_client},
     receiver::Receiver,
 };
 
 const PHONE: &str = "4915112345678";
+
+/// The bytes that come back for these bytes, until the server closes the connection.
+async fn raw(url: &str, request: &str) -> String {
+    let address = url.strip_prefix("http://").expect("an http URL");
+    let mut stream = TcpStream::connect(address).await.expect("connects");
+    stream.write_all(request.as_bytes()).await.expect("writes");
+    let mut answer = Vec::new();
+    let read = timeout(PATIENCE, stream.read_to_end(&mut answer));
+    // A connection that is closed with bytes unread ends in a reset.
+    let _ = read.await.expect("ends in time");
+    String::from_utf8_lossy(&answer).into_owned()
+}
 
 /// Sends it and checks everything that holds for every problem; the answer's headers stay readable.
 async fn problem(
