@@ -145,7 +145,7 @@ impl Engine {
             slot.later(self.bus()).await?;
         }
         match self.bus().park(&attempt.delivery.after_attempt(), at).await {
-            Ok(()) => {
+            Ok(_) => {
                 telemetry::parked("retry");
                 Ok(true)
             }
