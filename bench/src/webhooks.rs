@@ -184,7 +184,8 @@ pub(crate) async fn park(
             priority: Priority::Normal,
             chat_key: None,
         };
-        Ok(bus.park(&delivery, at).await?)
+        bus.park(&delivery, at).await?;
+        Ok(())
     })
     .await
 }
