@@ -12,7 +12,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::support::app::{App, PATIENCE, eventually};
+use crate::support::app::{App, WAIT_MAX, eventually};
 
 const HALF_REQUEST: &[u8] = b"GET /readyz HTTP/1.1\r\nhost: a\r\n";
 
@@ -43,7 +43,7 @@ async fn metrics_of(app: &App) -> String {
 fn caller_at(address: &str) -> reqwest::Client {
     let address: IpAddr = address.parse().expect("an address");
     let client = reqwest::Client::builder().local_address(address);
-    client.timeout(PATIENCE).build().expect("a client")
+    client.timeout(WAIT_MAX).build().expect("a client")
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use crate::support::{
-    app::{App, PATIENCE, http_client},
+    app::{App, WAIT_MAX, http_client},
     receiver::Receiver,
 };
 
@@ -25,7 +25,7 @@ async fn raw(url: &str, request: &str) -> String {
     let mut stream = TcpStream::connect(address).await.expect("connects");
     stream.write_all(request.as_bytes()).await.expect("writes");
     let mut answer = Vec::new();
-    let read = timeout(PATIENCE, stream.read_to_end(&mut answer));
+    let read = timeout(WAIT_MAX, stream.read_to_end(&mut answer));
     // A connection that is closed with bytes unread ends in a reset.
     let _ = read.await.expect("ends in time");
     String::from_utf8_lossy(&answer).into_owned()

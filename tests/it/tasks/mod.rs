@@ -57,6 +57,7 @@ fn place(kind: TaskKind) -> Place {
         | TaskKind::Backpressure
         | TaskKind::Notices
         | TaskKind::Advisories
+        | TaskKind::BringForward
         | TaskKind::PermitShrink
         | TaskKind::Recorder
         | TaskKind::Retention

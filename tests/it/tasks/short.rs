@@ -1,6 +1,6 @@
 //! Short work whose end does nothing to the node.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use wahook::{
     model::{ClientId, Delivery, EventId, Kind, Priority, Timestamp, WebhookId},
     tasks::{OnEnd, TaskKind},
@@ -8,6 +8,9 @@ use wahook::{
 
 use super::{PHONE, Place, SETTINGS, Scene, kinds};
 use crate::support::app::{App, eventually};
+
+/// Messages that come at one a second.
+const SLOW_MESSAGES: u64 = 16;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn short_work_that_panics_costs_itself_alone() {
@@ -36,11 +39,21 @@ async fn start_one(scene: &Scene, kind: TaskKind) {
     match kind {
         TaskKind::Message => drop(scene.client.publish(PHONE, kind.as_str()).await),
         TaskKind::PermitShrink => {
-            let path = format!("/api/webhooks/{webhook}");
-            let fewer = json!({"in_flight": 2});
-            let (status, _) = scene.client.call("PATCH", &path, Some(fewer)).await;
-            assert_eq!(status, 200);
+            set(scene, json!({"in_flight": 2})).await;
             scene.client.publish(PHONE, "fewer-at-once").await;
+        }
+        TaskKind::BringForward => {
+            set(scene, json!({"rate_per_second": 1, "burst": 1})).await;
+            for number in 0..SLOW_MESSAGES {
+                scene.client.publish(PHONE, &format!("slow-{number}")).await;
+            }
+            eventually("most are parked", async || {
+                let parked = scene.app.nats.messages("WA_RETRY").await;
+                (parked >= SLOW_MESSAGES / 2).then_some(())
+            })
+            .await;
+            set(scene, json!({"rate_per_second": 1000})).await;
+            scene.client.publish(PHONE, "quick-again").await;
         }
         TaskKind::AttemptQuery => {
             let bus = scene.app.nats.connect().await;
@@ -61,6 +74,14 @@ async fn start_one(scene: &Scene, kind: TaskKind) {
         TaskKind::Connection | TaskKind::StoreFlush => {}
         other => unreachable!("say how a task of the kind {other:?} starts"),
     }
+}
+
+/// Changes the webhook.
+async fn set(scene: &Scene, change: Value) {
+    let webhook = scene.webhook["id"].as_str().expect("an id");
+    let path = format!("/api/webhooks/{webhook}");
+    let (status, answer) = scene.client.call("PATCH", &path, Some(change)).await;
+    assert_eq!(status, 200, "{answer}");
 }
 
 /// A delivery that was never attempted.
