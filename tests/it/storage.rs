@@ -210,7 +210,7 @@ async fn retries_are_refused_before_their_stream_would_drop_the_oldest() {
                 .park(&delivery(first + u128::from(parked), 400 * KIB), later)
                 .await
             {
-                Ok(()) => parked += 1,
+                Ok(_) => parked += 1,
                 Err(Error::Full) => return parked,
                 Err(error) => panic!("{error}"),
             }
