@@ -42,7 +42,7 @@ pub struct Bus {
     pub(super) connections: watch::Sender<u64>,
     pub(super) retry_room: Arc<RetryRoom>,
     clients: Arc<Clients>,
-    request_timeout: Duration,
+    pub(super) request_timeout: Duration,
     body_bytes_max: usize,
 }
 
@@ -157,14 +157,23 @@ impl Bus {
         &self.clients.buckets
     }
 
+    /// Loads the keys that open secrets. Needs the buckets.
+    ///
+    /// # Errors
+    /// When the keys are not those of the bus.
+    pub async fn load_keys(&self, keys: Keyring) -> Result<(), Error> {
+        self.clients.key_rotation.check_keys(&keys).await?;
+        self.clients.keys.set(keys);
+        Ok(())
+    }
+
     /// Loads the webhooks, opens their secrets with these keys, and keeps them current. Needs the
     /// buckets: call it once they are applied or checked.
     ///
     /// # Errors
     /// When a bucket is missing, or the keys are not those of the bus.
     pub async fn load_webhooks(&self, keys: Keyring, tasks: &Tasks) -> Result<(), Error> {
-        self.clients.key_rotation.check_keys(&keys).await?;
-        self.clients.keys.set(keys);
+        self.load_keys(keys).await?;
         self.clients.webhooks.load(tasks).await
     }
 }
@@ -187,7 +196,7 @@ impl Clients {
         Self {
             webhooks: Webhooks::new(&buckets, keys.clone()),
             tokens: ApiTokens::new(&buckets),
-            sessions: Sessions::new(&buckets),
+            sessions: Sessions::new(&buckets, keys.clone()),
             jobs: Jobs::new(&buckets),
             shared_keys: SharedKeys::new(&buckets, keys.clone()),
             key_rotation: KeyRotation::new(&buckets),

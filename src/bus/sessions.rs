@@ -4,14 +4,20 @@ use super::{
     Error,
     bucket::{Bucket, Buckets, Json},
     bucket_watch::{Update, Watch},
+    shared_keys::LoadedKeys,
 };
-use crate::model::{ClientId, Session, SessionId, SessionStatus};
+use crate::model::{ClientId, Pairing, Session, SessionId, SessionStatus};
 
 const WANTED: &str = "wa_sessions";
 const STATUS: &str = "wa_session_status";
 
 fn key(client: ClientId, id: SessionId) -> String {
     format!("{client}.{id}")
+}
+
+/// What a sealed code is bound to.
+fn place(client: ClientId, id: SessionId) -> String {
+    format!("session {client} {id} code")
 }
 
 /// All sessions, and then each change of one.
@@ -44,13 +50,15 @@ impl SessionChanges {
 pub struct Sessions {
     wanted: Bucket<Session>,
     status: Bucket<SessionStatus>,
+    keys: LoadedKeys,
 }
 
 impl Sessions {
-    pub(super) fn new(buckets: &Buckets) -> Self {
+    pub(super) fn new(buckets: &Buckets, keys: LoadedKeys) -> Self {
         Self {
             wanted: buckets.json(WANTED),
             status: buckets.json(STATUS),
+            keys,
         }
     }
 
@@ -104,22 +112,51 @@ impl Sessions {
         Ok(SessionChanges { watch })
     }
 
-    /// The status of a session; `None` before any node took it.
+    /// The status of a session; `None` before any node took it. The code that links it is opened
+    /// with the loaded keys, and left out without them.
     pub async fn status(
         &self,
         client: ClientId,
         id: SessionId,
     ) -> Result<Option<SessionStatus>, Error> {
-        self.status.get(&key(client, id)).await
+        let stored = self.status.get(&key(client, id)).await?;
+        Ok(stored.map(|mut status| {
+            status.pairing = status
+                .pairing
+                .and_then(|pairing| self.open(client, id, pairing));
+            status
+        }))
     }
 
-    /// Writes the status of a session.
+    fn open(&self, client: ClientId, id: SessionId, pairing: Pairing) -> Option<Pairing> {
+        match self
+            .keys
+            .get()
+            .ok()?
+            .open(&place(client, id), &pairing.code)
+        {
+            Ok(code) => Some(Pairing { code, ..pairing }),
+            Err(error) => {
+                tracing::warn!(%error, "the code that links a session does not open");
+                None
+            }
+        }
+    }
+
+    /// Writes the status of a session, and seals the code that links it.
+    ///
+    /// # Errors
+    /// When no keys are loaded and there is such a code.
     pub async fn put_status(
         &self,
         client: ClientId,
         id: SessionId,
         status: &SessionStatus,
     ) -> Result<(), Error> {
-        self.status.put(&key(client, id), status).await.map(drop)
+        let mut stored = status.clone();
+        if let Some(pairing) = &mut stored.pairing {
+            pairing.code = self.keys.get()?.seal(&place(client, id), &pairing.code);
+        }
+        self.status.put(&key(client, id), &stored).await.map(drop)
     }
 }

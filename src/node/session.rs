@@ -9,10 +9,11 @@ use anyhow::{Context, bail};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use super::cli::SessionCommand;
+use super::{cli::SessionCommand, connect::connect, keys};
 use crate::{
     api::qr::Qr,
     bus::Bus,
+    config::Config,
     model::{
         ClientId, Pairing, PairingMethod, Phone, Session, SessionId, SessionState, SessionStatus,
         Timestamp,
@@ -24,7 +25,8 @@ const STATUS_POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// How long to wait for a node with the ingest role to start the session.
 const FIRST_STATUS_TIMEOUT: Duration = Duration::from_secs(20);
 
-pub(super) async fn run(bus: Bus, command: SessionCommand) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(config: &Config, command: SessionCommand) -> anyhow::Result<ExitCode> {
+    let bus = connect(config, "wahook-session").await?;
     match command {
         SessionCommand::Pair {
             client,
@@ -37,6 +39,8 @@ pub(super) async fn run(bus: Bus, command: SessionCommand) -> anyhow::Result<Exi
             } else {
                 PairingMethod::Qr
             };
+            // The code that is shown is stored sealed.
+            bus.load_keys(keys::keyring(config, &bus).await?).await?;
             pair(&bus, client, phone, method, own_messages).await
         }
         SessionCommand::List { client } => {

@@ -101,6 +101,8 @@ fn secrets(webhook: &mut Value) -> Vec<(String, &mut String)> {
     let mut all = Vec::new();
     for (name, field) in webhook.as_object_mut().into_iter().flatten() {
         match (name.as_str(), field) {
+            // Many endpoints have a key in their path or query.
+            ("url", Value::String(url)) => all.push(("url".to_owned(), url)),
             ("secrets", Value::Array(secrets)) => all.extend(texts("signing secret", secrets)),
             ("sending", Value::Object(sending)) => all.extend(sending_secrets(sending)),
             _ => {}
@@ -192,10 +194,10 @@ mod tests {
         let webhook = webhook(1, 2);
         let bytes = encode_webhook(&webhook, &keys);
         let text = String::from_utf8(bytes.clone()).expect("JSON");
-        for secret in ["whsec_", "whsk_", "Bearer", "Xl5eXl5e"] {
+        for secret in ["whsec_", "whsk_", "Bearer", "Xl5eXl5e", "example.com"] {
             assert!(!text.contains(secret), "{secret} in {text}");
         }
-        assert_eq!(text.matches("sealed.v1.k.").count(), 4, "{text}");
+        assert_eq!(text.matches("sealed.v1.k.").count(), 5, "{text}");
         assert_eq!(
             decode_webhook(&bytes, &keys).expect("its own bytes"),
             webhook

@@ -67,6 +67,10 @@ async fn stored_secrets_are_sealed_with_a_key_that_is_not_on_the_bus() {
         text.contains("sealed.v1.k") && !text.contains("whsec_"),
         "{text}"
     );
+    assert!(
+        !text.contains("127.0.0.1"),
+        "the URL may have a key: {text}"
+    );
     delivers_signed(&client, &webhook, &receiver, "M1").await;
     for name in ["cursor_key", "media_key"] {
         assert!(

@@ -348,3 +348,28 @@ async fn one_process_runs_the_sessions_of_several_clients() {
         assert!(!metrics.contains(secret));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_code_that_links_a_session_is_sealed_on_the_bus() {
+    let server = Server::start().await.expect("the stand-in starts");
+    let app = App::on_whatsapp(&server, &[]).await;
+    let client = app.client(1).await;
+    let (_, session) = client.call("POST", "/api/sessions", Some(json!({}))).await;
+    let id = session["id"].as_str().expect("an id");
+    let code = super::qr_content(&client, id).await;
+    let bucket = app
+        .nats
+        .jetstream()
+        .await
+        .get_key_value("wa_session_status")
+        .await
+        .expect("the bucket");
+    let stored = bucket.get(format!("1.{id}")).await.expect("an answer");
+    let stored = stored.expect("a status");
+    let text = String::from_utf8_lossy(&stored);
+    assert!(text.contains("sealed.v1.k"), "{text}");
+    // The first part changes every minute, the others stay.
+    for part in code.split(',').filter(|part| part.len() > 8) {
+        assert!(!text.contains(part), "{part} in {text}");
+    }
+}
