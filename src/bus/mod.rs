@@ -42,6 +42,7 @@ mod notices;
 mod outbound;
 mod parked;
 mod partitions;
+mod probe;
 mod publish;
 mod pull;
 mod quarantine;

@@ -18,41 +18,61 @@ use crate::{
     telemetry,
 };
 
-const STORE_PING_TIMEOUT: Duration = Duration::from_millis(500);
-const STORE_PING_INTERVAL: Duration = Duration::from_secs(1);
+const STORE_PROBE: Probe = Probe {
+    kind: TaskKind::StoreProbe,
+    interval: Duration::from_secs(1),
+    timeout: Duration::from_millis(500),
+};
+/// The timeout outlasts the election of a stream's leader, which is no reason to alarm.
+const BUS_PROBE: Probe = Probe {
+    kind: TaskKind::BusProbe,
+    interval: Duration::from_secs(5),
+    timeout: Duration::from_secs(5),
+};
 
 /// One line per condition: its name, and why it is not met.
 pub(super) type Conditions = Vec<(String, Result<(), String>)>;
 
-/// The conditions of this node. Reading them does no IO: the store is asked once a second by a
-/// task.
+/// The conditions of this node. Reading them does no IO: tasks ask the bus and the store.
 #[derive(Clone)]
 pub(super) struct Readiness {
     bus: Bus,
     draining: Arc<AtomicBool>,
-    store: Option<Arc<Mutex<Result<(), String>>>>,
+    bus_writable: Answer,
+    store: Option<Answer>,
 }
 
 impl Readiness {
-    /// `store` is given only where a role needs it: deliveries go on without one.
+    /// `store` is given only if a role needs it: deliveries go on without one.
     pub(super) fn new(
         bus: Bus,
         store: Option<Arc<dyn Store>>,
         tasks: &Tasks,
         cancel: &CancellationToken,
     ) -> Self {
+        let probed = bus.clone();
+        let bus_writable = BUS_PROBE.start(tasks, cancel, move || {
+            let bus = probed.clone();
+            async move {
+                let written = bus.check_writable().await;
+                written.map_err(|error| format!("cannot be written: {}", telemetry::report(&error)))
+            }
+        });
         let store = store.map(|store| {
-            let state = Arc::new(Mutex::new(Err("not asked yet".to_owned())));
-            let watched = (store, Arc::clone(&state), cancel.clone());
-            tasks.keep(TaskKind::StoreProbe, cancel, move || {
-                let (store, state, cancel) = watched.clone();
-                watch(store, state, cancel)
-            });
-            state
+            STORE_PROBE.start(tasks, cancel, move || {
+                let store = Arc::clone(&store);
+                async move {
+                    store
+                        .ping()
+                        .await
+                        .map_err(|error| telemetry::report(&error))
+                }
+            })
         });
         Self {
             bus,
             draining: Arc::default(),
+            bus_writable,
             store,
         }
     }
@@ -62,43 +82,77 @@ impl Readiness {
     }
 
     pub(super) fn conditions(&self) -> Conditions {
-        let not = |bad: bool, why: &str| if bad { Err(why.to_owned()) } else { Ok(()) };
-        let mut all = vec![
-            (
-                "node".to_owned(),
-                not(self.draining.load(Ordering::Relaxed), "draining"),
-            ),
-            (
-                "bus".to_owned(),
-                not(!self.bus.is_connected(), "not connected to NATS"),
-            ),
-        ];
-        if let Some(state) = &self.store {
-            all.push((
-                "store".to_owned(),
-                state.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-            ));
+        let node = if self.draining.load(Ordering::Relaxed) {
+            Err("draining".to_owned())
+        } else {
+            Ok(())
+        };
+        let bus = if self.bus.is_connected() {
+            self.bus_writable.get()
+        } else {
+            Err("not connected to NATS".to_owned())
+        };
+        let mut all = vec![("node".to_owned(), node), ("bus".to_owned(), bus)];
+        if let Some(store) = &self.store {
+            all.push(("store".to_owned(), store.get()));
         }
         all
     }
 }
 
-async fn watch(
-    store: Arc<dyn Store>,
-    state: Arc<Mutex<Result<(), String>>>,
-    cancel: CancellationToken,
-) {
-    let mut ticks = interval(STORE_PING_INTERVAL);
-    loop {
-        tokio::select! {
-            () = cancel.cancelled() => return,
-            _ = ticks.tick() => {}
+/// The newest answer of a probe.
+#[derive(Clone)]
+struct Answer(Arc<Mutex<Result<(), String>>>);
+
+impl Answer {
+    fn get(&self) -> Result<(), String> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn set(&self, answer: Result<(), String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = answer;
+    }
+}
+
+/// How something is asked whether it works.
+#[derive(Clone, Copy)]
+struct Probe {
+    kind: TaskKind,
+    interval: Duration,
+    timeout: Duration,
+}
+
+impl Probe {
+    /// Starts the task that asks.
+    fn start<F>(
+        self,
+        tasks: &Tasks,
+        cancel: &CancellationToken,
+        ask: impl Fn() -> F + Clone + Send + Sync + 'static,
+    ) -> Answer
+    where
+        F: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        let answer = Answer(Arc::new(Mutex::new(Err("not asked yet".to_owned()))));
+        let newest = answer.clone();
+        let stop = cancel.clone();
+        tasks.keep(self.kind, cancel, move || {
+            self.run(ask.clone(), newest.clone(), stop.clone())
+        });
+        answer
+    }
+
+    async fn run<F>(self, ask: impl Fn() -> F, newest: Answer, cancel: CancellationToken)
+    where
+        F: Future<Output = Result<(), String>>,
+    {
+        let mut ticks = interval(self.interval);
+        while cancel.run_until_cancelled(ticks.tick()).await.is_some() {
+            let answer = timeout(self.timeout, ask()).await;
+            newest.set(answer.unwrap_or_else(|_| Err("does not answer".to_owned())));
         }
-        let answer = match timeout(STORE_PING_TIMEOUT, store.ping()).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(telemetry::report(&error)),
-            Err(_) => Err("does not answer".to_owned()),
-        };
-        *state.lock().unwrap_or_else(PoisonError::into_inner) = answer;
     }
 }

@@ -51,10 +51,14 @@ kinds! {
     Connection = "connection", Nothing;
     /// Asks the store whether it answers, for `/readyz`.
     StoreProbe = "store_probe", Restart;
+    /// Asks NATS whether it can be written, for `/readyz`.
+    BusProbe = "bus_probe", Restart;
     /// Folds samples into histograms.
     MetricsUpkeep = "metrics_upkeep", Restart;
     /// Runs the nats-server child of `wahook dev`.
     NatsServer = "nats_server", StopNode;
+    /// Looks whether JetStream was disabled in that child.
+    JetStreamWatch = "jetstream_watch", Restart;
 
     /// Keeps the cache of webhooks current.
     WebhookWatch = "webhook_watch", Restart;

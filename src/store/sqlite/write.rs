@@ -9,7 +9,7 @@ use rusqlite::{Connection, Transaction, params};
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
-use super::read::id;
+use super::{health::Health, read::id};
 use crate::{
     config,
     model::{Attempt, EventStatus, Outcome, Timestamp},
@@ -57,17 +57,21 @@ pub(super) struct Writer(mpsc::Sender<Work>);
 
 impl Writer {
     /// Starts the thread, which ends when the last clone is dropped.
-    pub(super) fn start(connection: Connection, settings: &config::Store, tasks: &Tasks) -> Self {
+    pub(super) fn start(
+        connection: Connection,
+        settings: &config::Store,
+        health: Health,
+        tasks: &Tasks,
+    ) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUE_MAX);
-        let max = settings.batch_max;
+        let queue = Queue {
+            receiver,
+            next: None,
+            rows_max: settings.batch_max,
+        };
         let wait = settings.batch_wait;
         let work = move |checkpoint: &Checkpoint| {
-            let queue = Queue {
-                receiver,
-                next: None,
-                rows_max: max,
-            };
-            run(connection, queue, wait, checkpoint);
+            run(connection, queue, wait, &health, checkpoint);
             // All writers are gone.
             true
         };
@@ -106,7 +110,13 @@ fn lower_thread_priority() {
     }
 }
 
-fn run(mut connection: Connection, mut queue: Queue, wait: Duration, checkpoint: &Checkpoint) {
+fn run(
+    mut connection: Connection,
+    mut queue: Queue,
+    wait: Duration,
+    health: &Health,
+    checkpoint: &Checkpoint,
+) {
     lower_thread_priority();
     let mut idle_until = Instant::now();
     while let Some(work) = queue.pop() {
@@ -114,8 +124,10 @@ fn run(mut connection: Connection, mut queue: Queue, wait: Duration, checkpoint:
         let first = match work {
             Work::Write(group) => group,
             Work::Expire(Expiry { before, done }) => {
+                let expired = expire(&mut connection, before);
+                health.note(&expired);
                 // The caller may have gone away.
-                let _ = done.send(expire(&mut connection, before).map_err(Error::from));
+                let _ = done.send(expired.map_err(Error::from));
                 continue;
             }
         };
@@ -126,7 +138,9 @@ fn run(mut connection: Connection, mut queue: Queue, wait: Duration, checkpoint:
             queue.gather(&mut groups);
         }
         let began = Instant::now();
-        let written = commit(&mut connection, &groups).map_err(Error::from);
+        let written = commit(&mut connection, &groups);
+        health.note_write(&written);
+        let written = written.map_err(Error::from);
         idle_until = Instant::now() + (began.elapsed() * IDLE_FACTOR).min(IDLE_MAX);
         for group in groups {
             // The caller may have gone away.

@@ -139,3 +139,107 @@ async fn rows_older_than_the_retention_are_dropped_in_steps_and_their_pages_free
         pages()
     );
 }
+
+fn settings_of(path: std::path::PathBuf) -> config::Store {
+    config::Store {
+        path,
+        ..config::Config::default().store
+    }
+}
+
+async fn refusal(settings: &config::Store) -> String {
+    let refused = Sqlite::open(settings, &Tasks::default()).await.err();
+    wahook::telemetry::report(&refused.expect("it is refused"))
+}
+
+#[tokio::test]
+async fn a_file_of_another_program_is_refused_unchanged_and_without_the_schema() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let settings = settings_of(folder.path().join("other.db"));
+    let other = rusqlite::Connection::open(&settings.path).expect("opens");
+    other
+        .execute_batch("CREATE TABLE attempts (id INTEGER)")
+        .expect("a table of the same name");
+    drop(other);
+    let before = std::fs::read(&settings.path).expect("a file");
+    let text = refusal(&settings).await;
+    assert!(
+        text.contains("another program") && text.contains("name a file"),
+        "{text}"
+    );
+    assert!(!text.contains("CREATE"), "{text}");
+    assert_eq!(std::fs::read(&settings.path).expect("a file"), before);
+
+    // With a version that wahook has, too: the migration fails.
+    let other = rusqlite::Connection::open(&settings.path).expect("opens");
+    other
+        .pragma_update(None, "user_version", 1)
+        .expect("is set");
+    drop(other);
+    let text = refusal(&settings).await;
+    assert!(text.contains("name a file of wahook's own"), "{text}");
+    assert!(
+        !text.contains("CREATE") && text.lines().count() == 1,
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_refused_at_the_start_and_turns_readiness_red_later() {
+    let home = sqlite().await.expect("is always there");
+    let all: Vec<_> = (0..3000)
+        .map(|second| attempt(second, 1, Delivered, second))
+        .collect();
+    home.store.record(all).await.expect("writes");
+    let settings = home.config.store.clone();
+    let file = rusqlite::Connection::open(&settings.path).expect("opens");
+    let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
+    file.query_row(checkpoint, [], |_| Ok(()))
+        .expect("copies all pages into the file");
+    drop(file);
+    home.store.ping().await.expect("well");
+
+    let mut bytes = std::fs::read(&settings.path).expect("a file");
+    // All but the first pages, in place: the open store sees it.
+    bytes[4 * 4096..].fill(0xa5);
+    std::fs::write(&settings.path, &bytes).expect("its own file");
+    let text = refusal(&settings).await;
+    assert!(
+        text.contains("damaged") && text.contains("restore it"),
+        "{text}"
+    );
+
+    let client = 1.try_into().expect("in range");
+    let webhook = WebhookId(uuid::Uuid::from_u128(1));
+    let answer = home
+        .store
+        .events(client, webhook, EventFilter::default(), None, 9999)
+        .await;
+    answer.expect_err("pages are unreadable");
+    let error = home.store.ping().await.expect_err("stays red");
+    assert!(error.to_string().contains("damaged"), "{error}");
+}
+
+#[tokio::test]
+async fn a_write_that_fails_turns_readiness_red_until_one_works() {
+    let home = sqlite().await.expect("is always there");
+    let file = rusqlite::Connection::open(&home.config.store.path).expect("opens");
+    let refuse = "CREATE TRIGGER full BEFORE INSERT ON attempts
+        BEGIN SELECT RAISE(ABORT, 'no room'); END";
+    file.execute_batch(refuse).expect("is made");
+    let write = async |second| {
+        home.store
+            .record(vec![attempt(second, 1, Delivered, second)])
+            .await
+    };
+    write(1).await.expect_err("is refused");
+    let error = home.store.ping().await.expect_err("the last write failed");
+    let text = wahook::telemetry::report(&error);
+    assert!(
+        text.contains("cannot be written") && text.contains("no room"),
+        "{text}"
+    );
+    file.execute_batch("DROP TRIGGER full").expect("is dropped");
+    write(1).await.expect("there is room");
+    home.store.ping().await.expect("well again");
+}

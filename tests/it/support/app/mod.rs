@@ -17,6 +17,13 @@ use super::{
 pub(crate) use client::Client;
 pub(crate) use wait::{WAIT_MAX, eventually, eventually_within, http_client, let_pass, stays};
 
+/// All roles of this build.
+pub(crate) const ALL_ROLES: &str = if cfg!(feature = "whatsapp") {
+    "api,ingest,deliver,record"
+} else {
+    "api,deliver,record"
+};
+
 /// `wahook serve` with all roles, and what is needed to talk to it.
 pub(crate) struct App {
     pub(crate) nats: NatsServer,
@@ -38,7 +45,7 @@ impl App {
 
     /// The same with more settings: `("DELIVER__TIMEOUT", "1s")`.
     pub(crate) async fn with(settings: &[(&str, &str)]) -> Self {
-        Self::playing("api,ingest,deliver,record", settings).await
+        Self::playing(ALL_ROLES, settings).await
     }
 
     /// The same with only these roles.
@@ -180,7 +187,7 @@ impl App {
         server: &whatsapp_sim::Server,
         settings: &[(&str, &str)],
     ) -> Self {
-        Self::on_whatsapp_playing("api,ingest,deliver,record", server, settings).await
+        Self::on_whatsapp_playing(ALL_ROLES, server, settings).await
     }
 
     /// The same with these roles.
