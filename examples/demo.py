@@ -296,8 +296,12 @@ def publish(api, name, message_id):
 
 
 def print_commands(base, token, nats, database, probes, webhooks):
-    server = f"nats --server nats://127.0.0.1:{nats}"
     print("\nto look on by hand (with `make demo KEEP=1`)")
+    server = f"nats --server nats://127.0.0.1:{nats}"
+    if "--cql" not in sys.argv:
+        # Sets address, user and password for the nats CLI.
+        print(f"  . {os.path.dirname(database)}/nats/cli.env")
+        server = "nats"
     print(f"  curl -H 'authorization: Bearer {token}' {base}/api/webhooks/list")
     print(f"  curl -H 'authorization: Bearer {token}' {base}/api/webhooks/{webhooks['flaky']['id']}/events")
     print(f"  curl {probes}/readyz?verbose; curl {probes}/metrics")

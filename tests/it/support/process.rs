@@ -78,6 +78,11 @@ impl Node {
         self.child.kill().await.expect("the process runs");
     }
 
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().expect("the process runs")
+    }
+
     /// SIGTERM; the exit code.
     pub(crate) async fn terminate(&mut self) -> Option<i32> {
         self.signal("TERM").await;
@@ -132,10 +137,7 @@ impl Node {
     }
 
     fn proc(&self, file: &str) -> String {
-        format!(
-            "/proc/{}/{file}",
-            self.child.id().expect("the process runs")
-        )
+        format!("/proc/{}/{file}", self.pid())
     }
 }
 

@@ -45,6 +45,7 @@ fn place(kind: TaskKind) -> Place {
         | TaskKind::ProbeListener
         | TaskKind::Connection
         | TaskKind::StoreProbe
+        | TaskKind::BusProbe
         | TaskKind::MetricsUpkeep
         | TaskKind::WebhookWatch
         | TaskKind::Heartbeat
@@ -75,7 +76,7 @@ fn place(kind: TaskKind) -> Place {
         | TaskKind::ClientShutdown
         | TaskKind::MediaDownload => Place::Session,
         TaskKind::CqlMaintenance => Place::Cassandra,
-        TaskKind::NatsServer => Place::Dev,
+        TaskKind::NatsServer | TaskKind::JetStreamWatch => Place::Dev,
     }
 }
 
