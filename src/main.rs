@@ -33,17 +33,28 @@ fn main() -> ExitCode {
             return ExitCode::from(EXIT_CONFIG);
         }
     };
-    match cli.command {
-        Command::CheckConfig => {
-            println!("the settings are right");
-            return ExitCode::SUCCESS;
-        }
+    let roles = match &cli.command {
         Command::DumpConfig => {
             // A reader that closes the pipe early (`| head`) is not an error.
             let _ = write!(io::stdout(), "{}", config::dump(&loaded));
             return ExitCode::SUCCESS;
         }
-        _ => {}
+        Command::CheckConfig | Command::Dev => Some(None),
+        Command::Serve { roles } => Some(Some(roles.as_slice())),
+        _ => None,
+    };
+    if let Some(roles) = roles {
+        for line in &loaded.ignored {
+            eprintln!("{line}");
+        }
+        if let Err(errors) = node::check(&loaded, roles) {
+            eprintln!("{errors}");
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    }
+    if matches!(cli.command, Command::CheckConfig) {
+        println!("the settings are right");
+        return ExitCode::SUCCESS;
     }
     if let Err(error) = telemetry::init(&loaded.config.log) {
         eprintln!("wahook: {error}");

@@ -1,6 +1,8 @@
 //! wahook as whole processes, each with its own id, all ended by the run that started them.
 
-use std::{path::PathBuf, process::Stdio, time::Duration};
+use std::{
+    fs::Permissions, os::unix::fs::PermissionsExt, path::PathBuf, process::Stdio, time::Duration,
+};
 
 use anyhow::{Context, ensure};
 use tempfile::TempDir;
@@ -82,6 +84,8 @@ impl Lab {
         let keys = data.path().join("secrets.keys");
         let line = Keyring::new_line("lab")?;
         std::fs::write(&keys, &line)?;
+        // A node refuses a file that others can read.
+        std::fs::set_permissions(&keys, Permissions::from_mode(0o600))?;
         bus.load_webhooks(Keyring::parse(&line)?, &Tasks::default())
             .await?;
         env.push((

@@ -1,5 +1,7 @@
 //! Type and bounds of each key. A test compares them with `config/default.toml`.
 
+use std::{fmt, net::Ipv6Addr, str::FromStr};
+
 use url::Url;
 
 use super::{
@@ -174,10 +176,14 @@ fn cql(r: &mut Reader<'_>) -> Cql {
         (begins && text.len() <= 48 && text.bytes().all(fits)).then(|| text.to_owned())
     };
     Cql {
-        nodes: r.list(
-            "cql.nodes",
-            "a list of nodes like [\"10.0.0.1:9042\", \"10.0.0.2:9042\"]",
-        ),
+        nodes: r
+            .list(
+                "cql.nodes",
+                "a list of nodes like [\"10.0.0.1:9042\", \"10.0.0.2:9042\"]",
+            )
+            .into_iter()
+            .map(|CqlNode(text)| text)
+            .collect(),
         keyspace: r
             .parsed(
                 "cql.keyspace",
@@ -194,6 +200,42 @@ fn cql(r: &mut Reader<'_>) -> Cql {
         write_timeout: r.duration("cql.write_timeout", "100ms", "30s"),
         read_timeout: r.duration("cql.read_timeout", "100ms", "30s"),
         in_flight: r.integer("cql.in_flight", 1, 16_384),
+    }
+}
+
+/// `host`, `host:port`, `[address]:port`, or an IPv6 address.
+struct CqlNode(String);
+
+impl FromStr for CqlNode {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let is_port = |port: &str| {
+            let digits = port.bytes().all(|b| b.is_ascii_digit());
+            digits && port.parse::<u16>().is_ok_and(|port| port != 0)
+        };
+        let is_host = |host: &str| {
+            let fits = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+            !host.is_empty() && host.bytes().all(fits)
+        };
+        let is_ipv6 = |text: &str| text.parse::<Ipv6Addr>().is_ok();
+        let is_node = match text.strip_prefix('[') {
+            Some(rest) => rest
+                .split_once("]:")
+                .is_some_and(|(address, port)| is_ipv6(address) && is_port(port)),
+            None if is_ipv6(text) => true,
+            None => match text.split_once(':') {
+                Some((host, port)) => is_host(host) && is_port(port),
+                None => is_host(text),
+            },
+        };
+        is_node.then(|| Self(text.to_owned())).ok_or(())
+    }
+}
+
+impl fmt::Display for CqlNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -272,6 +314,37 @@ fn api(r: &mut Reader<'_>) -> Api {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cql_nodes_are_hosts_with_or_without_a_port() {
+        let taken = [
+            "10.0.0.1:9042",
+            "n1.example.com",
+            "scylla_1:1",
+            "[::1]:9042",
+            "fd00::1",
+        ];
+        for text in taken {
+            assert!(text.parse::<CqlNode>().is_ok(), "{text}");
+        }
+        let refused = [
+            "",
+            ":9042",
+            "[::1",
+            "[::1]",
+            "[x]:1",
+            "host:99999",
+            "host:0",
+            "host:",
+            "host:+1",
+            "a:1:2",
+            "a b",
+            "http://a:1",
+        ];
+        for text in refused {
+            assert!(text.parse::<CqlNode>().is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn nats_url_takes_one_server_or_a_list_and_refuses_what_no_client_can_dial() {

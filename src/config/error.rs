@@ -71,6 +71,18 @@ pub enum Error {
         /// What is allowed.
         expected: String,
     },
+    /// The value is well formed, but what it names cannot be used.
+    #[error("{key} ({origin}): {reason}; {remedy}")]
+    Unusable {
+        /// The dotted key.
+        key: String,
+        /// Who set it.
+        origin: Origin,
+        /// What is wrong.
+        reason: String,
+        /// What to do.
+        remedy: String,
+    },
     /// Two keys contradict each other.
     #[error("{key} ({origin}): {reason}; {remedy}")]
     Conflict {
@@ -90,9 +102,10 @@ impl Error {
     pub fn key(&self) -> Option<&str> {
         match self {
             Self::Unreadable { .. } | Self::Syntax { .. } => None,
-            Self::Unknown { key, .. } | Self::Invalid { key, .. } | Self::Conflict { key, .. } => {
-                Some(key)
-            }
+            Self::Unknown { key, .. }
+            | Self::Invalid { key, .. }
+            | Self::Unusable { key, .. }
+            | Self::Conflict { key, .. } => Some(key),
         }
     }
 }

@@ -4,9 +4,10 @@
 //! this order: the file given with `--config`, variables named `WAHOOK__SECTION__KEY`, flags. All
 //! errors are reported at once, each with its key, its source and its remedy.
 //!
-//! `defaults` lists the keys, `merge` decides which source wins, `read` parses a value and checks
-//! its bounds, `build` has the type and the bounds of each key, and `check` compares keys with each
-//! other. `dump` shows the result, and `defaults::reference` generates `docs/configuration.md`.
+//! `defaults` lists the keys, `merge` decides which source wins, `variables` finds variables that
+//! are misspelt, `read` parses a value and checks its bounds, `build` has the type and the bounds
+//! of each key, and `check` compares keys with each other. `dump` shows the result, and
+//! `defaults::reference` generates `docs/configuration.md`.
 //!
 //! A new key needs a line in `settings`, one in `build`, and a place in `config/default.toml`.
 //! Tests find a missing one. No error repeats a value, so that a typo cannot put a secret into a
@@ -23,6 +24,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 mod units;
+mod variables;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -60,6 +62,8 @@ pub struct Loaded {
     pub config: Config,
     /// The origin of each dotted key. Optional keys that are not set are missing.
     pub origins: BTreeMap<String, Origin>,
+    /// Lines about variables that look like settings, are none, and are ignored.
+    pub ignored: Vec<String>,
     /// The value of each dotted key as TOML, secrets already masked.
     shown: BTreeMap<String, String>,
 }
@@ -80,6 +84,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Errors> {
     errors.extend(invalid);
     let cross = check::check(&config, &values, &errors);
     errors.extend(cross);
+    errors.extend(variables::misspelt(&sources.env));
     if !errors.is_empty() {
         return Err(Errors(errors));
     }
@@ -89,6 +94,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Errors> {
     Ok(Loaded {
         config,
         origins: origins.map(|(key, value)| (key, value.origin)).collect(),
+        ignored: variables::ignored(&sources.env),
         shown,
     })
 }

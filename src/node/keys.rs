@@ -1,8 +1,8 @@
 //! The file with the keys that secrets are sealed with.
 
 use std::{
-    io::{ErrorKind, Write},
-    os::unix::fs::OpenOptionsExt,
+    io::{ErrorKind, Read, Write},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -12,6 +12,9 @@ use crate::{bus::Bus, config::Config, wire::Keyring};
 
 const FILE_HEADER: &str = "# Keys that seal stored secrets: the first one seals, all of them \
     open. Without this file the secrets are lost.";
+
+/// Permissions that a keys file must not have: writing for the group, anything for others.
+const OPEN_TO_OTHERS: u32 = 0o027;
 
 /// The keys of this node. If no file is set, the first node on a bus creates one.
 pub(super) async fn keyring(config: &Config, bus: &Bus) -> anyhow::Result<Keyring> {
@@ -58,14 +61,30 @@ pub(super) fn file(config: &Config) -> PathBuf {
         .unwrap_or_else(|| config.node.data_dir.join("secrets.keys"))
 }
 
+/// The keys of a file; `None` if it does not exist.
+///
+/// # Errors
+/// When it cannot be read, holds something else, or users beyond its owner and group can read it,
+/// or others than its owner can write it. The group may read it: that is how Kubernetes hands
+/// files to a user who is not root.
 pub(super) fn read(file: &Path) -> anyhow::Result<Option<Keyring>> {
-    match std::fs::read_to_string(file) {
-        Ok(text) => Ok(Some(
-            Keyring::parse(&text).with_context(|| format!("reading {}", file.display()))?,
-        )),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("reading {}", file.display())),
+    let shown = file.display();
+    let mut open = match std::fs::File::open(file) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        opened => opened.with_context(|| format!("reading {shown}"))?,
+    };
+    let mode = open.metadata()?.mode() & 0o777;
+    if mode & OPEN_TO_OTHERS != 0 {
+        bail!(
+            "{shown} has mode {mode:o}, so that others can read or change the keys that seal all \
+             secrets: run `chmod 600 {shown}`"
+        );
     }
+    let mut text = String::new();
+    open.read_to_string(&mut text)
+        .with_context(|| format!("reading {shown}"))?;
+    let keys = Keyring::parse(&text).with_context(|| format!("reading {shown}"))?;
+    Ok(Some(keys))
 }
 
 /// Creates the file in one step. A file that exists by then stays.

@@ -25,6 +25,13 @@ fn keys_file(app: &App) -> std::path::PathBuf {
     app.data.path().join("secrets.keys")
 }
 
+/// As an operator should: others may not read it.
+fn write_keys(app: &App, text: &str) {
+    let file = keys_file(app);
+    fs::write(&file, text).expect("writable");
+    fs::set_permissions(file, fs::Permissions::from_mode(0o600)).expect("its own file");
+}
+
 /// What the bucket holds for the number, as a reader of the disk sees it.
 async fn stored(app: &App, bucket: &str, key: &str) -> Vec<u8> {
     let bucket = app
@@ -169,7 +176,7 @@ async fn keys_are_changed_while_it_runs_and_what_lay_in_clear_is_sealed() {
 
     let old = fs::read_to_string(keys_file(&app)).expect("the file");
     let new = app.command(&["secrets", "new-key", "--id", "second"]).await;
-    fs::write(keys_file(&app), format!("{new}{old}")).expect("writable");
+    write_keys(&app, &format!("{new}{old}"));
     app.kill_and_restart().await;
     delivers_signed(&client, &webhook, &receiver, "M2").await;
     let told = app.command(&["secrets", "rotate"]).await;
@@ -186,7 +193,7 @@ async fn keys_are_changed_while_it_runs_and_what_lay_in_clear_is_sealed() {
     );
     // Its node saw the changes, and works on; so does one that never had the old key.
     delivers_signed(&client, &webhook, &receiver, "M3").await;
-    fs::write(keys_file(&app), new).expect("writable");
+    write_keys(&app, &new);
     app.kill_and_restart().await;
     delivers_signed(&client, &webhook, &receiver, "M4").await;
 }
@@ -216,7 +223,7 @@ async fn a_missing_key_is_named_and_nothing_is_touched() {
     assert!(!keys_file(&app).exists(), "no second key is made");
 
     let other = app.command(&["secrets", "new-key"]).await;
-    fs::write(keys_file(&app), other).expect("writable");
+    write_keys(&app, &other);
     let told = app.failing_command(&["serve", "--roles", "api"]).await;
     assert!(
         told.contains(&format!(
@@ -235,13 +242,13 @@ async fn a_missing_key_is_named_and_nothing_is_touched() {
     );
     assert_eq!(stored_webhook(&app).await, before);
 
-    fs::write(keys_file(&app), "not a key").expect("writable");
+    write_keys(&app, "not a key");
     let told = app.failing_command(&["serve", "--roles", "api"]).await;
     assert!(
         told.contains("line 1: it is not <id>:<base64 of 32 bytes>"),
         "{told}"
     );
-    fs::write(keys_file(&app), old).expect("writable");
+    write_keys(&app, &old);
     app.restart().await;
     let shown = client.get("/api/webhooks/list").await;
     assert_eq!(shown["data"][0]["phone_number"], json!(PHONE));

@@ -29,7 +29,9 @@ fn paths(tree: &str) -> Vec<Vec<String>> {
         return vec![parts.filter(|part| !part.is_empty()).collect()];
     };
     let head = &paths(tree[..brace].trim_end_matches(':'))[0];
-    let inside = &tree[brace + 1..tree.rfind('}').expect("a closed brace")];
+    // A text with the word `use` may look like an item: then nothing is found in it.
+    let end = tree.rfind('}').unwrap_or_default();
+    let inside = tree.get(brace + 1..end).unwrap_or_default();
     let mut depth = 0;
     let parts = inside.split(|letter| {
         match letter {
