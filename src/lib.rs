@@ -10,6 +10,7 @@ pub mod deliver;
 pub mod egress;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+#[cfg(feature = "whatsapp")]
 pub mod ingest;
 pub mod model;
 pub mod node;

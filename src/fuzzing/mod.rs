@@ -15,11 +15,12 @@ use std::{
 use hyper::header::{HeaderName, HeaderValue};
 use serde_json::Value;
 
+#[cfg(feature = "whatsapp")]
+use crate::{ingest, model::CONTENT_BYTES_MAX};
 use crate::{
-    ingest,
     model::{
-        CONTENT_BYTES_MAX, ClientId, EventId, Format, Kind, Message, MessageId, Phone,
-        PublicEventId, Timestamp, Webhook, WebhookId,
+        ClientId, EventId, Format, Kind, Message, MessageId, Phone, PublicEventId, Timestamp,
+        Webhook, WebhookId,
     },
     policy::{
         RETRY_AFTER_MAX,
@@ -35,6 +36,7 @@ use crate::{
 
 /// Metadata of WhatsApp content has at most this many bytes for each byte of the message: a control
 /// character is escaped with six.
+#[cfg(feature = "whatsapp")]
 const METADATA_GROWTH_MAX: usize = 8;
 /// What does not depend on the input: names of fields, ids, times.
 const FIXED_BYTES_MAX: usize = 4096;
@@ -235,6 +237,7 @@ pub fn headers(bytes: &[u8]) {
 }
 
 /// A decrypted WhatsApp message.
+#[cfg(feature = "whatsapp")]
 pub fn whatsapp_content(bytes: &[u8]) {
     let Some((text, metadata)) = ingest::content_of(bytes) else {
         return;

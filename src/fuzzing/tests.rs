@@ -4,6 +4,7 @@ use bytes::Bytes;
 use proptest::{collection::vec, prelude::*, sample::Index};
 use serde_json::json;
 use uuid::Uuid;
+#[cfg(feature = "whatsapp")]
 use whatsapp_rust::{
     prelude::{MessageField, wa},
     waproto::buffa::Message as _,
@@ -216,6 +217,7 @@ fn valid_headers() -> Vec<Vec<u8>> {
     .to_vec()
 }
 
+#[cfg(feature = "whatsapp")]
 fn valid_content() -> Vec<Vec<u8>> {
     let text = wa::Message {
         conversation: Some("hello \u{1}".into()),
@@ -295,6 +297,7 @@ fn headers_hold_for_any_bytes() {
     run(valid_headers(), headers);
 }
 
+#[cfg(feature = "whatsapp")]
 #[test]
 fn whatsapp_content_holds_for_any_bytes() {
     run(valid_content(), whatsapp_content);

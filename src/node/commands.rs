@@ -7,12 +7,13 @@ use anyhow::{Context, bail};
 use super::{
     cli::{BusCommand, Command, Role},
     connect::connect,
-    dev, drain, import, migrate, partitions, roles, secrets, session, token,
+    data_dir::DataDir,
+    dev, drain, import, migrate, partitions, roles, secrets, session, token, whatsapp,
 };
 use crate::{
     config::Config,
     tasks::Tasks,
-    telemetry::{self, printable},
+    telemetry::{self, Metrics, printable},
 };
 
 /// Runs a command to its end.
@@ -37,6 +38,7 @@ pub fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
     // ring is the default also in a build with `cql-tls`, which compiles a second provider. An
     // error would mean that a default was set before, and nothing does that.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    keep_files_private();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -64,9 +66,7 @@ pub fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
             Command::Partitions { json } => partitions::run(&config, json).await,
             Command::Token(command) => token::run(&config, command).await,
             Command::Secrets(command) => secrets::run(&config, command).await,
-            Command::Session(command) => {
-                session::run(connect(&config, "wahook-session").await?, command).await
-            }
+            Command::Session(command) => session::run(&config, command).await,
             Command::CheckConfig | Command::DumpConfig => Ok(ExitCode::SUCCESS),
         }
     });
@@ -75,7 +75,23 @@ pub fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
     code
 }
 
+/// Files of this process and of its children are for its user alone, whatever the shell says: they
+/// hold keys, phone numbers and texts.
+fn keep_files_private() {
+    #[cfg(unix)]
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+}
+
 async fn serve(config: &Config, roles: &[Role]) -> anyhow::Result<ExitCode> {
+    let known = whatsapp::roles();
+    if let Some(unknown) = roles.iter().find(|role| !known.contains(role)) {
+        bail!(
+            "this wahook was built without the feature `whatsapp`, so it has no role \
+             {unknown:?}: leave it out of --roles, or use a build with the default features"
+        );
+    }
+    // Before the connection, which counts.
+    Metrics::install();
     let bus = connect(config, "wahook").await?;
     let differences = bus.check().await.context("reading the streams")?;
     if !differences.is_empty() {
@@ -91,18 +107,16 @@ async fn serve(config: &Config, roles: &[Role]) -> anyhow::Result<ExitCode> {
 
 async fn dev(config: &Config) -> anyhow::Result<ExitCode> {
     let signals = drain::Signals::new()?;
+    // Before anything is written or ended in the folder.
+    let data_dir = DataDir::lock(&config.node.data_dir)?;
+    Metrics::install();
     let tasks = Tasks::default();
-    let server = dev::NatsServer::start(config, &tasks).await?;
+    let server = dev::NatsServer::start(config, &data_dir, &tasks).await?;
     let result = async {
         let bus = connect(config, "wahook-dev").await?;
+        server.watch_jetstream(&bus, &tasks);
         bus.apply().await.context("declaring the streams")?;
-        let node = roles::start(
-            config,
-            bus,
-            tasks.clone(),
-            &[Role::Api, Role::Ingest, Role::Deliver, Role::Record],
-        )
-        .await?;
+        let node = roles::start(config, bus, tasks.clone(), &whatsapp::roles()).await?;
         drain::run(node, signals, config).await
     }
     .await;

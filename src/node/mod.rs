@@ -4,11 +4,10 @@
 //!
 //! | role | tasks | ready when |
 //! | --- | --- | --- |
-//! | `api` | admin API; jobs: replays and releases | the bus is connected |
-//! | `ingest` | one per WhatsApp session | the bus is connected |
-//! | `deliver` | pull loops, attempts, result groups | the bus is connected; the store may be down
-//! |
-//! | `record` | pull loops | the bus is connected and the store answers |
+//! | `api` | admin API; jobs: replays and releases | the bus can be written |
+//! | `ingest` | one per WhatsApp session | the bus can be written |
+//! | `deliver` | pull loops, attempts, result groups | the bus can be written |
+//! | `record` | pull loops | the bus and the store can be written |
 //!
 //! Every node has the listener for probes and metrics, whatever its roles. The kind of a task says
 //! what its early end does: the node stops with exit code 1, so that its supervisor starts it
@@ -23,9 +22,11 @@
 //!
 //! `wahook dev` adds a `nats-server` child ([`dev`]) and applies the bus's declarations first.
 
+mod check;
 pub mod cli;
 mod commands;
 mod connect;
+mod data_dir;
 mod dev;
 mod drain;
 mod import;
@@ -37,5 +38,7 @@ mod roles;
 mod secrets;
 mod session;
 mod token;
+mod whatsapp;
 
+pub use check::check;
 pub use commands::run;

@@ -1,29 +1,24 @@
 //! Starting the roles.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::{cli::Role, keys, readiness::Readiness};
+use super::{cli::Role, keys, readiness::Readiness, whatsapp};
 use crate::{
     api,
     bus::Bus,
     config::Config,
     deliver::Deliver,
     egress,
-    ingest::{self, Fetch, Fetched, Ingest, Media, MediaError, Reference},
     record::Record,
     replay::Replay,
     store::{self, Store},
     tasks::{TaskKind, Tasks},
     telemetry::Metrics,
 };
-
-/// How long the download of a file that a caller wants to send may take. The caller waits for it.
-const SEND_FETCH_TIMEOUT: Duration = Duration::from_secs(5);
-const SEND_FETCH_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// A running node.
 pub(super) struct Node {
@@ -76,7 +71,7 @@ pub(super) async fn start(
         node.start_api(config, store).await?;
     }
     if plays(Role::Ingest) {
-        node.start_ingest(config).await?;
+        whatsapp::start_ingest(&node, config).await?;
     }
     if plays(Role::Deliver) {
         node.start_deliver(config).await?;
@@ -129,7 +124,7 @@ impl Node {
             &self.tasks,
             self.cancel.clone(),
         );
-        let media = media_source(&self.bus, config, &self.tasks).await?;
+        let media = whatsapp::media_source(&self.bus, config, &self.tasks).await?;
         let state = api::AppState::new(self.bus.clone(), store, media, config).await?;
         let serving = api::serve(
             listener,
@@ -141,19 +136,6 @@ impl Node {
         self.listeners
             .run(TaskKind::ApiListener, &self.cancel, serving);
         Ok(())
-    }
-
-    async fn start_ingest(&self, config: &Config) -> anyhow::Result<()> {
-        Ingest::start(
-            self.bus.clone(),
-            &config.whatsapp,
-            fetch(config)?,
-            Arc::new(ingest::sqlite),
-            &self.tasks,
-            self.cancel.clone(),
-        )
-        .await
-        .context("starting ingest")
     }
 
     async fn start_deliver(&self, config: &Config) -> anyhow::Result<()> {
@@ -198,49 +180,4 @@ fn node_name() -> String {
         std::process::id(),
         rand::random::<u16>()
     )
-}
-
-/// How sessions get files to send: out through the one guarded way.
-fn fetch(config: &Config) -> anyhow::Result<Fetch> {
-    let client =
-        egress::Client::new(&config.egress, SEND_FETCH_TIMEOUT).context("setting up egress")?;
-    Ok(Arc::new(move |url| {
-        let client = client.clone();
-        Box::pin(async move {
-            let file = client.get(&url, SEND_FETCH_BYTES_MAX).await?;
-            Ok(Fetched {
-                bytes: file.bytes,
-                content_type: file.content_type,
-            })
-        })
-    }))
-}
-
-/// How the API gets media: unsealed with the key that all nodes share, fetched without any session.
-async fn media_source(
-    bus: &Bus,
-    config: &Config,
-    tasks: &Tasks,
-) -> anyhow::Result<api::MediaSource> {
-    let secret = bus
-        .shared_keys()
-        .media_key()
-        .await
-        .context("reading the key of media ids")?;
-    let media = Media::new(&config.whatsapp, tasks)?;
-    Ok(Arc::new(move |client, id| {
-        let reference = Reference::unseal(&secret, client, id);
-        let media = media.clone();
-        Box::pin(async move {
-            let reference = reference.ok_or(api::MediaError::Unknown)?;
-            media
-                .download(&reference)
-                .await
-                .map_err(|error| match error {
-                    MediaError::Busy => api::MediaError::Busy,
-                    MediaError::TooLarge => api::MediaError::TooLarge,
-                    MediaError::Gone(error) => api::MediaError::Gone(format!("{error:#}")),
-                })
-        })
-    }))
 }

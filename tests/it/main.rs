@@ -3,10 +3,13 @@
 mod api;
 mod bus;
 mod chat;
+mod dev;
 mod drain;
 mod egress;
+#[cfg(feature = "whatsapp")]
 mod operations;
 mod pipeline;
+mod readiness;
 mod repartition;
 mod replay;
 mod secrets;
@@ -17,4 +20,7 @@ mod store;
 mod support;
 mod tasks;
 mod tidy;
+#[cfg(feature = "whatsapp")]
 mod whatsapp;
+#[cfg(not(feature = "whatsapp"))]
+mod without_whatsapp;

@@ -4,6 +4,7 @@ mod failures;
 mod fleet;
 mod formats;
 mod health;
+#[cfg(feature = "whatsapp")]
 mod isolation;
 mod large;
 mod order;

@@ -32,7 +32,7 @@ const ROOMS: [(&str, &[&str], &[&str]); 15] = [
     (
         "store",
         &["model", "config", "telemetry", "tasks"],
-        &["rusqlite", "rustix", "scylla"],
+        &["rusqlite", "scylla"],
     ),
     (
         "ingest",

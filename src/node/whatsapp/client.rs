@@ -1,0 +1,77 @@
+//! With the WhatsApp client.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context;
+
+use super::super::roles::Node;
+use crate::{
+    api,
+    bus::Bus,
+    config::Config,
+    egress,
+    ingest::{self, Fetch, Fetched, Ingest, Media, MediaError, Reference},
+    tasks::Tasks,
+};
+
+/// How long the download of a file that a caller wants to send may take. The caller waits for it.
+const SEND_FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+const SEND_FETCH_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+pub(in crate::node) async fn start_ingest(node: &Node, config: &Config) -> anyhow::Result<()> {
+    Ingest::start(
+        node.bus.clone(),
+        &config.whatsapp,
+        fetch(config)?,
+        Arc::new(ingest::sqlite),
+        &node.tasks,
+        node.cancel.clone(),
+    )
+    .await
+    .context("starting ingest")
+}
+
+/// How sessions get files to send: out through the one guarded way.
+fn fetch(config: &Config) -> anyhow::Result<Fetch> {
+    let client =
+        egress::Client::new(&config.egress, SEND_FETCH_TIMEOUT).context("setting up egress")?;
+    Ok(Arc::new(move |url| {
+        let client = client.clone();
+        Box::pin(async move {
+            let file = client.get(&url, SEND_FETCH_BYTES_MAX).await?;
+            Ok(Fetched {
+                bytes: file.bytes,
+                content_type: file.content_type,
+            })
+        })
+    }))
+}
+
+/// How the API gets media: unsealed with the key that all nodes share, fetched without any session.
+pub(in crate::node) async fn media_source(
+    bus: &Bus,
+    config: &Config,
+    tasks: &Tasks,
+) -> anyhow::Result<api::MediaSource> {
+    let secret = bus
+        .shared_keys()
+        .media_key()
+        .await
+        .context("reading the key of media ids")?;
+    let media = Media::new(&config.whatsapp, tasks)?;
+    Ok(Arc::new(move |client, id| {
+        let reference = Reference::unseal(&secret, client, id);
+        let media = media.clone();
+        Box::pin(async move {
+            let reference = reference.ok_or(api::MediaError::Unknown)?;
+            media
+                .download(&reference)
+                .await
+                .map_err(|error| match error {
+                    MediaError::Busy => api::MediaError::Busy,
+                    MediaError::TooLarge => api::MediaError::TooLarge,
+                    MediaError::Gone(error) => api::MediaError::Gone(format!("{error:#}")),
+                })
+        })
+    }))
+}
