@@ -108,7 +108,7 @@ async fn serve(config: &Config, roles: &[Role]) -> anyhow::Result<ExitCode> {
 async fn dev(config: &Config) -> anyhow::Result<ExitCode> {
     let signals = drain::Signals::new()?;
     // Before anything is written or ended in the folder.
-    let data_dir = DataDir::lock(&config.node.data_dir)?;
+    let data_dir = DataDir::lock(&config.node.data_dir).await?;
     Metrics::install();
     let tasks = Tasks::default();
     let server = dev::NatsServer::start(config, &data_dir, &tasks).await?;
