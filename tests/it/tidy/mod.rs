@@ -4,6 +4,7 @@
 mod circles;
 mod form;
 mod rooms;
+mod security;
 
 use std::{
     collections::BTreeMap,
