@@ -154,8 +154,8 @@ impl Error {
         }
     }
 
-    /// What an error of the client's says about room, if that is what it is about. The server's word
-    /// is the cause of the cause of some.
+    /// What an error of the client's says about room, if that is what it is about. The server's
+    /// word is the cause of the cause of some.
     pub(super) fn no_room(error: &(dyn std::error::Error + 'static)) -> Option<Self> {
         let chain = std::iter::successors(Some(error), |error| error.source());
         let refused = chain.filter_map(|error| {

@@ -8,6 +8,7 @@ use super::{Bus, Error, bucket::Raw, shared_keys::SETTINGS};
 
 /// More than a page of the disk: on a full one, less may still fit into a page that a file has.
 const PROBE_BYTES: usize = 8 * 1024;
+const TIMEOUT_SHARE: f64 = 0.8;
 /// The key that each probe overwrites. All nodes share it, since its value does not matter.
 const PROBE_KEY: &str = "write_probe";
 
@@ -17,15 +18,28 @@ impl Bus {
     pub async fn check_writable(&self) -> Result<(), Error> {
         let settings = self.buckets().bucket::<Bytes, Raw>(SETTINGS, Raw);
         let value = Bytes::from_static(&[b'.'; PROBE_BYTES]);
-        let written = timeout(self.request_timeout, settings.put(PROBE_KEY, &value)).await;
+        // Shorter than the client's own time, so that silence has one name.
+        let limit = self.request_timeout.mul_f64(TIMEOUT_SHARE);
+        let written = timeout(limit, settings.put(PROBE_KEY, &value)).await;
         written
             .map_err(|_| Error::Timeout("acknowledgement of a write"))?
             .map(drop)
     }
 
-    /// Whether JetStream runs on the server; `true` as well when the server does not answer. A
-    /// server alone disables it when its disk is full, until it is started again.
-    pub async fn jetstream_is_enabled(&self) -> bool {
+    /// Whether the connected server takes no writes and does not say why. A nats-server whose disk
+    /// was full stays so until it is started again, also when there is room; an older one disables
+    /// JetStream. A server that refuses a write, for example because its storage is used up, is not
+    /// stuck: a restart would change nothing.
+    pub async fn is_stuck(&self) -> bool {
+        let stuck = match self.check_writable().await {
+            Ok(()) => false,
+            Err(Error::Timeout(_)) => true,
+            Err(_) => !self.jetstream_is_enabled().await,
+        };
+        stuck && self.is_connected()
+    }
+
+    async fn jetstream_is_enabled(&self) -> bool {
         match self.context.query_account().await {
             Err(error) => match error.kind() {
                 AccountErrorKind::JetStreamUnavailable => false,

@@ -71,7 +71,8 @@ pub(super) async fn start(
         node.start_api(config, store).await?;
     }
     if plays(Role::Ingest) {
-        whatsapp::start_ingest(&node, config).await?;
+        let bus = node.bus.clone();
+        whatsapp::start_ingest(bus, config, &node.tasks, node.cancel.clone()).await?;
     }
     if plays(Role::Deliver) {
         node.start_deliver(config).await?;

@@ -57,7 +57,7 @@ kinds! {
     MetricsUpkeep = "metrics_upkeep", Restart;
     /// Runs the nats-server child of `wahook dev`.
     NatsServer = "nats_server", StopNode;
-    /// Looks whether JetStream was disabled in that child.
+    /// Looks whether that child takes no writes any longer.
     JetStreamWatch = "jetstream_watch", Restart;
 
     /// Keeps the cache of webhooks current.

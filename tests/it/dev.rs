@@ -12,7 +12,8 @@ use tempfile::TempDir;
 use tokio::{process::Command, time::timeout};
 
 use crate::support::{
-    app::{WAIT_MAX, eventually, http_client},
+    app::{WAIT_MAX, eventually, eventually_within, http_client},
+    nats::binary,
     process::{Env, Node, free_address, free_port, run, wahook},
 };
 
@@ -210,6 +211,7 @@ async fn start_inside(folder: &Folder) -> tokio::process::Child {
     let child = wahook(&folder.env)
         .arg("dev")
         .env("WAHOOK__NODE__DATA_DIR", "node")
+        .env("NATS_SERVER_BIN", binary())
         .current_dir(folder.data.path())
         .stderr(Stdio::null())
         .spawn();
@@ -298,12 +300,17 @@ async fn a_full_disk_turns_readiness_red_and_room_heals_publishing() {
     let readyz = format!("{}/readyz", folder.admin);
     let http = http_client();
     let ready = async |wanted: u16| {
-        eventually(&format!("/readyz answers {wanted}"), async || {
-            let answer = http.get(&readyz).send().await.ok()?;
-            let status = answer.status().as_u16();
-            let text = answer.text().await.ok()?;
-            (status == wanted).then_some(text)
-        })
+        // The server is restarted once it took no write for some time.
+        eventually_within(
+            3 * WAIT_MAX,
+            &format!("/readyz answers {wanted}"),
+            async || {
+                let answer = http.get(&readyz).send().await.ok()?;
+                let status = answer.status().as_u16();
+                let text = answer.text().await.ok()?;
+                (status == wanted).then_some(text)
+            },
+        )
         .await
     };
     ready(200).await;

@@ -1,7 +1,7 @@
 //! The `nats-server` child of `wahook dev`.
 //!
 //! The server demands a login that only this user can read ([`login`]). It is started again when it
-//! ends, and when JetStream was disabled by a full disk that has room again.
+//! ends, and when it takes no writes although the disk has room: after a full disk it stays so.
 
 mod launch;
 mod login;
@@ -29,9 +29,11 @@ use crate::{
 
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 const JETSTREAM_CHECK_INTERVAL: Duration = Duration::from_secs(2);
+/// How often in a row the server must take no write. Each time is some seconds.
+const STUCK_CHECKS: u32 = 3;
 /// Time for a started server to enable JetStream, and for the client to connect to it.
 const RECOVERY_TIME: Duration = Duration::from_secs(15);
-/// With less room than this, nats-server would disable JetStream again.
+/// With less room than this, the server would soon be stuck again.
 const ROOM_BYTES: usize = 4 * 1024 * 1024;
 
 /// A supervised server: started again when it dies, stopped with the node.
@@ -69,8 +71,7 @@ impl NatsServer {
         })
     }
 
-    /// Restarts the server when JetStream was disabled and the disk has room: the server disables
-    /// it when the disk is full, and enables it only at a start.
+    /// Restarts the server when it takes no writes and the disk has room.
     pub(super) fn watch_jetstream(&self, bus: &Bus, tasks: &Tasks) {
         let bus = bus.clone();
         let restart = Arc::clone(&self.restart);
@@ -139,12 +140,18 @@ async fn supervise(
 
 async fn watch_jetstream(bus: Bus, folder: Arc<Path>, restart: Arc<Notify>) {
     let mut ticks = interval(JETSTREAM_CHECK_INTERVAL);
+    let mut stuck = 0;
     loop {
         ticks.tick().await;
-        if bus.jetstream_is_enabled().await || !has_room(&folder).await {
+        stuck = match bus.is_stuck().await && has_room(&folder).await {
+            true => stuck + 1,
+            false => 0,
+        };
+        if stuck < STUCK_CHECKS {
             continue;
         }
-        tracing::warn!("JetStream is disabled and the disk has room; restarting nats-server");
+        tracing::warn!("nats-server takes no writes although there is room; restarting it");
+        stuck = 0;
         restart.notify_one();
         sleep(RECOVERY_TIME).await;
     }

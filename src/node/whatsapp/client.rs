@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
+use tokio_util::sync::CancellationToken;
 
-use super::super::roles::Node;
 use crate::{
     api,
     bus::Bus,
@@ -18,14 +18,19 @@ use crate::{
 const SEND_FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 const SEND_FETCH_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-pub(in crate::node) async fn start_ingest(node: &Node, config: &Config) -> anyhow::Result<()> {
+pub(in crate::node) async fn start_ingest(
+    bus: Bus,
+    config: &Config,
+    tasks: &Tasks,
+    cancel: CancellationToken,
+) -> anyhow::Result<()> {
     Ingest::start(
-        node.bus.clone(),
+        bus,
         &config.whatsapp,
         fetch(config)?,
         Arc::new(ingest::sqlite),
-        &node.tasks,
-        node.cancel.clone(),
+        tasks,
+        cancel,
     )
     .await
     .context("starting ingest")

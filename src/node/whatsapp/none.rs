@@ -3,13 +3,18 @@
 use std::sync::Arc;
 
 use anyhow::bail;
+use tokio_util::sync::CancellationToken;
 
-use super::super::roles::Node;
 use crate::{api, bus::Bus, config::Config, tasks::Tasks};
 
 const MISSING: &str = "this wahook was built without the feature `whatsapp`";
 
-pub(in crate::node) async fn start_ingest(_: &Node, _: &Config) -> anyhow::Result<()> {
+pub(in crate::node) async fn start_ingest(
+    _: Bus,
+    _: &Config,
+    _: &Tasks,
+    _: CancellationToken,
+) -> anyhow::Result<()> {
     bail!("{MISSING}: it has no role ingest");
 }
 

@@ -59,7 +59,7 @@ pub(crate) struct NatsServer {
 
 /// `NATS_SERVER_BIN`, what `make nats` installed, or the PATH: without any the tests fail, they are
 /// not skipped.
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("NATS_SERVER_BIN") {
         return path.into();
     }

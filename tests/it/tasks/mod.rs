@@ -1,8 +1,8 @@
 //! Every kind of background task is made to panic once, in a real process, and the node does what
 //! the kind promises.
 //!
-//! The tests walk [`TaskKind::ALL`]; [`place`] says which of them breaks a kind, and does not compile
-//! without a line for each.
+//! The tests walk [`TaskKind::ALL`]; [`place`] says which of them breaks a kind, and does not
+//! compile without a line for each.
 
 mod loops;
 mod session;

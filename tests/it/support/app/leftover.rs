@@ -25,7 +25,8 @@ pub(super) async fn assert_none(nats: &NatsServer) {
         }
         assert!(
             Instant::now() < end,
-            "the test leaves work in the streams: {left:?}. It ends too early, or says `leaves_work`"
+            "the test leaves work in the streams: {left:?}. It ends too early, or says \
+             `leaves_work`"
         );
         tokio::time::sleep(ASK_INTERVAL).await;
     }

@@ -375,8 +375,8 @@ fn break_file(data: &TempDir) -> PathBuf {
     data.path().join("break-tasks")
 }
 
-/// The same with the file that names the kinds of tasks to break. Not for other commands: they would
-/// break, too.
+/// The same with the file that names the kinds of tasks to break. Not for other commands: they
+/// would break, too.
 fn with_faults(env: &Env, data: &TempDir) -> Env {
     let file = break_file(data).display().to_string();
     let mut env = env.clone();
