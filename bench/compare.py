@@ -54,10 +54,14 @@ def parse():
     parser.add_argument("old", type=lambda text: Path(text).resolve())
     parser.add_argument("new", type=lambda text: Path(text).resolve())
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("scenario", nargs="*", default=["throughput"])
-    options = parser.parse_args()
+    own, scenario = sys.argv[1:], ["throughput"]
+    if "--" in own:
+        at = own.index("--")
+        own, scenario = own[:at], own[at + 1 :] or scenario
+    options = parser.parse_args(own)
     if options.rounds < 1:
         parser.error("--rounds: at least 1")
+    options.scenario = scenario
     return options
 
 

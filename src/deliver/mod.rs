@@ -59,7 +59,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     bus::{Bus, Error, Work},
-    config, egress,
+    config::Config,
+    egress,
     tasks::{TaskKind, Tasks},
 };
 
@@ -77,11 +78,12 @@ impl Deliver {
         bus: Bus,
         node: &str,
         egress: egress::Client,
-        deliver: &config::Deliver,
-        settings: &config::Bus,
+        config: &Config,
         tasks: &Tasks,
         cancel: CancellationToken,
     ) -> Result<(), Error> {
+        let deliver = &config.deliver;
+        let settings = &config.bus;
         let membership = bus.join(node, tasks).await?;
         // Only now: a change of the number checks which nodes have joined.
         bus.ensure_partitions().await?;

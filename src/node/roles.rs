@@ -146,8 +146,7 @@ impl Node {
             self.bus.clone(),
             &node_name(),
             client,
-            &config.deliver,
-            &config.bus,
+            config,
             &self.tasks,
             self.cancel.clone(),
         )

@@ -91,6 +91,23 @@ fn idle_cpu(parts: &[Taken]) -> f64 {
     .sum()
 }
 
+impl Row {
+    fn new(
+        scenario: &'static str,
+        figure: &'static str,
+        unit: &'static str,
+        better: Better,
+    ) -> Self {
+        Self {
+            scenario,
+            figure,
+            unit,
+            better,
+            values: Default::default(),
+        }
+    }
+}
+
 impl Table {
     pub(super) fn add(&mut self, results: &mut Results, kind: Kind, shown: Shown) {
         use Better::Lower;
@@ -126,8 +143,9 @@ impl Table {
             self.versions.push((kind, versions));
         }
         self.put_all(kind, phase, &report);
-        let mut put =
-            |figure, unit, better, value| self.put(kind, phase.name(), figure, unit, better, value);
+        let mut put = |figure, unit, better, value| {
+            self.put(kind, Row::new(phase.name(), figure, unit, better), value);
+        };
         if let Some(idle) = idle {
             put("idle, CPU of the system", "ms/s", Lower, idle_cpu(&idle));
         }
@@ -140,8 +158,9 @@ impl Table {
     /// The figures of a run that its phase is about.
     fn put_all(&mut self, kind: Kind, phase: Phase, report: &Report) {
         use Better::{Higher, Lower};
-        let mut put =
-            |figure, unit, better, value| self.put(kind, phase.name(), figure, unit, better, value);
+        let mut put = |figure, unit, better, value| {
+            self.put(kind, Row::new(phase.name(), figure, unit, better), value);
+        };
         match phase {
             Phase::Top { .. } => {
                 put("deliveries", "/s", Higher, report.rate());
@@ -178,27 +197,14 @@ impl Table {
         }
     }
 
-    fn put(
-        &mut self,
-        kind: Kind,
-        scenario: &'static str,
-        figure: &'static str,
-        unit: &'static str,
-        better: Better,
-        value: f64,
-    ) {
+    /// Adds a value to its row, which is `row` if there is none of its scenario and figure.
+    fn put(&mut self, kind: Kind, row: Row, value: f64) {
         let place = self
             .rows
             .iter()
-            .position(|row| row.scenario == scenario && row.figure == figure);
+            .position(|known| known.scenario == row.scenario && known.figure == row.figure);
         let place = place.unwrap_or_else(|| {
-            self.rows.push(Row {
-                scenario,
-                figure,
-                unit,
-                better,
-                values: Default::default(),
-            });
+            self.rows.push(row);
             self.rows.len() - 1
         });
         self.rows[place].values[column(kind)].push(value);

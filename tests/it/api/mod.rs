@@ -67,19 +67,11 @@ async fn problem(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everything_wrong_is_a_problem_of_one_form() {
-    let app = App::with(&[
-        ("API__REGISTRATIONS_PER_MINUTE", "5"),
-        ("API__BODY_BYTES_MAX", "1KiB"),
-        ("EGRESS__ALLOW_CIDRS", "127.0.0.1/32"),
-    ])
-    .await;
-    let client = app.client(1).await;
+async fn a_wrong_route_method_token_or_scope_is_a_problem_of_one_form() {
+    let app = App::start().await;
     let reader = app.client_with(1, &["webhooks:read"]).await;
     let http = http_client();
     let call = |method: Method, path: &str| http.request(method, format!("{}{path}", app.api));
-    let post = |path: &str| call(Method::POST, path).bearer_auth(&client.token);
-    let register = || post("/api/webhooks/register");
 
     problem(call(Method::GET, "/nowhere"), 404, "not_found").await;
     let (headers, _) = problem(
@@ -112,6 +104,17 @@ async fn everything_wrong_is_a_problem_of_one_form() {
             .to_str()
             .is_ok_and(|text| text.contains("insufficient_scope"))
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_cannot_be_read_is_a_problem_of_one_form() {
+    let app = App::with(&[("API__BODY_BYTES_MAX", "1KiB")]).await;
+    let client = app.client(1).await;
+    let http = http_client();
+    let post = |path: &str| {
+        http.post(format!("{}{path}", app.api))
+            .bearer_auth(&client.token)
+    };
 
     problem(post("/api/messages").body("{}"), 415, "not_json").await;
     let json_body = |text: String| {
@@ -135,6 +138,21 @@ async fn everything_wrong_is_a_problem_of_one_form() {
     let message =
         json!({"phone_number": PHONE, "message_id": "M1", "from": "4915100000001", "type": "text"});
     problem(post("/api/messages").json(&message), 404, "no_webhook").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_registration_names_each_field_and_counts_for_the_limit() {
+    let app = App::with(&[
+        ("API__REGISTRATIONS_PER_MINUTE", "5"),
+        ("EGRESS__ALLOW_CIDRS", "127.0.0.1/32"),
+    ])
+    .await;
+    let client = app.client(1).await;
+    let http = http_client();
+    let register = || {
+        http.post(format!("{}/api/webhooks/register", app.api))
+            .bearer_auth(&client.token)
+    };
 
     let pointers = |body: &Value| -> Vec<String> {
         let errors = body["errors"].as_array().expect("errors").iter();

@@ -16,6 +16,10 @@ async fn nothing_is_acknowledged_while_nats_is_down() {
     let mut linked = Linked::with(&[
         ("WHATSAPP__PUBLISH_PATIENCE", "5s"),
         ("BUS__PUBLISH_DEADLINE", "2s"),
+        // An acknowledgement that is lost with the server comes again after this.
+        ("BUS__ACK_WAIT", "16s"),
+        ("DELIVER__TIMEOUT", "1s"),
+        ("DELIVER__LANE_WAIT", "500ms"),
     ])
     .await;
     let (_, receiver) = linked.webhook().await;

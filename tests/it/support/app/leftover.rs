@@ -12,7 +12,7 @@ use crate::support::nats::NatsServer;
 /// Streams that are empty once all work is done.
 const STREAMS: [&str; 4] = ["WA_MSG", "WA_RETRY", "WA_CHAT", "WA_RESULT"];
 /// Acknowledgements and results are under way when a test has seen what it waited for.
-const SETTLE_MAX: Duration = Duration::from_secs(20);
+const SETTLE_MAX: Duration = Duration::from_secs(30);
 const ASK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Fails when there is work in a stream that does not go away.
