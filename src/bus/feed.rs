@@ -1,9 +1,14 @@
 //! The messages of a pinned consumer.
 //!
-//! async-nats has a stream for this, but none that ends well: what the server sends while it is
-//! dropped comes again only after `ack_wait`. Unsubscribing in order does not help, since the
-//! server may be on its way to send then. This one ends when the server has said so of every
-//! request.
+//! async-nats has a stream for this. But what the server sends while that is dropped comes again
+//! only after `ack_wait`. Unsubscribing first does not help, since the server may be about to send
+//! then. This feed ends once the server has ended every open request.
+//!
+//! A feed ends in three steps: the open requests end, the messages that were not started are given
+//! back, the pin is given up. If the pin went first, the next node would get later messages before
+//! those that are given back. The next node sorts them: while it waits for the pin, the server
+//! moves a message that is given back to the end of those to be redelivered each time it finds no
+//! node to send it to.
 
 use std::time::Duration;
 
@@ -25,8 +30,8 @@ const GROUP: &str = "g";
 const BATCH: usize = 64;
 /// What a message has beside its payload: subjects and the server's headers.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
-/// How long the server keeps a request open.
-const EXPIRES: Duration = Duration::from_secs(2);
+/// How long the server keeps a request open, and a feed at most takes to end.
+const EXPIRES: Duration = Duration::from_secs(1);
 /// The server ends every request, so that longer silence means trouble.
 const SILENCE: Duration = Duration::from_secs(5);
 const NO_RESPONDERS: StatusCode = StatusCode::NO_RESPONDERS;
@@ -37,6 +42,16 @@ struct Request<'a> {
     batch: BatchConfig,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a str>,
+}
+
+/// What a feed brings.
+pub(super) enum Fed {
+    /// A message of the stream.
+    Message(jetstream::Message),
+    /// The server had nothing for this node when it answered a probe, see [`Feed::probe`].
+    Nothing,
+    /// There is a new connection: requests do not outlive theirs.
+    Reconnected,
 }
 
 /// An open feed of one consumer.
@@ -51,10 +66,10 @@ pub(super) struct Feed {
     connection: u64,
     /// The server's name for this node, once it is pinned.
     pin: Option<String>,
-    /// The one that was given up: what came under it and is read later brings it back no more.
-    given_up: Option<String>,
     /// Messages asked for that did not come yet.
     asked: usize,
+    /// Whether the answer of a probe is still to come.
+    is_probing: bool,
 }
 
 impl Feed {
@@ -74,19 +89,18 @@ impl Feed {
             connections,
             connection,
             pin: None,
-            given_up: None,
             asked: 0,
+            is_probing: false,
         })
     }
 
-    /// The next message; `None` when there is a new connection: requests do not outlive theirs.
-    /// Nothing is lost when this is dropped while it waits.
-    pub(super) async fn next(&mut self) -> Result<Option<jetstream::Message>, Error> {
+    /// What comes next. Nothing is lost when this is dropped while it waits.
+    pub(super) async fn next(&mut self) -> Result<Fed, Error> {
         loop {
             // Before asking: what is asked for on a new connection would come to a feed that is
             // about to end.
             if *self.connections.borrow() > self.connection {
-                return Ok(None);
+                return Ok(Fed::Reconnected);
             }
             if self.asked <= BATCH / 2 {
                 self.ask().await?;
@@ -98,8 +112,8 @@ impl Feed {
             };
             let came = came.map_err(|_| Error::Timeout("messages of a consumer"))?;
             let message = came.ok_or_else(|| Error::Closed("the connection"))?;
-            if let Some(message) = self.take(message)? {
-                return Ok(Some(message));
+            if let Some(fed) = self.take(message)? {
+                return Ok(fed);
             }
         }
     }
@@ -109,44 +123,46 @@ impl Feed {
         loop {
             let message = self.subscriber.next().now_or_never()??;
             // What else it is shows again at the next wait: requests end, and silence is noticed.
-            if let Ok(Some(message)) = self.take(message) {
+            if let Ok(Some(Fed::Message(message))) = self.take(message) {
                 return Some(message);
             }
         }
     }
 
-    /// Ends the feed, and with it this node's pin; what the server had sent already.
-    pub(super) async fn end(mut self, stream: Stream, consumer: &str) -> Vec<jetstream::Message> {
-        let mut left = Vec::new();
-        loop {
-            if let Some(pin) = self.pin.take() {
-                self.given_up = Some(pin);
-                // Another is fed from now on: requests that name the old pin are refused.
-                self.unpin(stream, consumer).await;
-            }
-            // A pull request without a pin id can still receive messages until it expires. Either
-            // way the server says when it ends.
-            self.until_ended(&mut left).await;
-            if self.pin.is_none() {
-                return left;
-            }
-        }
-    }
-
-    /// Collects until no request is open. No shorter time would do: on a busy machine what the
-    /// server has decided to send can take long to come.
-    async fn until_ended(&mut self, left: &mut Vec<jetstream::Message>) {
+    /// Asks for no more, and collects what the server sends until it has ended every open request.
+    /// No shorter time would do: on a busy machine a message can take long to come. This node keeps
+    /// its pin, so no other node is fed meanwhile.
+    pub(super) async fn drain(&mut self) -> Vec<jetstream::Message> {
+        let mut unstarted = Vec::new();
         while self.asked > 0 {
-            let Ok(Some(message)) = timeout(SILENCE, self.subscriber.next()).await else {
-                return;
+            let is_lost = *self.connections.borrow() > self.connection
+                || self.bus.client.connection_state() != State::Connected;
+            if is_lost {
+                break;
+            }
+            let came = tokio::select! {
+                biased;
+                came = timeout(SILENCE, self.subscriber.next()) => came,
+                _ = self.connections.changed() => continue,
             };
-            left.extend(self.take(message).ok().flatten());
+            let Ok(Some(message)) = came else { break };
+            match self.take(message) {
+                Ok(Some(Fed::Message(message))) => unstarted.push(message),
+                Ok(_) => {}
+                // The request has ended.
+                Err(_) => break,
+            }
         }
+        unstarted
     }
 
-    /// A node that has no pin must not take another's. Should this fail, the pin runs out by
-    /// itself.
-    async fn unpin(&self, stream: Stream, consumer: &str) {
+    /// Ends the feed, and with it this node's pin: another node is fed from now on. Should this
+    /// fail, the pin runs out by itself.
+    pub(super) async fn end(self, stream: Stream, consumer: &str) {
+        // Without a pin of its own it would take another node's.
+        if self.pin.is_none() {
+            return;
+        }
         let body = serde_json::json!({"group": GROUP});
         let subject = format!("CONSUMER.UNPIN.{stream}.{consumer}");
         let _ = self
@@ -156,21 +172,48 @@ impl Feed {
             .await;
     }
 
+    /// Asks whether the server has something for this node. The answer is a message, or
+    /// [`Fed::Nothing`] after all messages that were there.
+    pub(super) async fn probe(&mut self) -> Result<(), Error> {
+        self.is_probing = true;
+        self.request(BatchConfig {
+            batch: 1,
+            no_wait: true,
+            ..BatchConfig::default()
+        })
+        .await?;
+        self.asked += 1;
+        Ok(())
+    }
+
+    /// Whether the answer of a probe is still to come.
+    pub(super) fn is_probing(&self) -> bool {
+        self.is_probing
+    }
+
     async fn ask(&mut self) -> Result<(), Error> {
+        self.request(BatchConfig {
+            batch: BATCH - self.asked,
+            expires: Some(EXPIRES),
+            ..BatchConfig::default()
+        })
+        .await?;
+        self.asked = BATCH;
+        Ok(())
+    }
+
+    async fn request(&self, config: BatchConfig) -> Result<(), Error> {
         // The client would send it later, when nobody may listen any more: what it brings comes
         // again only after `ack_wait`.
         if self.bus.client.connection_state() != State::Connected {
             return Err(Error::Closed("the connection"));
         }
-        let batch = BATCH - self.asked;
         // One message of the largest size always fits, and large ones do not come by the dozen.
         let max_bytes = self.bus.client.server_info().max_payload + HEAD_BYTES_MAX;
         let config = BatchConfig {
-            batch,
             max_bytes,
-            expires: Some(EXPIRES),
             group: Some(GROUP.to_owned()),
-            ..BatchConfig::default()
+            ..config
         };
         let request = Request {
             batch: config,
@@ -182,12 +225,11 @@ impl Feed {
                 .client
                 .publish_with_reply(self.next.clone(), self.inbox.clone(), bytes);
         asking.await?;
-        self.asked = BATCH;
         Ok(())
     }
 
     /// The message, if it is one of the stream's; else what the server says of a request.
-    fn take(&mut self, message: Message) -> Result<Option<jetstream::Message>, Error> {
+    fn take(&mut self, message: Message) -> Result<Option<Fed>, Error> {
         let header = |name| {
             message
                 .headers
@@ -198,17 +240,22 @@ impl Feed {
             StatusCode::OK => {
                 // Publishers can set headers too: the server's own comes last.
                 if let Some(pin) = header(header::NATS_PIN_ID).map(HeaderValue::as_str)
-                    && ![&self.pin, &self.given_up]
-                        .map(Option::as_deref)
-                        .contains(&Some(pin))
+                    && self.pin.as_deref() != Some(pin)
                 {
                     self.pin = Some(pin.to_owned());
                 }
                 self.asked = self.asked.saturating_sub(1);
-                Ok(Some(jetstream::Message {
+                // It may be the answer of the probe.
+                self.is_probing = false;
+                Ok(Some(Fed::Message(jetstream::Message {
                     message,
                     context: self.bus.context.clone(),
-                }))
+                })))
+            }
+            StatusCode::NOT_FOUND => {
+                self.asked = self.asked.saturating_sub(1);
+                self.is_probing = false;
+                Ok(Some(Fed::Nothing))
             }
             StatusCode::IDLE_HEARTBEAT => Ok(None),
             status @ (StatusCode::TIMEOUT
@@ -217,20 +264,14 @@ impl Feed {
                 if status == StatusCode::PIN_ID_MISMATCH {
                     self.pin = None;
                 }
+                self.is_probing = false;
                 match message.description.as_deref() {
                     Some(text) if text.starts_with("Exceeded") || text.starts_with("Consumer") => {
                         return Err(Error::Refused(text.to_owned()));
                     }
                     _ => {}
                 }
-                let unsent = message
-                    .headers
-                    .as_ref()
-                    .and_then(|headers| headers.get("Nats-Pending-Messages"));
-                let unsent = unsent
-                    .and_then(|count| count.as_str().parse().ok())
-                    .unwrap_or(BATCH);
-                self.asked = self.asked.saturating_sub(unsent);
+                self.asked = self.asked.saturating_sub(unsent(&message));
                 Ok(None)
             }
             NO_RESPONDERS => Err(Error::Refused(
@@ -242,4 +283,14 @@ impl Feed {
             ))),
         }
     }
+}
+
+/// How many messages a request that has ended did not bring.
+fn unsent(ended: &Message) -> usize {
+    ended
+        .headers
+        .as_ref()
+        .and_then(|headers| headers.get("Nats-Pending-Messages"))
+        .and_then(|count| count.as_str().parse().ok())
+        .unwrap_or(BATCH)
 }

@@ -1,17 +1,24 @@
 //! Pulling work and settling it.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::VecDeque,
+    mem,
+    time::{Duration, Instant},
+};
 
 use async_nats::jetstream::{self, AckKind};
-use bytes::Bytes;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Bus, Error, Stream, chat::FROM_CHAT_QUEUE, feed::Feed};
-use crate::{model::Timestamp, telemetry};
+use super::{
+    Bus, Error, Stream,
+    feed::{Fed, Feed},
+    incoming::Incoming,
+};
+use crate::telemetry;
 
-/// Clocks differ a little, and what is decided takes its way.
-const ACK_MARGIN: Duration = Duration::from_secs(5);
+/// When nothing has come for this long, the server is asked whether there is more.
+const QUIET: Duration = Duration::from_millis(20);
 const NAK_DEADLINE: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -71,34 +78,17 @@ pub struct Pull {
     partition: u16,
     cancel: CancellationToken,
     feed: Option<Feed>,
+    /// Redelivered messages that came first, until all of them are here.
+    collected: Vec<jetstream::Message>,
+    /// In their order, to be given out before what the feed brings.
+    ready: VecDeque<jetstream::Message>,
+    /// Fetched and not given out, once nothing more is asked for.
+    unstarted: Vec<jetstream::Message>,
     opened_at: Instant,
     pause: Duration,
     /// Whether this node is, as far as it knows, the one that the consumer feeds.
     pinned: bool,
     newly_pinned: bool,
-}
-
-/// Whether a message was handed out before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Redelivery {
-    /// It was not.
-    First,
-    /// It was: the node that had it may have stopped at any point of its work.
-    Again,
-}
-
-/// One message, to be settled once.
-pub struct Incoming {
-    /// In a box, since it is large and moved often.
-    message: Box<jetstream::Message>,
-    payload: Bytes,
-    received_at: Instant,
-    /// When the stream stored it.
-    pub published_at: Timestamp,
-    /// How many times it was delivered, this time included.
-    pub deliveries: i64,
-    /// Its number in its stream.
-    pub sequence: u64,
 }
 
 impl Bus {
@@ -110,6 +100,9 @@ impl Bus {
             partition,
             cancel,
             feed: None,
+            collected: Vec::new(),
+            ready: VecDeque::new(),
+            unstarted: Vec::new(),
             opened_at: Instant::now(),
             pause: FIRST_PAUSE,
             pinned: false,
@@ -127,7 +120,7 @@ impl Pull {
             let next = tokio::select! {
                 biased;
                 () = cancel.cancelled() => {
-                    self.release().await;
+                    self.release(Vec::new()).await;
                     return None;
                 }
                 next = self.fetch() => next,
@@ -162,23 +155,69 @@ impl Pull {
 
     /// Whether the consumer has begun to feed this node since this was last asked.
     pub fn newly_pinned(&mut self) -> bool {
-        std::mem::take(&mut self.newly_pinned)
+        mem::take(&mut self.newly_pinned)
     }
 
     /// A message that has arrived already; never waits.
     pub fn try_next(&mut self) -> Option<Incoming> {
-        let message = self.feed.as_mut()?.ready()?;
+        let message = match self.ready.pop_front() {
+            Some(message) => message,
+            None => self.feed.as_mut()?.ready()?,
+        };
         Incoming::new(message).ok()
     }
 
+    /// The next message; `None` when there is a new connection.
+    ///
+    /// The first messages of a new feed may have been given back by the node before. The server
+    /// hands them out before new ones, but not in their order. So they are collected and sorted
+    /// before the first is given out.
     async fn fetch(&mut self) -> Result<Option<Incoming>, Error> {
+        self.open_feed().await?;
+        while self.ready.is_empty() {
+            match self.next_fed().await? {
+                Fed::Reconnected => return Ok(None),
+                Fed::Nothing => self.sort_collected(),
+                Fed::Message(message) if self.pinned => self.ready.push_back(message),
+                Fed::Message(message) if message.info()?.delivered > 1 => {
+                    self.collected.push(message);
+                }
+                Fed::Message(message) => {
+                    self.sort_collected();
+                    self.ready.push_back(message);
+                }
+            }
+        }
+        self.ready.pop_front().map(Incoming::new).transpose()
+    }
+
+    async fn open_feed(&mut self) -> Result<(), Error> {
         if self.feed.is_none() {
             let (stream, consumer) = self.work.consumer(self.partition);
             self.opened_at = Instant::now();
             self.feed = Some(Feed::open(&self.bus, stream, &consumer).await?);
         }
-        let feed = self.feed.as_mut().expect("opened above");
-        feed.next().await?.map(Incoming::new).transpose()
+        Ok(())
+    }
+
+    /// What the feed brings next. While messages are collected, the server is asked whether there
+    /// are more.
+    async fn next_fed(&mut self) -> Result<Fed, Error> {
+        let feed = self.feed.as_mut().ok_or(Error::Closed("the feed"))?;
+        if self.collected.is_empty() || feed.is_probing() {
+            return feed.next().await;
+        }
+        if let Ok(fed) = timeout(QUIET, feed.next()).await {
+            return fed;
+        }
+        feed.probe().await?;
+        feed.next().await
+    }
+
+    fn sort_collected(&mut self) {
+        let mut collected = mem::take(&mut self.collected);
+        sort(&mut collected);
+        self.ready.extend(collected);
     }
 
     /// Whether some of the fetched messages may have been sent before then.
@@ -192,24 +231,56 @@ impl Pull {
         let Some(mut feed) = self.feed.take() else {
             return;
         };
-        let unstarted = std::iter::from_fn(|| feed.ready()).collect();
+        let mut unstarted = self.take_unstarted();
+        unstarted.extend(std::iter::from_fn(|| feed.ready()));
         nak_all(unstarted).await;
+    }
+
+    /// The fetched messages that were not given out and have left the feed.
+    fn take_unstarted(&mut self) -> Vec<jetstream::Message> {
+        let mut unstarted = mem::take(&mut self.unstarted);
+        unstarted.extend(self.ready.drain(..));
+        unstarted.append(&mut self.collected);
+        unstarted
     }
 
     /// Drops the fetched messages, unsettled.
     pub fn forget(&mut self) {
         self.feed = None;
         self.pinned = false;
+        self.take_unstarted();
     }
 
-    /// Gives back the pin and the fetched messages that were not started, so that another node goes
-    /// on at once.
-    pub async fn release(&mut self) {
-        let Some(feed) = self.feed.take() else { return };
-        let (stream, consumer) = self.work.consumer(self.partition);
-        let unstarted = feed.end(stream, &consumer).await;
+    /// Asks for no more messages, and returns once none can come. This takes a second at most while
+    /// the server answers. To be followed by [`Self::release`]; until then no other node is fed.
+    pub async fn stop(&mut self) {
+        if let Some(feed) = &mut self.feed {
+            self.unstarted.extend(feed.drain().await);
+        }
+    }
+
+    /// Gives back the fetched messages that were not started, and `returned`, which were. Then it
+    /// gives up the pin, so that another node goes on at once and gets all of them first.
+    pub async fn release(&mut self, returned: Vec<Incoming>) {
+        self.stop().await;
+        let mut messages = self.take_unstarted();
+        messages.extend(returned.into_iter().map(|incoming| incoming.into_message()));
+        let is_confirmed = nak_in_order(messages).await;
         self.pinned = false;
-        nak_all(unstarted).await;
+        let Some(feed) = self.feed.take() else { return };
+        if !is_confirmed {
+            let work = self.work.as_str();
+            let partition = self.partition;
+            tracing::warn!(
+                work,
+                partition,
+                "the server did not confirm what was given back"
+            );
+            // Its pin runs out by itself, in a few seconds. The messages may be back by then.
+            return;
+        }
+        let (stream, consumer) = self.work.consumer(self.partition);
+        feed.end(stream, &consumer).await;
     }
 }
 
@@ -224,86 +295,24 @@ async fn nak_all(messages: Vec<jetstream::Message>) {
     let _ = timeout(NAK_DEADLINE, all).await;
 }
 
-impl Incoming {
-    fn new(message: jetstream::Message) -> Result<Self, Error> {
-        let info = message.info()?;
-        let published_at = Timestamp::from_millis(
-            i64::try_from(info.published.unix_timestamp_nanos() / 1_000_000).unwrap_or_default(),
-        );
-        let deliveries = info.delivered;
-        let sequence = info.stream_sequence;
-        Ok(Self {
-            payload: message.payload.clone(),
-            received_at: Instant::now(),
-            published_at,
-            deliveries,
-            sequence,
-            message: Box::new(message),
-        })
-    }
+/// In the order of their stream.
+fn sort(messages: &mut [jetstream::Message]) {
+    messages.sort_by_key(|message| message.info().map_or(0, |info| info.stream_sequence));
+}
 
-    /// Whether it was handed out before.
-    pub fn redelivery(&self) -> Redelivery {
-        if self.deliveries > 1 {
-            Redelivery::Again
-        } else {
-            Redelivery::First
+/// Gives messages back in the order of their stream. Whether the server has confirmed it.
+async fn nak_in_order(mut messages: Vec<jetstream::Message>) -> bool {
+    sort(&mut messages);
+    let Some(last) = messages.pop() else {
+        return true;
+    };
+    let all = async {
+        for message in messages {
+            message.ack_with(AckKind::Nak(None)).await?;
         }
-    }
-
-    /// Whether it came less long ago than this, and a margin: the server keeps it for this node
-    /// alone, unless it is settled, for `ack_wait`.
-    pub fn is_ours(&self, time: Duration) -> bool {
-        self.received_at.elapsed() + ACK_MARGIN < time
-    }
-
-    /// Whether a chat queue dispatched it, see [`Bus::dispatch_head`].
-    pub fn is_from_chat_queue(&self) -> bool {
-        self.message
-            .headers
-            .as_ref()
-            .is_some_and(|headers| headers.get(FROM_CHAT_QUEUE).is_some())
-    }
-
-    /// The bytes.
-    pub fn payload(&self) -> &Bytes {
-        &self.payload
-    }
-
-    /// Its subject in its stream.
-    pub fn subject(&self) -> &str {
-        &self.message.subject
-    }
-
-    /// Done: never hand it out again.
-    ///
-    /// # Errors
-    /// When it cannot be sent: the message comes again.
-    pub async fn ack(self) -> Result<(), Error> {
-        self.message.ack().await.map_err(Error::from)
-    }
-
-    /// Not done: hand it out again after this time.
-    pub async fn nak(self, after: Option<Duration>) {
-        if let Err(error) = self.message.ack_with(AckKind::Nak(after)).await {
-            tracing::debug!(%error, "a message could not be given back; it comes again by itself");
-        }
-    }
-
-    /// Never hand it out again, since it can never be done. The reason reaches WA_ADV.
-    pub async fn term(self, reason: &'static str) {
-        let Some(reply) = self.message.reply.clone() else {
-            return;
-        };
-        // async-nats sends +TERM without a reason.
-        if let Err(error) = self
-            .message
-            .context
-            .client()
-            .publish(reply, format!("+TERM {reason}").into())
-            .await
-        {
-            tracing::debug!(%error, "a message could not be terminated; it comes again by itself");
-        }
-    }
+        // The server handles the acknowledgements of a consumer in the order in which they come, so
+        // this answer stands for all.
+        last.double_ack_with(AckKind::Nak(None)).await
+    };
+    matches!(timeout(NAK_DEADLINE, all).await, Ok(Ok(())))
 }

@@ -49,7 +49,7 @@ impl Engine {
         }
         let acquired = tokio::select! {
             biased;
-            () = self.cancel.cancelled() => return Admission::Refused(Settle::GiveBack),
+            () = self.cancel.cancelled() => return Admission::Refused(Settle::HandOver),
             acquired = limiter.acquire(delivery.priority) => acquired,
         };
         let permit = match acquired {
@@ -58,7 +58,7 @@ impl Engine {
         };
         let place = tokio::select! {
             biased;
-            () = self.cancel.cancelled() => return Admission::Refused(Settle::GiveBack),
+            () = self.cancel.cancelled() => return Admission::Refused(Settle::HandOver),
             place = self.place_of_node(delivery, &limiter) => place,
         };
         let place = match place {
@@ -80,7 +80,7 @@ impl Engine {
             return Admission::HandedOutElsewhere;
         }
         if self.cancel.is_cancelled() {
-            return Admission::Refused(Settle::GiveBack);
+            return Admission::Refused(Settle::HandOver);
         }
         Admission::Granted(permit, place)
     }

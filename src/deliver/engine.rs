@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     arrival::Content,
     chat::{ChatOrder, Ticket},
+    handover::Handover,
     limiter::EndpointLimiters,
     results::Settled,
     shared::{Backpressure, Shared},
@@ -39,6 +40,8 @@ pub(super) struct Engine {
     pub(super) shared: Arc<Shared>,
     pub(super) limiters: EndpointLimiters,
     chats: Arc<ChatOrder>,
+    messages: Handover,
+    retries: Handover,
     pub(super) schedule: Backoff,
     pub(super) cancel: CancellationToken,
 }
@@ -58,6 +61,8 @@ impl Engine {
                 shared.tasks.clone(),
             ),
             chats: Arc::default(),
+            messages: Handover::default(),
+            retries: Handover::default(),
             schedule,
             shared,
             cancel,
@@ -66,6 +71,14 @@ impl Engine {
 
     pub(super) fn chats(&self) -> Arc<ChatOrder> {
         Arc::clone(&self.chats)
+    }
+
+    /// What the loop of this work gives back.
+    pub(super) fn handover(&self, work: Work) -> &Handover {
+        match work {
+            Work::Retry => &self.retries,
+            _ => &self.messages,
+        }
     }
 
     /// The partition was another node's until now.

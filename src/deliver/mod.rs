@@ -25,8 +25,8 @@
 //! The server gives up a message that it has handed out ten times and that was never settled.
 //! `abandoned` is notified, puts it into the dead letters and removes it from its stream.
 //!
-//! After cancellation nothing new is pulled. Messages that wait for a permit are given back, and
-//! those in flight are settled.
+//! After cancellation nothing new is pulled. Messages that are not attempted yet are given back in
+//! their order (`handover`), and those in flight are settled.
 
 mod abandoned;
 mod admit;
@@ -37,6 +37,7 @@ mod backpressure;
 mod bring_forward;
 mod chat;
 mod engine;
+mod handover;
 mod health;
 mod limiter;
 mod notices;

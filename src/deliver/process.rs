@@ -134,13 +134,19 @@ impl Engine {
     async fn place(
         &self,
         source: &Source,
-        ticket: Ticket,
+        mut ticket: Ticket,
         delivery: &Delivery,
         webhook: Arc<Webhook>,
     ) -> Step<Placed> {
+        let waited = tokio::select! {
+            biased;
+            // Those that wait are given back in their order, and not queued here.
+            () = self.cancel.cancelled() => return Err(Settle::HandOver),
+            waited = ticket.wait_for_earlier() => waited,
+        };
         let origin = DeliveryOrigin::new(source.work, &source.incoming);
-        let (slot, waited) = match ticket.place(self.bus(), delivery, origin).await? {
-            Place::Go(slot, waited) => (slot, waited),
+        let slot = match ticket.place(self.bus(), delivery, origin).await? {
+            Place::Go(slot) => slot,
             Place::NotNow(NotNow::Queued) => {
                 let record = steps::queued_record(delivery.clone(), now());
                 return Err(record.map_or(Settle::Ack, Settle::publish));

@@ -153,7 +153,7 @@ impl PullLoop {
         // Only once the lease is current is it known whether this node was silent.
         let current = self.engine.wait_until_lease_is_current();
         if unless_cancelled(&self.cancel, current).await.is_none() {
-            incoming.nak(None).await;
+            self.engine.handover(self.work).add(incoming).await;
             return Err(Stop::LetGo);
         }
         let term = self.engine.term();
@@ -209,11 +209,13 @@ impl PullLoop {
         }
     }
 
-    /// The next node begins when the pin goes: so what is in flight here gets a little time to end
-    /// first.
+    /// The next node begins when the pin goes. So what is in flight here gets a little time to end,
+    /// and what is given back is on the server, first.
     async fn let_go(mut self, slots: &Slots) {
-        let _ = timeout(HANDOVER, slots.wait_until_all_are_free()).await;
-        self.pull.release().await;
+        let in_flight = timeout(HANDOVER, slots.wait_until_all_are_free());
+        let _ = tokio::join!(in_flight, self.pull.stop());
+        let returned = self.engine.handover(self.work).take();
+        self.pull.release(returned).await;
     }
 }
 

@@ -19,8 +19,8 @@ const REDELIVERY_PAUSE_MAX: Duration = Duration::from_secs(60);
 pub(super) enum Settle {
     /// All is done and durable.
     Ack,
-    /// Nothing was done: another node shall.
-    GiveBack,
+    /// Nothing was done: the next node shall.
+    HandOver,
     /// Nothing was done, and it cannot be done soon.
     GiveBackLater,
     /// The bus failed; doing all of it again loses nothing.
@@ -68,7 +68,7 @@ impl Engine {
                     telemetry::error("deliver", "ack");
                 }
             }
-            Settle::GiveBack => incoming.nak(None).await,
+            Settle::HandOver => self.handover(source.work).add(incoming).await,
             Settle::GiveBackLater => incoming.nak(Some(REDELIVERY_PAUSE)).await,
             Settle::Failed(error) => {
                 let pause = redelivery_pause(incoming.deliveries);

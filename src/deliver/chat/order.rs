@@ -52,7 +52,7 @@ pub(in crate::deliver) struct Ticket {
 /// What a ticket came to.
 pub(in crate::deliver) enum Place {
     /// It is this message's turn.
-    Go(InFlightSlot, Waited),
+    Go(InFlightSlot),
     /// It is not.
     NotNow(NotNow),
 }
@@ -99,14 +99,14 @@ impl ChatOrder {
         }
     }
 
-    /// Whether messages of a delivery's chat are in flight here.
+    /// Whether messages of a delivery's chat are on their way here.
     pub(in crate::deliver) fn is_busy(&self, of: &Delivery) -> bool {
-        let Some(chat_key) = &of.chat_key else {
-            return false;
-        };
-        self.chats()
-            .get(&(of.webhook_id, chat_key.clone()))
-            .is_some_and(|chat| chat.state().users > 0)
+        self.chat(of).is_some_and(|chat| chat.state().users > 0)
+    }
+
+    fn chat(&self, of: &Delivery) -> Option<Arc<Chat>> {
+        let key = (of.webhook_id, of.chat_key.clone()?);
+        self.chats().get(&key).cloned()
     }
 
     /// Forgets chats whose returned messages did not come again.
@@ -141,14 +141,14 @@ impl Ticket {
         self
     }
 
-    /// Waits for this message's turn, or joins the queue.
+    /// Takes this message's turn, or joins the queue. To be called once it has waited, see
+    /// [`Self::wait_for_earlier`].
     pub(in crate::deliver) async fn place(
         mut self,
         queues: &impl ChatQueues,
         delivery: &Delivery,
         origin: DeliveryOrigin,
     ) -> Result<Place, Error> {
-        let waited = self.wait_for_earlier().await;
         let chat = Arc::clone(&self.user.chat);
         let _gate = chat.gate.lock().await;
         let in_queue = match find_position(&chat, queues, delivery, origin).await {
@@ -170,11 +170,11 @@ impl Ticket {
             user: self.user,
             number,
         };
-        Ok(Place::Go(slot, waited))
+        Ok(Place::Go(slot))
     }
 
     /// Waits until the ticket before has its place, and then a while for the message in flight.
-    async fn wait_for_earlier(&mut self) -> Waited {
+    pub(in crate::deliver) async fn wait_for_earlier(&mut self) -> Waited {
         let mut waited = Waited::No;
         if let Some(mut earlier) = self.earlier.take()
             && matches!(earlier.try_recv(), Err(oneshot::error::TryRecvError::Empty))

@@ -134,3 +134,41 @@ async fn a_pull_that_is_open_while_the_server_restarts_loses_no_message() {
         started.elapsed()
     );
 }
+
+#[tokio::test]
+async fn messages_given_back_reach_the_next_node_in_their_order() {
+    const MESSAGES: u64 = 300;
+    const TAKEN: usize = 20;
+    let server = NatsServer::start().await;
+    let first = server.bus().await;
+    let second = server.bus().await;
+    for number in 0..MESSAGES {
+        first
+            .publish_message(&message(1, "4915112345678", &format!("M{number}")))
+            .await
+            .expect("publishes");
+    }
+    let part = first.partition_of(client(1), &phone("4915112345678"));
+    let mut pull = first.pull(Work::Message, part, CancellationToken::new());
+    let mut taken = Vec::new();
+    while taken.len() < TAKEN {
+        let incoming = timeout(PATIENCE, pull.next()).await.expect("in time");
+        taken.push(incoming.expect("a message"));
+    }
+    // The next node waits already.
+    let next = tokio::spawn(async move {
+        let mut pull = second.pull(Work::Message, part, CancellationToken::new());
+        let mut sequences = Vec::new();
+        for _ in 0..MESSAGES {
+            let incoming = timeout(PATIENCE, pull.next()).await.expect("in time");
+            let incoming = incoming.expect("a message");
+            sequences.push(incoming.sequence);
+            incoming.ack().await.expect("acknowledges");
+        }
+        sequences
+    });
+    taken.reverse();
+    pull.release(taken).await;
+    let sequences = next.await.expect("all came");
+    assert!(sequences.is_sorted(), "{sequences:?}");
+}

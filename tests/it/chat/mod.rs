@@ -4,6 +4,7 @@
 mod crashes;
 mod exits;
 mod faults;
+mod handover;
 mod room;
 
 use std::time::{Duration, SystemTime};

@@ -17,7 +17,7 @@ const PHONE: &str = "4915112345678";
 const PARTITIONS: usize = 8;
 
 /// The node of each partition, once each has exactly one and there are so many nodes.
-async fn settled(app: &App, nodes: usize) -> Vec<String> {
+pub(crate) async fn settled(app: &App, nodes: usize) -> Vec<String> {
     eventually(&format!("{nodes} nodes share the partitions"), async || {
         let shown: Value =
             serde_json::from_str(&app.command(&["partitions", "--json"]).await).expect("JSON");

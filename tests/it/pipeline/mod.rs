@@ -1,7 +1,7 @@
 //! The whole way, through the real executable: register, publish, delivered, retried, audited.
 
 mod failures;
-mod fleet;
+pub(crate) mod fleet;
 mod formats;
 mod health;
 #[cfg(feature = "whatsapp")]

@@ -1,0 +1,123 @@
+//! One message of a consumer, and how it is settled.
+
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream::{self, AckKind};
+use bytes::Bytes;
+
+use super::{Error, chat::FROM_CHAT_QUEUE};
+use crate::model::Timestamp;
+
+/// Clocks differ a little, and what is decided takes its way.
+const ACK_MARGIN: Duration = Duration::from_secs(5);
+
+/// Whether a message was handed out before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Redelivery {
+    /// It was not.
+    First,
+    /// It was: the node that had it may have stopped at any point of its work.
+    Again,
+}
+
+/// One message, to be settled once.
+pub struct Incoming {
+    /// In a box, since it is large and moved often.
+    message: Box<jetstream::Message>,
+    payload: Bytes,
+    received_at: Instant,
+    /// When the stream stored it.
+    pub published_at: Timestamp,
+    /// How many times it was delivered, this time included.
+    pub deliveries: i64,
+    /// Its number in its stream.
+    pub sequence: u64,
+}
+
+impl Incoming {
+    pub(super) fn new(message: jetstream::Message) -> Result<Self, Error> {
+        let info = message.info()?;
+        let published_at = Timestamp::from_millis(
+            i64::try_from(info.published.unix_timestamp_nanos() / 1_000_000).unwrap_or_default(),
+        );
+        let deliveries = info.delivered;
+        let sequence = info.stream_sequence;
+        Ok(Self {
+            payload: message.payload.clone(),
+            received_at: Instant::now(),
+            published_at,
+            deliveries,
+            sequence,
+            message: Box::new(message),
+        })
+    }
+
+    pub(super) fn into_message(self) -> jetstream::Message {
+        *self.message
+    }
+
+    /// Whether it was handed out before.
+    pub fn redelivery(&self) -> Redelivery {
+        if self.deliveries > 1 {
+            Redelivery::Again
+        } else {
+            Redelivery::First
+        }
+    }
+
+    /// Whether it came less long ago than this, and a margin: the server keeps it for this node
+    /// alone, unless it is settled, for `ack_wait`.
+    pub fn is_ours(&self, time: Duration) -> bool {
+        self.received_at.elapsed() + ACK_MARGIN < time
+    }
+
+    /// Whether a chat queue dispatched it, see [`Bus::dispatch_head`].
+    pub fn is_from_chat_queue(&self) -> bool {
+        self.message
+            .headers
+            .as_ref()
+            .is_some_and(|headers| headers.get(FROM_CHAT_QUEUE).is_some())
+    }
+
+    /// The bytes.
+    pub fn payload(&self) -> &Bytes {
+        &self.payload
+    }
+
+    /// Its subject in its stream.
+    pub fn subject(&self) -> &str {
+        &self.message.subject
+    }
+
+    /// Done: never hand it out again.
+    ///
+    /// # Errors
+    /// When it cannot be sent: the message comes again.
+    pub async fn ack(self) -> Result<(), Error> {
+        self.message.ack().await.map_err(Error::from)
+    }
+
+    /// Not done: hand it out again after this time.
+    pub async fn nak(self, after: Option<Duration>) {
+        if let Err(error) = self.message.ack_with(AckKind::Nak(after)).await {
+            tracing::debug!(%error, "a message could not be given back; it comes again by itself");
+        }
+    }
+
+    /// Never hand it out again, since it can never be done. The reason reaches WA_ADV.
+    pub async fn term(self, reason: &'static str) {
+        let Some(reply) = self.message.reply.clone() else {
+            return;
+        };
+        // async-nats sends +TERM without a reason.
+        if let Err(error) = self
+            .message
+            .context
+            .client()
+            .publish(reply, format!("+TERM {reason}").into())
+            .await
+        {
+            tracing::debug!(%error, "a message could not be terminated; it comes again by itself");
+        }
+    }
+}
