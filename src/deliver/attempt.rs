@@ -64,7 +64,10 @@ impl Engine {
         if verdict == Verdict::Delivered && delivery.priority == Priority::Normal {
             telemetry::end_to_end(now.since(delivery.created_at));
         }
-        let health = HealthSignal::of(verdict, opened);
+        let mut health = HealthSignal::of(verdict);
+        if opened {
+            health = health.with_open_breaker();
+        }
         self.shared.health.note(webhook, health, now).await;
         (
             steps::attempt(delivery, answer, verdict, started_at),

@@ -37,13 +37,20 @@ enum Change {
 }
 
 impl HealthSignal {
-    pub(super) fn of(verdict: Verdict, opened_breaker: bool) -> Self {
+    pub(super) fn of(verdict: Verdict) -> Self {
         match verdict {
             Verdict::Delivered => Self::Success,
             Verdict::Failed { disable: true } => Self::Gone,
             Verdict::Failed { disable: false } => Self::Failing,
-            Verdict::Retry { .. } if opened_breaker => Self::Failing,
             Verdict::Retry { .. } => Self::TransientFailure,
+        }
+    }
+
+    /// The same for an attempt that opened the breaker: too many in a row have failed.
+    pub(super) fn with_open_breaker(self) -> Self {
+        match self {
+            Self::TransientFailure => Self::Failing,
+            other => other,
         }
     }
 
@@ -251,27 +258,18 @@ mod tests {
 
     #[test]
     fn verdict_gives_the_health_signal() {
-        let retry = Verdict::Retry {
-            at: Timestamp::EPOCH,
-        };
-        assert_eq!(
-            HealthSignal::of(Verdict::Delivered, false),
-            HealthSignal::Success
-        );
-        assert_eq!(
-            (
-                HealthSignal::of(retry, false),
-                HealthSignal::of(retry, true)
-            ),
-            (HealthSignal::TransientFailure, HealthSignal::Failing)
-        );
-        assert_eq!(
-            HealthSignal::of(Verdict::Failed { disable: false }, false),
-            HealthSignal::Failing
-        );
-        assert_eq!(
-            HealthSignal::of(Verdict::Failed { disable: true }, false),
-            HealthSignal::Gone
-        );
+        let at = Timestamp::EPOCH;
+        let transient = HealthSignal::TransientFailure;
+        let table = [
+            (Verdict::Delivered, HealthSignal::Success),
+            (Verdict::Retry { at }, transient),
+            (Verdict::Failed { disable: false }, HealthSignal::Failing),
+            (Verdict::Failed { disable: true }, HealthSignal::Gone),
+        ];
+        for (verdict, signal) in table {
+            assert_eq!(HealthSignal::of(verdict), signal);
+        }
+        assert_eq!(transient.with_open_breaker(), HealthSignal::Failing);
+        assert_eq!(HealthSignal::Gone.with_open_breaker(), HealthSignal::Gone);
     }
 }
