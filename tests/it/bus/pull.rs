@@ -152,7 +152,7 @@ async fn messages_given_back_reach_the_next_node_in_their_order() {
     let mut pull = first.pull(Work::Message, part, CancellationToken::new());
     let mut taken = Vec::new();
     while taken.len() < TAKEN {
-        let incoming = timeout(PATIENCE, pull.next()).await.expect("in time");
+        let incoming = timeout(WAIT_MAX, pull.next()).await.expect("in time");
         taken.push(incoming.expect("a message"));
     }
     // The next node waits already.
@@ -160,7 +160,7 @@ async fn messages_given_back_reach_the_next_node_in_their_order() {
         let mut pull = second.pull(Work::Message, part, CancellationToken::new());
         let mut sequences = Vec::new();
         for _ in 0..MESSAGES {
-            let incoming = timeout(PATIENCE, pull.next()).await.expect("in time");
+            let incoming = timeout(WAIT_MAX, pull.next()).await.expect("in time");
             let incoming = incoming.expect("a message");
             sequences.push(incoming.sequence);
             incoming.ack().await.expect("acknowledges");

@@ -5,6 +5,7 @@ mod crashes;
 mod exits;
 mod faults;
 mod handover;
+mod registration;
 mod room;
 
 use std::time::{Duration, SystemTime};

@@ -28,6 +28,8 @@ pub(crate) enum At {
     Lost,
     /// A frame to this subject went on; its acknowledgement is lost.
     LostAck,
+    /// All frames of the server on this subject are lost from now on.
+    Withheld,
 }
 
 struct Trap {
@@ -110,6 +112,8 @@ enum Way {
     Nowhere(oneshot::Sender<()>),
     /// Neither this frame nor any after it.
     Stop(oneshot::Sender<()>),
+    /// Not this one, and nobody is told.
+    Lost,
 }
 
 fn contains(frame: &[u8], marker: &[u8]) -> bool {
@@ -158,6 +162,12 @@ fn publish(words: &[&[u8]], frame: &[u8], trap: &mut Option<Trap>) -> Way {
 
 /// `MSG subject sid bytes`, or `HMSG` with headers.
 fn acknowledgement(words: &[&[u8]], _: &[u8], trap: &mut Option<Trap>) -> Way {
+    let is_withheld = |trap: &Trap| {
+        trap.at == At::Withheld && words.len() > 2 && contains(words[1], &trap.marker)
+    };
+    if trap.as_ref().is_some_and(is_withheld) {
+        return Way::Lost;
+    }
     let waits = |trap: &Trap| words.len() > 2 && trap.reply.as_deref() == Some(words[1]);
     match trap.take_if(|trap| waits(trap)) {
         Some(trap) if trap.at == At::Ack => Way::Stop(trap.sprung),
@@ -183,6 +193,9 @@ async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, traps: Traps, jud
             // Both ends stay open; a peer that waits for more waits until it is killed.
             while next(&mut from, &mut buffer).await.is_some() {}
             return;
+        }
+        if matches!(way, Way::Lost) {
+            continue;
         }
         if let Way::Nowhere(sprung) = way {
             let _ = sprung.send(());
