@@ -22,3 +22,6 @@ mod sweep;
 pub(super) use order::{ChatOrder, InFlightSlot, Place, Ticket, Waited};
 pub(super) use position::{DeliveryOrigin, NotNow};
 pub(super) use sweep::Sweep;
+
+#[cfg(test)]
+mod tests;
