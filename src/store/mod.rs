@@ -16,6 +16,7 @@
 mod cql;
 mod error;
 mod hours;
+mod page;
 mod sqlite;
 
 use std::{collections::HashMap, sync::Arc};
@@ -33,6 +34,8 @@ use crate::{
 
 pub use cql::{Cql, Migrator, Step};
 pub use error::{Error, ErrorKind};
+use page::PageEvents;
+pub use page::{PAGE_BODY_BYTES_MAX, is_last_page};
 pub use sqlite::Sqlite;
 
 /// A home of the audit.
@@ -50,7 +53,8 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<Option<Event>, Error>;
 
     /// Events of a webhook, newest first, each with its newest attempt only; after (older than)
-    /// `after`.
+    /// `after`. Fewer than `limit` once their bodies have [`PAGE_BODY_BYTES_MAX`] bytes:
+    /// [`is_last_page`] tells whether there are no more.
     async fn events(
         &self,
         client: ClientId,
@@ -61,7 +65,7 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<Vec<Event>, Error>;
 
     /// Events of all webhooks of a client that were given up, newest first, each with its newest
-    /// attempt only.
+    /// attempt only. Bounded like [`events`](Store::events).
     async fn dead_letters(
         &self,
         client: ClientId,

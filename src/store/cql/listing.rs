@@ -4,7 +4,7 @@
 //! in a secondary index and resolves them: such a row may be stale, so the event's newest row in
 //! `events` decides.
 
-use futures_util::{TryStreamExt, future::join_all};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use scylla::{serialize::row::SerializeRow, statement::prepared::PreparedStatement};
 use uuid::Uuid;
 
@@ -15,11 +15,15 @@ use super::{
 };
 use crate::{
     model::{Attempt, ClientId, Event, EventFilter, EventId, EventStatus, Position, Timestamp},
-    store::Error,
+    store::{Error, PageEvents},
 };
 
-/// Index rows that are resolved at once.
+/// Index rows that are gathered before they are resolved.
 const CANDIDATES_MAX: usize = 50;
+/// Index rows that are resolved at the same time. Each answer has a body.
+const READS_MAX: usize = 8;
+/// Rows per answer while a day is scanned. The server counts rows, not the bytes of their bodies.
+const SCAN_ROWS_MAX: usize = 32;
 
 /// The lowest and highest id with the version and variant of an event id: servers compare the
 /// version first.
@@ -65,28 +69,26 @@ type IndexRow = (Uuid, i32, String, Uuid);
 /// The answer to a request for a listing, while it is gathered.
 struct Listing {
     status: Option<EventStatus>,
-    limit: usize,
-    found: Vec<Event>,
+    page: PageEvents,
 }
 
 impl Listing {
     fn new(status: Option<EventStatus>, limit: usize) -> Self {
         Self {
             status,
-            limit,
-            found: Vec::new(),
+            page: PageEvents::new(limit),
         }
     }
 
     fn is_full(&self) -> bool {
-        self.found.len() >= self.limit
+        self.page.is_full()
     }
 
     /// Takes an event's newest attempt if it has the status asked for and there is room.
     fn offer(&mut self, newest: Attempt) {
         let matches = self.status.is_none_or(|status| status == newest.status);
         if matches && !self.is_full() {
-            self.found.push(Event {
+            self.page.push(Event {
                 attempts: vec![newest],
             });
         }
@@ -154,7 +156,7 @@ impl Connected {
                 break;
             }
         }
-        Ok(listing.found)
+        Ok(listing.page.into_events())
     }
 
     pub(super) async fn dead_letters(
@@ -179,7 +181,7 @@ impl Connected {
                 break;
             }
         }
-        Ok(listing.found)
+        Ok(listing.page.into_events())
     }
 
     /// Takes the newest attempt of each of one day's events.
@@ -192,9 +194,9 @@ impl Connected {
     ) -> Result<(), Error> {
         let place = (id(key.0), key.1.0, day, range.below, range.from);
         let mut statement = self.statements.select_attempts.clone();
-        let missing = listing.limit.saturating_sub(listing.found.len());
-        let page = i32::try_from(missing + 1).unwrap_or(i32::MAX);
-        statement.set_page_size(page.min(statement.get_page_size()));
+        let rows_max = (listing.page.missing() + 1).min(SCAN_ROWS_MAX);
+        let rows_max = i32::try_from(rows_max).expect("a small number");
+        statement.set_page_size(rows_max.min(statement.get_page_size()));
         let _permit = self.reads.acquire().await.map_err(|_| Error::closed())?;
         let rows = self.session.execute_iter(statement, place).await;
         let rows = rows.map_err(Error::failed)?;
@@ -235,9 +237,7 @@ impl Connected {
             }
             if is_end || candidates.picked.len() >= CANDIDATES_MAX {
                 let picked = std::mem::take(&mut candidates.picked);
-                for newest in self.newest_attempts(client, picked).await? {
-                    listing.offer(newest);
-                }
+                self.resolve(client, picked, listing).await?;
             }
             if is_end {
                 break;
@@ -246,21 +246,26 @@ impl Connected {
         Ok(())
     }
 
-    /// The newest attempt of each of these events, in the same order. Events that expired are left
-    /// out.
-    async fn newest_attempts(
+    /// Takes the newest attempt of each of these events, in order, until the page is full. Events
+    /// that expired are left out.
+    async fn resolve(
         &self,
         client: ClientId,
         events: Vec<(Uuid, Uuid)>,
-    ) -> Result<Vec<Attempt>, Error> {
+        listing: &mut Listing,
+    ) -> Result<(), Error> {
         let reads = events
             .into_iter()
             .map(|(event, webhook)| self.newest_attempt(client, webhook, event));
-        let mut found = Vec::new();
-        for attempt in join_all(reads).await {
-            found.extend(attempt?);
+        let mut attempts = stream::iter(reads).buffered(READS_MAX);
+        while !listing.is_full()
+            && let Some(newest) = attempts.try_next().await?
+        {
+            if let Some(newest) = newest {
+                listing.offer(newest);
+            }
         }
-        Ok(found)
+        Ok(())
     }
 
     async fn newest_attempt(

@@ -1,6 +1,7 @@
 //! SQLite: WAL, `synchronous=FULL`, one writing thread, a few readers.
 
 mod health;
+mod interrupt;
 mod open;
 mod read;
 mod rows;
@@ -60,7 +61,8 @@ impl Sqlite {
         opened.await.ok_or_else(Error::closed)?
     }
 
-    /// Runs a query on a reading connection, on a thread that may block.
+    /// Runs a query on a reading connection, on a thread that may block. It ends when its caller
+    /// stops to wait for it.
     async fn read<T: Send + 'static>(
         &self,
         name: &'static str,
@@ -73,20 +75,25 @@ impl Sqlite {
             .map_err(|_| Error::closed())?;
         let readers = Arc::clone(&self.readers);
         let health = self.health.clone();
+        let (running, waiting) = interrupt::pair();
         let answer = self.tasks.blocking(TaskKind::SqliteQuery, move || {
             let lock = || readers.lock().unwrap_or_else(PoisonError::into_inner);
             let connection = lock()
                 .pop()
                 .expect("there are as many permits as connections");
             // A panic must not take the connection with it: the permit would come back without one.
-            let answer = catch_unwind(AssertUnwindSafe(|| query(&connection)));
+            let run = || running.run(&connection, || query(&connection));
+            let answer = catch_unwind(AssertUnwindSafe(run));
             lock().push(connection);
             drop(permit);
-            let answer = answer.map_err(|_| Error::failed(format!("the query {name} panicked")))?;
+            let answer = answer
+                .map_err(|_| Error::failed(format!("the query {name} panicked")))?
+                .ok_or_else(Error::closed)?;
             health.note(&answer);
             answer.map_err(Error::from)
         });
         let answer = answer.await.ok_or_else(Error::closed)?;
+        drop(waiting);
         telemetry::store_request(name, answer.is_ok(), started.elapsed());
         answer
     }
@@ -231,5 +238,37 @@ mod tests {
             assert_eq!(kind, ErrorKind::Failed);
         }
         store.ping().await.expect("still answers");
+    }
+
+    /// It would never end by itself.
+    fn count_for_ever(connection: &Connection) -> rusqlite::Result<i64> {
+        const QUERY: &str = "WITH RECURSIVE number (n) AS (
+                SELECT 1 UNION ALL SELECT n + 1 FROM number)
+            SELECT max(n) FROM number";
+        connection.query_row(QUERY, [], |row| row.get(0))
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn queries_that_nobody_waits_for_leave_their_connections_to_others() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let settings = config::Store {
+            path: folder.path().join("hooks.db"),
+            ..config::Config::default().store
+        };
+        let store = Sqlite::open(&settings, &Tasks::default())
+            .await
+            .expect("opens");
+        // As many as run at once, and some that wait for them.
+        let given_up = (0..READERS * 3).map(|_| {
+            let query = store.read("endless", count_for_ever);
+            tokio::time::timeout(Duration::from_millis(200), query)
+        });
+        for ended in futures_util::future::join_all(given_up).await {
+            assert!(ended.is_err(), "its caller gave up");
+        }
+        tokio::time::timeout(Duration::from_secs(30), store.ping())
+            .await
+            .expect("a connection is free")
+            .expect("answers");
     }
 }

@@ -20,10 +20,11 @@ use super::{
 use crate::{config, store::Error, tasks::Tasks};
 
 /// Each takes a file from the version of its place in this list to the next one.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("schema.sql"),
     include_str!("schema_2.sql"),
     include_str!("schema_3.sql"),
+    include_str!("schema_4.sql"),
 ];
 const SCHEMA_VERSION: i64 = MIGRATIONS.len() as i64;
 /// Pages of 4 KiB in the log from which they are copied into the file. Most are pages of indexes

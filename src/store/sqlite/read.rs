@@ -11,7 +11,7 @@ use crate::{
         ClientId, Event, EventFilter, EventId, EventStatus, HourStats, Position, Timestamp,
         WebhookId, WebhookState,
     },
-    store::hours::{HOUR_MS, hour_of},
+    store::{PageEvents, hours::hour_of},
 };
 
 /// SQLite's integers are signed; client ids end at 2^53.
@@ -91,7 +91,7 @@ pub(super) fn events(
         },
         event_with_newest_attempt,
     )?;
-    rows.collect()
+    page(rows, limit)
 }
 
 pub(super) fn dead_letters(
@@ -109,12 +109,26 @@ pub(super) fn dead_letters(
          LIMIT ?"
     ))?;
     let before = after.map_or("~".to_owned(), |position| position.to_string());
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let rows = statement.query_map(
-        params![id(client), before, limit],
+        params![id(client), before, i64::try_from(limit).unwrap_or(i64::MAX)],
         event_with_newest_attempt,
     )?;
-    rows.collect()
+    page(rows, limit)
+}
+
+/// The first rows that fit into a page.
+fn page(
+    rows: impl Iterator<Item = rusqlite::Result<Event>>,
+    limit: usize,
+) -> rusqlite::Result<Vec<Event>> {
+    let mut page = PageEvents::new(limit);
+    for event in rows {
+        page.push(event?);
+        if page.is_full() {
+            break;
+        }
+    }
+    Ok(page.into_events())
 }
 
 fn event_with_newest_attempt(row: &Row<'_>) -> rusqlite::Result<Event> {
@@ -164,27 +178,19 @@ pub(super) fn stats(
     until: Timestamp,
 ) -> rusqlite::Result<Vec<HourStats>> {
     let mut statement = connection.prepare_cached(
-        "SELECT
-             (started_at + latency_ms) / :hour * :hour AS hour,
-             count(*) AS attempts,
-             sum(status = 'delivered') AS delivered,
-             sum(status = 'failed') AS failed,
-             sum(latency_ms) AS latency_sum,
-             max(latency_ms) AS latency_max,
-             sum(length(body)) AS body_bytes
-         FROM attempts
-         WHERE client_id = :client
-             AND webhook_id = :webhook
-             AND outcome NOT IN ('held', 'webhook_gone')
-         GROUP BY hour
-         HAVING hour >= :since AND hour < :until
+        "SELECT hour, attempts, delivered, failed, latency_sum, latency_max, body_bytes
+         FROM webhook_hours
+         WHERE webhook_id = :webhook
+             AND hour >= :since
+             AND hour < :until
+             AND client_id = :client
+             AND attempts > 0
          ORDER BY hour DESC",
     )?;
     let rows = statement.query_map(
         named_params! {
             ":client": id(client),
             ":webhook": webhook.to_string(),
-            ":hour": HOUR_MS,
             ":since": hour_of(since).millis(),
             ":until": until.millis(),
         },

@@ -66,7 +66,9 @@ async fn a_file_of_a_newer_wahook_is_refused_and_an_older_one_is_raised() {
     let settings = home.config.store.clone();
     let file = rusqlite::Connection::open(&settings.path).expect("opens");
     // As version 1 left it.
-    let back = "DROP INDEX attempts_failed; DROP INDEX events_undelivered;
+    let back = "DROP TRIGGER webhook_hours_add; DROP TRIGGER webhook_hours_remove;
+        DROP TRIGGER webhook_hours_replace_old; DROP TRIGGER webhook_hours_replace_new;
+        DROP TABLE webhook_hours; DROP INDEX attempts_failed; DROP INDEX events_undelivered;
         CREATE INDEX events_by_status ON events (webhook_id, status, event_id); PRAGMA \
         user_version = 1";
     file.execute_batch(back).expect("goes back");
@@ -74,6 +76,15 @@ async fn a_file_of_a_newer_wahook_is_refused_and_an_older_one_is_raised() {
         .await
         .expect("raises it");
     assert_eq!(count(&again).await, 1);
+    let client = 1.try_into().expect("in range");
+    let webhook = WebhookId(uuid::Uuid::from_u128(1));
+    let hours = again.stats(client, webhook, at(0), at(3600)).await;
+    let attempts = hours
+        .expect("answers")
+        .iter()
+        .map(|hour| hour.attempts)
+        .sum::<u64>();
+    assert_eq!(attempts, 1, "older attempts are in the sums");
     let seen: (String, String, i64) = file
         .query_row(
             "SELECT started_at, event_id, attempt FROM audit",
