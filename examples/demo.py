@@ -217,7 +217,7 @@ def whatsapp(api, phone, receiver, here):
     phone.call("POST", "/messages", ann | {"text": "Hello!"})
     phone.call("POST", "/messages", ann | {"text": "look", "image": base64.b64encode(image).decode()})
     phone.call("POST", "/messages", ann | {"text": "Hello, all!", "group": GROUP})
-    events = f"/api/webhooks/{webhook['id']}/events"
+    events = f"/api/webhooks/{webhook['id']}/events?include=payload"
     done = lambda: [one for one in api.call("GET", events)["data"] if one["status"] == "delivered"]
     wait_until("all three are delivered", lambda: len(done()) == 3)
     payloads = [event["payload"] for event in reversed(done())]

@@ -1,22 +1,23 @@
 //! Dead letters of all of a client's webhooks.
 
-use axum::{Json, extract::State};
+use axum::{Json, extract::State, response::Response};
 use serde::Deserialize;
 
 use super::{
     AppState,
     auth::Caller,
     cursor,
-    events::{LIMIT_MAX, limit, parse},
+    events::{Include, LIMIT_MAX, limit, parse},
     extract::EventPath,
+    pages::{Bodies, Page, answer},
     problem::Problem,
     query::{self, Params},
     replays::kind,
-    views::{DeadLetterView, Page},
+    views::DeadLetterView,
 };
 use crate::{
     model::{ClientId, Event, EventFilter, EventId, EventStatus, Kind, Timestamp, WebhookId},
-    store,
+    store::{self, PAGE_BODY_BYTES_MAX, is_last_page},
 };
 
 /// The most dead letters that are read for one page. Otherwise a rare type would make one request
@@ -33,6 +34,7 @@ pub(super) struct Listing {
     until: Option<String>,
     limit: Option<usize>,
     cursor: Option<String>,
+    include: Option<Include>,
 }
 
 #[derive(Debug)]
@@ -48,7 +50,7 @@ pub(super) async fn list(
     State(app): State<AppState>,
     Caller(client): Caller,
     Params(listing): Params<Listing>,
-) -> Result<Json<Page<DeadLetterView>>, Problem> {
+) -> Result<Response, Problem> {
     let kind = listing.r#type.as_deref().map(kind).transpose();
     let filter = Filter {
         webhook: parse(listing.webhook_id.as_ref(), "?webhook_id")?,
@@ -57,6 +59,7 @@ pub(super) async fn list(
         until: query::time(listing.until.as_ref(), "?until")?,
     };
     let limit = limit(listing.limit)?;
+    let bodies = Bodies::of(listing.include);
     let name = format!("dead letters {client} {filter:?}");
     let after = listing
         .cursor
@@ -65,14 +68,20 @@ pub(super) async fn list(
     if let Some(webhook) = filter.webhook {
         app.webhook(client, webhook).await?;
     }
+    let permit = app.page_permit(bodies).await;
     let (events, next) = page(&app, client, &filter, after, limit).await?;
     let next_cursor = next.map(|next| cursor::encode(&app.cursor_key, &name, next));
     let has_more = next_cursor.is_some();
-    Ok(Json(Page {
-        data: events.iter().map(DeadLetterView::listed).collect(),
+    let data = events
+        .iter()
+        .map(|event| DeadLetterView::listed(event, bodies))
+        .collect();
+    let page = Page {
+        data,
         next_cursor,
         has_more,
-    }))
+    };
+    Ok(answer(&page, permit))
 }
 
 /// The next dead letters after `place`, of any type.
@@ -108,6 +117,7 @@ async fn page(
     let mut place = after.into_iter().chain(end).min();
     let mut found = Vec::new();
     let mut read_count = 0;
+    let mut body_bytes = 0;
     let batch_len = if filter.kind.is_none() {
         limit + 1
     } else {
@@ -116,7 +126,7 @@ async fn page(
     loop {
         let events = batch(app, client, filter, place, batch_len).await?;
         read_count += events.len();
-        let mut is_end = events.len() < batch_len;
+        let mut is_end = is_last_page(&events, batch_len);
         for event in events {
             let id = event.last().delivery.event_id;
             if filter.since.is_some_and(|since| id.timestamp() < since) {
@@ -132,12 +142,13 @@ async fn page(
                 return Ok((found, place));
             }
             place = Some(id);
+            body_bytes += event.last().delivery.body.len();
             found.extend(fits.then_some(event));
         }
         if is_end {
             return Ok((found, None));
         }
-        if read_count >= READ_MAX {
+        if read_count >= READ_MAX || body_bytes >= PAGE_BODY_BYTES_MAX {
             return Ok((found, place));
         }
     }

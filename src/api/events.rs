@@ -2,7 +2,7 @@
 
 use std::{fmt::Debug, str::FromStr};
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{Json, extract::State, http::StatusCode, response::Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -11,11 +11,15 @@ use super::{
     clock::now,
     cursor,
     extract::{EventPath, WebhookPath},
+    pages::{Bodies, Page, answer},
     problem::{Code, Problem},
     query::{self, Params},
-    views::{EventView, Page},
+    views::EventView,
 };
-use crate::model::{Event, EventFilter, EventId, Priority};
+use crate::{
+    model::{Attempt, EventFilter, EventStatus, Priority, Webhook},
+    store::is_last_page,
+};
 
 const LIMIT_DEFAULT: usize = 50;
 pub(super) const LIMIT_MAX: usize = 250;
@@ -29,6 +33,24 @@ pub(super) struct Listing {
     until: Option<String>,
     limit: Option<usize>,
     cursor: Option<String>,
+    include: Option<Include>,
+}
+
+/// What a list of events shows beside the least.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Include {
+    /// `content` and `payload`.
+    Payload,
+}
+
+impl Bodies {
+    pub(super) fn of(include: Option<Include>) -> Self {
+        match include {
+            Some(Include::Payload) => Self::Shown,
+            None => Self::LeftOut,
+        }
+    }
 }
 
 pub(super) fn parse<T: FromStr<Err: ToString>>(
@@ -53,26 +75,12 @@ pub(super) fn limit(asked: Option<usize>) -> Result<usize, Problem> {
     ))
 }
 
-/// One more than asked for was read, to know whether there is more.
-fn page(app: &AppState, list: &str, limit: usize, mut events: Vec<Event>) -> Page<EventView> {
-    let has_more = events.len() > limit;
-    events.truncate(limit);
-    let last: Option<EventId> = events.last().map(|event| event.last().delivery.event_id);
-    Page {
-        data: events.iter().map(EventView::listed).collect(),
-        next_cursor: last
-            .filter(|_| has_more)
-            .map(|last| cursor::encode(&app.cursor_key, list, last)),
-        has_more,
-    }
-}
-
 /// `GET /api/webhooks/{webhook_id}/events`: newest first.
 pub(super) async fn list(
     State(app): State<AppState>,
     WebhookPath(client, webhook): WebhookPath,
     Params(listing): Params<Listing>,
-) -> Result<Json<Page<EventView>>, Problem> {
+) -> Result<Response, Problem> {
     app.webhook(client, webhook).await?;
     let filter = EventFilter {
         status: parse(listing.status.as_ref(), "?status")?,
@@ -85,11 +93,28 @@ pub(super) async fn list(
         .cursor
         .map(|text| cursor::decode(&app.cursor_key, &name, &text))
         .transpose()?;
-    let events = app
+    let bodies = Bodies::of(listing.include);
+    let permit = app.page_permit(bodies).await;
+    // One more than asked for tells whether there is more.
+    let mut events = app
         .store
         .events(client, webhook, filter, after, limit + 1)
         .await?;
-    Ok(Json(page(&app, &name, limit, events)))
+    let has_more = !is_last_page(&events, limit + 1);
+    events.truncate(limit);
+    let last = events.last().map(|event| event.last().delivery.event_id);
+    let next_cursor = last
+        .filter(|_| has_more)
+        .map(|last| cursor::encode(&app.cursor_key, &name, last));
+    let page = Page {
+        data: events
+            .iter()
+            .map(|event| EventView::listed(event, bodies))
+            .collect(),
+        next_cursor,
+        has_more,
+    };
+    Ok(answer(&page, permit))
 }
 
 /// `GET /api/webhooks/events/{event_id}`: with all attempts.
@@ -123,16 +148,27 @@ pub(super) async fn retry(
             "make the webhook active first: that sends what it holds",
         ));
     }
-    let last = event.last();
-    let now = now();
-    // What waits knows more than the store: its place in its chat.
-    if !app.bus.bring_forward(client, id.event, now).await? {
-        if app.bus.is_queued(client, &webhook.phone, id.event).await? {
-            return Err(Problem::new(
-                Code::InLine,
-                "it goes once those before it are delivered or given up: retry the first",
-            ));
-        }
+    // The bus knows more than the store: the event's place in its chat.
+    if !app.bus.bring_forward(client, id.event, now()).await? {
+        begin_round(&app, &webhook, event.last()).await?;
+    }
+    Ok((
+        StatusCode::ACCEPTED,
+        Json(json!({"event_id": id.to_string(), "status": "pending"})),
+    ))
+}
+
+/// Sends an event that is not parked.
+async fn begin_round(app: &AppState, webhook: &Webhook, last: &Attempt) -> Result<(), Problem> {
+    let client = webhook.client_id;
+    let event = last.delivery.event_id;
+    if app.bus.is_queued(client, &webhook.phone, event).await? {
+        return Err(Problem::new(
+            Code::InLine,
+            "it goes once those before it are delivered or given up: retry the first",
+        ));
+    }
+    if matches!(last.status, EventStatus::Failed | EventStatus::Delivered) {
         if last.delivery.is_cut() {
             return Err(Problem::new(
                 Code::TooLarge,
@@ -140,10 +176,17 @@ pub(super) async fn retry(
             ));
         }
         let delivery = last.delivery.for_new_round(last.number, Priority::Normal);
-        app.bus.park(&delivery, now).await?;
+        // Asked for twice before its attempt is on record, it goes once: both have one id.
+        return Ok(app.bus.publish_delivery(&delivery).await?);
     }
-    Ok((
-        StatusCode::ACCEPTED,
-        Json(json!({"event_id": id.to_string(), "status": "pending"})),
+    // It has not ended and is not parked, so it is held, or its attempt is in flight. A copy would
+    // be sent beside it.
+    let held = app.bus.held_counts(client, Some(&webhook.phone)).await?;
+    if held.contains_key(webhook.phone.as_str()) {
+        return Ok(app.bus.jobs().request_release(webhook, now()).await?);
+    }
+    Err(Problem::new(
+        Code::InFlight,
+        "an attempt is under way, or its result is not on record yet; look at the event again",
     ))
 }

@@ -36,7 +36,7 @@ pub(super) struct Incoming {
 }
 
 /// `POST /api/messages`: answered once the stream has the message. From then on it is delivered,
-/// held, or becomes a dead letter.
+/// held, or becomes a dead letter. A message of a type that its webhook does not want is skipped.
 pub(super) async fn publish(
     State(app): State<AppState>,
     Caller(client): Caller,
@@ -46,13 +46,22 @@ pub(super) async fn publish(
     let encoded = EncodedMessage::new(&message);
     let phone = message.phone.clone();
     let message_id = message.message_id.clone();
+    let kind = message.kind.clone();
     // Not kept until the answer: metadata may take fifty times its JSON in memory.
     drop(message);
-    if app.bus.webhooks().by_phone(client, &phone).await?.is_none() {
+    let Some(webhook) = app.bus.webhooks().by_phone(client, &phone).await? else {
         return Err(Problem::new(
             Code::NoWebhook,
             "register one first: without it the message would be dropped",
         ));
+    };
+    if !webhook.wants(&kind) {
+        let answer = json!({
+            "status": "skipped",
+            "message_id": message_id.as_str(),
+            "sequence": null,
+        });
+        return Ok((StatusCode::ACCEPTED, Json(answer)));
     }
     let published = app.bus.publish_encoded(encoded).await?;
     let status = if published.duplicate {

@@ -20,8 +20,8 @@ use super::{
     events::parse,
     extract::{ReplayPath, WebhookPath},
     idempotency::idempotency_key,
+    pages::Page,
     problem::{Code, FieldErrors, Problem},
-    views::Page,
 };
 use crate::{
     model::{
@@ -306,11 +306,7 @@ pub(super) async fn list(
 ) -> Result<Json<Page<ReplayView>>, Problem> {
     let jobs = app.bus.jobs().list(client).await?;
     let data = jobs.iter().filter_map(ReplayView::new).collect();
-    Ok(Json(Page {
-        data,
-        next_cursor: None,
-        has_more: false,
-    }))
+    Ok(Json(Page::whole(data)))
 }
 
 /// `GET /api/replays/{replay_id}`

@@ -144,7 +144,7 @@ fn event_routes() -> Vec<Route> {
             EventsRead,
             get(events::list),
         )
-        .with_query(&["status", "since", "until", "limit", "cursor"]),
+        .with_query(&["status", "since", "until", "limit", "cursor", "include"]),
         route(
             "GET",
             "/api/webhooks/{webhook_id}/stats",
@@ -170,7 +170,15 @@ fn event_routes() -> Vec<Route> {
             EventsRead,
             get(dead_letters::list),
         )
-        .with_query(&["webhook_id", "type", "since", "until", "limit", "cursor"]),
+        .with_query(&[
+            "webhook_id",
+            "type",
+            "since",
+            "until",
+            "limit",
+            "cursor",
+            "include",
+        ]),
         route(
             "GET",
             "/api/dead-letters/{event_id}",

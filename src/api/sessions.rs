@@ -19,10 +19,10 @@ use super::{
     body::Body,
     clock::now,
     extract::SessionPath,
+    pages::Page,
     problem::{Code, Problem},
     qr::Qr,
     query::Params,
-    views::Page,
 };
 use crate::model::{
     ClientId, Pairing, PairingMethod, Phone, Session, SessionId, SessionState, SessionStatus,
@@ -193,11 +193,7 @@ pub(super) async fn list(
     for session in app.bus.sessions().list(client).await? {
         data.push(view(&app, &session).await?);
     }
-    Ok(Json(Page {
-        data,
-        next_cursor: None,
-        has_more: false,
-    }))
+    Ok(Json(Page::whole(data)))
 }
 
 /// `GET /api/sessions/{session_id}`.

@@ -2,11 +2,15 @@
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
-use tokio::time::timeout;
+use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 use uuid::Uuid;
 
 use super::{
-    auth::WRONG_TOKENS_PER_MINUTE, client_lock::ClientLocks, media::MediaSource, problem::Problem,
+    auth::WRONG_TOKENS_PER_MINUTE,
+    client_lock::ClientLocks,
+    media::MediaSource,
+    pages::{Bodies, BodyPages},
+    problem::Problem,
 };
 use crate::{
     bus::{self, Bus},
@@ -32,6 +36,7 @@ pub struct AppState {
     /// By the network of the peer.
     pub(super) wrong_tokens: Arc<KeyedLimiter<IpAddr>>,
     pub(super) locks: ClientLocks,
+    pub(super) body_pages: BodyPages,
     pub(super) cursor_key: Arc<[u8; 32]>,
     pub(super) media: MediaSource,
 }
@@ -53,6 +58,7 @@ impl AppState {
             store,
             media,
             wrong_tokens: Arc::new(KeyedLimiter::new(WRONG_TOKENS_PER_MINUTE)),
+            body_pages: BodyPages::default(),
             locks: ClientLocks::new(&Uuid::now_v7().to_string()),
             registrations: Arc::new(KeyedLimiter::new(config.api.registrations_per_minute)),
             settings: Arc::new(config.api.clone()),
@@ -60,6 +66,11 @@ impl AppState {
             replay: Arc::new(config.replay.clone()),
             egress: Arc::new(config.egress.clone()),
         })
+    }
+
+    /// A place for a page, if it needs one.
+    pub(super) async fn page_permit(&self, bodies: Bodies) -> Option<OwnedSemaphorePermit> {
+        self.body_pages.permit(bodies).await
     }
 
     /// A webhook of this client; another client's answers like an absent one.

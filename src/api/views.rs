@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, value::RawValue};
 
-use super::delivery_options::DeliveryOptionsView;
+use super::{delivery_options::DeliveryOptionsView, pages::Bodies};
 use crate::{
     model::{
         Attempt, ClientId, DeliveryOrder, DisabledReason, Event, EventType, Outcome, Webhook,
@@ -13,14 +13,6 @@ use crate::{
     },
     wire::summarize_body,
 };
-
-/// A page of a list.
-#[derive(Serialize)]
-pub(super) struct Page<T> {
-    pub(super) data: Vec<T>,
-    pub(super) next_cursor: Option<String>,
-    pub(super) has_more: bool,
-}
 
 /// A webhook. What the store knows is null while it does not answer.
 #[derive(Serialize)]
@@ -152,8 +144,12 @@ pub(super) struct EventView {
     from: Option<String>,
     to: Option<String>,
     message_type: &'static str,
-    content: Option<String>,
-    payload: Option<Value>,
+    /// Left out of lists that do not ask for it, like `payload`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<Option<String>>,
+    /// The exact bytes of the body, so that numbers and the order of keys stay as they were sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<Option<Box<RawValue>>>,
     status: &'static str,
     attempt_count: usize,
     http_status: Option<u16>,
@@ -168,7 +164,8 @@ pub(super) struct EventView {
 
 impl EventView {
     /// For a list: only the newest attempt is known, and its number tells how many there were.
-    pub(super) fn listed(event: &Event) -> Self {
+    pub(super) fn listed(event: &Event, bodies: Bodies) -> Self {
+        let is_shown = bodies == Bodies::Shown;
         let last = event.last();
         let delivery = &last.delivery;
         let summary = summarize_body(&delivery.body);
@@ -179,8 +176,8 @@ impl EventView {
             from: summary.as_ref().map(|summary| summary.from.clone()),
             to: summary.as_ref().map(|summary| summary.to.clone()),
             message_type: delivery.kind.as_str(),
-            content: summary.map(|summary| summary.content),
-            payload: serde_json::from_slice(&delivery.body).ok(),
+            content: is_shown.then(|| summary.map(|summary| summary.content)),
+            payload: is_shown.then(|| serde_json::from_slice(&delivery.body).ok()),
             status: last.status.as_str(),
             attempt_count: last.number.into(),
             http_status: last.http_status,
@@ -199,7 +196,7 @@ impl EventView {
         Self {
             attempt_count: event.attempt_count(),
             attempts: Some(attempts),
-            ..Self::listed(event)
+            ..Self::listed(event, Bodies::Shown)
         }
     }
 }
@@ -215,8 +212,8 @@ pub(super) struct DeadLetterView {
 
 impl DeadLetterView {
     /// For a list.
-    pub(super) fn listed(event: &Event) -> Self {
-        Self::new(event, EventView::listed(event))
+    pub(super) fn listed(event: &Event, bodies: Bodies) -> Self {
+        Self::new(event, EventView::listed(event, bodies))
     }
 
     /// By itself.

@@ -8,7 +8,7 @@ use super::Error;
 use crate::{
     bus::Bus,
     model::{ClientId, Event, EventFilter, JobCursor, JobFilter, WebhookId},
-    store::Store,
+    store::{Store, is_last_page},
 };
 
 /// How long the store may take for one page.
@@ -89,7 +89,7 @@ impl Scan {
         let place = JobCursor {
             webhook,
             after: last.or(after),
-            is_done: events.len() < limit,
+            is_done: is_last_page(&events, limit),
         };
         self.place = Some(place);
         if let Some(kind) = &self.filter.kind {

@@ -36,6 +36,7 @@ codes! {
     MethodNotAllowed METHOD_NOT_ALLOWED "method_not_allowed" "The route has other methods";
     Held CONFLICT "held" "The webhook takes no deliveries now";
     InLine CONFLICT "in_line" "The event waits behind others of its chat";
+    InFlight CONFLICT "in_flight" "An attempt of the event is under way";
     Unlinkable CONFLICT "no_code" "The session has no code to link it with now";
     SessionLimit CONFLICT "session_limit" "The client has too many sessions";
     ReplayLimit CONFLICT "replay_limit" "The client has too many replays";

@@ -12,13 +12,8 @@ use uuid::Uuid;
 use self::settings::Settings;
 pub(super) use self::test_message::test;
 use super::{
-    AppState,
-    auth::Caller,
-    body::Body,
-    clock::now,
-    extract::WebhookPath,
-    problem::Problem,
-    views::{Page, WebhookView},
+    AppState, auth::Caller, body::Body, clock::now, extract::WebhookPath, pages::Page,
+    problem::Problem, views::WebhookView,
 };
 use crate::{
     model::{ClientId, NoticeKind, Phone, SigningSecret, Webhook, WebhookId},
@@ -137,14 +132,7 @@ pub(super) async fn list(
         .iter()
         .map(|webhook| WebhookView::new(webhook, of(webhook.id), held.as_ref()))
         .collect();
-    Ok((
-        StatusCode::OK,
-        Json(Page {
-            data,
-            next_cursor: None,
-            has_more: false,
-        }),
-    ))
+    Ok((StatusCode::OK, Json(Page::whole(data))))
 }
 
 /// `GET /api/webhooks/{webhook_id}`

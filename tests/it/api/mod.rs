@@ -2,6 +2,7 @@
 
 mod abuse;
 mod input;
+mod lists;
 mod races;
 
 use reqwest::{Method, RequestBuilder, Response};

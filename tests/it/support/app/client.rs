@@ -133,7 +133,9 @@ impl Client {
     pub(crate) async fn events(&self, webhook: &Value) -> Vec<Value> {
         let id = webhook["id"].as_str().expect("an id");
         let page = self
-            .get(&format!("/api/webhooks/{id}/events?limit=250"))
+            .get(&format!(
+                "/api/webhooks/{id}/events?limit=250&include=payload"
+            ))
             .await;
         page["data"].as_array().expect("a list").clone()
     }

@@ -1,0 +1,198 @@
+//! Pages of events are bounded by bytes, and so is the memory they take.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+use super::PHONE;
+use crate::support::{
+    app::{App, Client, WAIT_MAX, eventually},
+    receiver::{Receiver, Reply},
+};
+
+const EVENTS: usize = 60;
+const TEXT_BYTES: usize = 400_000;
+const MIB: u64 = 1 << 20;
+
+/// Publishes large messages, and waits until all are on record.
+async fn large_events(client: &Client, webhook: &Value) {
+    let text = "x".repeat(TEXT_BYTES);
+    for number in 0..EVENTS {
+        let body = json!({
+            "phone_number": PHONE, "message_id": format!("M{number}"), "from": "1",
+            "type": "text", "metadata": {"text": text},
+        });
+        let (status, answer) = client.call("POST", "/api/messages", Some(body)).await;
+        assert_eq!(status, 202, "{answer}");
+    }
+    eventually("all are on record", async || {
+        (walk(client, webhook, "limit=250").await.len() == EVENTS).then_some(())
+    })
+    .await;
+}
+
+/// The pages of a list, until there are no more; all events.
+async fn walk(client: &Client, webhook: &Value, query: &str) -> Vec<Value> {
+    let id = webhook["id"].as_str().expect("an id");
+    let mut all = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let path = format!("/api/webhooks/{id}/events?{query}{cursor}");
+        let page = client.get(&path).await;
+        all.extend(page["data"].as_array().expect("a list").clone());
+        let Some(next) = page["next_cursor"].as_str() else {
+            assert_eq!(page["has_more"], false);
+            return all;
+        };
+        assert_eq!(page["has_more"], true);
+        cursor = format!("&cursor={next}");
+    }
+}
+
+/// Asks and reads no more than the first byte.
+async fn ask(app: &App, client: &Client, path: &str) -> TcpStream {
+    let address = app.api.strip_prefix("http://").expect("an http URL");
+    let mut stream = TcpStream::connect(address).await.expect("connects");
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {}\r\n\r\n",
+        client.token
+    );
+    stream.write_all(request.as_bytes()).await.expect("writes");
+    let read = timeout(WAIT_MAX, stream.read_u8());
+    read.await.expect("in time").expect("an answer");
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_events_come_in_pages_of_few_bytes() {
+    let app = App::start().await;
+    let client = app.client(1).await;
+    let receiver = Receiver::answering(&[200]).await;
+    let webhook = client.register(PHONE, &receiver.url("/")).await;
+    large_events(&client, &webhook).await;
+    let id = webhook["id"].as_str().expect("an id");
+    let path = format!("/api/webhooks/{id}/events?limit=250&include=payload");
+
+    let page = client.get(&path).await;
+    let shown = page["data"].as_array().expect("a list");
+    let bytes = TEXT_BYTES * shown.len();
+    assert!((4 << 20..6 << 20).contains(&bytes), "{bytes}");
+    assert_eq!(
+        shown[0]["payload"]["metadata"]["text"]
+            .as_str()
+            .map(str::len),
+        Some(TEXT_BYTES)
+    );
+    let listed = walk(&client, &webhook, "limit=250").await;
+    assert!(listed[0].get("payload").is_none() && listed[0].get("content").is_none());
+    let mut ids: Vec<_> = listed.iter().map(|event| event["id"].to_string()).collect();
+    ids.dedup();
+    assert_eq!(ids.len(), EVENTS, "each once");
+
+    let growth = app
+        .rss_growth(async {
+            let asked = (0..4).map(|_| ask(&app, &client, &path));
+            let _unread = join_all(asked).await;
+        })
+        .await;
+    assert!(growth < 150 * MIB, "{} MiB", growth / MIB);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_by_hand_makes_no_copy_of_what_is_on_its_way() {
+    let app = App::with(&[("DELIVER__TIMEOUT", "10s")]).await;
+    let client = app.client(1).await;
+    let late = Reply::Late(Duration::from_secs(2), 400);
+    let receiver = Receiver::start([Reply::status(503), late, Reply::status(200)]).await;
+    let body = json!({
+        "phone_number": PHONE, "webhook_url": receiver.url("/"), "retry_schedule": [1, 3600],
+    });
+    let webhook = client.register_with(body).await;
+    client.publish(PHONE, "M1").await;
+    let event = client.event_when(&webhook, "M1", "pending").await;
+    let retry = format!(
+        "/api/webhooks/events/{}/retry",
+        event["id"].as_str().expect("an id")
+    );
+    receiver.wait_for(2).await;
+    let (status, problem) = client.call("POST", &retry, None).await;
+    assert_eq!(
+        (status, &problem["code"]),
+        (409, &json!("in_flight")),
+        "{problem}"
+    );
+    client.event_when(&webhook, "M1", "failed").await;
+
+    // Asked for many times at once, it goes once.
+    let answers = join_all((0..8).map(|_| client.call("POST", &retry, None))).await;
+    assert!(
+        answers
+            .iter()
+            .all(|(status, _)| [202, 409].contains(status)),
+        "{answers:?}"
+    );
+    let event = client.event_when(&webhook, "M1", "delivered").await;
+    assert_eq!(event["attempt_count"], 3, "{event}");
+    assert_eq!(receiver.received().len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_by_hand_of_a_held_event_releases_it() {
+    let app = App::start().await;
+    let client = app.client(1).await;
+    let receiver = Receiver::answering(&[200]).await;
+    let body = json!({
+        "phone_number": PHONE, "webhook_url": receiver.url("/"), "is_active": false,
+        "rate_per_second": 1, "burst": 1,
+    });
+    let webhook = client.register_with(body).await;
+    for number in 1..=6 {
+        client.publish(PHONE, &format!("M{number}")).await;
+    }
+    let last = client.event_when(&webhook, "M6", "pending").await;
+    let path = format!("/api/webhooks/{}", webhook["id"].as_str().expect("an id"));
+    let (status, _) = client
+        .call("PATCH", &path, Some(json!({"is_active": true})))
+        .await;
+    assert_eq!(status, 200);
+    let retry = format!(
+        "/api/webhooks/events/{}/retry",
+        last["id"].as_str().expect("an id")
+    );
+    let (status, answer) = client.call("POST", &retry, None).await;
+    assert_eq!(status, 202, "{answer}");
+    for number in 1..=6 {
+        client
+            .event_when(&webhook, &format!("M{number}"), "delivered")
+            .await;
+    }
+    let mut ids = receiver.ids();
+    ids.sort();
+    assert_eq!(ids, ["M1", "M2", "M3", "M4", "M5", "M6"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_the_webhook_does_not_want_are_skipped() {
+    let app = App::start().await;
+    let client = app.client(1).await;
+    let url = "http://127.0.0.1:1/";
+    let body = json!({"phone_number": PHONE, "webhook_url": url, "event_types": ["receipt"]});
+    client.register_with(body).await;
+    let answer = client.publish(PHONE, "M1").await;
+    assert_eq!(
+        (&answer["status"], &answer["sequence"]),
+        (&json!("skipped"), &Value::Null)
+    );
+    client.register("4915112345679", url).await;
+    let answer = client
+        .publish_from("4915112345679", "1", "M2", "receipt")
+        .await;
+    assert_eq!(answer["status"], "skipped");
+    assert_eq!(app.nats.messages("WA_MSG").await, 0);
+}
