@@ -18,6 +18,7 @@ mod snippets;
 mod storage;
 mod store;
 mod support;
+#[cfg(feature = "whatsapp")]
 mod tasks;
 mod tidy;
 #[cfg(feature = "whatsapp")]
