@@ -39,6 +39,7 @@ use crate::{
 #[cfg(feature = "whatsapp")]
 const METADATA_GROWTH_MAX: usize = 8;
 /// What does not depend on the input: names of fields, ids, times.
+#[cfg(feature = "whatsapp")]
 const FIXED_BYTES_MAX: usize = 4096;
 /// serde_json reads 128 levels; the formats put the metadata into up to six of their own.
 const JSON_DEPTH_MAX: usize = 120;

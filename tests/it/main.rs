@@ -1,5 +1,10 @@
 //! Tests on real parts: a real nats-server, real SQLite files, real sockets, the real executable.
 
+#![cfg_attr(
+    not(feature = "whatsapp"),
+    allow(dead_code, reason = "parts of `support` are for tests with the client")
+)]
+
 mod api;
 mod bus;
 mod chat;
