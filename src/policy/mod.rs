@@ -14,13 +14,13 @@ mod breaker;
 pub mod header;
 mod limiter;
 mod owners;
+mod retry_after;
 mod shares;
 mod verdict;
 
 pub use breaker::{Admit, Breaker, OpenCause};
 pub use limiter::{KeyedLimiter, Limiter};
 pub use owners::owners;
+pub use retry_after::{RETRY_AFTER_MAX, parse_retry_after};
 pub use shares::{Decision, Shares};
-pub use verdict::{
-    Backoff, RETRY_AFTER_MAX, RetryPolicy, outcome_of_status, parse_retry_after, verdict,
-};
+pub use verdict::{Backoff, RetryPolicy, outcome_of_status, verdict};

@@ -1,11 +1,9 @@
 //! What follows an attempt.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
+use super::retry_after::RETRY_AFTER_MAX;
 use crate::model::{Outcome, Timestamp, Verdict};
-
-/// The longest wait that a receiver may request.
-pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// Exponential backoff: waits that double from `base` up to `max`, each with random jitter.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -153,27 +151,6 @@ pub fn verdict(
     }
 }
 
-/// Parses `Retry-After` (RFC 9110): seconds, or an HTTP date. `None` for anything else.
-///
-/// # Examples
-///
-/// ```
-/// use std::time::Duration;
-/// use wahook::{model::Timestamp, policy::parse_retry_after};
-///
-/// assert_eq!(parse_retry_after("120", Timestamp::EPOCH), Some(Duration::from_secs(120)));
-/// assert_eq!(parse_retry_after("soon", Timestamp::EPOCH), None);
-/// ```
-pub fn parse_retry_after(text: &str, now: Timestamp) -> Option<Duration> {
-    let text = text.trim();
-    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        // A number that is too large for u64 is a very long wait.
-        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)).min(RETRY_AFTER_MAX));
-    }
-    let at: SystemTime = httpdate::parse_http_date(text).ok()?;
-    Some(Timestamp::from_system(at).since(now).min(RETRY_AFTER_MAX))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -256,20 +233,6 @@ mod tests {
             (with(1), with(60), with(u64::MAX)),
             (in_seconds(5), in_seconds(60), in_seconds(86_400))
         );
-    }
-
-    #[test]
-    fn retry_after_is_parsed_in_both_forms() {
-        let now: Timestamp = "2026-11-24T08:00:00Z".parse().expect("valid");
-        let read = |text| parse_retry_after(text, now).map(|wait| wait.as_secs());
-        assert_eq!(read("120"), Some(120));
-        assert_eq!(read(" 0 "), Some(0));
-        assert_eq!(read("99999999999999999999999"), Some(86_400));
-        assert_eq!(read("Tue, 24 Nov 2026 08:01:00 GMT"), Some(60));
-        assert_eq!(read("Tue, 24 Nov 2020 08:01:00 GMT"), Some(0));
-        for nonsense in ["", "-1", "soon", "1.5", "１"] {
-            assert_eq!(read(nonsense), None, "{nonsense:?}");
-        }
     }
 
     proptest! {
