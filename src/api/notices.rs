@@ -96,13 +96,15 @@ impl Wanted {
         }
     }
 
-    /// Checks all fields. Returns the events asked for.
-    fn check(&self, app: &AppState) -> Result<Vec<NoticeKind>, Problem> {
+    /// Checks all fields. Returns the events asked for. The URL becomes what is sent.
+    fn check(&mut self, app: &AppState) -> Result<Vec<NoticeKind>, Problem> {
         let mut errors = FieldErrors::default();
         self.delivery_options().check(&mut errors);
         let url = &self.webhook_url;
         let checked = check_url(url, app.egress.allow_http, &app.egress.allow_cidrs);
-        errors.take("/webhook_url", checked);
+        if let Some(sent) = errors.take("/webhook_url", checked) {
+            self.webhook_url = sent.into();
+        }
         let threshold = self.dead_letter_threshold.unwrap_or(THRESHOLD_DEFAULT);
         errors.check(
             (1..=THRESHOLD_MAX).contains(&threshold),
@@ -131,7 +133,7 @@ impl Wanted {
 pub(super) async fn put(
     State(app): State<AppState>,
     Caller(client): Caller,
-    Body(wanted): Body<Wanted>,
+    Body(mut wanted): Body<Wanted>,
 ) -> Result<(StatusCode, Json<NoticeWebhookView>), Problem> {
     let events = wanted.check(&app)?;
     let phone = Phone::operational();

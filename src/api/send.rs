@@ -63,9 +63,9 @@ pub(super) async fn send(
     State(app): State<AppState>,
     Caller(client): Caller,
     headers: HeaderMap,
-    Body(wanted): Body<Send>,
+    Body(mut wanted): Body<Send>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    check(&app, &wanted)?;
+    check(&app, &mut wanted)?;
     let session = session(&app, client, &wanted).await?;
     let claim = Claim::make(&app, client, session, &headers, &wanted).await?;
     let message_id = claim.message_id.clone();
@@ -123,7 +123,7 @@ fn status_of(outcome: Option<SendOutcome>) -> Result<&'static str, Problem> {
     }
 }
 
-fn check(app: &AppState, wanted: &Send) -> Result<(), Problem> {
+fn check(app: &AppState, wanted: &mut Send) -> Result<(), Problem> {
     let mut errors = FieldErrors::default();
     let is_group = wanted.to.strip_suffix("@g.us").is_some_and(|id| {
         (5..=40).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
@@ -138,9 +138,11 @@ fn check(app: &AppState, wanted: &Send) -> Result<(), Problem> {
     errors.check(is_text, "/text", || {
         "has 1 to 4096 characters; none are needed beside media".to_owned()
     });
-    if let Some(media) = &wanted.media {
+    if let Some(media) = &mut wanted.media {
         let checked = check_url(&media.url, app.egress.allow_http, &app.egress.allow_cidrs);
-        errors.take("/media/url", checked);
+        if let Some(sent) = errors.take("/media/url", checked) {
+            media.url = sent.into();
+        }
         let is_name = |name: &String| (1..=FILE_NAME_CHARS_MAX).contains(&name.chars().count());
         let is_named = media.file_name.as_ref().is_none_or(is_name);
         errors.check(is_named, "/media/file_name", || {

@@ -84,8 +84,17 @@ pub fn forbidden(address: IpAddr, allow: &[IpNet]) -> Option<&'static str> {
         IpAddr::V6(address) => FORBIDDEN_V6
             .iter()
             .find(|(first, length, _)| prefix(address.to_bits(), first.to_bits(), *length, 128))
-            .map(|(_, _, rule)| *rule),
+            .map(|(_, _, rule)| *rule)
+            .or_else(|| forbidden(isatap(address)?.into(), allow)),
     }
+}
+
+/// The IPv4 address to which an ISATAP interface would send (RFC 5214, section 6.1).
+fn isatap(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let [.., flags, marker, high, low] = address.segments();
+    let is_isatap = flags & !0x0300 == 0 && marker == 0x5efe;
+    let bits = u32::from(high) << 16 | u32::from(low);
+    is_isatap.then(|| Ipv4Addr::from(bits))
 }
 
 fn prefix(address: u128, first: u128, length: u8, bits: u8) -> bool {
@@ -99,6 +108,14 @@ pub enum UrlError {
     /// It is not a URL.
     #[error("is not an absolute URL like https://example.com/webhook")]
     Malformed,
+    /// It has a character that is written as `%20`, `%0A` and so on.
+    #[error(
+        "must not contain spaces, line breaks or control characters; write them as %20 and so on"
+    )]
+    Blank,
+    /// It has a backslash, which some read as a slash and others do not.
+    #[error("must not contain a backslash; write / or %5C")]
+    Backslash,
     /// It has too many bytes.
     #[error("is longer than 2048 bytes")]
     TooLong,
@@ -111,12 +128,23 @@ pub enum UrlError {
     /// It has a part after `#`, which is never sent.
     #[error("must not have a fragment (#…)")]
     Fragment,
+    /// No DNS can have its host name.
+    #[error(
+        "has a host name that cannot exist: a name has at most 253 characters, and 1 to 63 \
+             between two dots"
+    )]
+    HostName,
+    /// Nothing can listen on its port.
+    #[error("must not have the port 0")]
+    Port,
     /// Its address is not public.
     #[error("points to an address that is not public")]
     Forbidden(&'static str),
 }
 
-/// Parses and checks a URL. The addresses of a name are checked when it is resolved.
+/// Parses and checks a URL that somebody gives. Spaces and line breaks around it are dropped. The
+/// result is what is sent, so it is what is to be stored and shown. The addresses of a name are
+/// checked when it is resolved.
 ///
 /// # Errors
 /// Why it is refused.
@@ -132,6 +160,38 @@ pub enum UrlError {
 /// assert!(check_url("https://0x7f.1/", false, &[]).is_err());
 /// ```
 pub fn check_url(text: &str, allow_http: bool, allow: &[IpNet]) -> Result<Url, UrlError> {
+    let text = text.trim_matches(is_blank);
+    if text.contains(is_blank) {
+        return Err(UrlError::Blank);
+    }
+    if text.contains('\\') {
+        return Err(UrlError::Backslash);
+    }
+    let url = judge_url(text, allow_http, allow)?;
+    // The parser adds missing slashes.
+    let rest = &text[url.scheme().len()..];
+    if !rest.starts_with("://") || rest.starts_with(":///") {
+        return Err(UrlError::Malformed);
+    }
+    if url.port() == Some(0) {
+        return Err(UrlError::Port);
+    }
+    if url.domain().is_some_and(|name| !can_exist(name)) {
+        return Err(UrlError::HostName);
+    }
+    // Escapes make it longer.
+    if url.as_str().len() > URL_BYTES_MAX {
+        return Err(UrlError::TooLong);
+    }
+    Ok(url)
+}
+
+/// Parses a URL and judges where it leads, before each request. URLs that were stored by older
+/// versions pass, however they are written.
+///
+/// # Errors
+/// Why it is not called.
+pub fn judge_url(text: &str, allow_http: bool, allow: &[IpNet]) -> Result<Url, UrlError> {
     if text.len() > URL_BYTES_MAX {
         return Err(UrlError::TooLong);
     }
@@ -151,22 +211,40 @@ pub fn check_url(text: &str, allow_http: bool, allow: &[IpNet]) -> Result<Url, U
     let rule = match url.host().ok_or(UrlError::Malformed)? {
         Host::Ipv4(address) => forbidden(address.into(), allow),
         Host::Ipv6(address) => forbidden(address.into(), allow),
-        Host::Domain(name)
-            if is_local(name)
-                && !allow
-                    .iter()
-                    .any(|net| net.contains(&IpAddr::from(Ipv4Addr::LOCALHOST))) =>
-        {
-            Some("loopback")
+        Host::Domain(name) => {
+            let local = IpAddr::from(Ipv4Addr::LOCALHOST);
+            let is_allowed = allow.iter().any(|net| net.contains(&local));
+            (is_local(name) && !is_allowed).then_some("loopback")
         }
-        Host::Domain(_) => None,
     };
     rule.map_or(Ok(url), |rule| Err(UrlError::Forbidden(rule)))
 }
 
+/// What has no place in a URL: blanks, controls, and characters that are not seen or that turn the
+/// direction of what is shown.
+fn is_blank(letter: char) -> bool {
+    letter.is_whitespace()
+        || letter.is_control()
+        || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}')
+        || matches!(letter, '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+/// Whether DNS can have this name (RFC 1035, section 2.3.4).
+fn can_exist(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    // An address with a dot too many is taken for a name by the parser, and for an address by
+    // resolvers.
+    let is_address = name
+        .rsplit('.')
+        .find(|label| !label.is_empty())
+        .is_some_and(|label| label.bytes().all(|byte| byte.is_ascii_digit()));
+    let has_labels = name.split('.').all(|label| (1..=63).contains(&label.len()));
+    name.len() <= 253 && has_labels && !is_address
+}
+
 /// These names always mean this machine (RFC 6761).
 fn is_local(name: &str) -> bool {
-    let name = name.strip_suffix('.').unwrap_or(name);
+    let name = name.trim_end_matches('.');
     name == "localhost" || name.ends_with(".localhost")
 }
 
@@ -208,6 +286,10 @@ mod tests {
             "localhost",
             "a.localhost",
             "localhost.",
+            "localhost..",
+            "[2001:470::5efe:a00:1]",
+            "[2001:470::200:5efe:7f00:1]",
+            "[2001:470::300:5efe:a9fe:a9fe]",
         ] {
             let refused = check_url(&format!("https://{host}/hook"), false, &[]);
             assert!(
@@ -225,6 +307,11 @@ mod tests {
             "[2606:4700::1111]",
             "example.com:8443",
             "172.32.0.1",
+            "[2001:470::5efe:808:808]",
+            "example.com.",
+            "xn--bcher-kva.example",
+            "1.2.3.4.example",
+            "a_b.example",
             "bücher.example",
         ] {
             assert!(
@@ -247,6 +334,66 @@ mod tests {
             UrlError::TooLong
         );
         assert!(check_url("http://example.com/", true, &[]).is_ok());
+    }
+
+    #[test]
+    fn url_that_is_shown_is_the_one_that_is_sent() {
+        for (given, sent) in [
+            (" https://example.com/\r\n", "https://example.com/"),
+            ("\u{feff}https://example.com\u{a0}", "https://example.com/"),
+            ("https://example.com/a/../b", "https://example.com/b"),
+            ("HTTPS://Example.COM:443/A", "https://example.com/A"),
+            (
+                "https://bücher.example/ü",
+                "https://xn--bcher-kva.example/%C3%BC",
+            ),
+            (
+                "https://example.com/%2e%2e/x?a=b c"
+                    .replace(' ', "%20")
+                    .as_str(),
+                "https://example.com/x?a=b%20c",
+            ),
+        ] {
+            let url = check_url(given, false, &[]).expect("accepted");
+            assert_eq!(url.as_str(), sent, "{given:?}");
+        }
+    }
+
+    #[test]
+    fn url_that_cannot_be_meant_is_refused() {
+        use UrlError::{Backslash, Blank, HostName, Malformed, Port};
+        let label = "a".repeat(64);
+        let name = vec!["abc"; 64].join(".");
+        for (host, error) in [
+            ("example.com:0", Port),
+            ("example.com..", HostName),
+            ("a..example.com", HostName),
+            (".example.com", HostName),
+            ("127.0.0.1..", HostName),
+            ("8.8.8.8..", HostName),
+            (&format!("{label}.example"), HostName),
+            (&name, HostName),
+            ("exa mple.com", Blank),
+            ("example.com/a\nb", Blank),
+            ("example.com/a\tb", Blank),
+            ("example.com/a\u{202e}b", Blank),
+            ("example.com\\x", Backslash),
+            ("/example.com/", Malformed),
+        ] {
+            let refused = check_url(&format!("https://{host}"), false, &[]);
+            assert_eq!(refused, Err(error), "{host}");
+        }
+        for text in [
+            "https:example.com",
+            "https:/example.com",
+            "https:\\example.com\\x",
+            "//a.b/",
+            "",
+        ] {
+            assert!(check_url(text, false, &[]).is_err(), "{text}");
+        }
+        // What older versions stored still goes out.
+        assert!(judge_url("https://example.com/\n", false, &[]).is_ok());
     }
 
     #[test]

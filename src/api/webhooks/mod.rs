@@ -148,7 +148,7 @@ pub(super) async fn get(
 pub(super) async fn patch(
     State(app): State<AppState>,
     WebhookPath(client, id): WebhookPath,
-    Body(settings): Body<Settings>,
+    Body(mut settings): Body<Settings>,
 ) -> Answer<WebhookView> {
     settings.check_change(&app)?;
     let mut was_disabled = false;

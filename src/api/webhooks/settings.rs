@@ -78,7 +78,7 @@ impl Settings {
     ///
     /// # Errors
     /// The problem that names all fields that are not valid.
-    pub(super) fn check_change(&self, app: &AppState) -> Result<(), super::Problem> {
+    pub(super) fn check_change(&mut self, app: &AppState) -> Result<(), super::Problem> {
         let mut errors = self.errors(app);
         for (pointer, is_absent) in [
             ("/phone_number", self.phone_number.is_none()),
@@ -91,11 +91,14 @@ impl Settings {
         errors.unless_any(())
     }
 
-    fn errors(&self, app: &AppState) -> FieldErrors {
+    /// The URL becomes what is sent, so that this is what is shown.
+    fn errors(&mut self, app: &AppState) -> FieldErrors {
         let mut errors = FieldErrors::default();
         if let Some(url) = &self.webhook_url {
             let checked = check_url(url, app.egress.allow_http, &app.egress.allow_cidrs);
-            errors.take("/webhook_url", checked);
+            if let Some(sent) = errors.take("/webhook_url", checked) {
+                self.webhook_url = Some(sent.into());
+            }
         }
         self.check_pace(&mut errors);
         self.check_retries(&mut errors);

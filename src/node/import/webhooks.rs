@@ -70,7 +70,7 @@ fn webhook(config: &Config, row: &Row) -> Result<Webhook, String> {
         .parse()
         .map_err(|error| format!("phone_number: {error}"))?;
     let url = row.need("webhook_url")?;
-    check_url(url, config.egress.allow_http, &config.egress.allow_cidrs)
+    let url = check_url(url, config.egress.allow_http, &config.egress.allow_cidrs)
         .map_err(|error| format!("webhook_url: {error}"))?;
     let max_retries = row
         .parsed::<u16>("max_retries")?
@@ -86,7 +86,7 @@ fn webhook(config: &Config, row: &Row) -> Result<Webhook, String> {
     let now = Timestamp::from_system(SystemTime::now());
     let created_at = row.time("created_at")?.unwrap_or(now);
     let secret = new_signing_secret();
-    let mut webhook = Webhook::new(WebhookId(id), client, phone, url.to_owned(), created_at);
+    let mut webhook = Webhook::new(WebhookId(id), client, phone, url.into(), created_at);
     webhook.is_active = row.truth("is_active")?.unwrap_or(true);
     webhook.max_retries = max_retries;
     webhook.rate_per_second = config.deliver.rate_per_second;
