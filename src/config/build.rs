@@ -7,8 +7,8 @@ use url::Url;
 use super::{
     read::Reader,
     settings::{
-        Admin, Api, Bus, Config, Cql, Deliver, Egress, Log, LogFormat, Nats, Node, Replay, Secrets,
-        Store, StoreKind, WhatsApp,
+        Admin, Api, Bus, Config, Cql, Deliver, Egress, Log, LogFormat, Nats, Node, ProxyAddress,
+        ProxyKind, Replay, Secrets, Store, StoreKind, WhatsApp,
     },
 };
 use crate::model::webhook_limits::{IN_FLIGHT_MAX, RATE_PER_SECOND_MAX, RETRIES_MAX};
@@ -147,7 +147,33 @@ fn egress(r: &mut Reader<'_>) -> Egress {
         dns_timeout: r.duration("egress.dns_timeout", "100ms", "1m"),
         response_bytes_max: r.size("egress.response_bytes_max", "0", "16KiB"),
         root_ca_file: r.optional("egress.root_ca_file"),
+        proxy: r.optional_parsed("egress.proxy", PROXY_EXPECTED, proxy),
+        proxy_user: r.optional("egress.proxy_user"),
+        proxy_password: r.secret("egress.proxy_password"),
     }
+}
+
+const PROXY_EXPECTED: &str = "a proxy like \"http://proxy.internal:3128\" or \
+                              \"socks5://10.0.0.1:1080\"; user and password belong into \
+                              egress.proxy_user and egress.proxy_password";
+
+fn proxy(text: &str) -> Option<ProxyAddress> {
+    let url = Url::parse(text.trim()).ok()?;
+    let kind = match url.scheme() {
+        "http" => ProxyKind::Http,
+        "socks5" => ProxyKind::Socks5,
+        _ => return None,
+    };
+    let has_user = !url.username().is_empty() || url.password().is_some();
+    let has_more = !["", "/"].contains(&url.path()) || url.query().or(url.fragment()).is_some();
+    let host = url.host_str().filter(|host| !host.is_empty())?;
+    // The brackets of IPv6 belong to the URL.
+    let host = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .to_owned();
+    let port = url.port().unwrap_or(kind.port());
+    (!has_user && !has_more && port != 0).then_some(ProxyAddress { kind, host, port })
 }
 
 fn store(r: &mut Reader<'_>) -> Store {

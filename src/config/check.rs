@@ -33,6 +33,7 @@ pub(super) fn check(config: &Config, values: &Values, earlier: &[Error]) -> Vec<
     check.drain(config);
     check.limits(config);
     check.nats(config);
+    check.proxy(config);
     match config.store.kind {
         StoreKind::Sqlite => check.sqlite(config),
         StoreKind::Cql => check.cql(config),
@@ -134,6 +135,21 @@ impl Check<'_> {
                 "set it above {}, or lower the other two",
                 show_duration(write)
             ),
+        );
+    }
+
+    fn proxy(&mut self, Config { egress, .. }: &Config) {
+        self.that(
+            egress.proxy_user.is_some() == egress.proxy_password.is_some(),
+            &["egress.proxy_user", "egress.proxy_password"],
+            "a user needs a password, and a password a user",
+            "set both, or none",
+        );
+        self.that(
+            egress.proxy.is_some() || egress.proxy_user.is_none(),
+            &["egress.proxy_user", "egress.proxy"],
+            "it is for a proxy, and none is set",
+            "set egress.proxy, too",
         );
     }
 

@@ -265,6 +265,29 @@ impl<'a> Reader<'a> {
         self.optional_shown(key, |_| quote("***")).map(Secret::new)
     }
 
+    /// An optional value that is more than a text. Empty means not set.
+    pub(super) fn optional_parsed<T>(
+        &mut self,
+        key: &'static str,
+        expected: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        let both = |raw: &Raw| {
+            let given = text(raw)?;
+            if given.is_empty() {
+                return Some((None, String::new()));
+            }
+            Some((Some(parse(given)?), quote(given)))
+        };
+        let value = self
+            .take(key, "", expected, both, |(_, shown)| shown.clone())
+            .and_then(|(value, _)| value);
+        if value.is_none() {
+            self.findings.shown.remove(key);
+        }
+        value
+    }
+
     fn optional_shown(
         &mut self,
         key: &'static str,

@@ -111,6 +111,39 @@ pub struct Egress {
     pub dns_timeout: Duration,
     pub response_bytes_max: usize,
     pub root_ca_file: Option<PathBuf>,
+    pub proxy: Option<ProxyAddress>,
+    pub proxy_user: Option<String>,
+    pub proxy_password: Option<Secret>,
+}
+
+/// Where the proxy is, and what it speaks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxyAddress {
+    /// Its protocol.
+    pub kind: ProxyKind,
+    /// Name or address, IPv6 without brackets.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+}
+
+/// The protocol of a proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyKind {
+    /// HTTP `CONNECT`.
+    Http,
+    /// SOCKS5.
+    Socks5,
+}
+
+impl ProxyKind {
+    /// The port of a proxy whose URL has none.
+    pub fn port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Socks5 => 1080,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]

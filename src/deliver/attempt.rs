@@ -6,13 +6,13 @@ use super::{
     chat::InFlightSlot,
     engine::Engine,
     health::HealthSignal,
-    limiter::{AttemptResult, SendPermit},
+    limiter::{AttemptResult, Postponed, SendPermit},
     settle::now,
     steps,
 };
 use crate::{
     bus::{self, Error, Redelivery},
-    egress::Answer,
+    egress::{Answer, Post},
     model::{Attempt, Delivery, Outcome, Priority, Timestamp, Verdict, Webhook},
     policy::{self, RetryPolicy},
     telemetry,
@@ -20,13 +20,14 @@ use crate::{
 };
 
 impl Engine {
-    /// Makes one request and judges its answer.
+    /// Makes one request and judges its answer. When none could be made and the endpoint is not to
+    /// blame, nothing counts against it: the delivery comes back, to be made later.
     pub(super) async fn attempt(
         &self,
         delivery: Delivery,
         webhook: &Webhook,
         permit: SendPermit,
-    ) -> (Attempt, Verdict) {
+    ) -> Result<(Attempt, Verdict), Box<(Delivery, Postponed)>> {
         let started_at = now();
         let number = delivery.attempt_count.saturating_add(1);
         let headers = wire::request_headers(
@@ -37,16 +38,24 @@ impl Engine {
             &delivery.body,
         );
         let limiter = permit.limiter();
-        let answer = {
+        let posted = {
             let _in_flight = InFlight::new();
             let egress = &self.shared.egress;
-            egress
-                .post(
-                    limiter.target(webhook, egress),
-                    &headers,
-                    delivery.body.clone(),
-                )
-                .await
+            let post = Post {
+                client: webhook.client_id,
+                target: limiter.target(webhook, egress),
+                headers: &headers,
+                body: delivery.body.clone(),
+            };
+            egress.post(post).await
+        };
+        let answer = match posted {
+            Ok(answer) => answer,
+            Err(why) => {
+                telemetry::error("egress", why.as_str());
+                let postponed = limiter.park(why.as_str(), delivery.priority);
+                return Err(Box::new((delivery, postponed)));
+            }
         };
         let result = if steps::is_endpoint_failure(answer.outcome) {
             AttemptResult::Failed
@@ -58,7 +67,7 @@ impl Engine {
         let pause = self.pause(&answer, retry_after);
         let opened = limiter.record_result(permit, answer.latency, result, pause);
         self.bring_forward(webhook.client_id, &limiter);
-        telemetry::attempt(answer.outcome, answer.latency);
+        telemetry::attempt(answer.cause, answer.latency);
         let verdict = self.judge(webhook, &delivery, answer.outcome, retry_after, now);
         // What is replayed may be weeks old, which is no delay.
         if verdict == Verdict::Delivered && delivery.priority == Priority::Normal {
@@ -69,10 +78,8 @@ impl Engine {
             health = health.with_open_breaker();
         }
         self.shared.health.note(webhook, health, now).await;
-        (
-            steps::attempt(delivery, answer, verdict, started_at),
-            verdict,
-        )
+        let attempt = steps::attempt(delivery, answer, verdict, started_at);
+        Ok((attempt, verdict))
     }
 
     /// For how long the endpoint asked for no more requests, of whatever message.

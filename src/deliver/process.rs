@@ -90,7 +90,14 @@ impl Engine {
                 return Err(Settle::Forget);
             }
         };
-        let (mut attempt, verdict) = Box::pin(self.attempt(delivery, &webhook, permit)).await;
+        let (mut attempt, verdict) = match Box::pin(self.attempt(delivery, &webhook, permit)).await
+        {
+            Ok(attempted) => attempted,
+            Err(not_made) => {
+                let (delivery, postponed) = *not_made;
+                return Ok(Box::pin(self.park(&delivery, postponed, slot)).await?);
+            }
+        };
         Box::pin(self.follow(&mut attempt, verdict, slot, source.redelivery())).await?;
         Ok(Settle::Publish(Box::new(attempt), Some(place)))
     }

@@ -222,6 +222,7 @@ mod tests {
     fn answer(outcome: Outcome, request_written: bool, http_status: Option<u16>) -> Answer {
         Answer {
             outcome,
+            cause: outcome,
             http_status,
             response: None,
             error: Some("x".repeat(ERROR_CHARS_MAX + 1)),

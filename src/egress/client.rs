@@ -6,49 +6,45 @@ use std::{
 };
 
 use bytes::Bytes;
-use reqwest::{Response, Url, header, redirect, retry};
-use rustls::{
-    ClientConfig, RootCertStore,
-    crypto::ring,
-    pki_types::{CertificateDer, pem::PemObject},
+use hyper::{
+    HeaderMap,
+    header::{self, HeaderName, HeaderValue},
+    http::Method,
 };
 
 use super::{
-    failure::{Failure, blocked, classify},
+    connect::Connector,
+    connection::Call,
+    exchange::{Answered, Exchange, Piece},
+    failure::{Failure, NotMade},
+    pool::Pool,
     resolver::{Guard, Lookup, System},
+    stage::StageCell,
+    target::{Endpoint, Target},
+    text,
+    tls::{self, Error},
 };
 use crate::{
     config,
-    model::{ERROR_CHARS_MAX, Outcome},
-    policy::{
-        self,
-        address::{UrlError, check_url},
-    },
+    model::{ClientId, Outcome},
+    policy,
+    tasks::Tasks,
     telemetry,
 };
 
-/// How long an idle connection is kept.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// As many as one webhook may have under way: several may share a host, and a new connection costs
-/// more than a request.
-const IDLE_PER_HOST_MAX: usize = 256;
-
-/// Why there is no client.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The extra root certificates cannot be used.
-    #[error("egress.root_ca_file: {0}")]
-    RootCa(String),
-    /// TLS or HTTP could not be set up.
-    #[error("HTTP client: {0}")]
-    Setup(String),
-}
+/// A request waits no longer for its turn to look a name up than this share of its time, so that
+/// enough is left for the request.
+const TURN_SHARE: u32 = 4;
+const USER_AGENT: &str = concat!("wahook/", env!("CARGO_PKG_VERSION"));
 
 /// What came of one request.
 #[derive(Debug, Clone)]
 pub struct Answer {
-    /// What happened.
+    /// What happened, as the customer may know it.
     pub outcome: Outcome,
+    /// What happened, for operators: where customers see [`Outcome::Connect`] alone, this tells a
+    /// name without addresses and an address that is not public from a closed port.
+    pub cause: Outcome,
     /// The status, when there was one.
     pub http_status: Option<u16>,
     /// The first bytes of the body, as text.
@@ -63,15 +59,26 @@ pub struct Answer {
     pub request_written: bool,
 }
 
-/// Where to post, judged once: what its URL says by itself does not change.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Target(Result<Url, &'static str>);
+/// One body to post.
+#[derive(Debug, Clone)]
+pub struct Post<'a> {
+    /// Whose request this is: look-ups are shared out by client.
+    pub client: ClientId,
+    /// Where to.
+    pub target: Target,
+    /// Further headers; those that HTTP does not allow are left out.
+    pub headers: &'a [(&'a str, String)],
+    /// JSON.
+    pub body: Bytes,
+}
 
 /// The client. Clones share its connections.
 #[derive(Clone)]
 pub struct Client {
-    pub(super) http: reqwest::Client,
     pub(super) settings: Arc<config::Egress>,
+    pub(super) exchange: Arc<Exchange>,
+    /// Of one request.
+    pub(super) total: Duration,
 }
 
 impl Client {
@@ -79,8 +86,8 @@ impl Client {
     ///
     /// # Errors
     /// When the root certificates cannot be read.
-    pub fn new(settings: &config::Egress, total: Duration) -> Result<Self, Error> {
-        Self::with_lookup(settings, total, Arc::new(System::new()))
+    pub fn new(settings: &config::Egress, total: Duration, tasks: &Tasks) -> Result<Self, Error> {
+        Self::with_lookup(settings, total, tasks, Arc::new(System))
     }
 
     /// The same with a given resolver.
@@ -90,131 +97,163 @@ impl Client {
     pub fn with_lookup(
         settings: &config::Egress,
         total: Duration,
+        tasks: &Tasks,
         lookup: Arc<dyn Lookup>,
     ) -> Result<Self, Error> {
-        let guard = Guard {
+        // Connections outlive the work that the node waits for when it stops.
+        let tasks = tasks.group();
+        let guard = Guard::new(
             lookup,
-            allow: settings.allow_cidrs.clone().into(),
-            timeout: settings.dns_timeout.min(total / 2),
-        };
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls(settings)?)
-            .dns_resolver(guard)
-            .no_proxy()
-            .redirect(redirect::Policy::none())
-            .referer(false)
-            .retry(retry::never())
-            .user_agent(concat!("wahook/", env!("CARGO_PKG_VERSION")))
-            // Shorter than the whole: a time-out later than this means that the request was
-            // written.
-            .connect_timeout(settings.connect_timeout.min(total / 2))
-            .timeout(total)
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
-            .tcp_nodelay(true)
-            .build()
-            .map_err(|error| Error::Setup(error.to_string()))?;
+            &settings.allow_cidrs,
+            settings.dns_timeout.min(total / 2),
+            total / TURN_SHARE,
+            tasks.clone(),
+        );
+        // Shorter than the whole: a time-out later than this means that the request was written.
+        let connect_timeout = settings.connect_timeout.min(total / 2);
+        let tls = tls::client_config(settings)?;
         Ok(Self {
-            http,
             settings: Arc::new(settings.clone()),
+            exchange: Arc::new(Exchange {
+                connector: Connector::new(guard, tls, settings, connect_timeout),
+                pool: Pool::default(),
+                tasks,
+            }),
+            total,
         })
+    }
+
+    /// Keeps at most so many idle connections, each for so long; each has an open file.
+    #[must_use]
+    pub fn keep_idle(self, connections_max: usize, timeout: Duration) -> Self {
+        self.exchange.pool.set_limits(connections_max, timeout);
+        self
     }
 
     /// Judges a URL for [`post`](Self::post).
     pub fn target(&self, url: &str) -> Target {
-        Target(
-            check_url(url, self.settings.allow_http, &self.settings.allow_cidrs).map_err(|error| {
-                match error {
-                    UrlError::Forbidden(rule) => rule,
-                    _ => "url",
-                }
-            }),
-        )
+        Target::new(url, &self.settings)
     }
 
     /// Posts JSON, once.
-    pub async fn post(&self, target: Target, headers: &[(&str, String)], body: Bytes) -> Answer {
+    ///
+    /// # Errors
+    /// When no request was made and the endpoint is not to blame: the message has to wait.
+    pub async fn post(&self, post: Post<'_>) -> Result<Answer, NotMade> {
         let started = Instant::now();
-        let url = match target.0 {
-            Ok(url) => url,
-            Err(rule) => return failed(&blocked(rule), started),
+        let stage = StageCell::new();
+        let answered = match post.target.endpoint() {
+            Err(failure) => Err(failure),
+            Ok(endpoint) => {
+                let call = Call {
+                    endpoint: Arc::clone(endpoint),
+                    method: Method::POST,
+                    fields: fields(post.headers),
+                    body: post.body,
+                };
+                let sending = self.exchange.send(post.client, &call, &stage, self.total);
+                match sending.await {
+                    Ok(answered) => Ok(self.read(answered, &call, started).await),
+                    Err(failure) => Err(failure),
+                }
+            }
         };
-        let mut request = self
-            .http
-            .post(url)
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(body);
-        for (name, value) in headers {
-            request = request.header(*name, value);
-        }
-        match request.send().await {
-            Ok(response) => self.read(response, started).await,
-            Err(error) => failed(&classify(&error), started),
+        match answered {
+            Ok(answer) => Ok(answer),
+            Err(Failure::NotMade(why)) if !stage.is_written() => Err(why),
+            Err(failure) => Ok(failed(failure, started, stage.is_written())),
         }
     }
 
     /// The status decides; a body that breaks, drips or never ends only shortens what is kept of
     /// it.
-    async fn read(&self, mut response: Response, started: Instant) -> Answer {
-        let status = response.status().as_u16();
-        let retry_after = response.headers().get(header::RETRY_AFTER);
-        let retry_after = retry_after
-            .and_then(|value| value.to_str().ok())
-            .map(str::to_owned);
+    async fn read(&self, answered: Answered, call: &Call, started: Instant) -> Answer {
+        let Answered {
+            status,
+            fields,
+            retry_after,
+            body,
+        } = answered;
         let mut kept = Vec::new();
-        while let Ok(Some(chunk)) = response.chunk().await {
-            let room = self.settings.response_bytes_max - kept.len();
-            kept.extend_from_slice(&chunk[..chunk.len().min(room)]);
-            if kept.len() == self.settings.response_bytes_max {
-                break;
+        let room_max = self.settings.response_bytes_max;
+        let mut whole = None;
+        if let Some(mut unread) = body {
+            loop {
+                match unread.next().await {
+                    Piece::Bytes(bytes) => {
+                        let room = room_max - kept.len();
+                        kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
+                        if bytes.len() > room {
+                            break;
+                        }
+                    }
+                    Piece::End => {
+                        whole = Some(unread);
+                        break;
+                    }
+                    Piece::Broken(_) => break,
+                }
             }
         }
+        let latency = started.elapsed();
+        if let Some(unread) = whole {
+            unread.recycle(&self.exchange, call).await;
+        }
         let outcome = policy::outcome_of_status(status);
-        let error = (outcome != Outcome::Ok).then(|| format!("the endpoint answered {status}"));
         Answer {
             outcome,
+            cause: outcome,
             http_status: Some(status),
-            response: (!kept.is_empty()).then(|| String::from_utf8_lossy(&kept).into_owned()),
-            error,
+            response: text::shown(&kept, &fields),
+            error: (outcome != Outcome::Ok).then(|| format!("the endpoint answered {status}")),
             retry_after,
-            latency: started.elapsed(),
+            latency,
             request_written: true,
         }
     }
 }
 
-fn failed(failure: &Failure, started: Instant) -> Answer {
-    if let Some(rule) = failure.rule {
-        telemetry::blocked(rule);
-    }
-    Answer {
-        outcome: failure.outcome,
-        http_status: None,
-        response: None,
-        error: Some(failure.text.chars().take(ERROR_CHARS_MAX).collect()),
-        retry_after: None,
-        latency: started.elapsed(),
-        request_written: failure.request_written,
+impl Call {
+    pub(super) fn get(endpoint: &Arc<Endpoint>) -> Self {
+        let mut fields = fields(&[]);
+        fields.remove(header::CONTENT_TYPE);
+        Self {
+            endpoint: Arc::clone(endpoint),
+            method: Method::GET,
+            fields,
+            body: Bytes::new(),
+        }
     }
 }
 
-fn tls(settings: &config::Egress) -> Result<ClientConfig, Error> {
-    let mut roots = RootCertStore {
-        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-    };
-    if let Some(file) = &settings.root_ca_file {
-        let unusable = |why: String| Error::RootCa(format!("{}: {why}", file.display()));
-        let certificates =
-            CertificateDer::pem_file_iter(file).map_err(|error| unusable(error.to_string()))?;
-        for certificate in certificates {
-            let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
-            roots
-                .add(certificate)
-                .map_err(|error| unusable(error.to_string()))?;
+fn fields(headers: &[(&str, String)]) -> HeaderMap {
+    let mut fields = HeaderMap::with_capacity(headers.len() + 4);
+    let any = HeaderValue::from_static("*/*");
+    let json = HeaderValue::from_static("application/json");
+    fields.insert(header::CONTENT_TYPE, json);
+    for (name, value) in headers {
+        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), value.parse()) {
+            fields.append(name, value);
         }
     }
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| Error::Setup(error.to_string()))?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
+    fields.entry(header::ACCEPT).or_insert(any);
+    let agent = HeaderValue::from_static(USER_AGENT);
+    fields.entry(header::USER_AGENT).or_insert(agent);
+    fields
+}
+
+fn failed(failure: Failure, started: Instant, request_written: bool) -> Answer {
+    if let Some(rule) = failure.rule() {
+        telemetry::blocked(rule);
+    }
+    Answer {
+        outcome: failure.outcome(),
+        cause: failure.cause(),
+        http_status: None,
+        response: None,
+        error: Some(failure.text().to_owned()),
+        retry_after: None,
+        latency: started.elapsed(),
+        request_written,
+    }
 }

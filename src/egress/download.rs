@@ -1,9 +1,16 @@
 //! Getting one file, behind the same guard.
 
-use reqwest::header;
+use hyper::header;
 
-use super::{client::Client, failure::classify};
-use crate::policy::address::check_url;
+use super::{
+    client::Client,
+    connection::Call,
+    exchange::{Answered, Piece},
+    failure::Failure,
+    stage::StageCell,
+    target::Target,
+};
+use crate::{model::ClientId, telemetry};
 
 /// A file as it was served.
 #[derive(Debug, Clone)]
@@ -19,50 +26,77 @@ impl Client {
     ///
     /// # Errors
     /// Words fit for the client that gave the URL.
-    pub async fn get(&self, url: &str, bytes_max: usize) -> Result<Download, String> {
-        let url = check_url(url, self.settings.allow_http, &self.settings.allow_cidrs)
-            .map_err(|error| error.to_string())?;
-        let mut response = self
-            .http
-            .get(url)
-            .send()
+    pub async fn get(
+        &self,
+        client: ClientId,
+        url: &str,
+        bytes_max: usize,
+    ) -> Result<Download, String> {
+        let target = Target::new(url, &self.settings);
+        let call = Call::get(target.endpoint().map_err(words)?);
+        let answered = self
+            .exchange
+            .send(client, &call, &StageCell::new(), self.total)
             .await
-            .map_err(|error| classify(&error).text.to_owned())?;
-        if !response.status().is_success() {
-            return Err(format!(
-                "it was answered with {}",
-                response.status().as_u16()
-            ));
+            .map_err(words)?;
+        let Answered { status, fields, .. } = &answered;
+        if !(200..300).contains(status) {
+            return Err(format!("it was answered with {status}"));
         }
+        let content_type = fields
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|text| text.split(';').next())
+            .unwrap_or_default();
+        let content_type = content_type.trim().to_ascii_lowercase();
+        Ok(Download {
+            bytes: self.read_all(answered, &call, bytes_max).await?,
+            content_type,
+        })
+    }
+
+    async fn read_all(
+        &self,
+        answered: Answered,
+        call: &Call,
+        bytes_max: usize,
+    ) -> Result<Vec<u8>, String> {
         let too_large = || format!("it is larger than {bytes_max} bytes");
-        if response
-            .content_length()
+        // Without a head that can be read nobody knows where the file ends.
+        let mut body = answered
+            .body
+            .ok_or_else(|| words(Failure::Protocol("the answer is not HTTP")))?;
+        if body
+            .announced()
             .is_some_and(|length| length > bytes_max as u64)
         {
             return Err(too_large());
         }
-        let content_type = response
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok());
-        let content_type = content_type
-            .and_then(|text| text.split(';').next())
-            .unwrap_or_default();
-        let content_type = content_type.trim().to_ascii_lowercase();
         let mut bytes = Vec::new();
-        while let Some(chunk) = response
-            .chunk()
-            .await
-            .map_err(|error| classify(&error).text.to_owned())?
-        {
-            if bytes.len() + chunk.len() > bytes_max {
-                return Err(too_large());
+        loop {
+            match body.next().await {
+                Piece::Bytes(piece) if bytes.len() + piece.len() > bytes_max => {
+                    return Err(too_large());
+                }
+                Piece::Bytes(piece) => bytes.extend_from_slice(&piece),
+                Piece::Broken(failure) => return Err(words(failure)),
+                Piece::End => break,
             }
-            bytes.extend_from_slice(&chunk);
         }
-        Ok(Download {
-            bytes,
-            content_type,
-        })
+        body.recycle(&self.exchange, call).await;
+        Ok(bytes)
+    }
+}
+
+fn words(failure: Failure) -> String {
+    if let Some(rule) = failure.rule() {
+        telemetry::blocked(rule);
+    }
+    match failure {
+        Failure::NotMade(why) => {
+            telemetry::error("egress", why.as_str());
+            why.to_string()
+        }
+        other => other.text().to_owned(),
     }
 }

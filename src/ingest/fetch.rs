@@ -2,6 +2,8 @@
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
+use crate::model::ClientId;
+
 /// A file from somewhere else.
 pub struct Fetched {
     /// The whole file.
@@ -13,5 +15,5 @@ pub struct Fetched {
 /// A file, or why it cannot be fetched.
 pub type Fetching = Pin<Box<dyn Future<Output = Result<Fetched, String>> + Send>>;
 
-/// Gets the file behind a URL. The node gives it, since this room may not use `egress`.
-pub type Fetch = Arc<dyn Fn(String) -> Fetching + Send + Sync>;
+/// Gets the file behind a client's URL. The node gives it, since this room may not use `egress`.
+pub type Fetch = Arc<dyn Fn(ClientId, String) -> Fetching + Send + Sync>;

@@ -10,7 +10,7 @@ use whatsapp_rust::{
 };
 
 use super::{context::Context, fetch::Fetched};
-use crate::model::{OutboundMedia, OutboundMessage, SendOutcome};
+use crate::model::{ClientId, OutboundMedia, OutboundMessage, SendOutcome};
 
 /// Messages that may go at once.
 const BURST: u32 = 5;
@@ -46,8 +46,9 @@ impl SendLimiter {
     }
 }
 
-/// Hands a message to WhatsApp.
+/// Hands a message to WhatsApp. `owner` is whose session it is.
 pub(super) async fn send(
+    owner: ClientId,
     client: &Arc<Client>,
     context: &Context,
     outgoing: &OutboundMessage,
@@ -60,7 +61,7 @@ pub(super) async fn send(
     };
     let message = match &outgoing.media {
         None => text(outgoing),
-        Some(media) => match with_file(client, context, outgoing, media).await {
+        Some(media) => match with_file(owner, client, context, outgoing, media).await {
             Ok(message) => message,
             Err(outcome) => return outcome,
         },
@@ -120,6 +121,7 @@ fn text(outgoing: &OutboundMessage) -> wa::Message {
 
 /// Fetches the file, stores it at WhatsApp, and makes the message that refers to it.
 async fn with_file(
+    owner: ClientId,
     client: &Arc<Client>,
     context: &Context,
     outgoing: &OutboundMessage,
@@ -135,7 +137,7 @@ async fn with_file(
     let Fetched {
         bytes,
         content_type,
-    } = (context.fetch)(media.url.clone())
+    } = (context.fetch)(owner, media.url.clone())
         .await
         .map_err(|reason| SendOutcome::MediaFailed { reason })?;
     let kind = match content_type.split('/').next() {

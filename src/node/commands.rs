@@ -8,7 +8,7 @@ use super::{
     cli::{BusCommand, Command, Role},
     connect::connect,
     data_dir::DataDir,
-    dev, drain, import, migrate, partitions, roles, secrets, session, token, whatsapp,
+    dev, drain, import, migrate, open_files, partitions, roles, secrets, session, token, whatsapp,
 };
 use crate::{
     config::Config,
@@ -83,6 +83,7 @@ fn keep_files_private() {
 }
 
 async fn serve(config: &Config, roles: &[Role]) -> anyhow::Result<ExitCode> {
+    open_files::raise_limit();
     let known = whatsapp::roles();
     if let Some(unknown) = roles.iter().find(|role| !known.contains(role)) {
         bail!(
@@ -106,6 +107,7 @@ async fn serve(config: &Config, roles: &[Role]) -> anyhow::Result<ExitCode> {
 }
 
 async fn dev(config: &Config) -> anyhow::Result<ExitCode> {
+    open_files::raise_limit();
     let signals = drain::Signals::new()?;
     // Before anything is written or ended in the folder.
     let data_dir = DataDir::lock(&config.node.data_dir).await?;

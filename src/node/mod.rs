@@ -32,6 +32,7 @@ mod drain;
 mod import;
 mod keys;
 mod migrate;
+mod open_files;
 mod partitions;
 mod readiness;
 mod roles;

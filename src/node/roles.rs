@@ -6,7 +6,7 @@ use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::{cli::Role, keys, readiness::Readiness, whatsapp};
+use super::{cli::Role, keys, open_files, readiness::Readiness, whatsapp};
 use crate::{
     api,
     bus::Bus,
@@ -140,8 +140,9 @@ impl Node {
     }
 
     async fn start_deliver(&self, config: &Config) -> anyhow::Result<()> {
-        let client = egress::Client::new(&config.egress, config.deliver.timeout)
-            .context("setting up egress")?;
+        let client = egress::Client::new(&config.egress, config.deliver.timeout, &self.tasks)
+            .context("setting up egress")?
+            .keep_idle(open_files::idle_connections_max(), egress::IDLE_TIMEOUT);
         Deliver::start(
             self.bus.clone(),
             &node_name(),

@@ -88,6 +88,11 @@ kinds! {
     /// Takes permits out of an endpoint limiter whose in-flight limit was lowered.
     PermitShrink = "permit_shrink", Nothing;
 
+    /// Moves the bytes of one connection to an endpoint.
+    EgressConnection = "egress_connection", Nothing;
+    /// Looks up the addresses of one name.
+    DnsLookup = "dns_lookup", Nothing;
+
     /// Writes the results of one partition to the store.
     Recorder = "recorder", Restart;
     /// Drops rows that are older than the retention.

@@ -56,7 +56,7 @@ impl Settings {
     /// # Errors
     /// The problem that names all fields that are not valid.
     pub(super) fn check_registration(
-        &self,
+        &mut self,
         app: &AppState,
         client: ClientId,
     ) -> Result<Phone, super::Problem> {

@@ -193,9 +193,11 @@ impl<'a> Live<'a> {
         };
         let client = self.handle.client();
         let context = Arc::clone(self.scope.context);
+        let owner = self.scope.setup.session.client_id;
         let task = async move {
             sleep_until(at).await;
-            let sent = timeout(SEND_TIMEOUT, send(&client, &context, &outgoing)).await;
+            let sending = send(owner, &client, &context, &outgoing);
+            let sent = timeout(SEND_TIMEOUT, sending).await;
             // Without an answer the caller learns that the outcome is not known.
             if let Ok(outcome) = sent {
                 reply.answer(&outcome).await;

@@ -27,7 +27,7 @@ pub(in crate::node) async fn start_ingest(
     Ingest::start(
         bus,
         &config.whatsapp,
-        fetch(config)?,
+        fetch(config, tasks)?,
         Arc::new(ingest::sqlite),
         tasks,
         cancel,
@@ -37,13 +37,13 @@ pub(in crate::node) async fn start_ingest(
 }
 
 /// How sessions get files to send: out through the one guarded way.
-fn fetch(config: &Config) -> anyhow::Result<Fetch> {
-    let client =
-        egress::Client::new(&config.egress, SEND_FETCH_TIMEOUT).context("setting up egress")?;
-    Ok(Arc::new(move |url| {
-        let client = client.clone();
+fn fetch(config: &Config, tasks: &Tasks) -> anyhow::Result<Fetch> {
+    let egress = egress::Client::new(&config.egress, SEND_FETCH_TIMEOUT, tasks)
+        .context("setting up egress")?;
+    Ok(Arc::new(move |client, url| {
+        let egress = egress.clone();
         Box::pin(async move {
-            let file = client.get(&url, SEND_FETCH_BYTES_MAX).await?;
+            let file = egress.get(client, &url, SEND_FETCH_BYTES_MAX).await?;
             Ok(Fetched {
                 bytes: file.bytes,
                 content_type: file.content_type,

@@ -196,6 +196,31 @@ async fn a_wrong_registration_names_each_field_and_counts_for_the_limit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_url_is_shown_as_it_is_sent_and_refused_when_it_cannot_be() {
+    let app = App::start().await;
+    let client = app.client(1).await;
+    let shown = client
+        .register(PHONE, " HTTP://LOCALHOST:80/a/../b\n")
+        .await;
+    assert_eq!(shown["webhook_url"], json!("http://localhost/b"));
+    let path = format!("/api/webhooks/{}", shown["id"].as_str().expect("an id"));
+    for url in [
+        "http://localhost:0/",
+        "http://localhost/a b",
+        "http:localhost",
+        "http://a..b/",
+    ] {
+        let change = json!({"webhook_url": url});
+        let (status, body) = client.call("PATCH", &path, Some(change)).await;
+        assert_eq!(status, 400, "{url}");
+        assert_eq!(body["errors"][0]["pointer"], json!("/webhook_url"), "{url}");
+    }
+    let change = json!({"webhook_url": "http://127.1:080/"});
+    let (_, changed) = client.call("PATCH", &path, Some(change)).await;
+    assert_eq!(changed["webhook_url"], json!("http://127.0.0.1/"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_list_goes_on_where_it_stopped_and_a_cursor_serves_no_other_list() {
     let app = App::start().await;
     let client = app.client(1).await;

@@ -11,12 +11,9 @@ use std::{
 };
 
 use async_trait::async_trait;
-use wahook::{
-    egress::{Client, Lookup},
-    model::Outcome,
-};
+use wahook::{config, egress::Lookup, model::Outcome};
 
-use super::{Server, TOTAL, answer_ok, post, settings};
+use super::{Server, TOTAL, answer_ok, asking, client, names, post, settings, tenant};
 
 /// A resolver that answers with the next of its answers, the last one for ever.
 struct Answers {
@@ -35,7 +32,7 @@ impl Lookup for Answers {
 #[tokio::test]
 async fn no_spelling_of_a_private_address_reaches_a_socket() {
     let canary = Server::start(answer_ok).await;
-    let client = Client::new(&settings(false), TOTAL).expect("a client");
+    let client = client(&settings(false));
     let hosts = [
         "127.0.0.1",
         "2130706433",
@@ -62,7 +59,7 @@ async fn no_spelling_of_a_private_address_reaches_a_socket() {
     }
     assert_eq!(canary.connections(), 0);
     // The canary can be reached, by a client that may: the test can fail.
-    let allowed = Client::new(&settings(true), TOTAL).expect("a client");
+    let allowed = super::client(&settings(true));
     assert_eq!(
         post(&allowed, &canary.url("127.0.0.1")).await.outcome,
         Outcome::Ok
@@ -86,12 +83,13 @@ async fn a_name_that_changes_its_mind_reaches_no_private_address() {
             all,
             asked: AtomicUsize::new(0),
         });
-        let client =
-            Client::with_lookup(&settings(false), TOTAL, lookup.clone()).expect("a client");
+        let client = asking(&settings(false), lookup.clone());
         for _ in 0..3 {
+            let answer = post(&client, &canary.url("rebind.example")).await;
+            // The client is told no more than of a closed port.
             assert_eq!(
-                post(&client, &canary.url("rebind.example")).await.outcome,
-                Outcome::Blocked
+                (answer.outcome, answer.cause),
+                (Outcome::Connect, Outcome::Blocked)
             );
         }
         assert!(
@@ -111,12 +109,43 @@ async fn a_resolver_that_never_answers_is_given_up() {
             std::future::pending().await
         }
     }
-    let client = Client::with_lookup(&settings(false), TOTAL, Arc::new(Silent)).expect("a client");
+    let client = asking(&settings(false), Arc::new(Silent));
     let answer = post(&client, "http://silent.example/").await;
-    assert_eq!(answer.outcome, Outcome::Dns);
+    assert_eq!(answer.cause, Outcome::Dns);
     assert!(
         answer.latency < TOTAL + Duration::from_millis(300),
         "{:?}",
         answer.latency
     );
+}
+
+/// Neither events nor refused media tell a tenant which names its operator's network has.
+#[tokio::test]
+async fn a_private_name_an_absent_one_and_a_closed_port_read_alike() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    drop(listener);
+    let allowed = config::Egress {
+        allow_cidrs: vec!["127.0.0.1/32".parse().expect("a range")],
+        ..settings(false)
+    };
+    let lookup = names([
+        ("closed.example", "127.0.0.1"),
+        ("private.example", "127.0.0.2"),
+    ]);
+    let client = asking(&allowed, lookup);
+    let mut seen = Vec::new();
+    for (name, cause) in [
+        ("closed.example", Outcome::Connect),
+        ("private.example", Outcome::Blocked),
+        ("absent.example", Outcome::Dns),
+    ] {
+        let url = format!("http://{name}:{port}/");
+        let answer = post(&client, &url).await;
+        assert_eq!(answer.cause, cause, "operators can tell");
+        let refused = client.get(tenant(1), &url, 10).await.expect_err("no file");
+        assert_eq!(answer.error.as_ref(), Some(&refused));
+        seen.push((answer.outcome, answer.error, answer.request_written));
+    }
+    assert!(seen.iter().all(|one| *one == seen[0]), "{seen:?}");
 }

@@ -6,9 +6,9 @@ use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
 };
-use wahook::{egress::Client, model::Outcome};
+use wahook::{egress::Client, model::Outcome, tasks::Tasks};
 
-use super::{Server, TOTAL, answer_ok, post, read_request, settings};
+use super::{Server, TOTAL, answer_ok, client, post, read_request, settings};
 
 #[tokio::test]
 async fn what_hangs_or_drips_ends_at_the_deadline() {
@@ -32,7 +32,7 @@ async fn what_hangs_or_drips_ends_at_the_deadline() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
-    let client = Client::new(&settings(true), TOTAL).expect("a client");
+    let client = client(&settings(true));
     let hanging = Server::start(hang).await;
     let headers = Server::start(drip_headers).await;
     let body = Server::start(drip_body).await;
@@ -63,7 +63,8 @@ async fn an_endless_answer_is_read_to_the_cap() {
         while stream.write_all(&[b'x'; 8192]).await.is_ok() {}
     }
     let server = Server::start(endless).await;
-    let client = Client::new(&settings(true), Duration::from_secs(20)).expect("a client");
+    let client =
+        Client::new(&settings(true), Duration::from_secs(20), &Tasks::default()).expect("a client");
     let answer = post(&client, &server.url("127.0.0.1")).await;
     assert_eq!(answer.outcome, Outcome::Ok);
     assert_eq!(
@@ -86,7 +87,7 @@ async fn each_way_to_break_has_its_name() {
         read_request(&mut stream).await;
         let _ = stream.write_all(b"220 smtp.example ready\r\n\r\n").await;
     }
-    let client = Client::new(&settings(true), TOTAL).expect("a client");
+    let client = client(&settings(true));
     let resetting = Server::start(reset).await;
     let smtp = Server::start(nonsense).await;
     assert_eq!(
@@ -108,7 +109,7 @@ async fn each_way_to_break_has_its_name() {
         (Outcome::Connect, false)
     );
     assert_eq!(
-        post(&client, "http://no-such-host.invalid/").await.outcome,
+        post(&client, "http://no-such-host.invalid/").await.cause,
         Outcome::Dns
     );
     assert_eq!(
@@ -125,7 +126,7 @@ async fn each_way_to_break_has_its_name() {
 #[tokio::test]
 async fn connections_are_used_again() {
     let server = Server::start(answer_ok).await;
-    let client = Client::new(&settings(true), TOTAL).expect("a client");
+    let client = client(&settings(true));
     for _ in 0..5 {
         assert_eq!(
             post(&client, &server.url("127.0.0.1")).await.outcome,

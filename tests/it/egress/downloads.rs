@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use tokio::{io::AsyncWriteExt, net::TcpStream};
-use wahook::egress::Client;
+use wahook::{egress::Client, tasks::Tasks};
 
-use super::{Server, TOTAL, read_request, settings};
+use super::{Server, TOTAL, client, read_request, settings, tenant};
 
 #[tokio::test]
 async fn a_file_is_got_whole_or_not_at_all() {
@@ -27,10 +27,10 @@ async fn a_file_is_got_whole_or_not_at_all() {
             "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n";
         let _ = stream.write_all(head.as_bytes()).await;
     }
-    let client = Client::new(&settings(true), TOTAL).expect("a client");
+    let client = client(&settings(true));
     let served = Server::start(file).await;
     let got = client
-        .get(&served.url("127.0.0.1"), 5)
+        .get(tenant(1), &served.url("127.0.0.1"), 5)
         .await
         .expect("a file of exactly that size");
     assert_eq!(
@@ -39,20 +39,27 @@ async fn a_file_is_got_whole_or_not_at_all() {
     );
     assert!(
         client
-            .get(&Server::start(cut).await.url("127.0.0.1"), 1000)
+            .get(tenant(1), &Server::start(cut).await.url("127.0.0.1"), 1000)
             .await
             .is_err()
     );
     let error = client
-        .get(&Server::start(elsewhere).await.url("127.0.0.1"), 1000)
+        .get(
+            tenant(1),
+            &Server::start(elsewhere).await.url("127.0.0.1"),
+            1000,
+        )
         .await
         .expect_err("not followed");
     assert!(error.contains("302"), "{error}");
 
-    let guarded = Client::new(&settings(false), TOTAL).expect("a client");
+    let guarded = super::client(&settings(false));
     let before = served.connections();
     assert!(
-        guarded.get(&served.url("127.0.0.1"), 5).await.is_err(),
+        guarded
+            .get(tenant(1), &served.url("127.0.0.1"), 5)
+            .await
+            .is_err(),
         "the rules for webhook URLs hold"
     );
     assert_eq!(served.connections(), before);
@@ -79,11 +86,11 @@ async fn a_file_that_is_too_large_is_refused_as_soon_as_that_shows() {
             let _ = stream.write_all(b"\r\n").await;
         }
     }
-    let client = Client::new(&settings(true), TOTAL * 20).expect("a client");
+    let client = Client::new(&settings(true), TOTAL * 20, &Tasks::default()).expect("a client");
     for server in [Server::start(announced).await, Server::start(endless).await] {
         let began = Instant::now();
         let error = client
-            .get(&server.url("127.0.0.1"), 1000)
+            .get(tenant(1), &server.url("127.0.0.1"), 1000)
             .await
             .expect_err("too large");
         assert_eq!(error, "it is larger than 1000 bytes");
@@ -103,10 +110,10 @@ async fn a_file_that_drips_is_given_up_at_the_deadline() {
         }
     }
     let server = Server::start(drip).await;
-    let client = Client::new(&settings(true), TOTAL).expect("a client");
+    let client = client(&settings(true));
     let began = Instant::now();
     let error = client
-        .get(&server.url("127.0.0.1"), 1000)
+        .get(tenant(1), &server.url("127.0.0.1"), 1000)
         .await
         .expect_err("too slow");
     assert!(

@@ -3,9 +3,18 @@
 mod address;
 mod answers;
 mod downloads;
+mod http2;
+mod lookups;
+mod odd_answers;
+mod open_files;
+mod proxy;
+mod reuse;
 mod tls;
 
 use std::{
+    collections::HashMap,
+    io,
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -13,6 +22,7 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -20,7 +30,9 @@ use tokio::{
 };
 use wahook::{
     config::{self, Sources},
-    egress::{Answer, Client},
+    egress::{Answer, Client, Lookup, NotMade, Post},
+    model::ClientId,
+    tasks::Tasks,
 };
 
 const TOTAL: Duration = Duration::from_secs(1);
@@ -44,6 +56,35 @@ fn settings(local: bool) -> config::Egress {
     }
 }
 
+fn client(settings: &config::Egress) -> Client {
+    Client::new(settings, TOTAL, &Tasks::default()).expect("a client")
+}
+
+/// A client that asks this resolver.
+fn asking(settings: &config::Egress, lookup: Arc<dyn Lookup>) -> Client {
+    Client::with_lookup(settings, TOTAL, &Tasks::default(), lookup).expect("a client")
+}
+
+fn tenant(id: u64) -> ClientId {
+    id.try_into().expect("in range")
+}
+
+/// Knows these names alone.
+struct Names(HashMap<&'static str, IpAddr>);
+
+#[async_trait]
+impl Lookup for Names {
+    async fn lookup(&self, host: &str) -> io::Result<Vec<IpAddr>> {
+        let found = self.0.get(host).copied();
+        Ok(vec![found.ok_or(io::ErrorKind::NotFound)?])
+    }
+}
+
+fn names<const N: usize>(all: [(&'static str, &str); N]) -> Arc<Names> {
+    let parse = |(name, address): (_, &str)| (name, address.parse().expect("an address"));
+    Arc::new(Names(all.into_iter().map(parse).collect()))
+}
+
 /// Counts connections and gives each to `serve`.
 struct Server {
     port: u16,
@@ -51,18 +92,40 @@ struct Server {
 }
 
 impl Server {
-    async fn start<F: Future<Output = ()> + Send + 'static>(serve: fn(TcpStream) -> F) -> Self {
+    async fn start<S, F>(serve: S) -> Self
+    where
+        S: Fn(TcpStream) -> F + Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("an address").port();
         let connections = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&connections);
         tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
+            loop {
+                let Ok((stream, _)) = listener.accept().await else {
+                    // No open file is left. There may be one soon.
+                    tokio::task::yield_now().await;
+                    continue;
+                };
                 counter.fetch_add(1, Ordering::SeqCst);
                 tokio::spawn(serve(stream));
             }
         });
         Self { port, connections }
+    }
+
+    /// Answers one request per connection with these bytes.
+    async fn answering(answer: impl Into<Vec<u8>>) -> Self {
+        let answer = Arc::new(answer.into());
+        Self::start(move |mut stream| {
+            let answer = Arc::clone(&answer);
+            async move {
+                read_request(&mut stream).await;
+                let _ = stream.write_all(&answer).await;
+            }
+        })
+        .await
     }
 
     fn connections(&self) -> usize {
@@ -74,15 +137,21 @@ impl Server {
     }
 }
 
-async fn post(client: &Client, url: &str) -> Answer {
+async fn try_post(client: &Client, tenant: ClientId, url: &str) -> Result<Answer, NotMade> {
     let headers = [("webhook-id", "1".to_owned())];
-    client
-        .post(
-            client.target(url),
-            &headers,
-            Bytes::from_static(b"{\"secret\":\"body\"}"),
-        )
+    let post = Post {
+        client: tenant,
+        target: client.target(url),
+        headers: &headers,
+        body: Bytes::from_static(b"{\"secret\":\"body\"}"),
+    };
+    client.post(post).await
+}
+
+async fn post(client: &Client, url: &str) -> Answer {
+    try_post(client, tenant(1), url)
         .await
+        .expect("a request is made")
 }
 
 /// Reads a request's head and body of known length, as far as tests need it.

@@ -7,6 +7,7 @@ mod health;
 #[cfg(feature = "whatsapp")]
 mod isolation;
 mod large;
+mod not_made;
 mod order;
 mod recovery;
 mod shares;

@@ -60,6 +60,8 @@ fn place(kind: TaskKind) -> Place {
         | TaskKind::Advisories
         | TaskKind::BringForward
         | TaskKind::PermitShrink
+        | TaskKind::EgressConnection
+        | TaskKind::DnsLookup
         | TaskKind::Recorder
         | TaskKind::Retention
         | TaskKind::AttemptQueries

@@ -42,6 +42,15 @@ async fn start_one(scene: &Scene, kind: TaskKind) {
             set(scene, json!({"in_flight": 2})).await;
             scene.client.publish(PHONE, "fewer-at-once").await;
         }
+        // One may be idle, or this starts one.
+        TaskKind::EgressConnection => {
+            scene.client.publish(PHONE, kind.as_str()).await;
+        }
+        TaskKind::DnsLookup => {
+            const OTHER: &str = "4915112345679";
+            scene.client.register(OTHER, "http://localhost:1/").await;
+            scene.client.publish(OTHER, kind.as_str()).await;
+        }
         TaskKind::BringForward => {
             set(scene, json!({"rate_per_second": 1, "burst": 1})).await;
             for number in 0..SLOW_MESSAGES {

@@ -41,8 +41,8 @@ const ROOMS: [(&str, &[&str], &[&str]); 15] = [
     ),
     (
         "egress",
-        &["model", "config", "telemetry", "policy"],
-        &["reqwest", "webpki_roots"],
+        &["model", "config", "telemetry", "tasks", "policy"],
+        &["h2", "http_body_util", "tokio_rustls", "webpki_roots"],
     ),
     (
         "deliver",

@@ -104,7 +104,8 @@ async fn ingest_in_process(
         assert!(hit.is_none(), "poisoned");
         ingest::sqlite(path)
     });
-    let fetch: Fetch = Arc::new(|_| Box::pin(async { Err("nothing is fetched here".to_owned()) }));
+    let fetch: Fetch =
+        Arc::new(|_, _| Box::pin(async { Err("nothing is fetched here".to_owned()) }));
     let bus = app.nats.bus().await;
     Ingest::start(bus, &settings, fetch, open, tasks, cancel)
         .await

@@ -58,7 +58,8 @@ async fn the_breaker_stays_open_unless_the_address_changes() {
 
 #[test]
 fn a_webhook_from_before_a_change_keeps_its_own_address() {
-    let egress = egress::Client::new(&config::Config::default().egress, Duration::from_secs(1))
+    let defaults = config::Config::default().egress;
+    let egress = egress::Client::new(&defaults, Duration::from_secs(1), &Tasks::default())
         .expect("is set up");
     let endpoint = endpoint(50, 8);
     let same = webhook(50, 8);
