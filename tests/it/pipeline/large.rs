@@ -170,6 +170,7 @@ async fn messages_that_grow_end_on_record_in_every_format() {
 #[tokio::test(flavor = "multi_thread")]
 async fn metadata_that_takes_too_much_memory_is_refused_with_its_field() {
     let app = App::playing("api", &[]).await;
+    app.leaves_work("no node delivers here");
     let client = app.client(1).await;
     client
         .register("4915112345678", "https://example.com/")

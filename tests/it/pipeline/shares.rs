@@ -91,6 +91,7 @@ async fn slow_answers_of_one_client_do_not_slow_another() {
         ("DELIVER__IN_FLIGHT_MAX", "256"),
     ];
     let app = App::with(&settings).await;
+    app.leaves_work("what waits at slow endpoints in the end is not waited for");
     let greedy = Arc::new(app.client(1).await);
     let quick = app.client(2).await;
     let slow_endpoint = Receiver::start([Reply::Slow(SLOW)]).await;
@@ -143,6 +144,7 @@ async fn large_messages_are_taken_up_within_the_memory_that_is_set() {
     const MESSAGES: usize = 300;
     const BYTES: usize = 250_000;
     let app = App::playing("api,record", &[]).await;
+    app.leaves_work("what waits at slow endpoints in the end is not waited for");
     let client = app.client(1).await;
     let receiver = Receiver::start([Reply::Slow(Duration::from_secs(1))]).await;
     let phone = phones(1, 0).next().expect("there are many");
