@@ -71,7 +71,7 @@ impl Incoming {
         self.received_at.elapsed() + ACK_MARGIN < time
     }
 
-    /// Whether a chat queue dispatched it, see [`Bus::dispatch_head`].
+    /// Whether a chat queue dispatched it, see [`super::Bus::dispatch_head`].
     pub fn is_from_chat_queue(&self) -> bool {
         self.message
             .headers

@@ -5,7 +5,7 @@
 //! requests and messages, which contain phone numbers and texts. docs/logging.md lists the caps.
 //!
 //! Values that others wrote cannot forge a line or control a terminal: JSON escapes them, and the
-//! text format passes every field through [`printable`].
+//! text format passes every field through [`printable()`].
 
 use std::io::{self, IsTerminal};
 
