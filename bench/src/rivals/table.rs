@@ -301,7 +301,7 @@ mod tests {
         let mut table = Table::default();
         let mut put = |figure, better, values: [f64; 2]| {
             for (kind, value) in [Kind::Wahook, Kind::Bullmq].into_iter().zip(values) {
-                table.put(kind, "top", figure, "x", better, value);
+                table.put(kind, Row::new("top", figure, "x", better), value);
             }
         };
         put("deliveries", Better::Higher, [3.0, 1.0]);
