@@ -195,6 +195,8 @@ impl Store for Sqlite {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::store::ErrorKind;
 
