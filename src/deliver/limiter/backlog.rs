@@ -23,6 +23,8 @@ use crate::model::EventId;
 const REMEMBERED_MAX: usize = 8 * 1024;
 /// The same for all endpoints of a partition.
 const REMEMBERED_MAX_IN_ALL: usize = 32 * 1024;
+/// No more often is a full list searched for messages that have come back.
+const SEARCH_INTERVAL: Duration = Duration::from_secs(1);
 /// No more often are the messages of one endpoint brought forward.
 const BRING_FORWARD_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -58,7 +60,8 @@ pub(in crate::deliver) struct ParkedMessage {
     _unit: BudgetUnit,
 }
 
-/// The messages of one endpoint that are parked far ahead, in the order of their slots.
+/// The messages of one endpoint that are parked far ahead. Most are in the order of their slots, but
+/// those that came while a probe was made have later ones.
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
     parked: VecDeque<ParkedMessage>,
@@ -67,6 +70,7 @@ pub(super) struct Backlog {
     /// Whether the endpoint may be quicker now than its slots are.
     is_due: bool,
     brought_forward_at: Option<Instant>,
+    searched_at: Option<Instant>,
 }
 
 impl Backlog {
@@ -86,9 +90,16 @@ impl Backlog {
         }
     }
 
+    /// Forgets messages at the front, and all others when there are too many.
     fn forget_returned(&mut self, now: Instant) {
         while self.parked.front().is_some_and(|first| first.at <= now) {
             self.parked.pop_front();
+        }
+        let searched = self.searched_at.map(|at| now.saturating_duration_since(at));
+        let is_search_due = searched.is_none_or(|since| since >= SEARCH_INTERVAL);
+        if self.parked.len() >= REMEMBERED_MAX && is_search_due {
+            self.searched_at = Some(now);
+            self.parked.retain(|message| message.at > now);
         }
     }
 
@@ -105,7 +116,7 @@ impl Backlog {
         // It is looked through once: what is parked from now on has slots at this interval.
         self.is_due = false;
         self.interval = interval;
-        self.forget_returned(now);
+        self.parked.retain(|message| message.at > now);
         let last = self.parked.iter().map(|message| message.at).max()?;
         let needed = interval.saturating_mul(self.parked.len() as u32);
         let ahead = last.saturating_duration_since(now);
@@ -178,6 +189,48 @@ impl EndpointLimiter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn parked(budget: &Budget, at: Instant) -> ParkedMessage {
+        ParkedMessage {
+            event: EventId(uuid::Uuid::nil()),
+            sequence: 1,
+            at,
+            _unit: budget.take().expect("within the budget"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn messages_that_came_back_do_not_hide_late_ones() {
+        let budget = Budget::default();
+        let mut backlog = Backlog::default();
+        let begun = now();
+        let second = Duration::from_secs(1);
+        // The first stays longest, so none behind it is forgotten on the way.
+        backlog.remember(parked(&budget, begun + second * 60));
+        for _ in 0..2_000 {
+            backlog.remember(parked(&budget, begun + second));
+        }
+        tokio::time::advance(second * 5).await;
+        backlog.is_well_again();
+        let late = backlog.take_if_late(second / 50, now());
+        assert_eq!(late.map(|late| late.len()), Some(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_list_makes_room_for_new_messages() {
+        let budget = Budget::default();
+        let mut backlog = Backlog::default();
+        let begun = now();
+        let second = Duration::from_secs(1);
+        backlog.remember(parked(&budget, begun + second * 60));
+        for _ in 0..REMEMBERED_MAX {
+            backlog.remember(parked(&budget, begun + second));
+        }
+        assert_eq!(backlog.parked.len(), REMEMBERED_MAX);
+        tokio::time::advance(second * 5).await;
+        backlog.remember(parked(&budget, begun + second * 70));
+        assert_eq!(backlog.parked.len(), 2);
+    }
 
     #[test]
     fn the_budget_ends_and_comes_back() {

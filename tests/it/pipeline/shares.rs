@@ -126,6 +126,7 @@ async fn slow_answers_of_one_client_do_not_slow_another() {
     slow_endpoint.wait_for(64).await;
     let beside = latencies(&quick, &of_quick, &quick_endpoint, "B", 150).await;
     flood.await.expect("the flood is published");
+    app.leaves_work("the slow endpoint has a backlog of a minute");
     for (name, measured) in [("alone", &alone), ("beside", &beside)] {
         println!(
             "{name}: p50 {:?}, p99 {:?}, max {:?}",
@@ -161,7 +162,10 @@ async fn large_messages_are_taken_up_within_the_memory_that_is_set() {
         let (status, answer) = client.call("POST", "/api/messages", Some(body)).await;
         assert_eq!(status, 202, "{answer}");
     }
-    let settings = [("DELIVER__MEMORY_MAX", "32MiB")];
+    let settings = [
+        ("DELIVER__MEMORY_MAX", "32MiB"),
+        ("DELIVER__TIMEOUT", "10s"),
+    ];
     let (mut node, _) = app.second_logging("deliver", &settings, Stdio::null());
     node.ready().await;
     node.forget_peak();
@@ -170,6 +174,7 @@ async fn large_messages_are_taken_up_within_the_memory_that_is_set() {
         (receiver.received().len() >= MESSAGES).then_some(())
     })
     .await;
+    app.settled().await;
     let growth = node.peak_rss_bytes().saturating_sub(before) >> 20;
     println!("{MESSAGES} messages of {BYTES} bytes: {growth} MiB more at the peak");
     assert!(growth < 110, "{growth} MiB");
