@@ -14,7 +14,9 @@ use super::{
     rows::{Row, damaged, id},
 };
 use crate::{
-    model::{Attempt, ClientId, Event, EventFilter, EventId, EventStatus, Position, Timestamp},
+    model::{
+        Attempt, ClientId, Event, EventFilter, EventId, EventStatus, Position, Timestamp, WebhookId,
+    },
     store::{Error, PageEvents},
 };
 
@@ -201,14 +203,23 @@ impl Connected {
         let rows = self.session.execute_iter(statement, place).await;
         let rows = rows.map_err(Error::failed)?;
         let mut rows = rows.rows_stream::<Row>().map_err(damaged)?;
-        let mut last = None;
-        while !listing.is_full()
-            && let Some(row) = rows.try_next().await.map_err(Error::failed)?
-        {
-            // An event's attempts come newest first.
-            let is_newest = last.replace(row.event_id) != Some(row.event_id);
-            if is_newest {
-                listing.offer(Attempt::try_from(row)?);
+        // An event's attempts come newest first, so its first row is the newest attempt. Of one that
+        // was made twice, the next row may count.
+        let mut newest: Option<Row> = None;
+        while !listing.is_full() {
+            let row = rows.try_next().await.map_err(Error::failed)?;
+            match (row, &mut newest) {
+                (Some(row), Some(newest)) if row.counts_before(newest) => *newest = row,
+                (Some(row), Some(newest)) if row.event_id == newest.event_id => {}
+                (row, newest) => {
+                    let is_end = row.is_none();
+                    if let Some(ended) = std::mem::replace(newest, row) {
+                        listing.offer(Attempt::try_from(ended)?);
+                    }
+                    if is_end {
+                        break;
+                    }
+                }
             }
         }
         Ok(())
@@ -276,6 +287,13 @@ impl Connected {
     ) -> Result<Option<Attempt>, Error> {
         let place = (id(client), webhook, day_of(event), event);
         let rows: Vec<Row> = self.read_all(&self.statements.select_newest, place).await?;
+        let is_twice = matches!(&rows[..], [newest, next] if newest.attempt == next.attempt);
+        if is_twice {
+            let event = self
+                .event((client, WebhookId(webhook)), EventId(event))
+                .await?;
+            return Ok(event.and_then(|event| event.attempts.into_iter().next_back()));
+        }
         rows.into_iter().next().map(Attempt::try_from).transpose()
     }
 }

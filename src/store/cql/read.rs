@@ -25,17 +25,17 @@ impl Connected {
     pub(super) async fn event(&self, key: Key, event: EventId) -> Result<Option<Event>, Error> {
         let place = (id(key.0), key.1.0, event.timestamp().day(), event.0);
         let rows: Vec<Row> = self.read_all(&self.statements.select_event, place).await?;
-        let mut attempts: Vec<Attempt> = Vec::new();
+        let mut shown: Vec<Row> = Vec::new();
         for row in rows {
-            // Newest start first: an attempt that a crash made twice is shown as it ended.
-            if attempts
-                .last()
-                .is_none_or(|last| i32::from(last.number) != row.attempt)
-            {
-                attempts.push(row.try_into()?);
+            // Newest start first. An attempt that a crash made twice is shown once.
+            match shown.last_mut() {
+                Some(newer) if row.counts_before(newer) => *newer = row,
+                Some(newer) if row.attempt == newer.attempt => {}
+                _ => shown.push(row),
             }
         }
-        attempts.reverse();
+        let attempts = shown.into_iter().rev().map(Attempt::try_from);
+        let attempts = attempts.collect::<Result<Vec<_>, _>>()?;
         Ok((!attempts.is_empty()).then_some(Event { attempts }))
     }
 

@@ -125,6 +125,17 @@ pub(super) struct Row {
     next_retry_at: Option<CqlTimestamp>,
 }
 
+impl Row {
+    /// Whether this row counts in place of `newer`, the row before it, whose start is later. A crash
+    /// can cause an attempt to be made twice under one number. Of the two, the one that was
+    /// delivered counts.
+    pub(super) fn counts_before(&self, newer: &Self) -> bool {
+        let is_same_attempt = (self.event_id, self.attempt) == (newer.event_id, newer.attempt);
+        let delivered = EventStatus::Delivered.as_str();
+        is_same_attempt && self.status == delivered && newer.status != delivered
+    }
+}
+
 /// From the text that serde and `as_str` write.
 fn kind(name: String) -> Result<Kind, Error> {
     Kind::deserialize(IntoDeserializer::<value::Error>::into_deserializer(name)).map_err(damaged)

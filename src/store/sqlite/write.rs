@@ -207,8 +207,8 @@ fn name(value: impl Serialize) -> String {
     }
 }
 
-/// Inserts an attempt; `false` when it was there. Of one that a crash made twice under one number,
-/// the later start is kept.
+/// Inserts an attempt; `false` when it was there. A crash can cause one to be made twice under one
+/// number. Of the two, the one that was delivered is kept, or else the one that started later.
 fn insert(transaction: &Transaction<'_>, attempt: &Attempt) -> rusqlite::Result<bool> {
     let delivery = &attempt.delivery;
     let mut statement = transaction.prepare_cached(
@@ -226,7 +226,8 @@ fn insert(transaction: &Transaction<'_>, attempt: &Attempt) -> rusqlite::Result<
              started_at = excluded.started_at,
              latency_ms = excluded.latency_ms,
              next_retry_at = excluded.next_retry_at
-         WHERE excluded.started_at > attempts.started_at",
+         WHERE (excluded.status = 'delivered', excluded.started_at)
+             > (attempts.status = 'delivered', attempts.started_at)",
     )?;
     let rows = statement.execute(params![
         id(delivery.client_id),

@@ -13,6 +13,7 @@ use super::{Home, at, attempt, client, cql, ids, sqlite, webhook};
 homes! { sqlite cql => {
     attempts_come_back_whole_in_order_and_once
     an_attempt_that_a_crash_made_twice_counts_as_it_ended
+    a_delivered_attempt_is_not_replaced_by_its_repetition
     every_outcome_comes_back
     another_client_sees_nothing
     what_was_written_survives_reopening
@@ -77,6 +78,45 @@ async fn an_attempt_that_a_crash_made_twice_counts_as_it_ended(home: Home) {
     };
     assert!(ids(&*home.store, pending, None, 9).await.is_empty());
     assert_eq!(ids(&*home.store, none, None, 9).await, [event_id]);
+}
+
+async fn a_delivered_attempt_is_not_replaced_by_its_repetition(home: Home) {
+    let delivered = |event, second| attempt(event, 1, Delivered, second);
+    let refused = |event, second| attempt(event, 1, Failed, second);
+    // In this order, the other one, and with a third in between.
+    let groups = [
+        vec![delivered(1, 10), refused(1, 40)],
+        vec![refused(2, 40), delivered(2, 10)],
+        vec![refused(3, 50), delivered(3, 10), refused(3, 40)],
+    ];
+    for group in groups {
+        for attempt in group {
+            home.store.record(vec![attempt]).await.expect("writes");
+        }
+    }
+    let mut expected = Vec::new();
+    for event in 1..=3 {
+        let delivered = delivered(event, 10);
+        let id = delivered.delivery.event_id;
+        let event = home
+            .store
+            .event(client(1), webhook(1), id)
+            .await
+            .expect("answers");
+        assert_eq!(event.expect("is there").attempts, [delivered]);
+        expected.insert(0, id);
+    }
+    let with = |status| EventFilter {
+        status,
+        ..EventFilter::default()
+    };
+    let store = &*home.store;
+    assert_eq!(ids(store, with(None), None, 9).await, expected);
+    assert_eq!(ids(store, with(None), None, 2).await, expected[..2]);
+    assert_eq!(ids(store, with(Some(Delivered)), None, 9).await, expected);
+    assert!(ids(store, with(Some(Failed)), None, 9).await.is_empty());
+    let letters = home.store.dead_letters(client(1), None, 9).await;
+    assert_eq!(letters.expect("answers").len(), 0);
 }
 
 async fn every_outcome_comes_back(home: Home) {
