@@ -215,7 +215,17 @@ impl Publisher {
             let Ok(message_id) = id.parse::<MessageId>() else {
                 continue;
             };
-            let parts = [phone.as_str(), "receipt", &chat, &from, id, receipt.status];
+            // Two clients may have linked the same number.
+            let client_id = self.session.client_id.to_string();
+            let parts = [
+                &client_id,
+                phone.as_str(),
+                "receipt",
+                &chat,
+                &from,
+                id,
+                receipt.status,
+            ];
             let dedupe_id = wire::dedupe_id(&parts);
             let mut metadata = Map::new();
             metadata.insert("chat".to_owned(), chat.clone().into());
