@@ -23,6 +23,7 @@ use serde::Serialize;
 use tokio::{sync::watch, time::timeout};
 
 use super::{Bus, Error, Stream};
+use crate::wire::MESSAGE_BYTES_MAX;
 
 /// The one priority group of every consumer: its pinned member alone gets messages.
 const GROUP: &str = "g";
@@ -209,7 +210,9 @@ impl Feed {
             return Err(Error::Closed("the connection"));
         }
         // One message of the largest size always fits, and large ones do not come by the dozen.
-        let max_bytes = self.bus.client.server_info().max_payload + HEAD_BYTES_MAX;
+        // Not the server's `max_payload` alone: it may have been larger when a message was stored.
+        let payload_max = self.bus.client.server_info().max_payload;
+        let max_bytes = payload_max.max(MESSAGE_BYTES_MAX) + HEAD_BYTES_MAX;
         let config = BatchConfig {
             max_bytes,
             group: Some(GROUP.to_owned()),

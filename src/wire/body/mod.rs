@@ -29,7 +29,10 @@ use crate::model::{EventId, Format, Kind, Message, PublicEventId, Timestamp, Web
 
 /// Bytes of a body in a stream that takes messages of 2 MiB. The rest is for the envelope: the ids
 /// of a delivery, and in an attempt the response and the error.
-pub const BODY_BYTES_MAX: usize = 2 * 1024 * 1024 - ENVELOPE_BYTES_MAX;
+pub const BODY_BYTES_MAX: usize = MESSAGE_BYTES_MAX - ENVELOPE_BYTES_MAX;
+
+/// Bytes of one message in a stream, as nats/streams/WA_MSG.json has them.
+pub const MESSAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// What an envelope and the headers take at most beside the body: an attempt has 16 KiB of a
 /// response, each byte of which may become three in text.
