@@ -92,7 +92,8 @@ impl AppState {
         match timeout(STATE_TIMEOUT, self.store.states(client, webhooks)).await {
             Ok(Ok(states)) => Some(states),
             Ok(Err(error)) => {
-                tracing::warn!(%error, "webhooks are shown without their state");
+                let error = crate::telemetry::report(&error);
+                tracing::warn!(error, "webhooks are shown without their state");
                 None
             }
             Err(_) => None,

@@ -40,13 +40,13 @@ use crate::{
 
 /// WhatsApp's own limit for documents.
 pub const MEDIA_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
-/// Downloads at once in this process; each holds a thread and [`PIECES`] pieces.
+/// Downloads at once in this process; each holds a thread and [`PIECES_MAX`] pieces.
 const DOWNLOADS_MAX: usize = 8;
 /// How long a download waits for one of the others to end.
 const TURN_TIMEOUT: Duration = Duration::from_secs(5);
 const PIECE_BYTES: usize = 64 * 1024;
 /// Pieces that may wait between the server and the reader.
-const PIECES: usize = 4;
+const PIECES_MAX: usize = 4;
 /// How long the server or the reader may take for one piece.
 const STALL_TIMEOUT: Duration = Duration::from_secs(20);
 /// The slowest average speed of a download, since its thread is one of few.
@@ -226,7 +226,7 @@ impl Media {
         let permit = timeout(TURN_TIMEOUT, Arc::clone(&self.permits).acquire_owned()).await;
         let permit = permit.ok().and_then(Result::ok).ok_or(MediaError::Busy)?;
         let (began, beginning) = oneshot::channel();
-        let (pieces, received) = mpsc::channel(PIECES);
+        let (pieces, received) = mpsc::channel(PIECES_MAX);
         let mut writer = Writer {
             runtime: Handle::current(),
             pieces,

@@ -13,9 +13,9 @@ use super::{context::Context, fetch::Fetched};
 use crate::model::{ClientId, OutboundMedia, OutboundMessage, SendOutcome};
 
 /// Messages that may go at once.
-const BURST: u32 = 5;
+const BURST_MESSAGES: u32 = 5;
 /// How long a message may wait for its turn; longer waits are refused.
-const WAIT_MAX: Duration = Duration::from_secs(3);
+const TURN_WAIT_MAX: Duration = Duration::from_secs(3);
 
 /// Limits how fast a session sends: a small burst, then evenly (the generic cell rate algorithm).
 pub(super) struct SendLimiter {
@@ -36,9 +36,9 @@ impl SendLimiter {
         let begin = self.next.max(now);
         // Up to a burst ahead of its time.
         let at = begin
-            .checked_sub(self.gap * (BURST - 1))
+            .checked_sub(self.gap * (BURST_MESSAGES - 1))
             .map_or(now, |early| early.max(now));
-        if at > now + WAIT_MAX {
+        if at > now + TURN_WAIT_MAX {
             return Err(at - now);
         }
         self.next = begin + self.gap;

@@ -12,7 +12,7 @@ use crate::{config, model::Timestamp, store::Error};
 
 const DAY_SECONDS: u64 = 86_400;
 /// Tables of hints live a day longer than what they point to.
-const HINTS_LONGER: u64 = DAY_SECONDS;
+const INDEX_TTL_EXTRA_SECONDS: u64 = DAY_SECONDS;
 /// Time windows per table; ScyllaDB refuses more than 50.
 const WINDOWS_MAX: u64 = 45;
 const TABLES: [&str; 8] = [
@@ -237,7 +237,11 @@ fn default_retention() -> Duration {
 }
 
 fn wanted_seconds(table: &str, retention: Duration) -> i32 {
-    let longer = if table == "events" { 0 } else { HINTS_LONGER };
+    let longer = if table == "events" {
+        0
+    } else {
+        INDEX_TTL_EXTRA_SECONDS
+    };
     i32::try_from(retention.as_secs() + longer).unwrap_or(i32::MAX)
 }
 

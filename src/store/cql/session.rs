@@ -23,11 +23,11 @@ use crate::{
 };
 
 /// Statements that change the schema wait for all nodes.
-const SCHEMA_PATIENCE: Duration = Duration::from_secs(60);
+const SCHEMA_TIMEOUT: Duration = Duration::from_secs(60);
 /// A read that takes longer is asked of another node as well.
-const SECOND_READ: Duration = Duration::from_millis(100);
+const SECOND_READ_AFTER: Duration = Duration::from_millis(100);
 /// Beyond connecting: reading the cluster's topology.
-const METADATA_PATIENCE: Duration = Duration::from_secs(5);
+const METADATA_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long statements may take, how often they are tried, and what counts as done. The timeout
 /// covers the driver's own retries, too.
@@ -46,13 +46,13 @@ impl Profiles {
         };
         let second = SimpleSpeculativeExecutionPolicy {
             max_retry_count: 1,
-            retry_interval: SECOND_READ,
+            retry_interval: SECOND_READ_AFTER,
         };
         let read = with(settings.read_timeout).speculative_execution_policy(Some(Arc::new(second)));
         Self {
             write: with(settings.write_timeout).build().into_handle(),
             read: read.build().into_handle(),
-            schema: with(SCHEMA_PATIENCE).build().into_handle(),
+            schema: with(SCHEMA_TIMEOUT).build().into_handle(),
         }
     }
 }
@@ -66,11 +66,11 @@ pub(super) async fn connect(settings: &config::Cql, profiles: &Profiles) -> Resu
     let mut builder = SessionBuilder::new()
         .known_nodes(&settings.nodes)
         .connection_timeout(settings.connect_timeout)
-        .schema_agreement_timeout(SCHEMA_PATIENCE)
+        .schema_agreement_timeout(SCHEMA_TIMEOUT)
         .keyspaces_to_fetch([&settings.keyspace])
-        .metadata_request_clientside_timeout(METADATA_PATIENCE)
+        .metadata_request_clientside_timeout(METADATA_TIMEOUT)
         // Below the other, so that a ScyllaDB node can say itself what took so long.
-        .metadata_request_serverside_timeout(METADATA_PATIENCE / 2)
+        .metadata_request_serverside_timeout(METADATA_TIMEOUT / 2)
         .default_execution_profile_handle(profiles.schema.clone())
         // The settings of this process are nobody else's concern.
         .driver_config_reporting(false);
@@ -83,15 +83,15 @@ pub(super) async fn connect(settings: &config::Cql, profiles: &Profiles) -> Resu
     if settings.tls {
         builder = tls(builder, settings)?;
     }
-    let patience = settings.connect_timeout + METADATA_PATIENCE;
-    match timeout(patience, builder.build()).await {
+    let deadline = settings.connect_timeout + METADATA_TIMEOUT;
+    match timeout(deadline, builder.build()).await {
         Ok(Ok(session)) => Ok(session),
         Ok(Err(error)) => {
             let text = reason(&error, settings);
             Err(Error::new(ErrorKind::Failed, text).because(error))
         }
         Err(_) => {
-            let text = format!("cql.nodes: no answer within {} s", patience.as_secs());
+            let text = format!("cql.nodes: no answer within {} s", deadline.as_secs());
             Err(Error::new(ErrorKind::Timeout, text))
         }
     }
