@@ -203,8 +203,8 @@ impl Connected {
         let rows = self.session.execute_iter(statement, place).await;
         let rows = rows.map_err(Error::failed)?;
         let mut rows = rows.rows_stream::<Row>().map_err(damaged)?;
-        // An event's attempts come newest first, so its first row is the newest attempt. Of one that
-        // was made twice, the next row may count.
+        // An event's attempts come newest first, so its first row is the newest attempt. Of one
+        // that was made twice, the next row may count.
         let mut newest: Option<Row> = None;
         while !listing.is_full() {
             let row = rows.try_next().await.map_err(Error::failed)?;

@@ -126,8 +126,8 @@ pub(super) struct Row {
 }
 
 impl Row {
-    /// Whether this row counts in place of `newer`, the row before it, whose start is later. A crash
-    /// can cause an attempt to be made twice under one number. Of the two, the one that was
+    /// Whether this row counts in place of `newer`, the row before it, whose start is later. A
+    /// crash can cause an attempt to be made twice under one number. Of the two, the one that was
     /// delivered counts.
     pub(super) fn counts_before(&self, newer: &Self) -> bool {
         let is_same_attempt = (self.event_id, self.attempt) == (newer.event_id, newer.attempt);
