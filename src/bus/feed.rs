@@ -46,6 +46,10 @@ struct Request<'a> {
 }
 
 /// What a feed brings.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are messages: a box would cost each an allocation"
+)]
 pub(super) enum Fed {
     /// A message of the stream.
     Message(jetstream::Message),
