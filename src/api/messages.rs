@@ -63,6 +63,7 @@ pub(super) async fn publish(
         });
         return Ok((StatusCode::ACCEPTED, Json(answer)));
     }
+    app.admit(client).await?;
     let published = app.bus.publish_encoded(encoded).await?;
     let status = if published.duplicate {
         "duplicate"

@@ -29,6 +29,7 @@ mod pages;
 mod problem;
 pub mod qr;
 mod query;
+mod quotas;
 mod replays;
 mod request_context;
 mod request_id;

@@ -14,7 +14,7 @@ use super::{
     auth::{Guard, authorize},
     dead_letters, events, media, messages, notices,
     problem::{Code, Problem},
-    replays,
+    quotas, replays,
     request_context::request_context,
     send, sessions, stats, webhooks,
 };
@@ -115,6 +115,7 @@ fn webhook_routes() -> Vec<Route> {
 
 fn operational_routes() -> Vec<Route> {
     vec![
+        route("GET", "/api/usage", WebhooksRead, get(quotas::get)),
         route(
             "PUT",
             "/api/operational-webhook",

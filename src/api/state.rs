@@ -37,6 +37,8 @@ pub struct AppState {
     pub(super) wrong_tokens: Arc<KeyedLimiter<IpAddr>>,
     pub(super) locks: ClientLocks,
     pub(super) body_pages: BodyPages,
+    pub(super) messages: Arc<KeyedLimiter>,
+    pub(super) quota: Arc<config::Quota>,
     pub(super) cursor_key: Arc<[u8; 32]>,
     pub(super) media: MediaSource,
 }
@@ -61,6 +63,10 @@ impl AppState {
             body_pages: BodyPages::default(),
             locks: ClientLocks::new(&Uuid::now_v7().to_string()),
             registrations: Arc::new(KeyedLimiter::new(config.api.registrations_per_minute)),
+            messages: Arc::new(KeyedLimiter::per_second(
+                config.bus.quota.messages_per_second,
+            )),
+            quota: Arc::new(config.bus.quota.clone()),
             settings: Arc::new(config.api.clone()),
             deliver: Arc::new(config.deliver.clone()),
             replay: Arc::new(config.replay.clone()),

@@ -19,9 +19,9 @@ use async_nats::{
 use futures_util::StreamExt;
 use serde_json::json;
 
-use super::{Bus, Error, Redelivery, Stream, stream::is_missing};
+use super::{Bus, Error, Redelivery, Stream, stream::is_missing, usage::signed};
 use crate::{
-    model::{ClientId, Delivery, EventId, Phone},
+    model::{ClientId, Delivery, EventId, Phone, Quota},
     wire::{
         self,
         subject::{self, QueueEntry},
@@ -110,6 +110,8 @@ impl Bus {
             )
             .await?;
             self.delete(message.sequence).await?;
+            let bytes = signed(message.payload.len());
+            self.usage.note(&message.subject, -bytes);
         }
     }
 
@@ -129,12 +131,12 @@ impl Bus {
             .as_ref()
             .is_some_and(|head| head.delivery.event_id == delivery.event_id);
         if let (Some(head), true) = (&next, was_head) {
-            self.delete(head.sequence).await?;
+            self.delete_queued(head.sequence, delivery).await?;
             next = self.queue_head(delivery).await?;
         } else if next.is_some()
             && let Some(sequence) = self.sequence_of(&subject).await?
         {
-            self.delete(sequence).await?;
+            self.delete_queued(sequence, delivery).await?;
         }
         match next {
             Some(next) if was_head || redelivery == Redelivery::Again => {
@@ -142,6 +144,14 @@ impl Bus {
             }
             _ => Ok(()),
         }
+    }
+
+    async fn delete_queued(&self, sequence: u64, delivery: &Delivery) -> Result<(), Error> {
+        self.delete(sequence).await?;
+        let bytes = signed(wire::encode_delivery(delivery).len());
+        self.usage
+            .note_for((Quota::Waiting, delivery.client_id), -bytes);
+        Ok(())
     }
 
     /// Without [`delete_message`](async_nats::jetstream::stream::Stream::delete_message): it makes
@@ -169,7 +179,7 @@ impl Bus {
         if let Err(Error::TooLarge) = published {
             self.give_up_too_large(delivery).await?;
             // Whoever sweeps the chat queues dispatches the next one.
-            return self.delete(*sequence).await;
+            return self.delete_queued(*sequence, delivery).await;
         }
         published.map(drop)
     }
@@ -245,10 +255,8 @@ impl Bus {
 
     /// Drops the chat queues of a number whose webhook is gone.
     pub async fn purge_chat_queues(&self, client: ClientId, phone: &Phone) -> Result<(), Error> {
-        let stream = self.stream(Stream::ChatQueues).await?;
         let subjects = subject::chat_queues_of(self.partition_count(), client, phone);
-        stream.purge().filter(subjects).await?;
-        Ok(())
+        self.purge_counted(Stream::ChatQueues, subjects).await
     }
 
     /// The oldest message under a subject, from this number on, as the stream's leader has it.

@@ -14,7 +14,7 @@ use tokio::{sync::watch, time::timeout};
 
 use super::{
     ApiTokens, Error, Jobs, KeyRotation, Sessions, SharedKeys, Webhooks, bucket::Buckets,
-    retry_room::RetryRoom, shared_keys::LoadedKeys,
+    retry_room::RetryRoom, shared_keys::LoadedKeys, usage::UsageCounts,
 };
 use crate::{
     config,
@@ -41,6 +41,7 @@ pub struct Bus {
     /// Counts connections: an answer that was asked for on an earlier one will not come.
     pub(super) connections: watch::Sender<u64>,
     pub(super) retry_room: Arc<RetryRoom>,
+    pub(super) usage: Arc<UsageCounts>,
     clients: Arc<Clients>,
     pub(super) request_timeout: Duration,
     body_bytes_max: usize,
@@ -97,6 +98,7 @@ impl Bus {
             settings,
             connections,
             retry_room,
+            usage: Arc::default(),
             clients,
             request_timeout,
             body_bytes_max,
@@ -117,6 +119,8 @@ impl Bus {
     /// Returns once the server has all that was sent, acknowledgements among it; call it before the
     /// process ends.
     pub async fn flush(&self) -> Result<(), Error> {
+        // What is lost here is counted again later.
+        let _ = timeout(self.request_timeout, self.flush_usage()).await;
         let flushed = timeout(self.request_timeout, self.client.flush()).await;
         flushed
             .map_err(|_| Error::Timeout("an answer to a flush"))?

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::config;
 
-const STREAMS: [&str; 16] = [
+const STREAMS: [&str; 17] = [
     include_str!("../../nats/streams/WA_MSG.json"),
     include_str!("../../nats/streams/WA_RETRY.json"),
     include_str!("../../nats/streams/WA_HOLD.json"),
@@ -20,6 +20,7 @@ const STREAMS: [&str; 16] = [
     include_str!("../../nats/streams/WA_RESULT.json"),
     include_str!("../../nats/streams/WA_DLQ.json"),
     include_str!("../../nats/streams/WA_ADV.json"),
+    include_str!("../../nats/streams/WA_USAGE.json"),
     include_str!("../../nats/streams/KV_wa_webhooks.json"),
     include_str!("../../nats/streams/KV_wa_tokens.json"),
     include_str!("../../nats/streams/KV_wa_settings.json"),

@@ -220,6 +220,7 @@ operation_error_kinds! {
     async_nats::SubscribeErrorKind: [] [];
     context::GetStreamErrorKind: [] [];
     context::KeyValueErrorKind: [] [];
+    context::PublishErrorKind: [TimedOut] [];
     context::RequestErrorKind: [TimedOut] [];
     kv::CreateErrorKind: [] [InvalidKey];
     kv::EntryErrorKind: [TimedOut] [InvalidKey];

@@ -9,9 +9,9 @@ use async_nats::{
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 
-use super::{Bus, Error, Stream, Work};
+use super::{Bus, Error, Stream, Work, usage::signed};
 use crate::{
-    model::{ClientId, Delivery, Phone, WebhookId},
+    model::{ClientId, Delivery, Phone, Quota, WebhookId},
     wire::{self, subject},
 };
 
@@ -26,6 +26,8 @@ pub struct Held {
     pub sequence: u64,
     /// What waits, or its bytes when nobody can read it.
     pub delivery: Result<Delivery, Bytes>,
+    /// Its size.
+    pub bytes: usize,
 }
 
 /// What is held for one number, oldest first.
@@ -47,7 +49,12 @@ impl HeldReader {
                 let sequence = message.info()?.stream_sequence;
                 let delivery =
                     wire::decode_delivery(&message.payload).map_err(|_| message.payload.clone());
-                held.push(Held { sequence, delivery });
+                let bytes = message.payload.len();
+                held.push(Held {
+                    sequence,
+                    delivery,
+                    bytes,
+                });
             }
             Ok(held)
         };
@@ -139,6 +146,9 @@ impl Bus {
             .filter(subject::hold(client, phone))
             .sequence(last.sequence + 1)
             .await?;
+        let bytes: usize = held.iter().map(|held| held.bytes).sum();
+        self.usage
+            .note_for((Quota::Waiting, client), -signed(bytes));
         Ok(released)
     }
 
@@ -166,8 +176,7 @@ impl Bus {
 
     /// Drops what is held for a number: its webhook is gone.
     pub async fn purge_held(&self, client: ClientId, phone: &Phone) -> Result<(), Error> {
-        let stream = self.stream(Stream::Held).await?;
-        stream.purge().filter(subject::hold(client, phone)).await?;
-        Ok(())
+        self.purge_counted(Stream::Held, subject::hold(client, phone))
+            .await
     }
 }

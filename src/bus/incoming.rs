@@ -1,11 +1,18 @@
 //! One message of a consumer, and how it is settled.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_nats::jetstream::{self, AckKind};
 use bytes::Bytes;
 
-use super::{Error, chat::FROM_CHAT_QUEUE};
+use super::{
+    Error,
+    chat::FROM_CHAT_QUEUE,
+    usage::{UsageCounts, signed},
+};
 use crate::model::Timestamp;
 
 /// Clocks differ a little, and what is decided takes its way.
@@ -25,6 +32,7 @@ pub struct Incoming {
     /// In a box, since it is large and moved often.
     message: Box<jetstream::Message>,
     payload: Bytes,
+    usage: Arc<UsageCounts>,
     received_at: Instant,
     /// When the stream stored it.
     pub published_at: Timestamp,
@@ -35,7 +43,10 @@ pub struct Incoming {
 }
 
 impl Incoming {
-    pub(super) fn new(message: jetstream::Message) -> Result<Self, Error> {
+    pub(super) fn new(
+        message: jetstream::Message,
+        usage: &Arc<UsageCounts>,
+    ) -> Result<Self, Error> {
         let info = message.info()?;
         let published_at = Timestamp::from_millis(
             i64::try_from(info.published.unix_timestamp_nanos() / 1_000_000).unwrap_or_default(),
@@ -44,6 +55,7 @@ impl Incoming {
         let sequence = info.stream_sequence;
         Ok(Self {
             payload: message.payload.clone(),
+            usage: Arc::clone(usage),
             received_at: Instant::now(),
             published_at,
             deliveries,
@@ -94,7 +106,14 @@ impl Incoming {
     /// # Errors
     /// When it cannot be sent: the message comes again.
     pub async fn ack(self) -> Result<(), Error> {
-        self.message.ack().await.map_err(Error::from)
+        self.message.ack().await.map_err(Error::from)?;
+        self.removed();
+        Ok(())
+    }
+
+    /// It is gone from its stream.
+    fn removed(&self) {
+        self.usage.note(self.subject(), -signed(self.payload.len()));
     }
 
     /// Not done: hand it out again after this time.
@@ -118,6 +137,8 @@ impl Incoming {
             .await
         {
             tracing::debug!(%error, "a message could not be terminated; it comes again by itself");
+        } else {
+            self.removed();
         }
     }
 }

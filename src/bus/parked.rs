@@ -2,9 +2,9 @@
 
 use async_nats::{HeaderMap, header};
 
-use super::{Bus, Error, Stream};
+use super::{Bus, Error, Stream, usage::signed};
 use crate::{
-    model::{ClientId, Delivery, EventId, Timestamp},
+    model::{ClientId, Delivery, EventId, Quota, Timestamp},
     wire::{self, subject},
 };
 
@@ -51,7 +51,11 @@ impl Bus {
         );
         match self.park_with(headers, delivery, at).await {
             Err(Error::Exists) => Ok(None),
-            parked => parked.map(Some),
+            parked => {
+                let parked = parked?;
+                self.forget_parked(delivery);
+                Ok(Some(parked))
+            }
         }
     }
 
@@ -76,8 +80,17 @@ impl Bus {
     pub async fn unpark(&self, delivery: &Delivery) -> Result<(), Error> {
         let stream = self.stream(Stream::Retries).await?;
         let subject = subject::park(delivery.client_id, delivery.event_id);
-        stream.purge().filter(subject).await?;
+        if stream.purge().filter(subject).await?.purged > 0 {
+            self.forget_parked(delivery);
+        }
         Ok(())
+    }
+
+    /// What was parked is gone, and takes no bytes of its client's quota.
+    fn forget_parked(&self, delivery: &Delivery) {
+        let bytes = signed(wire::encode_delivery(delivery).len());
+        self.usage
+            .note_for((Quota::Waiting, delivery.client_id), -bytes);
     }
 
     /// The delivery of an event as it waits for its time, and its number in the stream.

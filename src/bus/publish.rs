@@ -9,9 +9,9 @@ use async_nats::{
 use bytes::Bytes;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{Bus, Error, Stream};
+use super::{Bus, Error, Stream, usage::signed};
 use crate::{
-    model::{Attempt, Delivery, Message},
+    model::{Attempt, Delivery, Message, Quota},
     telemetry,
     wire::{self, DeadLetter, subject},
 };
@@ -22,7 +22,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const UNDECODABLE_BYTES_MAX: usize = 64 * 1024;
 
 /// What follows the reason of a dead letter without its body.
-const BODY_CUT: &str = " (stored without its body: no room for dead letters)";
+const BODY_CUT: &str = " (stored without its body: no room or quota for dead letters)";
 
 /// What the stream said of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,23 +131,26 @@ impl Bus {
                 subject::retry(self.partition_count(), delivery.client_id, &delivery.phone);
             let payload = Bytes::from(wire::encode_delivery(delivery));
             self.acquire_retry_room(&payload).await?;
+            let bytes = payload.len();
             let acknowledged = self
                 .context
                 .publish_with_headers(subject, with_id(id.clone()), payload)
                 .await;
-            sent.push((delivery, id, acknowledged));
+            sent.push((delivery, id, bytes, acknowledged));
         }
         let deadline = Instant::now() + self.settings.publish_deadline;
         let mut missing = Vec::new();
-        for (delivery, id, acknowledged) in sent {
-            let is_stored = match acknowledged {
-                Ok(acknowledged) => matches!(
-                    timeout_at(deadline, acknowledged.into_future()).await,
-                    Ok(Ok(_))
-                ),
-                Err(_) => false,
+        for (delivery, id, bytes, acknowledged) in sent {
+            let ack = match acknowledged {
+                Ok(acknowledged) => timeout_at(deadline, acknowledged.into_future()).await.ok(),
+                Err(_) => None,
             };
-            if !is_stored {
+            if let Some(Ok(ack)) = ack {
+                if !ack.duplicate {
+                    let key = (Quota::Waiting, delivery.client_id);
+                    self.usage.note_for(key, signed(bytes));
+                }
+            } else {
                 missing.push((delivery, id));
             }
         }
@@ -181,9 +184,12 @@ impl Bus {
     /// Keeps what was given up. Without room it is kept without its body, and without any room at
     /// all it is only counted: the audit has it, and waiting would stop the partition.
     pub async fn dead_letter(&self, letter: &DeadLetter) -> Result<(), Error> {
-        match self.publish_dead_letter(letter).await {
-            Err(Error::Full | Error::TooLarge) => {}
-            published => return published,
+        let client = letter.delivery.client_id;
+        if !self.is_used_up(Quota::DeadLetters, client).await? {
+            match self.publish_dead_letter(letter).await {
+                Err(Error::Full | Error::TooLarge) => {}
+                published => return published,
+            }
         }
         match self.publish_dead_letter(&without_body(letter)).await {
             Err(Error::Full) => {
@@ -249,7 +255,12 @@ impl Bus {
                     .await
             };
             let error = match timeout_at(deadline, once).await {
-                Ok(Ok(ack)) => return Ok(ack),
+                Ok(Ok(ack)) => {
+                    if !ack.duplicate {
+                        self.usage.note(&subject, signed(payload.len()));
+                    }
+                    return Ok(ack);
+                }
                 Ok(Err(error)) if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
                     return Err(Error::TooLarge);
                 }

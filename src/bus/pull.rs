@@ -164,7 +164,7 @@ impl Pull {
             Some(message) => message,
             None => self.feed.as_mut()?.ready()?,
         };
-        Incoming::new(message).ok()
+        Incoming::new(message, &self.bus.usage).ok()
     }
 
     /// The next message; `None` when there is a new connection.
@@ -188,7 +188,10 @@ impl Pull {
                 }
             }
         }
-        self.ready.pop_front().map(Incoming::new).transpose()
+        let message = self.ready.pop_front();
+        message
+            .map(|message| Incoming::new(message, &self.bus.usage))
+            .transpose()
     }
 
     async fn open_feed(&mut self) -> Result<(), Error> {

@@ -8,7 +8,7 @@ use super::{
     read::Reader,
     settings::{
         Admin, Api, Bus, Config, Cql, Deliver, Egress, Log, LogFormat, Nats, Node, ProxyAddress,
-        ProxyKind, Replay, Secrets, Store, StoreKind, WhatsApp,
+        ProxyKind, Quota, Replay, Secrets, Store, StoreKind, WhatsApp,
     },
 };
 use crate::model::webhook_limits::{IN_FLIGHT_MAX, RATE_PER_SECOND_MAX, RETRIES_MAX};
@@ -114,6 +114,12 @@ fn bus(r: &mut Reader<'_>, retry_bytes_max: u64) -> Bus {
         result_group_max: r.integer("bus.result_group_max", 1, 1024),
         result_group_wait: r.duration("bus.result_group_wait", "0s", "1s"),
         retry_bytes_max,
+        quota: Quota {
+            waiting_bytes_max: r.size("quota.waiting_bytes_max", "64KiB", "16TiB"),
+            dead_letter_bytes_max: r.size("quota.dead_letter_bytes_max", "64KiB", "16TiB"),
+            messages_per_second: r.integer("quota.messages_per_second", 1, 100_000),
+            recount_interval: r.duration("quota.recount_interval", "1s", "24h"),
+        },
     }
 }
 

@@ -81,6 +81,17 @@ pub struct Bus {
     pub result_group_wait: Duration,
     /// `deliver.retry_bytes_max`: the limit of WA_RETRY follows from it.
     pub retry_bytes_max: u64,
+    /// What each client may do and store.
+    pub quota: Quota,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "config/default.toml documents every key")]
+pub struct Quota {
+    pub waiting_bytes_max: u64,
+    pub dead_letter_bytes_max: u64,
+    pub messages_per_second: u32,
+    pub recount_interval: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq)]

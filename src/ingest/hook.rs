@@ -34,7 +34,7 @@ use super::{
 };
 use crate::{
     bus::{self, Bus},
-    model::{Kind, Message, MessageId, Phone, Session, Timestamp},
+    model::{Kind, Message, MessageId, Phone, Quota, Session, Timestamp},
     telemetry, wire,
 };
 
@@ -100,6 +100,15 @@ impl Publisher {
     async fn publish(&self, message: &Message, dedupe_id: &str) -> anyhow::Result<()> {
         let mut message = Cow::Borrowed(message);
         let mut is_cut = false;
+        // WhatsApp keeps it, and hands it out again at the next connect.
+        if self
+            .bus
+            .is_used_up(Quota::Waiting, message.client_id)
+            .await?
+        {
+            telemetry::quota_refused(Quota::Waiting.as_str());
+            anyhow::bail!("the client's quota of waiting bytes is used up");
+        }
         loop {
             match self.bus.publish_message_as(&message, dedupe_id).await {
                 Ok(published) => {

@@ -21,6 +21,7 @@ mod job;
 mod message;
 mod notice;
 mod outbound_message;
+mod quota;
 mod secret;
 mod session;
 mod timestamp;
@@ -43,6 +44,7 @@ pub use message::{
 };
 pub use notice::{NoticeKind, NoticeSettings};
 pub use outbound_message::{OutboundMedia, OutboundMessage, Quoted, SendOutcome};
+pub use quota::{Quota, Usage};
 pub use secret::{Secret, SigningKey, SigningSecret};
 pub use session::{Pairing, PairingMethod, Session, SessionState, SessionStatus};
 pub use timestamp::Timestamp;

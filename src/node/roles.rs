@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{cli::Role, keys, open_files, readiness::Readiness, whatsapp};
 use crate::{
     api,
-    bus::Bus,
+    bus::{Bus, Recount},
     config::Config,
     deliver::Deliver,
     egress,
@@ -66,6 +66,13 @@ pub(super) async fn start(
     };
 
     node.start_admin(config, metrics).await?;
+    if roles.iter().any(|role| *role != Role::Record) {
+        let recount = match plays(Role::Api) {
+            true => Recount::Yes,
+            false => Recount::No,
+        };
+        node.bus.count_usage(&node.tasks, &node.cancel, recount);
+    }
     if plays(Role::Api) {
         let store = store.clone().context("the api role has a store")?;
         node.start_api(config, store).await?;

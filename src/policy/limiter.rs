@@ -106,7 +106,8 @@ impl Limiter {
 /// ```
 #[derive(Debug)]
 pub struct KeyedLimiter<K = ClientId> {
-    per_minute: u32,
+    interval: Duration,
+    burst: u32,
     keys: Mutex<Keys<K>>,
 }
 
@@ -121,8 +122,18 @@ struct Keys<K> {
 impl<K: Eq + Hash> KeyedLimiter<K> {
     /// A limiter of `per_minute` calls with a burst of the same size; 0 counts as 1.
     pub fn new(per_minute: u32) -> Self {
+        Self::every(MINUTE / per_minute.max(1), per_minute)
+    }
+
+    /// A limiter of `rate` calls a second with a burst of twice as many; 0 counts as 1.
+    pub fn per_second(rate: u32) -> Self {
+        Self::every(SECOND / rate.max(1), rate.saturating_mul(2))
+    }
+
+    fn every(interval: Duration, burst: u32) -> Self {
         Self {
-            per_minute: per_minute.max(1),
+            interval,
+            burst,
             keys: Mutex::new(Keys {
                 limiters: HashMap::new(),
                 sweep_at: KEYS_MAX,
@@ -138,7 +149,7 @@ impl<K: Eq + Hash> KeyedLimiter<K> {
         // Nothing here leaves the map half changed.
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         keys.forget_idle(now);
-        let every = || Limiter::every(MINUTE / self.per_minute, self.per_minute, now);
+        let every = || Limiter::every(self.interval, self.burst, now);
         let limiter = keys.limiters.entry(key).or_insert_with(every);
         limiter.check(now)
     }

@@ -11,6 +11,9 @@ pub enum Error {
     /// The store.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// The client has stored as much as it may.
+    #[error("the client's quota of waiting bytes is used up")]
+    Quota,
     /// The store took too long.
     #[error("the store did not answer in time")]
     Slow,
@@ -21,6 +24,7 @@ impl Error {
     pub(super) fn explanation(&self) -> &'static str {
         match self {
             Self::Bus(_) => "the message bus does not answer; the job goes on when it does",
+            Self::Quota => "too much waits for delivery; the job goes on when less does",
             Self::Store(_) | Self::Slow => {
                 "the store does not answer; the job goes on when it does"
             }

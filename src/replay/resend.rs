@@ -12,7 +12,9 @@ use super::{
     window::Window,
 };
 use crate::{
-    model::{Delivery, Event, EventId, Job, JobCursor, JobFilter, JobState, JobWork, Priority},
+    model::{
+        Delivery, Event, EventId, Job, JobCursor, JobFilter, JobState, JobWork, Priority, Quota,
+    },
     telemetry,
 };
 
@@ -158,6 +160,13 @@ async fn send(
     while !left.is_empty() && !context.cancel.is_cancelled() {
         let chunk = pacer.next().await.min(left.len());
         let rest = left.split_off(chunk);
+        if context
+            .bus
+            .is_used_up(Quota::Waiting, job.client_id)
+            .await?
+        {
+            return Err(Error::Quota);
+        }
         context.bus.publish_again(job.id, &left).await?;
         left = rest;
     }

@@ -62,6 +62,8 @@ kinds! {
 
     /// Keeps the cache of webhooks current.
     WebhookWatch = "webhook_watch", Restart;
+    /// Adds up what clients store.
+    UsageCounter = "usage_counter", Restart;
     /// Writes this node's heartbeat.
     Heartbeat = "heartbeat", Restart;
     /// Reads the other nodes' heartbeats.

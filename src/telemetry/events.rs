@@ -58,6 +58,11 @@ pub fn dead_letter(reason: &'static str) {
     counter!(names::DEAD_LETTERS, "reason" => reason).increment(1);
 }
 
+/// A message was refused: this quota of its client is used up.
+pub fn quota_refused(quota: &'static str) {
+    counter!(names::QUOTA_REFUSED, "quota" => quota).increment(1);
+}
+
 /// There was no room for a dead letter: it was `cut` or `dropped`.
 pub fn dead_letter_cut(what: &'static str) {
     counter!(names::DEAD_LETTERS_CUT, "what" => what).increment(1);

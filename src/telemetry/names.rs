@@ -96,6 +96,8 @@ table! {
     DEAD_LETTERS_CUT = "wahook_dead_letters_cut_total", Counter, ["what"],
         "Dead letters for which WA_DLQ had no room: what=cut for those stored without their \
          body, dropped for those that only the audit has.";
+    QUOTA_REFUSED = "wahook_quota_refused_total", Counter, ["quota"],
+        "Messages refused because a quota of their client was used up.";
     ABANDONED = "wahook_abandoned_total", Counter, ["stream"],
         "Messages that reached max_deliver and were taken out of their stream: a fault of the \
          pipeline.";

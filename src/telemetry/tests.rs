@@ -31,6 +31,7 @@ fn scrape_after_all_events() -> String {
         event::held();
         event::dead_letter("gone");
         event::dead_letter_cut("cut");
+        event::quota_refused("waiting");
         event::abandoned("WA_MSG");
         event::job_events("replay", "sent", 3);
         event::jobs_running("replay", 1);

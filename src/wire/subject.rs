@@ -3,7 +3,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::model::{ChatKey, ClientId, Delivery, EventId, Message, Phone, SessionId, hex};
+use crate::model::{ChatKey, ClientId, Delivery, EventId, Message, Phone, Quota, SessionId, hex};
 
 /// The partition of a client's phone number, as the server's `partition(partitions,1,2)` computes
 /// it: FNV-1a 32 over the bytes of both tokens without a separator (`nats-server`,
@@ -192,6 +192,46 @@ pub fn undecodable(stream: &str) -> String {
 /// The filter for all dead letters of a client.
 pub fn dead_letters_of(client: ClientId) -> String {
     format!("wa.dlq.{client}.*")
+}
+
+/// The counter of what a client has stored.
+pub fn usage(quota: Quota, client: ClientId) -> String {
+    format!("wa.usage.{}.{client}", quota.as_str())
+}
+
+/// Which counter this is the subject of.
+pub fn parse_usage(subject: &str) -> Option<(Quota, ClientId)> {
+    let (name, client) = subject.strip_prefix("wa.usage.")?.split_once('.')?;
+    let quota = Quota::ALL
+        .into_iter()
+        .find(|quota| quota.as_str() == name)?;
+    Some((quota, client.parse().ok()?))
+}
+
+/// What a stored message of this subject counts for; `None` for what belongs to no client.
+///
+/// # Examples
+///
+/// ```
+/// use wahook::{model::Quota, wire::subject};
+///
+/// let counted = subject::counted("wa.retry.3.7.4915112345678").expect("a client's");
+/// assert_eq!((counted.0, counted.1.get()), (Quota::Waiting, 7));
+/// assert_eq!(subject::counted("wa.result.3"), None);
+/// ```
+pub fn counted(subject: &str) -> Option<(Quota, ClientId)> {
+    let tokens: Vec<&str> = subject.split('.').collect();
+    let (quota, client) = match tokens[..] {
+        // As published, and with the partition, as stored.
+        ["wa", "msg", client, _] | ["wa", "msg", _, client, _] => (Quota::Waiting, client),
+        ["wa", "park" | "hold", client, _] | ["wa", "retry", _, client, _] => {
+            (Quota::Waiting, client)
+        }
+        ["wa", "chat", _, client, _, _, _] => (Quota::Waiting, client),
+        ["wa", "dlq", client, _] => (Quota::DeadLetters, client),
+        _ => return None,
+    };
+    Some((quota, client.parse().ok()?))
 }
 
 /// The subject on which the node that runs a session receives requests to send.

@@ -14,6 +14,7 @@ mod egress;
 #[cfg(feature = "whatsapp")]
 mod operations;
 mod pipeline;
+mod quotas;
 mod readiness;
 mod repartition;
 mod replay;

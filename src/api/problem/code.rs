@@ -46,6 +46,7 @@ codes! {
     NotJson UNSUPPORTED_MEDIA_TYPE "not_json" "The body must be application/json";
     KeyReused UNPROCESSABLE_ENTITY "key_reused" "The idempotency key is taken";
     TooManyRequests TOO_MANY_REQUESTS "too_many_requests" "Too many requests";
+    Quota TOO_MANY_REQUESTS "quota" "A quota of the client is used up";
     Internal INTERNAL_SERVER_ERROR "internal" "Something went wrong on our side";
     MediaGone BAD_GATEWAY "media_gone" "WhatsApp did not give the file";
     Unavailable SERVICE_UNAVAILABLE "unavailable" "A part of the system is down";

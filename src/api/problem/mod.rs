@@ -96,6 +96,16 @@ impl Problem {
     }
 }
 
+impl Problem {
+    /// A quota of the client is used up; `detail` names it and what to do.
+    pub(super) fn quota(wait: Duration, detail: &'static str) -> Self {
+        Self {
+            retry_after: Some(wait),
+            ..Self::new(Code::Quota, detail)
+        }
+    }
+}
+
 impl From<bus::Error> for Problem {
     fn from(error: bus::Error) -> Self {
         telemetry::error("api", "bus");
@@ -135,6 +145,10 @@ impl From<replay::Error> for Problem {
         match error {
             replay::Error::Bus(error) => error.into(),
             replay::Error::Store(error) => error.into(),
+            replay::Error::Quota => Self::quota(
+                Duration::from_secs(30),
+                "more bytes wait than quota.waiting_bytes_max",
+            ),
             replay::Error::Slow => Self::new(
                 Code::Unavailable,
                 "the store does not answer in time; try again later",

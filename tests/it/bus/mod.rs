@@ -82,7 +82,7 @@ async fn apply_creates_once_and_check_names_each_difference() {
     let missing = bus.check().await.expect("answers");
     assert_eq!(
         missing.len(),
-        16 + 3 * usize::from(bus.partition_count()) + 1
+        17 + 3 * usize::from(bus.partition_count()) + 1
     );
     assert!(
         missing

@@ -48,6 +48,7 @@ fn place(kind: TaskKind) -> Place {
         | TaskKind::BusProbe
         | TaskKind::MetricsUpkeep
         | TaskKind::WebhookWatch
+        | TaskKind::UsageCounter
         | TaskKind::Heartbeat
         | TaskKind::MemberWatch
         | TaskKind::Assignment

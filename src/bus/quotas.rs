@@ -1,0 +1,339 @@
+//! What clients have stored, counted over all processes in WA_USAGE.
+//!
+//! Sums that are lost with a process, and what the server removes by age, are put right when all is
+//! counted afresh from the streams: at the start of a node with the role `api`, and then in
+//! intervals. A lease lets one node do it at a time, since each corrects by a difference.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::{Duration, Instant},
+};
+
+use async_nats::{
+    HeaderMap,
+    jetstream::{
+        consumer::{AckPolicy, pull},
+        stream::DirectGetErrorKind,
+    },
+};
+use futures_util::{StreamExt, TryStreamExt};
+use serde::Deserialize;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Bus, Error, Lease, Stream,
+    usage::{Key, signed},
+};
+use crate::{
+    model::{ClientId, Quota, Usage},
+    tasks::{TaskKind, Tasks},
+    telemetry,
+    wire::subject,
+};
+
+/// How often sums go to the counters.
+const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
+const USAGE: &str = "WA_USAGE";
+/// Adds to a counter.
+const INCREMENT: &str = "Nats-Incr";
+/// In messages of a consumer that gets headers alone.
+const SIZE: &str = "Nats-Msg-Size";
+const LEASE: &str = "usage";
+/// Messages of one read while all is counted.
+const BATCH: usize = 1000;
+/// How long one read may take, and the server keeps the reader.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Whether a node counts all from the streams now and then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recount {
+    /// It does.
+    Yes,
+    /// It leaves that to others.
+    No,
+}
+
+/// What a counter holds.
+#[derive(Deserialize)]
+struct Counter {
+    val: String,
+}
+
+impl Bus {
+    /// Adds up what clients store, for as long as the process lives.
+    pub fn count_usage(&self, tasks: &Tasks, cancel: &CancellationToken, recount: Recount) {
+        let bus = self.clone();
+        let ends = cancel.clone();
+        tasks.keep(TaskKind::UsageCounter, cancel, move || {
+            bus.clone().keep_counting(recount, ends.clone())
+        });
+    }
+
+    async fn keep_counting(self, recount: Recount, cancel: CancellationToken) {
+        tokio::select! {
+            () = cancel.cancelled() => {}
+            () = self.count_in_intervals(recount) => {}
+        }
+    }
+
+    async fn count_in_intervals(&self, recount: Recount) {
+        let mut ticks = interval(FLUSH_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut counted_at: Option<Instant> = None;
+        loop {
+            ticks.tick().await;
+            if let Err(error) = self.flush_usage().await {
+                tracing::debug!(%error, "sums of what clients store wait");
+            }
+            let every = self.settings.quota.recount_interval;
+            let is_due = counted_at.is_none_or(|at| at.elapsed() >= every);
+            if recount == Recount::Yes && is_due {
+                counted_at = Some(Instant::now());
+                if let Err(error) = self.recount().await {
+                    telemetry::error("bus", "recount");
+                    tracing::warn!(%error, "what clients store is counted again later");
+                }
+            }
+        }
+    }
+
+    /// Sends the sums of this process to the counters.
+    pub(super) async fn flush_usage(&self) -> Result<(), Error> {
+        for (key, bytes) in self.usage.take(Instant::now()) {
+            let asked_at = Instant::now();
+            match self.add(key, bytes).await {
+                Ok(value) => self.usage.added(key, bytes, value, asked_at),
+                Err(error) => {
+                    self.usage.failed(key, bytes);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The new value of a counter.
+    async fn add(&self, (quota, client): Key, bytes: i64) -> Result<i64, Error> {
+        let mut headers = HeaderMap::new();
+        headers.insert(INCREMENT, format!("{bytes:+}").as_str());
+        let subject = subject::usage(quota, client);
+        let ack = self
+            .context
+            .publish_with_headers(subject, headers, bytes::Bytes::new())
+            .await
+            .map_err(Error::from)?
+            .await
+            .map_err(Error::from)?;
+        Ok(ack.value.and_then(|value| value.parse().ok()).unwrap_or(0))
+    }
+
+    /// What a client has stored, no older than a second, with all that this process stored since.
+    pub async fn usage(&self, client: ClientId) -> Result<Usage, Error> {
+        Ok(Usage {
+            waiting_bytes: self.used((Quota::Waiting, client)).await?,
+            dead_letter_bytes: self.used((Quota::DeadLetters, client)).await?,
+        })
+    }
+
+    /// Whether a client has stored as much as this quota allows.
+    pub async fn is_used_up(&self, quota: Quota, client: ClientId) -> Result<bool, Error> {
+        let max = match quota {
+            Quota::Waiting => self.settings.quota.waiting_bytes_max,
+            Quota::DeadLetters => self.settings.quota.dead_letter_bytes_max,
+        };
+        Ok(self.used((quota, client)).await? >= max)
+    }
+
+    async fn used(&self, key: Key) -> Result<u64, Error> {
+        let asked_at = Instant::now();
+        if let Some(bytes) = self.usage.bytes(key, asked_at) {
+            return Ok(bytes);
+        }
+        let value = self.counter(key).await?;
+        self.usage.learn(key, value, asked_at);
+        Ok(self
+            .usage
+            .bytes(key, asked_at)
+            .unwrap_or_else(|| u64::try_from(value).unwrap_or(0)))
+    }
+
+    async fn counter(&self, (quota, client): Key) -> Result<i64, Error> {
+        let stream = self.context.get_stream_no_info(USAGE).await?;
+        let subject = subject::usage(quota, client);
+        let counter = match stream.direct_get_last_for_subject(subject).await {
+            Ok(message) => serde_json::from_slice::<Counter>(&message.payload)?,
+            Err(error) if error.kind() == DirectGetErrorKind::NotFound => return Ok(0),
+            Err(error) => return Err(error.into()),
+        };
+        Ok(counter.val.parse().unwrap_or(0))
+    }
+
+    /// Counts all from the streams and corrects the counters, unless another node does so now.
+    async fn recount(&self) -> Result<(), Error> {
+        let Some(lease) = self.acquire_lease(LEASE, "usage").await? else {
+            tracing::debug!("another node counts what clients store");
+            return Ok(());
+        };
+        let counted = self.count_all(&lease).await;
+        if let Ok(sums) = &counted
+            && lease.is_valid()
+        {
+            self.correct(sums).await?;
+        }
+        lease.release().await;
+        counted.map(drop)
+    }
+
+    async fn count_all(&self, lease: &Lease) -> Result<HashMap<Key, i64>, Error> {
+        let mut sums = HashMap::new();
+        for (stream, filter) in [
+            (Stream::Held, "wa.hold.>"),
+            (Stream::ChatQueues, "wa.chat.>"),
+            (Stream::DeadLetters, "wa.dlq.>"),
+            (Stream::Retries, "wa.park.>"),
+        ] {
+            let sizes = self.sizes(stream, filter, Some(lease)).await?;
+            for (key, bytes) in sizes {
+                *sums.entry(key).or_default() += bytes;
+            }
+        }
+        // The consumers that deliver have these subjects, and a stream of work has no others: a
+        // sample stands for the messages of a number.
+        for (stream, filter) in [
+            (Stream::Messages, "wa.msg.>"),
+            (Stream::Retries, "wa.retry.>"),
+        ] {
+            self.estimate(stream, filter, &mut sums).await?;
+            lease.renew().await?;
+        }
+        Ok(sums)
+    }
+
+    /// The sizes of the messages under a filter, summed by what they count for.
+    pub(super) async fn sizes(
+        &self,
+        stream: Stream,
+        filter: &str,
+        lease: Option<&Lease>,
+    ) -> Result<HashMap<Key, i64>, Error> {
+        let is_work = stream == Stream::Retries;
+        let handle = self.stream(stream).await?;
+        let config = pull::Config {
+            filter_subject: filter.to_owned(),
+            // A stream of work has no others. What is not acknowledged stays.
+            ack_policy: if is_work {
+                AckPolicy::Explicit
+            } else {
+                AckPolicy::None
+            },
+            max_ack_pending: if is_work { -1 } else { 0 },
+            headers_only: true,
+            inactive_threshold: READ_TIMEOUT,
+            memory_storage: true,
+            num_replicas: if is_work { 0 } else { 1 },
+            ..pull::Config::default()
+        };
+        let consumer = handle.create_consumer(config).await?;
+        let name = consumer.cached_info().name.clone();
+        let mut sums = HashMap::new();
+        loop {
+            let batch = consumer.fetch().max_messages(BATCH).messages();
+            let read = async {
+                let mut messages = batch.await?;
+                let mut count = 0;
+                while let Some(message) = messages.next().await {
+                    let message = message?;
+                    count += 1;
+                    if let Some(key) = subject::counted(&message.subject) {
+                        *sums.entry(key).or_default() += size(&message);
+                    }
+                }
+                Ok::<_, Error>(count)
+            };
+            let count = timeout(READ_TIMEOUT, read)
+                .await
+                .map_err(|_| Error::Timeout("sizes of messages"))??;
+            if let Some(lease) = lease {
+                lease.renew().await?;
+            }
+            if count < BATCH {
+                break;
+            }
+        }
+        if let Err(error) = handle.delete_consumer(&name).await {
+            tracing::debug!(%error, "the server deletes the counting consumer by itself");
+        }
+        Ok(sums)
+    }
+
+    /// Drops the messages under a filter, of which few are left when their webhook is gone.
+    pub(super) async fn purge_counted(&self, stream: Stream, filter: String) -> Result<(), Error> {
+        let sizes = self.sizes(stream, &filter, None).await?;
+        let handle = self.stream(stream).await?;
+        handle.purge().filter(filter).await?;
+        for (key, bytes) in sizes {
+            self.usage.note_for(key, -bytes);
+        }
+        Ok(())
+    }
+
+    /// Adds, for each subject, its number of messages times the size of its last one.
+    async fn estimate(
+        &self,
+        stream: Stream,
+        filter: &str,
+        sums: &mut HashMap<Key, i64>,
+    ) -> Result<(), Error> {
+        let handle = self.stream(stream).await?;
+        let mut subjects = handle.info_builder().subjects(filter).fetch().await?;
+        while let Some((subject, count)) = subjects.try_next().await? {
+            let Some(key) = subject::counted(&subject) else {
+                continue;
+            };
+            let bytes = match handle.direct_get_last_for_subject(subject).await {
+                Ok(message) => message.payload.len(),
+                Err(error) if error.kind() == DirectGetErrorKind::NotFound => continue,
+                Err(error) => return Err(error.into()),
+            };
+            *sums.entry(key).or_default() += signed(bytes.saturating_mul(count));
+        }
+        Ok(())
+    }
+
+    async fn correct(&self, counted: &HashMap<Key, i64>) -> Result<(), Error> {
+        self.flush_usage().await?;
+        let stream = self.context.get_stream_no_info(USAGE).await?;
+        let mut all: BTreeSet<Key> = counted.keys().copied().collect();
+        let mut subjects = stream.info_builder().subjects("wa.usage.>").fetch().await?;
+        while let Some((subject, _)) = subjects.try_next().await? {
+            all.extend(subject::parse_usage(&subject));
+        }
+        for key in all {
+            let wanted = counted.get(&key).copied().unwrap_or(0);
+            let asked_at = Instant::now();
+            let difference = wanted - self.counter(key).await?;
+            if difference != 0 {
+                tracing::debug!(
+                    quota = key.0.as_str(),
+                    difference,
+                    "a counter of what a client stores is corrected"
+                );
+                let value = self.add(key, difference).await?;
+                self.usage.learn(key, value, asked_at);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The size of a message of which the headers came alone.
+fn size(message: &async_nats::Message) -> i64 {
+    let header = message
+        .headers
+        .as_ref()
+        .and_then(|headers| headers.get_last(SIZE));
+    header
+        .and_then(|size| size.as_str().parse().ok())
+        .unwrap_or(0)
+}

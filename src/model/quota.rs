@@ -1,0 +1,40 @@
+//! What a client may have stored.
+
+/// What is counted for each client, in bytes.
+///
+/// # Examples
+///
+/// ```
+/// use wahook::model::Quota;
+///
+/// assert_eq!(Quota::DeadLetters.as_str(), "dead_letters");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Quota {
+    /// Messages that are not delivered yet: new, parked, due, held, or in a chat queue.
+    Waiting,
+    /// Dead letters.
+    DeadLetters,
+}
+
+impl Quota {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Waiting, Self::DeadLetters];
+
+    /// As subjects and metrics name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::DeadLetters => "dead_letters",
+        }
+    }
+}
+
+/// Bytes that a client has stored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// See [`Quota::Waiting`].
+    pub waiting_bytes: u64,
+    /// See [`Quota::DeadLetters`].
+    pub dead_letter_bytes: u64,
+}
