@@ -115,6 +115,11 @@ impl Breaker {
         }
     }
 
+    /// Whether a probe is in flight.
+    pub fn is_probing(&self) -> bool {
+        matches!(self.state, State::HalfOpen { .. })
+    }
+
     /// Whether the last attempt reached the endpoint.
     pub fn is_well(&self) -> bool {
         self.state == State::Closed { failures: 0 }

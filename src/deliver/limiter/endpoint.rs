@@ -50,6 +50,8 @@ pub(super) struct State {
     /// When a permit was last taken, or an attempt began or ended.
     pub(super) progress: Instant,
     pub(super) slot_clock: Instant,
+    /// Of those that came while a probe was in flight. It may answer long before their slots.
+    pub(super) probe_clock: Instant,
     /// Of those of low priority: they push nobody else's slots back.
     pub(super) low_clock: Instant,
     pub(super) backlog: Backlog,
@@ -120,6 +122,7 @@ impl EndpointLimiter {
                 silent_since: now,
                 progress: now,
                 slot_clock: now,
+                probe_clock: now,
                 low_clock: now,
                 backlog: Backlog::default(),
                 last_used: now,
@@ -213,7 +216,7 @@ impl EndpointLimiter {
     pub(super) fn idle(&self, now: Instant) -> bool {
         let state = self.state();
         now.saturating_duration_since(state.last_used) > self.keep
-            && state.slot_clock.max(state.low_clock) <= now
+            && state.slot_clock.max(state.low_clock).max(state.probe_clock) <= now
     }
 
     /// Notes how an attempt ended. `pause`: for how long the endpoint asked for no more requests.

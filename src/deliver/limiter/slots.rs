@@ -38,6 +38,9 @@ impl EndpointLimiter {
         let interval = self.slot_interval(&state);
         state.last_used = now;
         let at = match priority {
+            Priority::Normal if state.breaker.is_probing() => {
+                pacing::reserve(&mut state.probe_clock, now + wait, interval)
+            }
             Priority::Normal => {
                 state.backlog.slots_given(interval);
                 pacing::reserve(&mut state.slot_clock, now + wait, interval)

@@ -138,6 +138,20 @@ async fn what_was_being_parked_when_the_backlog_was_taken_is_moved_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn slots_behind_a_probe_drag_no_others_along_when_it_succeeds() {
+    let limiter = endpoint(50, 8);
+    open_by_time_outs(&limiter).await;
+    advance(settings().breaker_open).await;
+    let probe = limiter.acquire(NORMAL).await.expect("the probe");
+    let behind = limiter.acquire(NORMAL).await.expect_err("one probe only");
+    limiter.record_result(probe, SECOND, AttemptResult::Reached, None);
+    assert!(limiter.take_backlog().is_none(), "nothing is stored yet");
+    assert!(limiter.park("rate", NORMAL).at < now() + SECOND);
+    let late = limiter.remember(EventId(Uuid::nil()), 1, behind.at);
+    assert!(late.is_some(), "it is moved at once");
+}
+
+#[tokio::test(start_paused = true)]
 async fn slots_behind_a_probe_drag_no_others_along_when_it_fails() {
     let limiter = endpoint(50, 8);
     let pause = Some(SECOND * 5);
