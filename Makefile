@@ -1,7 +1,7 @@
 # The two main commands are `make demo` and `make test`.
 
-.PHONY: demo test chaos soak bench bench-compare bench-lab bench-rivals bench-scale bench-store \
-	bench-outage bench-whatsapp nats cassandra
+.PHONY: demo test chaos attack soak bench bench-compare bench-lab bench-rivals bench-scale \
+	bench-store bench-outage bench-whatsapp nats cassandra
 
 # A whole delivery with the default settings, with explanations. KEEP=1 leaves everything running,
 # and STORE=cql puts the audit into Cassandra. This build of the client accepts the certificate of
@@ -27,6 +27,13 @@ chaos: nats
 ROUNDS ?= 5
 soak: nats cassandra
 	scripts/soak.sh $(ROUNDS)
+
+# What a hostile tenant, endpoint or peer does to others, on an optimised build: times and memory are
+# judged, too. ATTACK_SECONDS=… sets how long each attack lasts.
+attack: nats
+	cargo build --release --locked --package wahook
+	ATTACK_WAHOOK=target/release/wahook \
+		cargo test --workspace --locked --test attack -- --test-threads=1 --nocapture
 
 # Deliveries per second, latency, and the effect of a hanging endpoint or a replay on others.
 bench: nats

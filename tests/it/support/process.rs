@@ -167,8 +167,14 @@ pub(crate) async fn run(env: &Env, arguments: &[&str]) -> String {
     stdout.into_owned()
 }
 
+/// `ATTACK_WAHOOK`, an executable as users run it; else the one that was built with the tests.
+fn executable() -> PathBuf {
+    let chosen = std::env::var_os("ATTACK_WAHOOK");
+    chosen.map_or_else(|| env!("CARGO_BIN_EXE_wahook").into(), PathBuf::from)
+}
+
 pub(crate) fn wahook(env: &Env) -> Command {
-    let mut command = Command::new(PathBuf::from(env!("CARGO_BIN_EXE_wahook")));
+    let mut command = Command::new(executable());
     command
         .envs(env.iter().cloned())
         .stdin(Stdio::null())
