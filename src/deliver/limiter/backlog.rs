@@ -60,8 +60,8 @@ pub(in crate::deliver) struct ParkedMessage {
     _unit: BudgetUnit,
 }
 
-/// The messages of one endpoint that are parked far ahead. Most are in the order of their slots, but
-/// those that came while a probe was made have later ones.
+/// The messages of one endpoint that are parked far ahead. Most are in the order of their slots,
+/// but those that came while a probe was made have later ones.
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
     parked: VecDeque<ParkedMessage>,

@@ -58,6 +58,24 @@ impl Identity {
         TlsAcceptor::from(Arc::new(server))
     }
 
+    fn expired() -> Self {
+        Self::new("127.0.0.1", |parameters| {
+            parameters.not_after = date_time_ymd(2020, 1, 1);
+        })
+    }
+
+    fn early() -> Self {
+        Self::new("127.0.0.1", |parameters| {
+            parameters.not_before = date_time_ymd(2090, 1, 1);
+        })
+    }
+
+    fn authority() -> Self {
+        Self::new("127.0.0.1", |parameters| {
+            parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        })
+    }
+
     /// A server that wants a certificate of its clients.
     fn asking_acceptor(&self) -> TlsAcceptor {
         let mut roots = RootCertStore::empty();
@@ -143,15 +161,9 @@ async fn a_certificate_is_believed_only_when_its_root_is_known() {
 async fn a_failed_handshake_is_told_with_its_cause() {
     let local = Identity::local();
     let other = Identity::new("other.example", |_| {});
-    let expired = Identity::new("127.0.0.1", |parameters| {
-        parameters.not_after = date_time_ymd(2020, 1, 1);
-    });
-    let early = Identity::new("127.0.0.1", |parameters| {
-        parameters.not_before = date_time_ymd(2090, 1, 1);
-    });
-    let authority = Identity::new("127.0.0.1", |parameters| {
-        parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    });
+    let expired = Identity::expired();
+    let early = Identity::early();
+    let authority = Identity::authority();
     for (name, acceptor, client, words) in [
         (
             "self-signed",
