@@ -143,6 +143,7 @@ impl Lab {
     pub(crate) async fn start(settings: &[(&str, &str)]) -> Self {
         let settings: Vec<_> = SETTINGS.iter().chain(settings).copied().collect();
         let app = App::playing("api,deliver,record", &settings).await;
+        app.leaves_work("what the attacker published is not waited for");
         let attacker = app.client(ATTACKER).await;
         let caller = app.client(VICTIM).await;
         let phones = VICTIM_PARTITIONS

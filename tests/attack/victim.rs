@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    net::{IpAddr, Ipv4Addr},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -14,6 +15,8 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep},
 };
 
+/// Where the victim calls from: the attacker has another address.
+const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 /// Between two messages.
 const MESSAGE_INTERVAL: Duration = Duration::from_millis(50);
 /// Between two looks at its webhooks.
@@ -88,6 +91,7 @@ impl Victim {
         let address = started.await.expect("the endpoint starts");
         let http = reqwest::Client::builder()
             .no_proxy()
+            .local_address(ADDRESS)
             .timeout(CALL_TIMEOUT)
             .build()
             .expect("a plain client");
@@ -208,6 +212,7 @@ async fn probe(caller: Caller, seen: Arc<Mutex<Seen>>) {
     // Like a supervisor: on a new connection each time.
     let http = reqwest::Client::builder()
         .no_proxy()
+        .local_address(ADDRESS)
         .timeout(PROBE_TIMEOUT)
         .build();
     let request = http
