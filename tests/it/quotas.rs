@@ -1,10 +1,12 @@
 //! What one client may store and publish, while another goes on.
 
+use std::time::Duration;
+
 use async_nats::HeaderMap;
 use serde_json::{Value, json};
 
 use crate::support::{
-    app::{App, Client, eventually},
+    app::{App, Client, eventually, let_pass},
     receiver::{Receiver, Reply},
 };
 
@@ -14,6 +16,10 @@ const KIB: usize = 1024;
 
 /// Room for five large messages.
 const LITTLE: (&str, &str) = ("QUOTA__WAITING_BYTES_MAX", "1MiB");
+
+/// So often, and so far apart, a message is refused that is over the quota for good.
+const REFUSALS: usize = 12;
+const REFUSAL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Publishes one message of 200 KiB; status and answer.
 async fn publish_large(client: &Client, number: usize) -> (u16, Value) {
@@ -27,9 +33,20 @@ async fn publish_large(client: &Client, number: usize) -> (u16, Value) {
 /// Publishes large messages until the quota is used up; how many were taken.
 async fn fill(client: &Client) -> usize {
     for number in 0..40 {
+        if !is_taken(client, number).await {
+            return number;
+        }
+    }
+    panic!("40 large messages were taken");
+}
+
+/// Whether a large message is taken. While an earlier one moves from stream to stream it counts
+/// twice, so a refusal is believed only when it stays.
+async fn is_taken(client: &Client, number: usize) -> bool {
+    for _ in 0..REFUSALS {
         let (status, answer) = publish_large(client, number).await;
         if status == 202 {
-            continue;
+            return true;
         }
         assert_eq!(
             (status, &answer["code"]),
@@ -38,9 +55,9 @@ async fn fill(client: &Client) -> usize {
         );
         let detail = answer["detail"].as_str().unwrap_or_default();
         assert!(detail.contains("quota.waiting_bytes_max"), "{answer}");
-        return number;
+        let_pass(REFUSAL_INTERVAL).await;
     }
-    panic!("40 large messages were taken");
+    false
 }
 
 async fn waiting_bytes(client: &Client) -> u64 {
