@@ -57,7 +57,7 @@ async fn endpoints_that_hang() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_endpoint_with_large_retries() {
-    let lab = Lab::start(&[("DELIVER__RETRY_BYTES_MAX", "256MiB")]).await;
+    let lab = Lab::start(&[]).await;
     let attack = async move |attacker: Arc<Attacker>| {
         let mut settings = greedy();
         settings["retry_schedule"] = json!([604_800, 604_800]);
