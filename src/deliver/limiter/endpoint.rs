@@ -259,11 +259,12 @@ impl EndpointLimiter {
         opened && result == AttemptResult::Failed
     }
 
-    /// Whether attempts take long. An endpoint of which nothing is known yet is not slow: the first
-    /// messages of a burst would be parked although it answers at once.
+    /// Whether attempts take long, or may, since nothing has come back yet.
     pub(in crate::deliver) fn is_slow(&self) -> bool {
         let state = self.state();
-        let average = state.average.unwrap_or_default();
+        let Some(average) = state.average else {
+            return true;
+        };
         let silence = now().saturating_duration_since(state.silent_since);
         average >= SLOW_ANSWER_MIN || (state.active > 0 && silence >= SLOW_ANSWER_MIN)
     }

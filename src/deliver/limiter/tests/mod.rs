@@ -294,9 +294,9 @@ async fn permits_taken_by_those_who_wait_for_the_rate_are_no_hang() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_endpoint_is_slow_while_it_is_silent_and_when_its_answers_are() {
+async fn an_endpoint_is_slow_until_it_has_answered_and_while_it_is_silent() {
     let endpoint = endpoint(50, 8);
-    assert!(!endpoint.is_slow(), "nothing is known of it");
+    assert!(endpoint.is_slow(), "nothing is known of it");
     let quick = Duration::from_millis(5);
     let permit = endpoint.acquire(Priority::Normal).await.expect("free");
     endpoint.record_result(permit, quick, AttemptResult::Reached, None);
