@@ -19,7 +19,7 @@ pub(crate) type Make = dyn Fn(&[u8]) -> Vec<u8> + Send + Sync;
 #[derive(Clone)]
 pub(crate) enum Manner {
     /// Writes these bytes after so long.
-    Answer(Duration, &'static str),
+    Answer(Duration, String),
     /// Never answers.
     Hang,
     /// Interim answers without end.
@@ -61,6 +61,12 @@ impl Endpoint {
             }
         });
         Self { address, task }
+    }
+
+    /// Answers with this status line, and no body, after so long.
+    pub(crate) async fn answering(after: Duration, status: &str) -> Self {
+        let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
+        Self::start(Manner::Answer(after, answer)).await
     }
 
     pub(crate) fn url(&self) -> String {

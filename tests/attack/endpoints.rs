@@ -1,35 +1,21 @@
 //! Attacks of an endpoint, whose owner is a tenant like any other.
 
-use std::sync::Arc;
-
 use serde_json::json;
 
 use crate::{
     endpoint::{Endpoint, Manner},
-    lab::{Attacker, Lab, hammer},
+    lab,
 };
 
 /// Requests that one endpoint has at once.
 const AT_ONCE: usize = 16;
 
 async fn misbehaving(name: &'static str, manner: Manner) {
-    let lab = Lab::start(&[]).await;
     let endpoint = Endpoint::start(manner).await;
-    let url = endpoint.url();
-    let attack = async move |attacker: Arc<Attacker>| {
-        let settings = json!({
-            "in_flight": 64, "rate_per_second": 1000, "burst": 1000, "retry_schedule": vec![1; 20],
-        });
-        attacker.register_all(&url, &settings).await;
-        hammer(AT_ONCE, |number| {
-            let attacker = Arc::clone(&attacker);
-            async move {
-                attacker.publish(number, 500).await;
-            }
-        })
-        .await;
-    };
-    lab.attack(name, attack).await;
+    let settings = json!({
+        "in_flight": 64, "rate_per_second": 1000, "burst": 1000, "retry_schedule": vec![1; 20],
+    });
+    lab::flood(name, endpoint.url(), settings, AT_ONCE, 500).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

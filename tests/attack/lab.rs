@@ -1,10 +1,6 @@
 //! One attack: a quiet stretch, the attack, what is left of it, and the judgement.
 
-use std::{
-    future::Future,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use wahook::{
@@ -132,6 +128,28 @@ where
     }
 }
 
+/// An attack that registers all numbers for a URL, and publishes texts of so many bytes for them,
+/// so many at a time.
+pub(crate) async fn flood(
+    name: &'static str,
+    url: String,
+    settings: Value,
+    at_once: usize,
+    bytes: usize,
+) {
+    let attack = async move |attacker: Arc<Attacker>| {
+        attacker.register_all(&url, &settings).await;
+        hammer(at_once, |number| {
+            let attacker = Arc::clone(&attacker);
+            async move {
+                attacker.publish(number, bytes).await;
+            }
+        })
+        .await;
+    };
+    Lab::start(&[]).await.attack(name, attack).await;
+}
+
 /// The executable with an attacker and a victim.
 pub(crate) struct Lab {
     pub(crate) app: App,
@@ -149,8 +167,7 @@ impl Lab {
         let phones = VICTIM_PARTITIONS
             .map(|partition| phone(VICTIM, partition))
             .to_vec();
-        let urls = (app.api.clone(), app.admin.clone());
-        let victim = Victim::start(urls.0, urls.1, caller.token.clone(), phones.clone()).await;
+        let victim = Victim::start(&app, &caller, phones.clone()).await;
         for phone in &phones {
             let body = json!({
                 "phone_number": phone, "webhook_url": victim.url, "rate_per_second": 1000,
@@ -265,9 +282,4 @@ fn phone(client: u64, partition: u16) -> String {
         .expect("every partition has numbers")
         .as_str()
         .to_owned()
-}
-
-/// When an attack that counts its own time has to stop.
-pub(crate) fn deadline() -> Instant {
-    Instant::now() + attack_duration()
 }

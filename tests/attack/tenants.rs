@@ -1,17 +1,22 @@
 //! Attacks of a tenant with ordinary requests.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::{
     endpoint::{Endpoint, Manner},
-    lab::{Attacker, Lab, deadline, hammer},
+    lab::{self, Attacker, Lab, hammer},
 };
 
 /// What is published at a time by an attack that floods.
 const AT_ONCE: usize = 32;
+/// Where nobody listens.
+const NOBODY: &str = "http://127.0.0.1:1/";
 /// As large as the API takes, nearly.
 const LARGE_BYTES: usize = 480_000;
 
@@ -20,115 +25,71 @@ fn greedy() -> Value {
     json!({"in_flight": 256, "rate_per_second": 10_000, "burst": 10_000})
 }
 
-async fn flood(attacker: Arc<Attacker>, bytes: usize) {
-    hammer(AT_ONCE, |number| {
-        let attacker = Arc::clone(&attacker);
-        async move {
-            attacker.publish(number, bytes).await;
-        }
-    })
-    .await;
+/// Floods this endpoint with texts of so many bytes, for numbers registered with these settings.
+async fn flood(name: &'static str, endpoint: &Endpoint, settings: Value, bytes: usize) {
+    lab::flood(name, endpoint.url(), settings, AT_ONCE, bytes).await;
+}
+
+/// The same where nobody listens.
+async fn flood_nobody(name: &'static str, settings: Value, bytes: usize) {
+    lab::flood(name, NOBODY.to_owned(), settings, AT_ONCE, bytes).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_answers() {
-    let lab = Lab::start(&[]).await;
-    let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
-    let endpoint = Endpoint::start(Manner::Answer(Duration::from_millis(9300), answer)).await;
-    let url = endpoint.url();
-    let attack = async move |attacker: Arc<Attacker>| {
-        attacker.register_all(&url, &greedy()).await;
-        flood(attacker, 100).await;
-    };
-    lab.attack("slow answers", attack).await;
+    let endpoint = Endpoint::answering(Duration::from_millis(9300), "200 OK").await;
+    flood("slow answers", &endpoint, greedy(), 100).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn endpoints_that_hang() {
-    let lab = Lab::start(&[]).await;
     let endpoint = Endpoint::start(Manner::Hang).await;
-    let url = endpoint.url();
-    let attack = async move |attacker: Arc<Attacker>| {
-        attacker.register_all(&url, &greedy()).await;
-        flood(attacker, 100).await;
-    };
-    lab.attack("endpoints that hang", attack).await;
+    flood("endpoints that hang", &endpoint, greedy(), 100).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_endpoint_with_large_retries() {
-    let lab = Lab::start(&[]).await;
-    let attack = async move |attacker: Arc<Attacker>| {
-        let mut settings = greedy();
-        settings["retry_schedule"] = json!([604_800, 604_800]);
-        attacker
-            .register_all("http://127.0.0.1:1/", &settings)
-            .await;
-        flood(attacker, LARGE_BYTES).await;
-    };
-    lab.attack("a dead endpoint with large retries", attack)
-        .await;
+    let mut settings = greedy();
+    settings["retry_schedule"] = json!([604_800, 604_800]);
+    flood_nobody("a dead endpoint with large retries", settings, LARGE_BYTES).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn refusals_that_fill_the_dead_letters() {
-    let lab = Lab::start(&[]).await;
-    let answer = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
-    let endpoint = Endpoint::start(Manner::Answer(Duration::ZERO, answer)).await;
-    let url = endpoint.url();
-    let attack = async move |attacker: Arc<Attacker>| {
-        attacker.register_all(&url, &greedy()).await;
-        flood(attacker, LARGE_BYTES).await;
-    };
-    lab.attack("refusals that fill the dead letters", attack)
-        .await;
+    let endpoint = Endpoint::answering(Duration::ZERO, "400 Bad Request").await;
+    let name = "refusals that fill the dead letters";
+    flood(name, &endpoint, greedy(), LARGE_BYTES).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn paused_webhooks_that_fill_what_is_held() {
-    let lab = Lab::start(&[]).await;
-    let attack = async move |attacker: Arc<Attacker>| {
-        let paused = json!({"is_active": false});
-        attacker.register_all("http://127.0.0.1:1/", &paused).await;
-        flood(attacker, LARGE_BYTES).await;
-    };
-    lab.attack("paused webhooks that fill what is held", attack)
-        .await;
+    let paused = json!({"is_active": false});
+    flood_nobody(
+        "paused webhooks that fill what is held",
+        paused,
+        LARGE_BYTES,
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_small_messages() {
-    let lab = Lab::start(&[]).await;
-    let answer = "HTTP/1.1 204 No Content\r\n\r\n";
-    let endpoint = Endpoint::start(Manner::Answer(Duration::ZERO, answer)).await;
-    let url = endpoint.url();
-    let attack = async move |attacker: Arc<Attacker>| {
-        attacker.register_all(&url, &greedy()).await;
-        flood(attacker, 10).await;
-    };
-    lab.attack("a flood of small messages", attack).await;
+    let endpoint = Endpoint::answering(Duration::ZERO, "200 OK").await;
+    flood("a flood of small messages", &endpoint, greedy(), 10).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_failures() {
-    let lab = Lab::start(&[]).await;
-    let answer = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n";
-    let endpoint = Endpoint::start(Manner::Answer(Duration::ZERO, answer)).await;
-    let url = endpoint.url();
-    let attack = async move |attacker: Arc<Attacker>| {
-        let mut settings = greedy();
-        settings["retry_schedule"] = json!(vec![1; 20]);
-        attacker.register_all(&url, &settings).await;
-        flood(attacker, 1_000).await;
-    };
-    lab.attack("a flood of failures", attack).await;
+    let endpoint = Endpoint::answering(Duration::ZERO, "503 Service Unavailable").await;
+    let mut settings = greedy();
+    settings["retry_schedule"] = json!(vec![1; 20]);
+    flood("a flood of failures", &endpoint, settings, 1_000).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_tests_and_retries_by_hand() {
     let lab = Lab::start(&[]).await;
-    let answer = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
-    let endpoint = Endpoint::start(Manner::Answer(Duration::ZERO, answer)).await;
+    let endpoint = Endpoint::answering(Duration::ZERO, "400 Bad Request").await;
     let url = endpoint.url();
     let attack = async move |attacker: Arc<Attacker>| {
         let webhooks = Arc::new(attacker.register_all(&url, &greedy()).await);
@@ -155,8 +116,7 @@ async fn a_flood_of_tests_and_retries_by_hand() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_replays() {
     let lab = Lab::start(&[]).await;
-    let answer = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
-    let endpoint = Endpoint::start(Manner::Answer(Duration::ZERO, answer)).await;
+    let endpoint = Endpoint::answering(Duration::ZERO, "400 Bad Request").await;
     let url = endpoint.url();
     let attack = async move |attacker: Arc<Attacker>| {
         attacker.register_all(&url, &greedy()).await;
@@ -185,7 +145,7 @@ async fn many_webhooks() {
             async move {
                 let body = json!({
                     "phone_number": format!("4918{number:08}"),
-                    "webhook_url": "http://127.0.0.1:1/",
+                    "webhook_url": NOBODY,
                     "metadata": {"notes": "z".repeat(15_000)},
                 });
                 attacker
@@ -206,7 +166,7 @@ async fn bodies_that_grow() {
     let lab = Lab::start(&[]).await;
     let attack = async move |attacker: Arc<Attacker>| {
         let cloud = json!({"format": "cloud"});
-        attacker.register_all("http://127.0.0.1:1/", &cloud).await;
+        attacker.register_all(NOBODY, &cloud).await;
         hammer(4, |number| {
             let attacker = Arc::clone(&attacker);
             async move {
@@ -226,15 +186,14 @@ async fn bodies_that_grow() {
 #[tokio::test(flavor = "multi_thread")]
 async fn lists_and_statistics_of_large_events() {
     let lab = Lab::start(&[]).await;
-    let answer = "HTTP/1.1 204 No Content\r\n\r\n";
-    let endpoint = Endpoint::start(Manner::Answer(Duration::ZERO, answer)).await;
+    let endpoint = Endpoint::answering(Duration::ZERO, "204 No Content").await;
     let url = endpoint.url();
     let attack = async move |attacker: Arc<Attacker>| {
         let phone = attacker.phones[0].clone();
         let id = Arc::new(attacker.register(&phone, &url, &greedy()).await);
-        let end = deadline() - crate::lab::attack_duration() / 2;
+        let end = Instant::now() + lab::attack_duration() / 2;
         let mut number = 0;
-        while std::time::Instant::now() < end {
+        while Instant::now() < end {
             attacker
                 .publish(number * attacker.phones.len(), LARGE_BYTES)
                 .await;

@@ -15,6 +15,8 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep},
 };
 
+use crate::support::app::{App, Client};
+
 /// Where the victim calls from: the attacker has another address.
 const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 /// Between two messages.
@@ -64,12 +66,7 @@ pub(crate) struct Seen {
 
 impl Victim {
     /// Starts its endpoint. `phones` are to be registered for its URL.
-    pub(crate) async fn start(
-        api: String,
-        admin: String,
-        token: String,
-        phones: Vec<String>,
-    ) -> Self {
+    pub(crate) async fn start(app: &App, client: &Client, phones: Vec<String>) -> Self {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -96,9 +93,9 @@ impl Victim {
             .build()
             .expect("a plain client");
         let caller = Caller {
-            api,
-            admin,
-            token,
+            api: app.api.clone(),
+            admin: app.admin.clone(),
+            token: client.token.clone(),
             http,
             phones: Arc::new(phones),
         };
