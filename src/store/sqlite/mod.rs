@@ -197,20 +197,26 @@ impl Store for Sqlite {
 mod tests {
     use std::time::Duration;
 
+    use tempfile::TempDir;
+
     use super::*;
     use crate::store::ErrorKind;
 
-    #[tokio::test]
-    async fn the_files_are_for_their_owner_alone() {
-        use std::os::unix::fs::PermissionsExt;
+    /// A new store, and its folder, which goes when it is dropped.
+    async fn opened() -> (TempDir, Sqlite) {
         let folder = tempfile::tempdir().expect("a folder");
         let settings = config::Store {
             path: folder.path().join("hooks.db"),
             ..config::Config::default().store
         };
-        let _store = Sqlite::open(&settings, &Tasks::default())
-            .await
-            .expect("opens");
+        let store = Sqlite::open(&settings, &Tasks::default()).await;
+        (folder, store.expect("opens"))
+    }
+
+    #[tokio::test]
+    async fn the_files_are_for_their_owner_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let (folder, _store) = opened().await;
         let files: Vec<_> = std::fs::read_dir(folder.path())
             .expect("a folder")
             .map(|file| file.expect("a file"))
@@ -224,14 +230,7 @@ mod tests {
 
     #[tokio::test]
     async fn queries_that_panic_cost_no_connection() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let settings = config::Store {
-            path: folder.path().join("hooks.db"),
-            ..config::Config::default().store
-        };
-        let store = Sqlite::open(&settings, &Tasks::default())
-            .await
-            .expect("opens");
+        let (_folder, store) = opened().await;
         for _ in 0..=READERS {
             let answer = store
                 .read("test", |_| -> rusqlite::Result<()> { panic!("on purpose") })
@@ -252,14 +251,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn queries_that_nobody_waits_for_leave_their_connections_to_others() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let settings = config::Store {
-            path: folder.path().join("hooks.db"),
-            ..config::Config::default().store
-        };
-        let store = Sqlite::open(&settings, &Tasks::default())
-            .await
-            .expect("opens");
+        let (_folder, store) = opened().await;
         // As many as run at once, and some that wait for them.
         let given_up = (0..READERS * 3).map(|_| {
             let query = store.read("endless", count_for_ever);
