@@ -31,7 +31,7 @@ pub(super) enum Admission {
 impl Engine {
     /// Whether a message would hold for long what its client has too much of already.
     pub(super) fn is_over_share(&self, load: Load, webhook: &Webhook) -> bool {
-        load == Load::Crowding && self.limiters.of(webhook).is_slow()
+        load == Load::Crowding && self.limiters.of(webhook).holds_long()
     }
 
     /// Waits until the endpoint's limiter, the node's places and the node's lease allow a request.
@@ -44,13 +44,15 @@ impl Engine {
     ) -> Admission {
         let limiter = self.limiters.of(webhook);
         if self.is_over_share(load, webhook) {
-            telemetry::over_share("taken_up");
-            return Admission::Postponed(limiter.park("share", delivery.priority));
+            return leave_room(&limiter, delivery);
         }
         let acquired = tokio::select! {
             biased;
             () = self.cancel.cancelled() => return Admission::Refused(Settle::HandOver),
             acquired = limiter.acquire(delivery.priority) => acquired,
+            () = limiter.until_it_holds_long(), if load == Load::Crowding => {
+                return leave_room(&limiter, delivery);
+            }
         };
         let permit = match acquired {
             Ok(permit) => permit,
@@ -105,4 +107,10 @@ impl Engine {
             limiter.park(cause, priority)
         })
     }
+}
+
+/// Parks a message whose client has too much taken up.
+fn leave_room(limiter: &EndpointLimiter, delivery: &Delivery) -> Admission {
+    telemetry::over_share("taken_up");
+    Admission::Postponed(limiter.park_for_others(delivery.priority))
 }

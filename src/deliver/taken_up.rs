@@ -1,8 +1,8 @@
 //! What the messages that a node has taken up hold of its loops and of its memory.
 //!
 //! A loop has a number of slots, and the node has a number of bytes. A message that comes while its
-//! client holds as much of either as is free is [`Load::Crowding`]. If its endpoint is slow it is
-//! parked at once, so that other clients find room. A quick endpoint gives it back soon.
+//! client holds as much of either as is free is [`Load::Crowding`]. If it would stay for long it is
+//! parked, so that other clients find room. A quick endpoint gives it back soon.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -25,9 +25,6 @@ use crate::{
 /// A burst is full again after so long; the API refuses larger ones.
 const REFILL_MAX: Duration = Duration::from_secs(BURST_SECONDS_MAX as u64);
 
-/// An endpoint whose attempts take this long is slow: its messages stay here for long.
-const SLOW_ANSWER_MIN: Duration = Duration::from_millis(100);
-
 /// What an attempt says of its endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::deliver) enum AttemptResult {
@@ -257,16 +254,6 @@ impl EndpointLimiter {
             state.slot_clock = state.slot_clock.min(probe_at);
         }
         opened && result == AttemptResult::Failed
-    }
-
-    /// Whether attempts take long, or may, since nothing has come back yet.
-    pub(in crate::deliver) fn is_slow(&self) -> bool {
-        let state = self.state();
-        let Some(average) = state.average else {
-            return true;
-        };
-        let silence = now().saturating_duration_since(state.silent_since);
-        average >= SLOW_ANSWER_MIN || (state.active > 0 && silence >= SLOW_ANSWER_MIN)
     }
 
     /// A permit came back. A probe that was not made is left to another message.

@@ -34,6 +34,12 @@ impl LoadEstimate {
         Duration::from_secs_f64(self.waiters as f64 / f64::from(self.rate.max(1)))
     }
 
+    /// How long the message would stay here, answer included.
+    pub(super) fn hold(self) -> Duration {
+        let rounds = self.waiters as f64 / f64::from(self.in_flight.max(1));
+        self.latency.mul_f64(rounds).max(self.by_rate()) + self.latency
+    }
+
     /// Why the message should be parked rather than wait for up to `wait_max`.
     /// `waiters_max_when_slow` is how many may wait when the endpoint hardly answers. `None`: let
     /// it wait.

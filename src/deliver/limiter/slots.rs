@@ -32,7 +32,12 @@ impl EndpointLimiter {
         self.postpone_after(cause, wait, priority)
     }
 
-    fn postpone_after(&self, cause: &'static str, wait: Duration, priority: Priority) -> Postponed {
+    pub(super) fn postpone_after(
+        &self,
+        cause: &'static str,
+        wait: Duration,
+        priority: Priority,
+    ) -> Postponed {
         let now = now();
         let mut state = self.state();
         let interval = self.slot_interval(&state);

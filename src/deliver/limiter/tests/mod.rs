@@ -52,7 +52,7 @@ fn webhook(rate_per_second: u32, in_flight: u32) -> Webhook {
     }
 }
 
-fn endpoint(rate_per_second: u32, in_flight: u32) -> Arc<EndpointLimiter> {
+pub(super) fn endpoint(rate_per_second: u32, in_flight: u32) -> Arc<EndpointLimiter> {
     let webhook = webhook(rate_per_second, in_flight);
     let endpoint = EndpointLimiter::new(&webhook, &settings(), 128, Budget::default(), now(), None);
     assert!(endpoint.fits(&webhook));
@@ -291,25 +291,4 @@ async fn permits_taken_by_those_who_wait_for_the_rate_are_no_hang() {
         tokio::join!(acquired(), acquired(), acquired()),
         (Ok(()), Ok(()), Ok(()))
     );
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_endpoint_is_slow_until_it_has_answered_and_while_it_is_silent() {
-    let endpoint = endpoint(50, 8);
-    assert!(endpoint.is_slow(), "nothing is known of it");
-    let quick = Duration::from_millis(5);
-    let permit = endpoint.acquire(Priority::Normal).await.expect("free");
-    endpoint.record_result(permit, quick, AttemptResult::Reached, None);
-    assert!(!endpoint.is_slow());
-    sleep(Duration::from_secs(60)).await;
-    assert!(!endpoint.is_slow(), "nothing was asked of it");
-    let _first = endpoint.acquire(Priority::Normal).await.expect("free");
-    sleep(Duration::from_millis(60)).await;
-    let _second = endpoint.acquire(Priority::Normal).await.expect("free");
-    assert!(!endpoint.is_slow());
-    sleep(Duration::from_millis(60)).await;
-    assert!(endpoint.is_slow(), "no answer since the first");
-    let permit = endpoint.acquire(Priority::Normal).await.expect("free");
-    endpoint.record_result(permit, Duration::from_secs(9), AttemptResult::Reached, None);
-    assert!(endpoint.is_slow(), "its average is over a second now");
 }
