@@ -288,7 +288,7 @@ fn note(event: &Event) {
             telemetry::error("bus", "server_error");
             tracing::error!(error = unnumbered(&error.to_string()), "NATS server error");
         }
-        other => tracing::debug!(event = %other, "NATS"),
+        other => tracing::debug!(change = %other, "the connection to NATS changed"),
     }
 }
 

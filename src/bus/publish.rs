@@ -195,7 +195,7 @@ impl Bus {
             Err(Error::Full) => {
                 telemetry::dead_letter_cut("dropped");
                 tracing::error!(
-                    event = %letter.delivery.event_id,
+                    event.id = %letter.delivery.event_id,
                     "WA_DLQ is full: a dead letter is in the audit alone; raise \
                      bus.dead_letter_bytes_max or purge the stream"
                 );

@@ -85,10 +85,10 @@ async fn reconcile(
     if !gained.is_empty() || !lost.is_empty() {
         tracing::info!(
             nodes = nodes.len(),
-            owned = running.len(),
+            partitions = running.len(),
             ?gained,
             ?lost,
-            "partitions"
+            "the partitions of this node changed"
         );
     }
     join_all(stopping.into_iter().map(Running::stop)).await;

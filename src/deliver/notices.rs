@@ -150,7 +150,7 @@ impl Notices {
         if let Err(error) = published {
             telemetry::error("deliver", "notice");
             let kind = kind.as_str();
-            tracing::warn!(%error, client.id = %client, notice = kind, "a notice is lost");
+            tracing::warn!(%error, client.id = %client, notice.kind = kind, "a notice is lost");
         }
     }
 }

@@ -150,7 +150,7 @@ fn warn_if_open(folder: &Path) -> anyhow::Result<()> {
     let mode = folder.metadata()?.permissions().mode();
     if mode & OTHERS != 0 {
         tracing::warn!(
-            folder = %folder.display(),
+            path = %folder.display(),
             mode = format!("{:o}", mode & 0o777),
             "other users of this machine can look into node.data_dir; `chmod 700` on it ends that"
         );

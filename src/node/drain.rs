@@ -74,7 +74,7 @@ async fn drain(node: Node, delay: Duration, time: Duration) -> bool {
     let tasks = timeout_at(deadline, node.tasks.wait()).await.is_ok();
     if !tasks {
         tracing::error!(
-            left = node.tasks.len(),
+            tasks = node.tasks.len(),
             "drain deadline passed: unsettled messages will be redelivered"
         );
     }

@@ -48,7 +48,7 @@ pub(super) async fn keyring(config: &Config, bus: &Bus) -> anyhow::Result<Keyrin
             "another node created its keys first: set secrets.keys_file to that node's file",
         );
     }
-    tracing::info!(file = %file.display(), "created a file with the key that seals secrets; keep \
+    tracing::info!(path = %file.display(), "created a file with the key that seals secrets; keep \
         a copy");
     Ok(keys)
 }

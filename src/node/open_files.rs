@@ -16,14 +16,14 @@ pub(super) fn raise_limit() {
         maximum: before.maximum,
     };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        tracing::warn!(%error, soft = before.current, "the limit of open files cannot be raised");
+        tracing::warn!(%error, limit = before.current, "the limit of open files cannot be raised");
         return;
     }
     // `None` means that there is no limit.
     let shown = |limit: Option<u64>| limit.map_or("none".to_owned(), |files| files.to_string());
     tracing::info!(
-        before = shown(before.current),
-        now = shown(before.maximum),
+        limit_before = shown(before.current),
+        limit = shown(before.maximum),
         "the limit of open files"
     );
 }

@@ -86,7 +86,7 @@ impl StatusWriter {
 
     pub(super) fn set(&mut self, state: SessionState, reason: Option<String>) {
         if self.status.state != state {
-            tracing::info!(%state, "session state");
+            tracing::info!(session.state = %state, "the state of a session changed");
         }
         match state {
             SessionState::Refused => self.refusals = self.refusals.saturating_add(1),

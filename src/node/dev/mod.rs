@@ -55,7 +55,7 @@ impl NatsServer {
         launch.free_the_port().await?;
         let mut child = launch.spawn()?;
         launch.wait_until_up(&mut child).await?;
-        tracing::info!(port = launch.port, binary = %launch.binary.display(), "nats-server is up");
+        tracing::info!(port = launch.port, path = %launch.binary.display(), "nats-server is up");
 
         let cancel = CancellationToken::new();
         let restart = Arc::new(Notify::new());
@@ -120,8 +120,8 @@ async fn supervise(
     loop {
         tokio::select! {
             () = cancel.cancelled() => return launch.stop(child).await,
-            status = child.wait() => {
-                tracing::error!(?status, "nats-server ended; starting it again");
+            exit_status = child.wait() => {
+                tracing::error!(?exit_status, "nats-server ended; starting it again");
             }
             () = restart.notified() => launch.stop(child).await,
         }
