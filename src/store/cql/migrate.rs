@@ -5,7 +5,7 @@ use std::{collections::HashMap, fmt, time::Duration};
 use scylla::{client::session::Session, statement::Statement, value::CqlTimestamp};
 
 use super::{
-    schema::{self, Applied, Migration},
+    schema::{self, Applied, Migration, Server},
     session::{Profiles, connect},
 };
 use crate::{config, model::Timestamp, store::Error};
@@ -69,7 +69,7 @@ pub struct Migrator {
     session: Session,
     keyspace: String,
     retention: Duration,
-    is_scylla: bool,
+    server: Server,
 }
 
 impl Migrator {
@@ -79,22 +79,18 @@ impl Migrator {
     /// When no node answers.
     pub async fn connect(settings: &config::Cql, retention: Duration) -> Result<Self, Error> {
         let session = connect(settings, &Profiles::new(settings)).await?;
-        let is_scylla = is_scylla(&session).await?;
+        let server = server(&session).await?;
         Ok(Self {
             session,
             keyspace: settings.keyspace.clone(),
             retention,
-            is_scylla,
+            server,
         })
     }
 
     /// What kind of server it is.
     pub fn server(&self) -> &'static str {
-        if self.is_scylla {
-            "ScyllaDB"
-        } else {
-            "Cassandra"
-        }
+        self.server.as_str()
     }
 
     /// What is to be done, in order; nothing when the schema is as it should be.
@@ -118,7 +114,7 @@ impl Migrator {
         } else {
             return Err(no_keyspace(&self.keyspace));
         }
-        let missing = schema::missing(&applied, self.is_scylla).map_err(Error::open)?;
+        let missing = schema::missing(&applied, self.server).map_err(Error::open)?;
         steps.extend(
             missing
                 .into_iter()
@@ -164,7 +160,7 @@ impl Migrator {
             migration.component,
             migration.version,
             migration.name,
-            migration.checksum(),
+            migration.sha256,
             now,
         );
         self.session
@@ -273,7 +269,7 @@ pub(super) async fn check(
     }
     let applied = applied_to(session, keyspace).await?;
     let wrong = |what: String| Error::open(format!("keyspace {keyspace}: {what}"));
-    let missing = schema::missing(&applied, is_scylla(session).await?).map_err(|error| {
+    let missing = schema::missing(&applied, server(session).await?).map_err(|error| {
         wrong(format!(
             "{error}: use the wahook that applied it, or restore the file"
         ))
@@ -291,7 +287,7 @@ pub(super) async fn check(
         .filter(|seconds| **seconds != wanted_seconds("events", retention))
     {
         tracing::warn!(
-            seconds,
+            time_to_live_seconds = seconds,
             "the tables' time to live is not store.retention: run `wahook migrate`"
         );
     }
@@ -315,14 +311,19 @@ async fn keyspace_exists(session: &Session, keyspace: &str) -> Result<bool, Erro
 }
 
 /// ScyllaDB has a table that describes its own kind of tables.
-async fn is_scylla(session: &Session) -> Result<bool, Error> {
+async fn server(session: &Session) -> Result<Server, Error> {
     let query = "SELECT table_name FROM system_schema.tables \
                  WHERE keyspace_name = 'system_schema' AND table_name = 'scylla_tables'";
     let answer = session
         .query_unpaged(query, ())
         .await
         .map_err(Error::failed)?;
-    Ok(answer.into_rows_result().map_err(Error::failed)?.rows_num() > 0)
+    let rows = answer.into_rows_result().map_err(Error::failed)?;
+    Ok(if rows.rows_num() > 0 {
+        Server::Scylla
+    } else {
+        Server::Cassandra
+    })
 }
 
 async fn times_to_live(session: &Session, keyspace: &str) -> Result<HashMap<String, i32>, Error> {
