@@ -63,7 +63,7 @@ impl NoticeWebhookView {
             id: webhook.id,
             webhook_url: webhook.url.clone(),
             is_active: webhook.is_active,
-            status: webhook.status(false),
+            status: webhook.status(),
             disabled_reason: webhook.disabled,
             events: operations
                 .map(|operations| operations.events.clone())

@@ -67,7 +67,11 @@ impl WebhookView {
                 .then(|| webhook.phone.as_str().to_owned()),
             webhook_url: webhook.url.clone(),
             is_active: webhook.is_active,
-            status: webhook.status(state.failed),
+            status: if state.failed {
+                webhook.status_after_dead_letter()
+            } else {
+                webhook.status()
+            },
             disabled_reason: webhook.disabled,
             failure_count: known.then_some(state.failure_count),
             held_count: held.map(|held| {

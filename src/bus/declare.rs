@@ -63,6 +63,22 @@ struct Declared {
     stream: Option<Stream>,
 }
 
+/// What is done to a stream.
+#[derive(Clone, Copy)]
+enum Action {
+    Create,
+    Update,
+}
+
+impl Action {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "CREATE",
+            Self::Update => "UPDATE",
+        }
+    }
+}
+
 impl Declared {
     fn is_stream(&self, stream: Stream) -> bool {
         self.stream.is_none() && self.config["name"] == stream.as_str()
@@ -74,7 +90,7 @@ impl Declared {
     }
 
     /// Subject and body of the request that makes or changes it.
-    fn request(&self, create: bool) -> (String, Value) {
+    fn request(&self, action: Action) -> (String, Value) {
         let name = self.config["name"]
             .as_str()
             .or(self.config["durable_name"].as_str())
@@ -90,7 +106,7 @@ impl Declared {
                 }),
             ),
             None => (
-                format!("STREAM.{}.{name}", if create { "CREATE" } else { "UPDATE" }),
+                format!("STREAM.{}.{name}", action.as_str()),
                 self.config.clone(),
             ),
         }
@@ -165,7 +181,12 @@ impl Bus {
             if found.is_some_and(|found| differences(declared, &found["config"]).is_empty()) {
                 continue;
             }
-            let (subject, body) = declared.request(created);
+            let action = if created {
+                Action::Create
+            } else {
+                Action::Update
+            };
+            let (subject, body) = declared.request(action);
             let answer: Value = self.context.request(subject.clone(), &body).await?;
             if room::is_refusal(&answer["error"]) {
                 let found = answer["error"]["description"].to_string();

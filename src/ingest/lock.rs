@@ -24,15 +24,19 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 pub(super) struct Lock(#[expect(dead_code, reason = "held, not read")] File);
 
 impl Lock {
-    /// Takes the lock unless it is held. Without `create` the file must exist.
-    pub(super) fn take(folder: &Path, id: SessionId, create: bool) -> Option<Self> {
+    /// Takes the lock unless it is held, and creates its file when it is missing.
+    pub(super) fn take(folder: &Path, id: SessionId) -> Option<Self> {
+        Self::take_with(OpenOptions::new().create(true), folder, id)
+    }
+
+    /// Takes the lock unless it is held or its file is missing.
+    pub(super) fn take_existing(folder: &Path, id: SessionId) -> Option<Self> {
+        Self::take_with(&mut OpenOptions::new(), folder, id)
+    }
+
+    fn take_with(options: &mut OpenOptions, folder: &Path, id: SessionId) -> Option<Self> {
         let path = files::lock(folder, id);
-        let opened = OpenOptions::new()
-            .write(true)
-            .create(create)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path);
+        let opened = options.write(true).truncate(false).mode(0o600).open(&path);
         match opened.and_then(|file| file.try_lock().map(|()| file).map_err(Into::into)) {
             Ok(file) => Some(Self(file)),
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::WouldBlock) => {
@@ -40,7 +44,7 @@ impl Lock {
             }
             Err(error) => {
                 // Without the lock the session is taken over later, but as safely.
-                tracing::debug!(%error, file = %path.display(), "no lock");
+                tracing::debug!(%error, path = %path.display(), "no lock");
                 None
             }
         }
@@ -98,23 +102,22 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let id = SessionId(Uuid::now_v7());
         assert!(
-            Lock::take(folder.path(), id, false).is_none(),
+            Lock::take_existing(folder.path(), id).is_none(),
             "never run here"
         );
-        let first = Lock::take(folder.path(), id, true).expect("nobody has it");
+        let first = Lock::take(folder.path(), id).expect("nobody has it");
         assert!(
-            Lock::take(folder.path(), id, true).is_none(),
+            Lock::take(folder.path(), id).is_none(),
             "a second file handle is another owner"
         );
         drop(first);
-        assert!(Lock::take(folder.path(), id, false).is_some());
+        assert!(Lock::take_existing(folder.path(), id).is_some());
     }
 
     #[test]
     fn holder_is_dead_only_if_its_lease_names_this_kernel() {
         let folder = tempfile::tempdir().expect("a folder");
-        let lock =
-            Lock::take(folder.path(), SessionId(Uuid::now_v7()), true).expect("nobody has it");
+        let lock = Lock::take(folder.path(), SessionId(Uuid::now_v7())).expect("nobody has it");
 
         let here = on(Some("a"));
         assert!(here.holder_is_dead(&here.lease_value(Some(&lock)), &lock));

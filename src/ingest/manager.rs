@@ -161,8 +161,11 @@ impl Ingest {
 
     /// Runs a session if its lease can be had.
     async fn take(&mut self, id: SessionId, name: &str, hold: Hold) -> Result<(), bus::Error> {
-        let create = hold == Hold::Free;
-        let lock = Lock::take(&self.context.settings.sessions_dir, id, create);
+        let folder = &self.context.settings.sessions_dir;
+        let lock = match hold {
+            Hold::Free => Lock::take(folder, id),
+            Hold::Leased => Lock::take_existing(folder, id),
+        };
         let node = self.identity.lease_value(lock.as_ref());
         let bus = &self.context.bus;
         let lease = match (hold, &lock) {

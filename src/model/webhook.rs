@@ -69,7 +69,7 @@ pub enum WebhookStatus {
 /// );
 /// assert!(webhook.wants(&Kind::Text) && !webhook.wants(&Kind::Receipt));
 /// webhook.is_active = false;
-/// assert_eq!(webhook.status(false), WebhookStatus::Paused);
+/// assert_eq!(webhook.status(), WebhookStatus::Paused);
 /// # Ok::<(), wahook::model::ParseError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -194,13 +194,20 @@ impl Webhook {
         self.is_active && self.disabled.is_none()
     }
 
-    /// Its status, given whether its last delivery became a dead letter.
-    pub fn status(&self, last_failed: bool) -> WebhookStatus {
+    /// Its status as far as it follows from its settings: never [`WebhookStatus::Failed`].
+    pub fn status(&self) -> WebhookStatus {
         match (self.disabled, self.is_active) {
             (Some(_), _) => WebhookStatus::Disabled,
             (None, false) => WebhookStatus::Paused,
-            (None, true) if last_failed => WebhookStatus::Failed,
             (None, true) => WebhookStatus::Active,
+        }
+    }
+
+    /// Its status when its last delivery became a dead letter.
+    pub fn status_after_dead_letter(&self) -> WebhookStatus {
+        match self.status() {
+            WebhookStatus::Active => WebhookStatus::Failed,
+            stopped => stopped,
         }
     }
 

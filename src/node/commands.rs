@@ -31,9 +31,9 @@ pub fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
             std::process::exit(0);
         }
         telemetry::error("node", "panic");
-        // Only the place, because the text may contain what must not be logged.
-        let place = panic.location().map(ToString::to_string);
-        tracing::error!(place, "panic");
+        // Only the location, because the text may contain what must not be logged.
+        let location = panic.location().map(ToString::to_string);
+        tracing::error!(location, "panic");
     }));
     // ring is the default also in a build with `cql-tls`, which compiles a second provider. An
     // error would mean that a default was set before, and nothing does that.
@@ -49,21 +49,21 @@ pub fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
             Command::Dev => dev(&config).await,
             Command::Bus(command) => bus(&config, &command).await,
             Command::Migrate {
-                dry_run,
+                dry_run: true,
+                create_keyspace,
+            } => migrate::dry_run(&config, create_keyspace).await,
+            Command::Migrate {
+                dry_run: false,
                 create_keyspace,
             } => {
-                migrate::run(
-                    &config,
-                    &connect(&config, "wahook-migrate").await?,
-                    dry_run,
-                    create_keyspace,
-                )
-                .await
+                let bus = connect(&config, "wahook-migrate").await?;
+                migrate::run(&config, &bus, create_keyspace).await
             }
             Command::Import(command) => {
                 import::run(&config, &connect(&config, "wahook-import").await?, command).await
             }
-            Command::Partitions { json } => partitions::run(&config, json).await,
+            Command::Partitions { json: true } => partitions::print_json(&config).await,
+            Command::Partitions { json: false } => partitions::print_table(&config).await,
             Command::Token(command) => token::run(&config, command).await,
             Command::Secrets(command) => secrets::run(&config, command).await,
             Command::Session(command) => session::run(&config, command).await,

@@ -16,32 +16,42 @@ const LEASE: &str = "migrate";
 const LEASE_WAIT_MAX: Duration = Duration::from_secs(120);
 const LEASE_POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Applies the missing steps, or with `dry_run` only prints them.
-pub(super) async fn run(
+/// Prints the missing steps. Fails when there are any.
+pub(super) async fn dry_run(
     config: &Config,
-    bus: &Bus,
-    dry_run: bool,
     create_keyspace: Option<u8>,
 ) -> anyhow::Result<ExitCode> {
+    refuse_sqlite(config)?;
+    let migrator = Migrator::connect(&config.cql, config.store.retention).await?;
+    let steps = migrator.plan(create_keyspace).await?;
+    for step in &steps {
+        println!("would apply {step}");
+    }
+    println!("{}: {} steps to do", migrator.server(), steps.len());
+    Ok(if steps.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn refuse_sqlite(config: &Config) -> anyhow::Result<()> {
     if config.store.kind != StoreKind::Cql {
         bail!(
             "there is nothing to migrate: store.kind is not \"cql\", and the schema of a SQLite \
              file is updated when a role opens it"
         );
     }
-    if dry_run {
-        let migrator = Migrator::connect(&config.cql, config.store.retention).await?;
-        let steps = migrator.plan(create_keyspace).await?;
-        for step in &steps {
-            println!("would apply {step}");
-        }
-        println!("{}: {} steps to do", migrator.server(), steps.len());
-        return Ok(if steps.is_empty() {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        });
-    }
+    Ok(())
+}
+
+/// Applies the missing steps.
+pub(super) async fn run(
+    config: &Config,
+    bus: &Bus,
+    create_keyspace: Option<u8>,
+) -> anyhow::Result<ExitCode> {
+    refuse_sqlite(config)?;
     let lease = acquire(bus).await?;
     let applied = tokio::select! {
         applied = apply(config, create_keyspace) => applied,

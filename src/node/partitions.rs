@@ -5,15 +5,19 @@ use std::process::ExitCode;
 use super::connect::connect;
 use crate::{bus::Partition, config::Config, telemetry::printable};
 
-pub(super) async fn run(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
-    let all = connect(config, "wahook-partitions")
-        .await?
-        .partitions()
-        .await?;
-    if json {
-        println!("{}", serde_json::to_string_pretty(&all)?);
-        return Ok(ExitCode::SUCCESS);
-    }
+async fn partitions(config: &Config) -> anyhow::Result<Vec<Partition>> {
+    let bus = connect(config, "wahook-partitions").await?;
+    Ok(bus.partitions().await?)
+}
+
+pub(super) async fn print_json(config: &Config) -> anyhow::Result<ExitCode> {
+    let all = partitions(config).await?;
+    println!("{}", serde_json::to_string_pretty(&all)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn print_table(config: &Config) -> anyhow::Result<ExitCode> {
+    let all = partitions(config).await?;
     let age =
         |ms: Option<u64>| ms.map_or("-".to_owned(), |ms| format!("{:.1} s", ms as f64 / 1000.0));
     println!(

@@ -14,10 +14,7 @@ use crate::{
     api::qr::Qr,
     bus::Bus,
     config::Config,
-    model::{
-        ClientId, Pairing, PairingMethod, Phone, Session, SessionId, SessionState, SessionStatus,
-        Timestamp,
-    },
+    model::{Pairing, PairingMethod, Session, SessionId, SessionState, SessionStatus, Timestamp},
     telemetry::printable,
 };
 
@@ -41,7 +38,17 @@ pub(super) async fn run(config: &Config, command: SessionCommand) -> anyhow::Res
             };
             // The code that is shown is stored sealed.
             bus.load_keys(keys::keyring(config, &bus).await?).await?;
-            pair(&bus, client, phone, method, own_messages).await
+            let session = Session {
+                id: SessionId(Uuid::now_v7()),
+                client_id: client,
+                phone,
+                method,
+                own_messages,
+                generation: 0,
+                is_deleted: false,
+                created_at: Timestamp::from_system(SystemTime::now()),
+            };
+            pair(&bus, &session).await
         }
         SessionCommand::List { client } => {
             for session in bus.sessions().list(client).await? {
@@ -56,24 +63,9 @@ pub(super) async fn run(config: &Config, command: SessionCommand) -> anyhow::Res
     }
 }
 
-async fn pair(
-    bus: &Bus,
-    client: ClientId,
-    phone: Option<Phone>,
-    method: PairingMethod,
-    own_messages: bool,
-) -> anyhow::Result<ExitCode> {
-    let session = Session {
-        id: SessionId(Uuid::now_v7()),
-        client_id: client,
-        phone,
-        method,
-        own_messages,
-        generation: 0,
-        is_deleted: false,
-        created_at: Timestamp::from_system(SystemTime::now()),
-    };
-    bus.sessions().create(&session).await?;
+async fn pair(bus: &Bus, session: &Session) -> anyhow::Result<ExitCode> {
+    let client = session.client_id;
+    bus.sessions().create(session).await?;
     eprintln!(
         "session {} of client {client}; Ctrl-C leaves it waiting",
         session.id

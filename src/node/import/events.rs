@@ -7,7 +7,7 @@ use anyhow::Context;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, de::IntoDeserializer};
 
-use super::{Row, Rows, Tally};
+use super::{Mode, Row, Rows, Tally};
 use crate::{
     bus::Bus,
     config::Config,
@@ -29,7 +29,7 @@ pub(super) async fn import(
     bus: &Bus,
     store: &dyn Store,
     rows: Rows,
-    dry_run: bool,
+    mode: Mode,
 ) -> anyhow::Result<Tally> {
     let mut tally = Tally::default();
     let now = Timestamp::from_system(SystemTime::now());
@@ -63,10 +63,10 @@ pub(super) async fn import(
             Err(reason) => tally.wrong(line, &reason),
         }
         if batch.len() >= BATCH_MAX {
-            write(store, std::mem::take(&mut batch), dry_run, &mut tally).await?;
+            write(store, std::mem::take(&mut batch), mode, &mut tally).await?;
         }
     }
-    write(store, batch, dry_run, &mut tally).await?;
+    write(store, batch, mode, &mut tally).await?;
     Ok(tally)
 }
 
@@ -75,7 +75,7 @@ pub(super) async fn import(
 async fn write(
     store: &dyn Store,
     batch: Vec<Attempt>,
-    dry_run: bool,
+    mode: Mode,
     tally: &mut Tally,
 ) -> anyhow::Result<()> {
     let looked_up = stream::iter(batch).map(async |attempt| {
@@ -97,7 +97,7 @@ async fn write(
     let new: Vec<_> = looked_up.into_iter().flatten().collect();
     tally.imported += new.len();
     tally.skipped += count - new.len();
-    if !dry_run && !new.is_empty() {
+    if mode == Mode::Import && !new.is_empty() {
         store.record(new).await.context("writing the store")?;
         // If the import is ended early, the sums then match what was written.
         store.flush().await.context("writing sums")?;

@@ -29,6 +29,14 @@ struct Tally {
     wrong: usize,
 }
 
+/// What becomes of the rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Import,
+    /// They are only checked.
+    DryRun,
+}
+
 impl Tally {
     /// Prints the reason, never values: they are personal data.
     fn wrong(&mut self, line: u64, reason: &str) {
@@ -42,11 +50,10 @@ impl Tally {
         }
     }
 
-    fn end(&self, what: &str, dry_run: bool) -> ExitCode {
-        let did = if dry_run {
-            "would be imported"
-        } else {
-            "imported"
+    fn end(&self, what: &str, mode: Mode) -> ExitCode {
+        let did = match mode {
+            Mode::DryRun => "would be imported",
+            Mode::Import => "imported",
         };
         println!(
             "{} {what} {did}, {} skipped, {} wrong",
@@ -72,15 +79,17 @@ pub(super) async fn run(
         .context("loading the webhooks")?;
     match command {
         ImportCommand::Webhooks { file, dry_run } => {
-            let tally = webhooks::import(config, bus, open(&file)?, dry_run).await?;
-            Ok(tally.end("webhooks", dry_run))
+            let mode = if dry_run { Mode::DryRun } else { Mode::Import };
+            let tally = webhooks::import(config, bus, open(&file)?, mode).await?;
+            Ok(tally.end("webhooks", mode))
         }
         ImportCommand::Events { file, dry_run } => {
             let store = store::open(&config.store, &config.cql, &tasks)
                 .await
                 .context("opening the store")?;
-            let tally = events::import(config, bus, &*store, open(&file)?, dry_run).await?;
-            Ok(tally.end("events", dry_run))
+            let mode = if dry_run { Mode::DryRun } else { Mode::Import };
+            let tally = events::import(config, bus, &*store, open(&file)?, mode).await?;
+            Ok(tally.end("events", mode))
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use anyhow::Context;
 use uuid::Uuid;
 
-use super::{Row, Rows, Tally};
+use super::{Mode, Row, Rows, Tally};
 use crate::{
     bus::Bus,
     config::Config,
@@ -20,10 +20,10 @@ pub(super) async fn import(
     config: &Config,
     bus: &Bus,
     rows: Rows,
-    dry_run: bool,
+    mode: Mode,
 ) -> anyhow::Result<Tally> {
     let mut tally = Tally::default();
-    if !dry_run {
+    if mode == Mode::Import {
         println!("webhook_id\tclient_id\tphone_number\tsigning_secret");
     }
     for (line, row) in rows {
@@ -47,7 +47,7 @@ pub(super) async fn import(
             continue;
         }
         tally.imported += 1;
-        if !dry_run {
+        if mode == Mode::Import {
             // If another caller registered the number in the meantime, that webhook stays.
             let make = |present: Option<&Webhook>| present.unwrap_or(&webhook).clone();
             let (stored, _) = bus

@@ -66,31 +66,60 @@ pub(super) fn body(source: &Source<'_>) -> Result<Vec<u8>, TooLong> {
     json(&body, source.bytes_max)
 }
 
+/// Who wrote a message: the linked account itself, or somebody else.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Author {
+    Account,
+    Other,
+}
+
+impl Author {
+    fn of(parts: &Parts<'_>) -> Self {
+        if parts.is_own() {
+            Self::Account
+        } else {
+            Self::Other
+        }
+    }
+
+    fn opposite(self) -> Self {
+        match self {
+            Self::Account => Self::Other,
+            Self::Other => Self::Account,
+        }
+    }
+
+    fn is_account(self) -> bool {
+        self == Self::Account
+    }
+}
+
 /// `{fromMe}_{chat}_{id}`, in groups followed by the sender.
-fn id(parts: &Parts<'_>, own: bool, message_id: &str) -> String {
+fn id(parts: &Parts<'_>, author: Author, message_id: &str) -> String {
+    let from_me = author.is_account();
     let chat = jid(parts.chat, DOMAIN);
     let sender = if parts.is_group() {
         format!("_{}", jid(&parts.message.from, DOMAIN))
     } else {
         String::new()
     };
-    format!("{own}_{chat}_{message_id}{sender}")
+    format!("{from_me}_{chat}_{message_id}{sender}")
 }
 
 fn payload(parts: &Parts<'_>) -> (&'static str, Value) {
     let message = parts.message;
     let chat = jid(parts.chat, DOMAIN);
     let sender = jid(&message.from, DOMAIN);
-    let own = parts.is_own();
+    let author = Author::of(parts);
     let participant = parts.is_group().then(|| sender.clone());
-    let (from, to) = match (own, parts.is_group()) {
-        (true, _) => (sender, chat),
-        (false, true) => (chat, jid(message.phone.as_str(), DOMAIN)),
-        (false, false) => (sender, jid(&message.to, DOMAIN)),
+    let (from, to) = match (author, parts.is_group()) {
+        (Author::Account, _) => (sender, chat),
+        (Author::Other, true) => (chat, jid(message.phone.as_str(), DOMAIN)),
+        (Author::Other, false) => (sender, jid(&message.to, DOMAIN)),
     };
     let head = json!({
-        "id": id(parts, own, message.message_id.as_str()), "timestamp": message.timestamp.seconds(),
-        "from": from, "fromMe": own, "to": to, "participant": participant,
+        "id": id(parts, author, message.message_id.as_str()), "timestamp": message.timestamp.seconds(),
+        "from": from, "fromMe": author.is_account(), "to": to, "participant": participant,
     });
     match message.kind {
         Kind::Receipt => ("message.ack", ack(parts)),
@@ -101,7 +130,7 @@ fn payload(parts: &Parts<'_>) -> (&'static str, Value) {
                 .unwrap_or_default();
             // The sender of that message is not known. Most reactions to others are to the
             // account's own messages.
-            let target = id(parts, !own, target);
+            let target = id(parts, author.opposite(), target);
             let reaction = json!({"text": message.content, "messageId": target});
             (
                 "message.reaction",
@@ -126,13 +155,16 @@ fn payload(parts: &Parts<'_>) -> (&'static str, Value) {
             )
         }
         _ => (
-            if own { "message.any" } else { "message" },
-            merged(head, content(parts, own)),
+            match author {
+                Author::Account => "message.any",
+                Author::Other => "message",
+            },
+            merged(head, content(parts, author)),
         ),
     }
 }
 
-fn content(parts: &Parts<'_>, own: bool) -> Value {
+fn content(parts: &Parts<'_>, author: Author) -> Value {
     let media = parts.object("media");
     let shown = media.is_there().then(|| {
         json!({
@@ -147,10 +179,10 @@ fn content(parts: &Parts<'_>, own: bool) -> Value {
         .filter_map(|contact| Object::of(contact).get("vcard"))
         .collect();
     let quoted = parts.object("quoted");
-    let author = quoted.text("from").map(|from| jid(from, DOMAIN));
+    let quoted_from = quoted.text("from").map(|from| jid(from, DOMAIN));
     let reply = quoted
         .text("message_id")
-        .map(|id| json!({"id": id, "participant": author, "body": null}));
+        .map(|id| json!({"id": id, "participant": quoted_from, "body": null}));
     let place = parts.object("location");
     let place = place.is_there().then(|| {
         json!({
@@ -159,7 +191,10 @@ fn content(parts: &Parts<'_>, own: bool) -> Value {
             "live": place.get("live").is_some(),
         })
     });
-    let (ack, name) = if own { (1, "SERVER") } else { (2, "DEVICE") };
+    let (ack, name) = match author {
+        Author::Account => (1, "SERVER"),
+        Author::Other => (2, "DEVICE"),
+    };
     let mut content = json!({
         "source": "app", "body": parts.message.content, "hasMedia": media.is_there(),
         "media": shown, "ack": ack,
@@ -182,7 +217,7 @@ fn ack(parts: &Parts<'_>) -> Value {
         _ => (0, "PENDING"),
     };
     json!({
-        "id": id(parts, true, message.message_id.as_str()), "from": jid(parts.chat, DOMAIN),
+        "id": id(parts, Author::Account, message.message_id.as_str()), "from": jid(parts.chat, DOMAIN),
         "participant": parts.is_group().then(|| jid(&message.from, DOMAIN)), "fromMe": true,
         "ack": ack, "ackName": name,
     })
