@@ -3,6 +3,8 @@
 
 mod circles;
 mod form;
+mod logs;
+mod parameters;
 mod rooms;
 mod security;
 
