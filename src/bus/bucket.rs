@@ -5,6 +5,7 @@
 use std::{
     collections::{BTreeSet, HashSet},
     marker::PhantomData,
+    time::Duration,
 };
 
 use async_nats::jetstream::{
@@ -21,6 +22,8 @@ use super::Error;
 
 /// How often a change is tried while others change the same key.
 const CONTENTION_MAX: usize = 16;
+/// How long watchers may take to see it; the bucket must allow it.
+const MARKER_TTL: Duration = Duration::from_secs(5);
 /// Values that are read at once for a list.
 const READS_AT_ONCE: usize = 16;
 
@@ -226,12 +229,9 @@ impl<T, C: Codec<T>> Bucket<T, C> {
         Ok(self.store().await?.purge(key).await?)
     }
 
-    /// Deletes a key without a marker: each would cost [`Bucket::list`] a look.
-    pub(super) async fn erase(&self, key: &str) -> Result<(), Error> {
-        let store = self.store().await?;
-        let subject = format!("{}{key}", store.prefix);
-        store.stream.purge().filter(subject).await?;
-        Ok(())
+    /// Deletes a key whose marker goes soon: each costs [`Bucket::list`] a look.
+    pub(super) async fn forget(&self, key: &str) -> Result<(), Error> {
+        Ok(self.store().await?.purge_with_ttl(key, MARKER_TTL).await?)
     }
 
     /// All keys that have a value.

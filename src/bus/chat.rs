@@ -17,7 +17,6 @@ use async_nats::{
     },
 };
 use futures_util::StreamExt;
-use serde_json::json;
 
 use super::{Bus, Error, Redelivery, Stream, stream::is_missing, usage::signed};
 use crate::{
@@ -109,7 +108,7 @@ impl Bus {
                 &message.payload,
             )
             .await?;
-            self.delete(message.sequence).await?;
+            self.delete(Stream::ChatQueues, message.sequence).await?;
             let bytes = signed(message.payload.len());
             self.usage.note(&message.subject, -bytes);
         }
@@ -147,22 +146,11 @@ impl Bus {
     }
 
     async fn delete_queued(&self, sequence: u64, delivery: &Delivery) -> Result<(), Error> {
-        self.delete(sequence).await?;
+        self.delete(Stream::ChatQueues, sequence).await?;
         let bytes = signed(wire::encode_delivery(delivery).len());
         self.usage
             .note_for((Quota::Waiting, delivery.client_id), -bytes);
         Ok(())
-    }
-
-    /// Without [`delete_message`](async_nats::jetstream::stream::Stream::delete_message): it makes
-    /// the server overwrite the bytes on its disk. No other stream does so with settled messages.
-    async fn delete(&self, sequence: u64) -> Result<(), Error> {
-        let request = json!({"seq": sequence, "no_erase": true});
-        self.command(
-            format!("STREAM.MSG.DELETE.{}", Stream::ChatQueues),
-            &request,
-        )
-        .await
     }
 
     /// Sends the head of a queue to delivery. A second call within the stream's duplicate window
@@ -256,7 +244,7 @@ impl Bus {
     /// Drops the chat queues of a number whose webhook is gone.
     pub async fn purge_chat_queues(&self, client: ClientId, phone: &Phone) -> Result<(), Error> {
         let subjects = subject::chat_queues_of(self.partition_count(), client, phone);
-        self.purge_counted(Stream::ChatQueues, subjects).await
+        self.drop_counted(Stream::ChatQueues, subjects).await
     }
 
     /// The oldest message under a subject, from this number on, as the stream's leader has it.

@@ -100,7 +100,7 @@ impl Bus {
     }
 
     /// Puts held deliveries on their way, in order and without waiting between them, then drops
-    /// them and all before them from what is held. Those that are not this webhook's (it was
+    /// them from what is held. Those that are not this webhook's (it was
     /// registered again) are dropped alone, and the bytes of what nobody can read are kept in
     /// WA_DLQ; gives back how many went out. Doing it again after a crash doubles none within the
     /// stream's duplicate window.
@@ -114,9 +114,9 @@ impl Bus {
         webhook: WebhookId,
         held: &[Held],
     ) -> Result<u64, Error> {
-        let Some(last) = held.last() else {
+        if held.is_empty() {
             return Ok(0);
-        };
+        }
         let is_its = |delivery: &&Delivery| delivery.webhook_id == webhook;
         let wanted: Vec<_> = held
             .iter()
@@ -140,12 +140,8 @@ impl Bus {
                 .await?;
             }
         }
-        let stream = self.stream(Stream::Held).await?;
-        stream
-            .purge()
-            .filter(subject::hold(client, phone))
-            .sequence(last.sequence + 1)
-            .await?;
+        let sequences = held.iter().map(|held| held.sequence).collect();
+        self.delete_all(Stream::Held, sequences).await?;
         let bytes: usize = held.iter().map(|held| held.bytes).sum();
         self.usage
             .note_for((Quota::Waiting, client), -signed(bytes));
@@ -176,7 +172,7 @@ impl Bus {
 
     /// Drops what is held for a number: its webhook is gone.
     pub async fn purge_held(&self, client: ClientId, phone: &Phone) -> Result<(), Error> {
-        self.purge_counted(Stream::Held, subject::hold(client, phone))
+        self.drop_counted(Stream::Held, subject::hold(client, phone))
             .await
     }
 }

@@ -91,7 +91,7 @@ impl Jobs {
 
     /// Removes a replay that has ended.
     pub async fn remove(&self, client: ClientId, id: JobId) -> Result<(), Error> {
-        self.bucket.erase(&replay_key(client, id)).await
+        self.bucket.forget(&replay_key(client, id)).await
     }
 
     /// All jobs as they are, and each change from now on.

@@ -53,6 +53,7 @@ mod retry_room;
 mod room;
 mod sessions;
 mod shared_keys;
+mod sizes;
 mod stream;
 mod tokens;
 mod usage;

@@ -78,9 +78,12 @@ impl Bus {
 
     /// Takes back what was parked, if anything is.
     pub async fn unpark(&self, delivery: &Delivery) -> Result<(), Error> {
-        let stream = self.stream(Stream::Retries).await?;
         let subject = subject::park(delivery.client_id, delivery.event_id);
-        if stream.purge().filter(subject).await?.purged > 0 {
+        // A subject has one schedule, and so one message.
+        let Some(parked) = self.oldest(Stream::Retries, &subject, 1).await? else {
+            return Ok(());
+        };
+        if self.delete(Stream::Retries, parked.sequence).await? {
             self.forget_parked(delivery);
         }
         Ok(())

@@ -9,20 +9,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use async_nats::{
-    HeaderMap,
-    jetstream::{
-        consumer::{AckPolicy, pull},
-        stream::DirectGetErrorKind,
-    },
-};
-use futures_util::{StreamExt, TryStreamExt};
+use async_nats::{HeaderMap, jetstream::stream::DirectGetErrorKind};
+use futures_util::TryStreamExt;
 use serde::Deserialize;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Bus, Error, Lease, Stream,
+    sizes::{PARKED, Stored},
     usage::{Key, signed},
 };
 use crate::{
@@ -37,13 +32,7 @@ const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 const USAGE: &str = "WA_USAGE";
 /// Adds to a counter.
 const INCREMENT: &str = "Nats-Incr";
-/// In messages of a consumer that gets headers alone.
-const SIZE: &str = "Nats-Msg-Size";
 const LEASE: &str = "usage";
-/// Messages of one read while all is counted.
-const BATCH: usize = 1000;
-/// How long one read may take, and the server keeps the reader.
-const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Whether a node counts all from the streams now and then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -191,12 +180,16 @@ impl Bus {
             (Stream::Held, "wa.hold.>"),
             (Stream::ChatQueues, "wa.chat.>"),
             (Stream::DeadLetters, "wa.dlq.>"),
-            (Stream::Retries, "wa.park.>"),
+            (Stream::Retries, PARKED),
         ] {
-            let sizes = self.sizes(stream, filter, Some(lease)).await?;
-            for (key, bytes) in sizes {
-                *sums.entry(key).or_default() += bytes;
+            let mut sizes = self.sizes(stream, filter).await?;
+            while let Some(batch) = sizes.next().await? {
+                lease.renew().await?;
+                for stored in batch {
+                    *sums.entry(stored.key).or_default() += stored.bytes;
+                }
             }
+            sizes.end().await;
         }
         // The consumers that deliver have these subjects, and a stream of work has no others: a
         // sample stands for the messages of a number.
@@ -210,71 +203,18 @@ impl Bus {
         Ok(sums)
     }
 
-    /// The sizes of the messages under a filter, summed by what they count for.
-    pub(super) async fn sizes(
-        &self,
-        stream: Stream,
-        filter: &str,
-        lease: Option<&Lease>,
-    ) -> Result<HashMap<Key, i64>, Error> {
-        let is_work = stream == Stream::Retries;
-        let handle = self.stream(stream).await?;
-        let config = pull::Config {
-            filter_subject: filter.to_owned(),
-            // A stream of work has no others. What is not acknowledged stays.
-            ack_policy: if is_work {
-                AckPolicy::Explicit
-            } else {
-                AckPolicy::None
-            },
-            max_ack_pending: if is_work { -1 } else { 0 },
-            headers_only: true,
-            inactive_threshold: READ_TIMEOUT,
-            memory_storage: true,
-            num_replicas: if is_work { 0 } else { 1 },
-            ..pull::Config::default()
-        };
-        let consumer = handle.create_consumer(config).await?;
-        let name = consumer.cached_info().name.clone();
-        let mut sums = HashMap::new();
-        loop {
-            let batch = consumer.fetch().max_messages(BATCH).messages();
-            let read = async {
-                let mut messages = batch.await?;
-                let mut count = 0;
-                while let Some(message) = messages.next().await {
-                    let message = message?;
-                    count += 1;
-                    if let Some(key) = subject::counted(&message.subject) {
-                        *sums.entry(key).or_default() += size(&message);
-                    }
-                }
-                Ok::<_, Error>(count)
-            };
-            let count = timeout(READ_TIMEOUT, read)
-                .await
-                .map_err(|_| Error::Timeout("sizes of messages"))??;
-            if let Some(lease) = lease {
-                lease.renew().await?;
-            }
-            if count < BATCH {
-                break;
+    /// Drops the messages under a filter: their webhook is gone. In batches, so that what was
+    /// dropped is counted when this is stopped between them.
+    pub(super) async fn drop_counted(&self, stream: Stream, filter: String) -> Result<(), Error> {
+        let mut sizes = self.sizes(stream, &filter).await?;
+        while let Some(batch) = sizes.next().await? {
+            let sequences = batch.iter().map(|stored| stored.sequence).collect();
+            self.delete_all(stream, sequences).await?;
+            for Stored { key, bytes, .. } in batch {
+                self.usage.note_for(key, -bytes);
             }
         }
-        if let Err(error) = handle.delete_consumer(&name).await {
-            tracing::debug!(%error, "the server deletes the counting consumer by itself");
-        }
-        Ok(sums)
-    }
-
-    /// Drops the messages under a filter, of which few are left when their webhook is gone.
-    pub(super) async fn purge_counted(&self, stream: Stream, filter: String) -> Result<(), Error> {
-        let sizes = self.sizes(stream, &filter, None).await?;
-        let handle = self.stream(stream).await?;
-        handle.purge().filter(filter).await?;
-        for (key, bytes) in sizes {
-            self.usage.note_for(key, -bytes);
-        }
+        sizes.end().await;
         Ok(())
     }
 
@@ -325,15 +265,4 @@ impl Bus {
         }
         Ok(())
     }
-}
-
-/// The size of a message of which the headers came alone.
-fn size(message: &async_nats::Message) -> i64 {
-    let header = message
-        .headers
-        .as_ref()
-        .and_then(|headers| headers.get_last(SIZE));
-    header
-        .and_then(|size| size.as_str().parse().ok())
-        .unwrap_or(0)
 }

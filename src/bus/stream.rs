@@ -6,8 +6,13 @@ use async_nats::jetstream::{
     self, ErrorCode,
     stream::{RawMessageError, RawMessageErrorKind},
 };
+use futures_util::future::try_join_all;
+use serde_json::json;
 
 use super::{Bus, Error};
+
+/// Messages that are deleted at once.
+const DELETES_AT_ONCE: usize = 128;
 
 /// A stream as `nats/streams/` declares it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -56,6 +61,38 @@ impl Bus {
         stream: Stream,
     ) -> Result<jetstream::stream::Stream<()>, Error> {
         Ok(self.context.get_stream_no_info(stream.as_str()).await?)
+    }
+
+    /// Deletes a message; `false`: it is gone already.
+    ///
+    /// Without [`delete_message`](async_nats::jetstream::stream::Stream::delete_message): it makes
+    /// the server overwrite the bytes on its disk. No other stream does so with settled messages.
+    pub(super) async fn delete(&self, stream: Stream, sequence: u64) -> Result<bool, Error> {
+        let request = json!({"seq": sequence, "no_erase": true});
+        let subject = format!("STREAM.MSG.DELETE.{stream}");
+        let Err(refused) = self.command(subject, &request).await else {
+            return Ok(true);
+        };
+        let handle = self.stream(stream).await?;
+        match handle.get_raw_message(sequence).await {
+            Err(error) if is_missing(&error) => Ok(false),
+            _ => Err(refused),
+        }
+    }
+
+    /// Deletes messages, many at a time; those that are gone already do no harm.
+    ///
+    /// Not by purging the stream, which is quicker for many: the server's permissions know no
+    /// filter, so a role that may purge some may purge all.
+    pub(super) async fn delete_all(
+        &self,
+        stream: Stream,
+        sequences: Vec<u64>,
+    ) -> Result<(), Error> {
+        for some in sequences.chunks(DELETES_AT_ONCE) {
+            try_join_all(some.iter().map(|sequence| self.delete(stream, *sequence))).await?;
+        }
+        Ok(())
     }
 }
 
