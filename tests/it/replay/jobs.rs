@@ -159,6 +159,8 @@ async fn a_replay_stays_close_to_what_was_attempted() {
     let job = job_when(&client, &job, "done").await;
     assert_eq!((&job["sent"], &job["error"]), (&json!(200), &Value::Null));
     receiver.wait_for(200).await;
+    // Before the node that delivers is killed.
+    app.settled().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
