@@ -43,11 +43,16 @@ pub(super) async fn start(
 ) -> anyhow::Result<Node> {
     let metrics = Metrics::install();
     let keys = keys::keyring(config, &bus).await?;
-    bus.load_webhooks(keys, &tasks)
-        .await
-        .context("loading the webhooks")?;
-    let cancel = CancellationToken::new();
     let plays = |role| roles.contains(&role);
+    // Results name webhooks by their ids alone.
+    if roles == [Role::Record] {
+        bus.load_keys(keys).await.context("checking the keys")?;
+    } else {
+        bus.load_webhooks(keys, &tasks)
+            .await
+            .context("loading the webhooks")?;
+    }
+    let cancel = CancellationToken::new();
 
     let store = if plays(Role::Api) || plays(Role::Record) {
         let opened = store::open(&config.store, &config.cql, &tasks).await;
