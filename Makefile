@@ -1,6 +1,6 @@
 # The two main commands are `make demo` and `make test`.
 
-.PHONY: demo test chaos attack soak bench bench-compare bench-lab bench-rivals bench-scale \
+.PHONY: demo certs test chaos attack soak bench bench-compare bench-lab bench-rivals bench-scale \
 	bench-store bench-outage bench-whatsapp nats cassandra
 
 # A whole delivery with the default settings, with explanations. KEEP=1 leaves everything running,
@@ -10,6 +10,13 @@
 demo: nats $(if $(filter cql,$(STORE)),cassandra)
 	cargo build --locked --package wahook --package whatsapp-sim --bins
 	python3 examples/demo.py $(if $(KEEP),--keep) $(if $(filter cql,$(STORE)),--cql)
+
+# Certificates for trying out three servers with nats/cluster.conf: an authority, and a certificate
+# with its key for each name. See docs/cluster.md.
+CERTS ?= certs
+NAMES ?= n1 n2 n3
+certs:
+	@cargo run --quiet --locked --package certificates -- $(CERTS) $(NAMES)
 
 # All tests. They start the servers that they need on free ports. Those on Cassandra need JDK 17 and
 # Maven. `cql-tls` is off by default and on here, so that it is tested too.

@@ -8,6 +8,7 @@
 mod api;
 mod bus;
 mod chat;
+mod cluster;
 mod dev;
 mod drain;
 mod egress;

@@ -1,65 +1,31 @@
-//! Each role with the user that `nats/cluster.conf` gives it, and no more.
+//! All main features, with no permission missing.
 
-use std::{fs, fs::File, path::Path};
+use std::fs;
 
 use serde_json::{Value, json};
 use whatsapp_sim::{Server, content};
 
-use super::{PHONE, STEP_MAX, link};
-use crate::support::{
-    app::{App, Client, eventually},
-    nats::NatsServer,
-    process::Node,
-    receiver::{Receiver, Reply},
+use crate::{
+    support::{
+        app::{App, Client, eventually},
+        nats::NatsServer,
+        process::Node,
+        receiver::{Receiver, Reply},
+    },
+    whatsapp::{PHONE, STEP_MAX, link},
 };
 
 const ORDERED: &str = "4915112345679";
 const SLOW: &str = "4915112345670";
-const PASSWORD: &str = "for-tests";
-
-/// The file without what makes it one of three, and with its variables filled in.
-fn alone() -> String {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("nats/cluster.conf");
-    let text = fs::read_to_string(file).expect("the file is there");
-    let (before, rest) = text
-        .split_once("\ncluster {")
-        .expect("a block named cluster");
-    let (_, after) = rest.split_once("\n}\n").expect("an end of it");
-    let mut text = format!("{before}\n{after}").replace("$SERVER_NAME", "alone");
-    for role in ["OPERATOR", "API", "INGEST", "DELIVER", "RECORD"] {
-        text = text.replace(&format!("${role}_PASSWORD"), PASSWORD);
-    }
-    let other = |line: &&str| {
-        !["http:", "listen:", "store_dir:"]
-            .iter()
-            .any(|key| line.trim().starts_with(key))
-    };
-    text.lines()
-        .filter(other)
-        .map(|line| format!("{line}\n"))
-        .collect()
-}
-
-fn user(role: &str) -> [(&'static str, String); 3] {
-    [
-        ("NATS__USER", role.to_owned()),
-        ("NATS__PASSWORD", PASSWORD.to_owned()),
-        ("NATS__INBOX_PREFIX", format!("_INBOX_{role}")),
-    ]
-}
+const DELETED: &str = "4915112345671";
 
 async fn role(app: &App, role: &str) -> Node {
-    let log = File::options()
+    let log = fs::File::options()
         .create(true)
         .append(true)
         .open(log_of(app, role))
         .expect("a writable folder");
-    let user = user(role);
-    let settings: Vec<_> = user
-        .iter()
-        .map(|(key, value)| (*key, value.as_str()))
-        .collect();
-    let (mut node, _) = app.second_logging(role, &settings, log.into());
+    let (mut node, _) = app.second_logging(role, &[], log.into());
     node.ready().await;
     node
 }
@@ -70,30 +36,34 @@ fn log_of(app: &App, role: &str) -> std::path::PathBuf {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_role_does_its_work_with_the_permissions_of_its_user() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("alone.conf");
-    fs::write(&file, alone()).expect("a writable folder");
-    let nats = NatsServer::with(vec!["--config".to_owned(), file.display().to_string()]).await;
+    let nats = NatsServer::cluster().await;
     let whatsapp = Server::start().await.expect("the stand-in starts");
-    let api = user("api");
-    let settings: Vec<_> = api
-        .iter()
-        .map(|(key, value)| (*key, value.as_str()))
-        .collect();
-    let app = App::on_both(nats, "api", &whatsapp, &settings).await;
-    app.leaves_work("this server shows its streams to users alone");
+    let app = App::on_both(nats, "api", &whatsapp, &[("BUS__REPLICAS", "3")]).await;
     let _record = role(&app, "record").await;
     let _ingest = role(&app, "ingest").await;
     let mut deliver = role(&app, "deliver").await;
-    let client = app.client_by(1, &[], &user("operator")).await;
+    let client = app.client(1).await;
+    let notices = is_told_of_its_webhooks(&client).await;
 
     let (ordered, _receiver) = fails_and_is_sent_again(&client).await;
 
     is_held_and_released(&client, &ordered).await;
 
+    has_a_test_sums_and_a_new_secret(&client, &ordered).await;
+
+    what_waits_goes_with_its_webhook(&app, &client).await;
+
     let _deliver = goes_on_at_the_next_node(&app, &client, &mut deliver).await;
 
     receives_and_sends(&client, &whatsapp).await;
+
+    eventually("the client is told of its session", async || {
+        let received = notices.received().into_iter();
+        let mut states = received.filter(|one| one.json()["type"] == "session.state");
+        states.next()
+    })
+    .await;
+    operators_see_and_revoke(&app, &client).await;
 
     let logs = ["record", "ingest", "deliver"]
         .map(|role| fs::read_to_string(log_of(&app, role)).expect("a log"));
@@ -101,8 +71,88 @@ async fn each_role_does_its_work_with_the_permissions_of_its_user() {
     let denied: Vec<_> = all
         .lines()
         .filter(|line| line.contains("Violation"))
+        .map(str::to_owned)
+        .chain(app.nats.cluster.as_ref().expect("three").violations())
         .collect();
     assert!(denied.is_empty(), "{denied:#?}");
+}
+
+/// The operational webhook.
+async fn is_told_of_its_webhooks(client: &Client) -> Receiver {
+    let receiver = Receiver::answering(&[200]).await;
+    let body = json!({"webhook_url": receiver.url("/ops")});
+    let (status, answer) = client
+        .call("PUT", "/api/operational-webhook", Some(body))
+        .await;
+    assert_eq!(status, 201, "{answer}");
+    receiver
+}
+
+/// A test message, statistics, a new secret.
+async fn has_a_test_sums_and_a_new_secret(client: &Client, webhook: &Value) {
+    let path = format!("/api/webhooks/{}", webhook["id"].as_str().expect("an id"));
+    let (status, _) = client.call("POST", &format!("{path}/test"), None).await;
+    assert_eq!(status, 202);
+    eventually("the test is delivered", async || {
+        let events = client.events(webhook).await.into_iter();
+        let mut tests = events.filter(|event| event["payload"]["type"] == "test");
+        tests.find(|event| event["status"] == "delivered")
+    })
+    .await;
+    let stats = client.get(&format!("{path}/stats")).await;
+    assert!(stats["data"][0]["delivered"].as_u64() >= Some(1), "{stats}");
+    let rotate = format!("{path}/rotate-secret");
+    let (status, rotated) = client.call("POST", &rotate, None).await;
+    assert_eq!(status, 200, "{rotated}");
+    client.publish(ORDERED, "R1").await;
+    client.event_when(webhook, "R1", "delivered").await;
+}
+
+/// Of a webhook that is deleted, what waits in chats and what is held goes.
+async fn what_waits_goes_with_its_webhook(app: &App, client: &Client) {
+    let receiver = Receiver::answering(&[503]).await;
+    let register = async || {
+        let webhook = client
+            .register_ordered(DELETED, &receiver.url("/hook"))
+            .await;
+        format!("/api/webhooks/{}", webhook["id"].as_str().expect("an id"))
+    };
+    let path = register().await;
+    for number in 0..3 {
+        client.publish(DELETED, &format!("D{number}")).await;
+    }
+    let holds = async |stream: &str, count: u64| {
+        eventually(&format!("{stream} holds {count}"), async || {
+            (app.nats.messages(stream).await == count).then_some(())
+        })
+        .await;
+    };
+    holds("WA_CHAT", 3).await;
+    assert_eq!(client.call("DELETE", &path, None).await.0, 204);
+    holds("WA_CHAT", 0).await;
+    holds("WA_RETRY", 0).await;
+
+    let path = register().await;
+    let body = json!({"is_active": false});
+    assert_eq!(client.call("PATCH", &path, Some(body)).await.0, 200);
+    for number in 3..6 {
+        client.publish(DELETED, &format!("D{number}")).await;
+    }
+    holds("WA_HOLD", 3).await;
+    holds("WA_CHAT", 0).await;
+    assert_eq!(client.call("DELETE", &path, None).await.0, 204);
+    assert_eq!(app.nats.messages("WA_HOLD").await, 0);
+}
+
+/// What operators ask, and a token that is taken back.
+async fn operators_see_and_revoke(app: &App, client: &Client) {
+    let partitions = app.command(&["partitions", "--json"]).await;
+    assert!(partitions.contains("\"nodes\""), "{partitions}");
+    assert!(app.command(&["bus", "check"]).await.contains("declared"));
+    let tokens = app.command(&["token", "list"]).await;
+    let id = tokens.split('\t').next().expect("an id").trim().to_owned();
+    app.command(&["token", "revoke", &id]).await;
+    assert_eq!(client.call("GET", "/api/webhooks/list", None).await.0, 401);
 }
 
 /// A chat whose first message fails at first; a dead letter, sent again by hand and by a job.

@@ -169,7 +169,11 @@ async fn a_client_has_so_many_replays_and_no_more() {
     let after = other.get("/api/replays").await;
     assert_eq!(after["data"].as_array().map(Vec::len), Some(KEPT_MAX));
     assert_eq!(oldest(&after), json!("1970-01-01T00:00:00.001Z"));
-    // A marker of the removed one goes after some seconds.
+    leaves_nothing(&app, kept).await;
+}
+
+/// A marker of the removed one goes after some seconds.
+async fn leaves_nothing(app: &App, kept: u64) {
     eventually("nothing of it is left", async || {
         (app.nats.messages("KV_wa_jobs").await == kept).then_some(())
     })

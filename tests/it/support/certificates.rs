@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rcgen::{BasicConstraints, CertificateParams, Error, IsCa, Issuer, KeyPair};
+use ::certificates::{Authority, Error};
 
 /// Writes an authority's certificate (`ca.pem`), a certificate by it for 127.0.0.1 with its key
 /// (`node.crt`, `node.key`, and both in `node.pem`), and that of another authority (`other.pem`).
@@ -14,22 +14,13 @@ pub(crate) fn write(folder: &Path) {
 }
 
 fn make() -> Result<[(&'static str, String); 5], Error> {
-    let mut params = CertificateParams::new([])?;
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let ca_key = KeyPair::generate()?;
-    let other_key = KeyPair::generate()?;
-    let node_key = KeyPair::generate()?;
-    let ca = params.self_signed(&ca_key)?.pem();
-    let other = params.self_signed(&other_key)?.pem();
-    let node = CertificateParams::new(vec!["127.0.0.1".to_owned()])?;
-    let certificate = node
-        .signed_by(&node_key, &Issuer::from_params(&params, &ca_key))?
-        .pem();
-    let key = node_key.serialize_pem();
+    let authority = Authority::new()?;
+    let other = Authority::new()?;
+    let (certificate, key) = authority.sign("127.0.0.1")?;
     let both = format!("{key}{certificate}");
     Ok([
-        ("ca.pem", ca),
-        ("other.pem", other),
+        ("ca.pem", authority.pem().to_owned()),
+        ("other.pem", other.pem().to_owned()),
         ("node.crt", certificate),
         ("node.key", key),
         ("node.pem", both),

@@ -23,6 +23,7 @@ use wahook::{
 
 use super::{
     app::{WAIT_MAX, eventually},
+    cluster::Cluster,
     process::free_port,
 };
 
@@ -45,12 +46,14 @@ pub(crate) async fn wear_out(bus: &Bus, work: Work, partition: u16) {
     pull.next().await;
 }
 
-/// The server; killed by its id when dropped.
+/// The server; killed by its id when dropped. Or three of them, that tests talk to as an operator
+/// does.
 pub(crate) struct NatsServer {
     port: u16,
     folder: TempDir,
-    process: Child,
+    process: Option<Child>,
     more: Vec<String>,
+    pub(crate) cluster: Option<Cluster>,
     /// What its secrets are sealed with.
     key: String,
     /// Where a node that runs on it has made its keys.
@@ -101,13 +104,38 @@ impl NatsServer {
         let server = Self {
             port,
             folder,
-            process,
+            process: Some(process),
             more,
+            cluster: None,
             key,
             keys_file: None,
         };
         server.wait().await;
         server
+    }
+
+    /// Three of them.
+    pub(crate) async fn cluster() -> Self {
+        let server = Self {
+            port: 0,
+            folder: tempfile::tempdir().expect("a temporary folder"),
+            process: None,
+            more: Vec::new(),
+            cluster: Some(Cluster::start().await),
+            key: Keyring::new_line("test").expect("an id"),
+            keys_file: None,
+        };
+        eventually("the servers have elected a leader", async || {
+            server.jetstream().await.query_account().await.ok()
+        })
+        .await;
+        server
+    }
+
+    /// The settings by which a process with these roles gets in.
+    pub(crate) fn login(&self, roles: &str) -> Vec<(&'static str, String)> {
+        let cluster = self.cluster.as_ref();
+        cluster.map_or_else(Vec::new, |cluster| cluster.login(roles).into())
     }
 
     /// With this configuration instead of `nats/dev.conf`.
@@ -135,12 +163,13 @@ impl NatsServer {
 
     /// SIGKILL.
     pub(crate) async fn stop(&mut self) {
-        self.process.kill().await.expect("the server runs");
+        let process = self.process.as_mut().expect("one server");
+        process.kill().await.expect("the server runs");
     }
 
     /// A new process on the same data.
     pub(crate) async fn start_again(&mut self) {
-        self.process = spawn(self.port, self.folder.path(), &self.more);
+        self.process = Some(spawn(self.port, self.folder.path(), &self.more));
         self.wait().await;
     }
 
@@ -149,12 +178,17 @@ impl NatsServer {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
+        match &self.cluster {
+            Some(cluster) => cluster.url(),
+            None => format!("nats://127.0.0.1:{}", self.port),
+        }
     }
 
     /// The defaults, with this server.
     pub(crate) fn config(&self) -> Config {
-        let flags = vec![("nats.url".to_owned(), self.url())];
+        let mut flags = vec![("nats.url".to_owned(), self.url())];
+        let login = self.login("operator").into_iter();
+        flags.extend(login.map(|(key, value)| (key.to_lowercase().replace("__", "."), value)));
         let sources = config::Sources {
             flags,
             ..config::Sources::default()
@@ -199,7 +233,11 @@ impl NatsServer {
 
     /// A client of no room's, for looking into streams as an operator would.
     pub(crate) async fn jetstream(&self) -> async_nats::jetstream::Context {
-        async_nats::jetstream::new(async_nats::connect(self.url()).await.expect("connects"))
+        let client = match &self.cluster {
+            Some(cluster) => cluster.connect(cluster.options("operator")).await,
+            None => async_nats::connect(self.url()).await.expect("connects"),
+        };
+        async_nats::jetstream::new(client)
     }
 
     /// How many messages a stream holds.

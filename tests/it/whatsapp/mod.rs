@@ -5,7 +5,6 @@ mod kinds;
 mod lifecycle;
 mod order;
 mod panics;
-mod permissions;
 mod refusals;
 mod safety;
 mod sending;
@@ -21,9 +20,9 @@ use crate::support::{
     receiver::Receiver,
 };
 
-const PHONE: &str = "4915112345678";
+pub(crate) const PHONE: &str = "4915112345678";
 /// How long one step of a session may take: a login, a message, its acknowledgement.
-const STEP_MAX: Duration = Duration::from_secs(30);
+pub(crate) const STEP_MAX: Duration = Duration::from_secs(30);
 
 /// A linked session, with what is around it.
 struct Linked {

@@ -102,11 +102,12 @@ impl App {
         .collect();
         env.push(("NO_COLOR".to_owned(), "1".to_owned()));
         let http = http_client();
-        run(&env, &["bus", "apply"]).await;
+        let operator = logged_in(&env, &nats, "operator");
+        run(&operator, &["bus", "apply"]).await;
         let api = format!("http://{api}");
         let admin = format!("http://{admin}");
         let process = Node::start(
-            &with_faults(&env, &data),
+            &with_faults(&logged_in(&env, &nats, roles), &data),
             &["serve", "--roles", roles],
             &admin,
         );
@@ -248,7 +249,7 @@ impl App {
         log: Stdio,
     ) -> (Node, String) {
         let admin = free_address();
-        let mut env = self.env.clone();
+        let mut env = logged_in(&self.env, &self.nats, roles);
         env.push(("WAHOOK__ADMIN__LISTEN".to_owned(), admin.clone()));
         env.extend(
             settings
@@ -275,7 +276,8 @@ impl App {
 
     /// A new process after [`App::terminate`] or [`App::kill`].
     pub(crate) async fn restart(&mut self) {
-        let env = with_faults(&self.env, &self.data);
+        let env = logged_in(&self.env, &self.nats, self.roles);
+        let env = with_faults(&env, &self.data);
         self.process = Node::start(&env, &["serve", "--roles", self.roles], &self.admin);
         self.process.ready().await;
     }
@@ -303,6 +305,11 @@ impl App {
         self.process.peak_rss_bytes().saturating_sub(before)
     }
 
+    /// What commands are run with.
+    fn operator(&self) -> Env {
+        logged_in(&self.env, &self.nats, "operator")
+    }
+
     /// SIGTERM; the exit code.
     pub(crate) async fn terminate(&mut self) -> Option<i32> {
         self.process.terminate().await
@@ -311,7 +318,7 @@ impl App {
     /// Runs another `wahook` command that is to fail; what it writes to both outputs.
     pub(crate) async fn failing_command(&self, arguments: &[&str]) -> String {
         let output =
-            tokio::time::timeout(WAIT_MAX, wahook(&self.env).args(arguments).output()).await;
+            tokio::time::timeout(WAIT_MAX, wahook(&self.operator()).args(arguments).output()).await;
         let output = output
             .expect("ends in time")
             .expect("the executable starts");
@@ -325,7 +332,7 @@ impl App {
 
     /// Runs another `wahook` command with the same settings; its standard output.
     pub(crate) async fn command(&self, arguments: &[&str]) -> String {
-        run(&self.env, arguments).await
+        run(&self.operator(), arguments).await
     }
 
     /// The same, whatever comes of it: exit code, standard output, standard error. With more
@@ -338,7 +345,7 @@ impl App {
         let more = more
             .iter()
             .map(|(key, value)| (format!("WAHOOK__{key}"), value.clone()));
-        let env: Vec<_> = self.env.iter().cloned().chain(more).collect();
+        let env: Vec<_> = self.operator().into_iter().chain(more).collect();
         let output = tokio::time::timeout(WAIT_MAX, wahook(&env).args(arguments).output()).await;
         let output = output
             .expect("ends in time")
@@ -373,6 +380,13 @@ impl Drop for App {
 
 fn break_file(data: &TempDir) -> PathBuf {
     data.path().join("break-tasks")
+}
+
+/// The same with what the servers ask of a process with these roles.
+fn logged_in(env: &Env, nats: &NatsServer, roles: &str) -> Env {
+    let login = nats.login(roles).into_iter();
+    let login = login.map(|(key, value)| (format!("WAHOOK__{key}"), value));
+    env.iter().cloned().chain(login).collect()
 }
 
 /// The same with the file that names the kinds of tasks to break. Not for other commands: they
