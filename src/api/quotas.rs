@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{AppState, auth::Caller, problem::Problem};
 use crate::{
-    model::{ClientId, Quota},
+    model::{ClientId, Limit, Quota},
     telemetry,
 };
 
@@ -26,7 +26,7 @@ struct Share {
 pub(super) struct UsageView {
     waiting_bytes: Share,
     dead_letter_bytes: Share,
-    messages_per_second: u32,
+    messages_per_second: u64,
 }
 
 impl AppState {
@@ -35,7 +35,9 @@ impl AppState {
     /// # Errors
     /// 429 `quota` with the quota that is used up.
     pub(super) async fn admit(&self, client: ClientId) -> Result<(), Problem> {
-        if let Err(wait) = self.messages.check(client, Instant::now()) {
+        let rate = self.bus.limit(client, Limit::MessagesPerSecond);
+        let rate = u32::try_from(rate).unwrap_or(u32::MAX);
+        if let Err(wait) = self.messages.check_rate(client, rate, Instant::now()) {
             telemetry::quota_refused("messages_per_second");
             return Err(Problem::quota(
                 wait,
@@ -63,12 +65,12 @@ pub(super) async fn get(
     Ok(Json(UsageView {
         waiting_bytes: Share {
             used: usage.waiting_bytes,
-            max: app.quota.waiting_bytes_max,
+            max: app.bus.limit(client, Limit::WaitingBytes),
         },
         dead_letter_bytes: Share {
             used: usage.dead_letter_bytes,
-            max: app.quota.dead_letter_bytes_max,
+            max: app.bus.limit(client, Limit::DeadLetterBytes),
         },
-        messages_per_second: app.quota.messages_per_second,
+        messages_per_second: app.bus.limit(client, Limit::MessagesPerSecond),
     }))
 }

@@ -38,7 +38,6 @@ pub struct AppState {
     pub(super) locks: ClientLocks,
     pub(super) body_pages: BodyPages,
     pub(super) messages: Arc<KeyedLimiter>,
-    pub(super) quota: Arc<config::Quota>,
     pub(super) cursor_key: Arc<[u8; 32]>,
     pub(super) media: MediaSource,
 }
@@ -66,7 +65,6 @@ impl AppState {
             messages: Arc::new(KeyedLimiter::per_second(
                 config.bus.quota.messages_per_second,
             )),
-            quota: Arc::new(config.bus.quota.clone()),
             settings: Arc::new(config.api.clone()),
             deliver: Arc::new(config.deliver.clone()),
             replay: Arc::new(config.replay.clone()),

@@ -13,8 +13,8 @@ use async_nats::{
 use tokio::{sync::watch, time::timeout};
 
 use super::{
-    ApiTokens, Error, Jobs, KeyRotation, Sessions, SharedKeys, Webhooks, bucket::Buckets,
-    retry_room::RetryRoom, shared_keys::LoadedKeys, usage::UsageCounts,
+    ApiTokens, ClientLimits, Error, Jobs, KeyRotation, Sessions, SharedKeys, Webhooks,
+    bucket::Buckets, retry_room::RetryRoom, shared_keys::LoadedKeys, usage::UsageCounts,
 };
 use crate::{
     config,
@@ -137,6 +137,11 @@ impl Bus {
         &self.clients.tokens
     }
 
+    /// What operators set for single clients.
+    pub fn client_limits(&self) -> &ClientLimits {
+        &self.clients.limits
+    }
+
     /// WhatsApp sessions.
     pub fn sessions(&self) -> &Sessions {
         &self.clients.sessions
@@ -188,6 +193,7 @@ struct Clients {
     keys: LoadedKeys,
     webhooks: Webhooks,
     tokens: ApiTokens,
+    limits: ClientLimits,
     sessions: Sessions,
     jobs: Jobs,
     shared_keys: SharedKeys,
@@ -200,6 +206,7 @@ impl Clients {
         Self {
             webhooks: Webhooks::new(&buckets, keys.clone()),
             tokens: ApiTokens::new(&buckets),
+            limits: ClientLimits::new(&buckets),
             sessions: Sessions::new(&buckets, keys.clone()),
             jobs: Jobs::new(&buckets),
             shared_keys: SharedKeys::new(&buckets, keys.clone()),

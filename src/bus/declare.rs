@@ -12,7 +12,7 @@ use super::{
 };
 use crate::config;
 
-const STREAMS: [&str; 17] = [
+const STREAMS: [&str; 18] = [
     include_str!("../../nats/streams/WA_MSG.json"),
     include_str!("../../nats/streams/WA_RETRY.json"),
     include_str!("../../nats/streams/WA_HOLD.json"),
@@ -23,6 +23,7 @@ const STREAMS: [&str; 17] = [
     include_str!("../../nats/streams/WA_USAGE.json"),
     include_str!("../../nats/streams/KV_wa_webhooks.json"),
     include_str!("../../nats/streams/KV_wa_tokens.json"),
+    include_str!("../../nats/streams/KV_wa_clients.json"),
     include_str!("../../nats/streams/KV_wa_settings.json"),
     include_str!("../../nats/streams/KV_wa_sessions.json"),
     include_str!("../../nats/streams/KV_wa_session_status.json"),

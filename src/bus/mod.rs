@@ -4,9 +4,10 @@
 //!   same id, so that trying again cannot double a message.
 //! - [`Pull`] and [`Incoming`]: what a durable consumer brings, and settling it once: `ack`, `nak`
 //!   and `term` take the message away.
-//! - [`Webhooks`], [`ApiTokens`], [`Sessions`], [`Jobs`], [`SharedKeys`]: a client for each kind of
-//!   value in key-value buckets. Changes are compare-and-set. Webhooks are cached: a watch keeps
-//!   the cache current, and a miss is never believed without asking the server.
+//! - [`Webhooks`], [`ApiTokens`], [`ClientLimits`], [`Sessions`], [`Jobs`], [`SharedKeys`]: a
+//!   client for each kind of value in key-value buckets. Changes are compare-and-set. Webhooks are
+//!   cached: a watch keeps the cache current, and a miss is never believed without asking the
+//!   server.
 //! - [`KeyRotation`]: secrets are stored sealed, with keys that the nodes alone have.
 //! - [`SessionChanges`] and [`JobChanges`]: all values, and then each change of one.
 //! - [`Advisory`] and [`ExhaustedMessage`]: messages that reached `max_deliver`.
@@ -27,6 +28,7 @@ mod attempt_query;
 mod bucket;
 mod bucket_watch;
 mod chat;
+mod client_limits;
 mod connection;
 mod declare;
 mod error;
@@ -57,12 +59,14 @@ mod sizes;
 mod stream;
 mod tokens;
 mod usage;
+mod usage_list;
 mod webhook_cache;
 mod webhooks;
 
 pub use advisory::{Advisory, ExhaustedMessage};
 pub use attempt_query::{AttemptQueries, AttemptQuery, Reply};
 pub use chat::Queued;
+pub use client_limits::ClientLimits;
 pub use connection::Bus;
 pub use declare::{Change, Difference};
 pub use error::Error;

@@ -29,7 +29,7 @@ use crate::{
 
 /// How often sums go to the counters.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
-const USAGE: &str = "WA_USAGE";
+pub(super) const USAGE: &str = "WA_USAGE";
 /// Adds to a counter.
 const INCREMENT: &str = "Nats-Incr";
 const LEASE: &str = "usage";
@@ -45,8 +45,16 @@ pub enum Recount {
 
 /// What a counter holds.
 #[derive(Deserialize)]
-struct Counter {
+pub(super) struct Counter {
     val: String,
+}
+
+impl Counter {
+    /// The value of a counter as the stream has it.
+    pub(super) fn value(stored: &[u8]) -> Result<i64, Error> {
+        let counter: Self = serde_json::from_slice(stored)?;
+        Ok(counter.val.parse().unwrap_or(0))
+    }
 }
 
 impl Bus {
@@ -127,10 +135,7 @@ impl Bus {
 
     /// Whether a client has stored as much as this quota allows.
     pub async fn is_used_up(&self, quota: Quota, client: ClientId) -> Result<bool, Error> {
-        let max = match quota {
-            Quota::Waiting => self.settings.quota.waiting_bytes_max,
-            Quota::DeadLetters => self.settings.quota.dead_letter_bytes_max,
-        };
+        let max = self.limit(client, quota.limit());
         Ok(self.used((quota, client)).await? >= max)
     }
 
@@ -147,15 +152,14 @@ impl Bus {
             .unwrap_or_else(|| u64::try_from(value).unwrap_or(0)))
     }
 
-    async fn counter(&self, (quota, client): Key) -> Result<i64, Error> {
+    pub(super) async fn counter(&self, (quota, client): Key) -> Result<i64, Error> {
         let stream = self.context.get_stream_no_info(USAGE).await?;
         let subject = subject::usage(quota, client);
-        let counter = match stream.direct_get_last_for_subject(subject).await {
-            Ok(message) => serde_json::from_slice::<Counter>(&message.payload)?,
-            Err(error) if error.kind() == DirectGetErrorKind::NotFound => return Ok(0),
-            Err(error) => return Err(error.into()),
-        };
-        Ok(counter.val.parse().unwrap_or(0))
+        match stream.direct_get_last_for_subject(subject).await {
+            Ok(message) => Counter::value(&message.payload),
+            Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(0),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Counts all from the streams and corrects the counters, unless another node does so now.

@@ -11,7 +11,10 @@ use super::{
         ProxyKind, Quota, Replay, Secrets, Store, StoreKind, WhatsApp,
     },
 };
-use crate::model::webhook_limits::{IN_FLIGHT_MAX, RATE_PER_SECOND_MAX, RETRIES_MAX};
+use crate::model::{
+    Limit,
+    webhook_limits::{IN_FLIGHT_MAX, RATE_PER_SECOND_MAX, RETRIES_MAX},
+};
 
 pub(super) fn build(r: &mut Reader<'_>) -> Config {
     let deliver = deliver(r);
@@ -115,9 +118,9 @@ fn bus(r: &mut Reader<'_>, retry_bytes_max: u64) -> Bus {
         result_group_wait: r.duration("bus.result_group_wait", "0s", "1s"),
         retry_bytes_max,
         quota: Quota {
-            waiting_bytes_max: r.size("quota.waiting_bytes_max", "64KiB", "16TiB"),
-            dead_letter_bytes_max: r.size("quota.dead_letter_bytes_max", "64KiB", "16TiB"),
-            messages_per_second: r.integer("quota.messages_per_second", 1, 100_000),
+            waiting_bytes_max: r.limit("quota.waiting_bytes_max", Limit::WaitingBytes),
+            dead_letter_bytes_max: r.limit("quota.dead_letter_bytes_max", Limit::DeadLetterBytes),
+            messages_per_second: r.limit("quota.messages_per_second", Limit::MessagesPerSecond),
             recount_interval: r.duration("quota.recount_interval", "1s", "24h"),
         },
     }

@@ -32,6 +32,7 @@ pub use defaults::reference;
 pub use dump::dump;
 pub use error::{Error, Errors, Origin};
 pub use settings::*;
+pub use units::{parse_size, show_size};
 
 /// The sources of settings, besides the defaults.
 #[derive(Clone, Default)]

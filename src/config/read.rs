@@ -3,14 +3,17 @@
 //! A wrong value is recorded as an error and replaced with a default of its type, so that reading
 //! continues and finds all errors.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    collections::BTreeMap, net::SocketAddr, ops::RangeInclusive, path::PathBuf, str::FromStr,
+    time::Duration,
+};
 
 use super::{
     error::Error,
     merge::{Raw, Values},
     units::{parse_duration, parse_size, show_duration, show_size},
 };
-use crate::model::Secret;
+use crate::model::{Limit, Secret};
 
 /// Reads keys one by one and collects the findings.
 pub(super) struct Reader<'a> {
@@ -96,7 +99,26 @@ impl<'a> Reader<'a> {
         max: &str,
     ) -> T {
         let bound = |text| parse_size(text).expect("bounds are sizes");
-        let range = bound(min)..=bound(max);
+        self.size_within(key, bound(min)..=bound(max))
+    }
+
+    /// A limit that can be set for each client as well, within the same bounds.
+    pub(super) fn limit<T: TryFrom<u64> + Default>(&mut self, key: &'static str, of: Limit) -> T {
+        let bounds = of.bounds();
+        if of.is_in_bytes() {
+            self.size_within(key, bounds)
+        } else {
+            self.integer(key, *bounds.start(), *bounds.end())
+        }
+    }
+
+    fn size_within<T: TryFrom<u64> + Default>(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<u64>,
+    ) -> T {
+        let min = show_size(*range.start());
+        let max = show_size(*range.end());
         let parse = |raw: &Raw| match raw {
             Raw::Toml(toml::Value::Integer(bytes)) => u64::try_from(*bytes).ok(),
             raw => text(raw).and_then(parse_size),

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use crate::model::Secret;
+use crate::model::{Limit, Secret};
 
 /// Everything that can be set.
 #[derive(Debug, Clone, PartialEq)]
@@ -92,6 +92,17 @@ pub struct Quota {
     pub dead_letter_bytes_max: u64,
     pub messages_per_second: u32,
     pub recount_interval: Duration,
+}
+
+impl Quota {
+    /// What holds for clients without a limit of their own.
+    pub fn limit(&self, limit: Limit) -> u64 {
+        match limit {
+            Limit::WaitingBytes => self.waiting_bytes_max,
+            Limit::DeadLetterBytes => self.dead_letter_bytes_max,
+            Limit::MessagesPerSecond => self.messages_per_second.into(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]

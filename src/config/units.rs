@@ -43,7 +43,7 @@ pub(super) fn show_duration(value: Duration) -> String {
 }
 
 /// From `16KiB`, `1GiB`, or a bare number of bytes.
-pub(super) fn parse_size(text: &str) -> Option<u64> {
+pub fn parse_size(text: &str) -> Option<u64> {
     let bare = text.bytes().all(|b| b.is_ascii_digit());
     if bare {
         text.parse().ok()
@@ -53,7 +53,7 @@ pub(super) fn parse_size(text: &str) -> Option<u64> {
 }
 
 /// The shortest such text.
-pub(super) fn show_size(value: u64) -> String {
+pub fn show_size(value: u64) -> String {
     if value == 0 {
         "0".into()
     } else {

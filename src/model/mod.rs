@@ -11,6 +11,7 @@
 
 mod attempt;
 mod chat_key;
+mod client_limits;
 mod delivery;
 mod delivery_options;
 mod event;
@@ -31,6 +32,7 @@ pub mod webhook_limits;
 
 pub use attempt::{Attempt, ERROR_CHARS_MAX, Outcome, RESPONSE_BYTES_MAX, Verdict};
 pub use chat_key::ChatKey;
+pub use client_limits::{Limit, OwnLimits};
 pub use delivery::{Delivery, Priority};
 pub use delivery_options::{DeliveryOptions, Format, SignatureScheme};
 pub use event::{Event, EventFilter, EventStatus, HourStats, Position, WebhookState};

@@ -1,5 +1,7 @@
 //! What a client may have stored.
 
+use super::Limit;
+
 /// What is counted for each client, in bytes.
 ///
 /// # Examples
@@ -26,6 +28,14 @@ impl Quota {
         match self {
             Self::Waiting => "waiting",
             Self::DeadLetters => "dead_letters",
+        }
+    }
+
+    /// The limit that holds for it.
+    pub fn limit(self) -> Limit {
+        match self {
+            Self::Waiting => Limit::WaitingBytes,
+            Self::DeadLetters => Limit::DeadLetterBytes,
         }
     }
 }

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::model::{ClientId, Phone, Scope};
+use crate::{
+    config::{parse_size, show_size},
+    model::{ClientId, Limit, Phone, Scope},
+};
 
 /// WhatsApp messages in, signed webhooks out, with nothing lost between.
 #[derive(Debug, Parser)]
@@ -63,6 +66,9 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show what clients store and may store, and set limits for one client.
+    #[command(subcommand)]
+    Clients(ClientsCommand),
     /// Make, list and revoke API tokens.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -120,6 +126,43 @@ pub enum ImportCommand {
         #[arg(long)]
         dry_run: bool,
     },
+}
+
+/// `wahook clients …`
+#[derive(Debug, Subcommand)]
+pub enum ClientsCommand {
+    /// List all clients: what each has stored, and may. Marks those over a quota.
+    List {
+        /// As JSON, for programs.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one client: each limit, where it comes from, and what is used of it.
+    Show {
+        /// The client.
+        client: ClientId,
+        /// As JSON, for programs.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Set limits of one client, on all nodes within a second.
+    Set {
+        /// The client.
+        client: ClientId,
+        /// Like `waiting_bytes_max=512MiB` or `messages_per_second=50`. `NAME=default` goes back to
+        /// the setting `quota.NAME`.
+        #[arg(required = true, value_name = "NAME=VALUE", value_parser = limit_change)]
+        limits: Vec<LimitChange>,
+    },
+}
+
+/// One limit to set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitChange {
+    /// Which.
+    pub limit: Limit,
+    /// What it becomes; `None`: as the setting says.
+    pub value: Option<u64>,
 }
 
 /// `wahook token …`
@@ -196,6 +239,36 @@ fn key_value(text: &str) -> Result<(String, String), String> {
     Ok((key.trim().to_owned(), value.trim().to_owned()))
 }
 
+fn limit_change(text: &str) -> Result<LimitChange, String> {
+    let (name, value) = text
+        .split_once('=')
+        .ok_or("write NAME=VALUE, like messages_per_second=50")?;
+    let Some(limit) = Limit::parse(name.trim()) else {
+        let names = Limit::ALL.map(Limit::as_str).join(", ");
+        return Err(format!("there is no such limit: write one of {names}"));
+    };
+    let value = value.trim();
+    if value == "default" {
+        return Ok(LimitChange { limit, value: None });
+    }
+    let bounds = limit.bounds();
+    let (parsed, expected) = if limit.is_in_bytes() {
+        let [min, max] = [bounds.start(), bounds.end()].map(|bytes| show_size(*bytes));
+        let expected = format!("a size from {min} to {max}, like 256MiB");
+        (parse_size(value), expected)
+    } else {
+        let expected = format!("a whole number from {} to {}", bounds.start(), bounds.end());
+        (value.parse().ok(), expected)
+    };
+    match parsed.filter(|value| bounds.contains(value)) {
+        Some(value) => Ok(LimitChange {
+            limit,
+            value: Some(value),
+        }),
+        None => Err(format!("{name} must be {expected}, or `default`")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -226,5 +299,31 @@ mod tests {
             matches!(cli.command, Command::Serve { roles } if roles == [Role::Api, Role::Record])
         );
         assert!(Cli::try_parse_from(["wahook", "serve", "--roles", "cook"]).is_err());
+    }
+    #[test]
+    fn limits_are_read_and_a_wrong_one_names_what_would_be_right() {
+        let read = |text| limit_change(text).map(|change| (change.limit, change.value));
+        assert_eq!(
+            read("waiting_bytes_max=512MiB"),
+            Ok((Limit::WaitingBytes, Some(512 << 20)))
+        );
+        assert_eq!(
+            read("messages_per_second = default"),
+            Ok((Limit::MessagesPerSecond, None))
+        );
+        for (wrong, remedy) in [
+            ("waiting_bytes_max", "NAME=VALUE"),
+            ("waiting=1MiB", "waiting_bytes_max, dead_letter_bytes_max"),
+            ("waiting_bytes_max=1", "from 64KiB to 16TiB"),
+            ("waiting_bytes_max=", "from 64KiB to 16TiB"),
+            ("waiting_bytes_max=-1MiB", "or `default`"),
+            ("dead_letter_bytes_max=5MB", "like 256MiB"),
+            ("messages_per_second=0", "from 1 to 100000"),
+            ("messages_per_second=1.5", "a whole number"),
+            ("messages_per_second=100001", "messages_per_second must be"),
+        ] {
+            let error = limit_change(wrong).expect_err(wrong);
+            assert!(error.contains(remedy), "{wrong}: {error}");
+        }
     }
 }

@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 
 use super::{
     cli::{BusCommand, Command, Role},
+    clients,
     connect::connect,
     data_dir::DataDir,
     dev, drain, import, migrate, open_files, partitions, roles, secrets, session, token, whatsapp,
@@ -64,6 +65,7 @@ pub fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
             }
             Command::Partitions { json: true } => partitions::print_json(&config).await,
             Command::Partitions { json: false } => partitions::print_table(&config).await,
+            Command::Clients(command) => clients::run(&config, command).await,
             Command::Token(command) => token::run(&config, command).await,
             Command::Secrets(command) => secrets::run(&config, command).await,
             Command::Session(command) => session::run(&config, command).await,

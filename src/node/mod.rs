@@ -24,6 +24,7 @@
 
 mod check;
 pub mod cli;
+mod clients;
 mod commands;
 mod connect;
 mod data_dir;

@@ -72,6 +72,8 @@ pub(super) async fn start(
 
     node.start_admin(config, metrics).await?;
     if roles.iter().any(|role| *role != Role::Record) {
+        let loaded = node.bus.client_limits().load(&node.tasks).await;
+        loaded.context("loading the limits of clients")?;
         let recount = match plays(Role::Api) {
             true => Recount::Yes,
             false => Recount::No,

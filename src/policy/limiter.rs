@@ -82,6 +82,15 @@ impl Limiter {
         self.burst.saturating_sub(missing).as_secs_f64() / self.interval.as_secs_f64()
     }
 
+    /// Goes on with another rate and burst.
+    fn retune(&mut self, interval: Duration, burst: u32, now: Instant) {
+        if self.interval != interval {
+            self.interval = interval;
+            self.burst = interval.saturating_mul(burst.max(1));
+            self.full_at = self.full_at.min(now + self.burst);
+        }
+    }
+
     fn is_full(&self, now: Instant) -> bool {
         self.full_at <= now
     }
@@ -146,11 +155,30 @@ impl<K: Eq + Hash> KeyedLimiter<K> {
     /// # Errors
     /// The time until its next call is allowed; this one is not counted.
     pub fn check(&self, key: K, now: Instant) -> Result<(), Duration> {
+        self.check_every(key, self.interval, self.burst, now)
+    }
+
+    /// The same for a key with a rate of its own: calls a second, with a burst of twice as many.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    pub fn check_rate(&self, key: K, rate: u32, now: Instant) -> Result<(), Duration> {
+        self.check_every(key, SECOND / rate.max(1), rate.saturating_mul(2), now)
+    }
+
+    fn check_every(
+        &self,
+        key: K,
+        interval: Duration,
+        burst: u32,
+        now: Instant,
+    ) -> Result<(), Duration> {
         // Nothing here leaves the map half changed.
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         keys.forget_idle(now);
-        let every = || Limiter::every(self.interval, self.burst, now);
+        let every = || Limiter::every(interval, burst, now);
         let limiter = keys.limiters.entry(key).or_insert_with(every);
+        limiter.retune(interval, burst, now);
         limiter.check(now)
     }
 }
@@ -233,6 +261,24 @@ mod tests {
         assert_eq!(limiter.check(client(1), now), Err(MINUTE));
         assert_eq!(limiter.check(client(2), now), Ok(()));
         assert_eq!(limiter.check(client(1), now + MINUTE), Ok(()));
+    }
+
+    #[test]
+    fn rate_of_a_key_changes_at_once_in_both_directions() {
+        let now = Instant::now();
+        let limiter = KeyedLimiter::per_second(1);
+        let allowed = |rate, now| {
+            let check = |_: &i32| limiter.check_rate(client(1), rate, now).is_ok();
+            (0..99).take_while(check).count()
+        };
+        assert_eq!(allowed(10, now), 20);
+        assert_eq!(allowed(1, now), 0, "the burst is used up");
+        assert_eq!(
+            allowed(1, now + SECOND),
+            1,
+            "and its debt is no larger than a burst"
+        );
+        assert_eq!(allowed(10, now + MINUTE), 20);
     }
 
     #[test]

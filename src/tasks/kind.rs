@@ -62,6 +62,8 @@ kinds! {
 
     /// Keeps the cache of webhooks current.
     WebhookWatch = "webhook_watch", Restart;
+    /// Keeps the limits of single clients current.
+    LimitWatch = "limit_watch", Restart;
     /// Adds up what clients store.
     UsageCounter = "usage_counter", Restart;
     /// Writes this node's heartbeat.

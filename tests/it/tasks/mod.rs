@@ -48,6 +48,7 @@ fn place(kind: TaskKind) -> Place {
         | TaskKind::BusProbe
         | TaskKind::MetricsUpkeep
         | TaskKind::WebhookWatch
+        | TaskKind::LimitWatch
         | TaskKind::UsageCounter
         | TaskKind::Heartbeat
         | TaskKind::MemberWatch

@@ -1,5 +1,7 @@
 //! What one client may store and publish, while another goes on.
 
+mod clients;
+
 use std::time::Duration;
 
 use async_nats::HeaderMap;
