@@ -60,6 +60,7 @@ mod stream;
 mod tokens;
 mod usage;
 mod usage_list;
+mod usage_report;
 mod webhook_cache;
 mod webhooks;
 

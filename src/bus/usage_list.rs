@@ -15,7 +15,7 @@ use super::{
     usage::Key,
 };
 use crate::{
-    model::{ClientId, Quota, Usage},
+    model::{ClientId, Usage},
     wire::subject,
 };
 
@@ -31,11 +31,7 @@ impl Bus {
         let mut all: HashMap<ClientId, Usage> = HashMap::new();
         for ((quota, client), value) in self.counters().await? {
             let bytes = u64::try_from(value).unwrap_or(0);
-            let usage = all.entry(client).or_default();
-            match quota {
-                Quota::Waiting => usage.waiting_bytes = bytes,
-                Quota::DeadLetters => usage.dead_letter_bytes = bytes,
-            }
+            all.entry(client).or_default().set(quota, bytes);
         }
         Ok(all)
     }

@@ -48,3 +48,21 @@ pub struct Usage {
     /// See [`Quota::DeadLetters`].
     pub dead_letter_bytes: u64,
 }
+
+impl Usage {
+    /// What counts for this quota.
+    pub fn of(&self, quota: Quota) -> u64 {
+        match quota {
+            Quota::Waiting => self.waiting_bytes,
+            Quota::DeadLetters => self.dead_letter_bytes,
+        }
+    }
+
+    /// Sets what counts for this quota.
+    pub fn set(&mut self, quota: Quota, bytes: u64) {
+        match quota {
+            Quota::Waiting => self.waiting_bytes = bytes,
+            Quota::DeadLetters => self.dead_letter_bytes = bytes,
+        }
+    }
+}

@@ -79,6 +79,9 @@ pub(super) async fn start(
             false => Recount::No,
         };
         node.bus.count_usage(&node.tasks, &node.cancel, recount);
+        if recount == Recount::Yes {
+            node.bus.report_usage(&node.tasks, &node.cancel);
+        }
     }
     if plays(Role::Api) {
         let store = store.clone().context("the api role has a store")?;

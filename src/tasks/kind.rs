@@ -64,6 +64,8 @@ kinds! {
     WebhookWatch = "webhook_watch", Restart;
     /// Keeps the limits of single clients current.
     LimitWatch = "limit_watch", Restart;
+    /// Sets metrics of what all clients store together.
+    UsageReport = "usage_report", Restart;
     /// Adds up what clients store.
     UsageCounter = "usage_counter", Restart;
     /// Writes this node's heartbeat.

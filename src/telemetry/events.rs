@@ -63,6 +63,19 @@ pub fn quota_refused(quota: &'static str) {
     counter!(names::QUOTA_REFUSED, "quota" => quota).increment(1);
 }
 
+/// Sets what all clients together have that counts for this quota, and how many of them are over
+/// it.
+pub fn clients_usage(quota: &'static str, bytes: u64, over: u32) {
+    gauge!(names::CLIENTS_USAGE, "quota" => quota).set(bytes as f64);
+    gauge!(names::CLIENTS_OVER, "quota" => quota).set(f64::from(over));
+}
+
+/// Sets how full a stream is, and its limit.
+pub fn stream_bytes(stream: &'static str, bytes: u64, bytes_max: u64) {
+    gauge!(names::STREAM_BYTES, "stream" => stream).set(bytes as f64);
+    gauge!(names::STREAM_BYTES_MAX, "stream" => stream).set(bytes_max as f64);
+}
+
 /// There was no room for a dead letter: it was `cut` or `dropped`.
 pub fn dead_letter_cut(what: &'static str) {
     counter!(names::DEAD_LETTERS_CUT, "what" => what).increment(1);

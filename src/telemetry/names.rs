@@ -98,6 +98,17 @@ table! {
          body, dropped for those that only the audit has.";
     QUOTA_REFUSED = "wahook_quota_refused_total", Counter, ["quota"],
         "Messages refused because a quota of their client was used up.";
+    CLIENTS_OVER = "wahook_clients_over_quota", Gauge, ["quota"],
+        "Clients that have stored what this quota allows, or more: quota=waiting, whose messages \
+         are refused, or dead_letters, whose dead letters lose their bodies. `wahook clients list` \
+         names them.";
+    CLIENTS_USAGE = "wahook_clients_usage_bytes", Gauge, ["quota"],
+        "Bytes of all clients together that count for this quota: quota=waiting or dead_letters.";
+    STREAM_BYTES = "wahook_stream_bytes", Gauge, ["stream"],
+        "Bytes in a stream: WA_MSG new messages, WA_RETRY parked and due ones, WA_HOLD held ones, \
+         WA_CHAT chat queues, WA_RESULT results, WA_DLQ dead letters.";
+    STREAM_BYTES_MAX = "wahook_stream_bytes_max", Gauge, ["stream"],
+        "The limit of a stream in bytes.";
     ABANDONED = "wahook_abandoned_total", Counter, ["stream"],
         "Messages that reached max_deliver and were taken out of their stream: a fault of the \
          pipeline.";

@@ -157,3 +157,44 @@ async fn a_wrong_limit_is_refused_with_its_name_and_what_would_be_right() {
     let rows = rows(&app).await;
     assert_eq!(rows, [] as [Value; 0], "nothing was set");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_tell_how_many_clients_are_over_a_quota_and_what_all_store() {
+    let app = App::with(&[("QUOTA__WAITING_BYTES_MAX", "1MiB")]).await;
+    let over = "wahook_clients_over_quota{quota=\"waiting\"}";
+    eventually("nobody is over", async || {
+        (app.metric(over).await == Some(0.0)).then_some(())
+    })
+    .await;
+    for id in [1, 2] {
+        let client = app.client(id).await;
+        paused(&client).await;
+        let mut number = 0;
+        while is_taken(&client, number).await {
+            number += 1;
+        }
+    }
+    // A third has room.
+    let third = app.client(3).await;
+    paused(&third).await;
+    assert_eq!(publish_large(&third, 1).await.0, 202);
+    eventually("two are over", async || {
+        (app.metric(over).await == Some(2.0)).then_some(())
+    })
+    .await;
+    let used = app.metric("wahook_clients_usage_bytes{quota=\"waiting\"}");
+    assert!(used.await >= Some(2.0 * 1024.0 * 1024.0));
+    eventually("the stream of held messages has all", async || {
+        let stored = app.nats.bytes("WA_HOLD").await as f64;
+        let told = app.metric("wahook_stream_bytes{stream=\"WA_HOLD\"}").await;
+        (told == Some(stored) && stored > 0.0).then_some(())
+    })
+    .await;
+    let limit = app.metric("wahook_stream_bytes_max{stream=\"WA_HOLD\"}");
+    assert_eq!(limit.await, Some(2.0 * 1024.0 * 1024.0 * 1024.0));
+    assert_eq!(
+        app.metric("wahook_clients_over_quota{quota=\"dead_letters\"}")
+            .await,
+        Some(0.0)
+    );
+}

@@ -49,6 +49,7 @@ fn place(kind: TaskKind) -> Place {
         | TaskKind::MetricsUpkeep
         | TaskKind::WebhookWatch
         | TaskKind::LimitWatch
+        | TaskKind::UsageReport
         | TaskKind::UsageCounter
         | TaskKind::Heartbeat
         | TaskKind::MemberWatch
