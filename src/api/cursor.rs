@@ -1,14 +1,11 @@
-//! Cursors: places in a list, sealed so that callers cannot make their own.
+//! Cursors: places in a list, sealed so that callers cannot make their own. A place is a number of
+//! 128 bits, as large as an id.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
-use uuid::Uuid;
 
 use super::problem::{Code, Problem};
-use crate::{
-    model::EventId,
-    wire::{mac, verify_mac},
-};
+use crate::wire::{mac, verify_mac};
 
 const VERSION: u8 = 1;
 const PLACE_BYTES: usize = 1 + 16;
@@ -20,27 +17,25 @@ fn sealed(place: &[u8], list: &str) -> Vec<u8> {
     [place, &Sha256::digest(list)].concat()
 }
 
-/// The text of a cursor that goes on after this event in this list.
-pub(super) fn encode(key: &[u8; 32], list: &str, after: EventId) -> String {
+/// The text of a cursor that goes on after this place in this list.
+pub(super) fn encode(key: &[u8; 32], list: &str, after: u128) -> String {
     let mut bytes = vec![VERSION];
-    bytes.extend_from_slice(after.0.as_bytes());
+    bytes.extend_from_slice(&after.to_be_bytes());
     let seal = mac(key, &sealed(&bytes, list));
     bytes.extend_from_slice(&seal[..SEAL_BYTES]);
     BASE64_URL_SAFE_NO_PAD.encode(bytes)
 }
 
 /// Where a cursor of this list goes on.
-pub(super) fn decode(key: &[u8; 32], list: &str, text: &str) -> Result<EventId, Problem> {
+pub(super) fn decode(key: &[u8; 32], list: &str, text: &str) -> Result<u128, Problem> {
     let place = || {
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
         let (place, seal) = bytes.split_at_checked(PLACE_BYTES)?;
         let valid = seal.len() == SEAL_BYTES
             && place[0] == VERSION
             && verify_mac(key, &sealed(place, list), seal);
-        valid
-            .then(|| Uuid::from_slice(&place[1..]).ok())
-            .flatten()
-            .map(EventId)
+        let after = place[1..].try_into().map(u128::from_be_bytes).ok();
+        after.filter(|_| valid)
     };
     place().ok_or_else(|| {
         Problem::new(
@@ -60,8 +55,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_cursor_fits_its_list_alone(id: u128, byte in 0_usize..33, flip in 1_u8..) {
-            let after = EventId(Uuid::from_u128(id));
+        fn a_cursor_fits_its_list_alone(after: u128, byte in 0_usize..33, flip in 1_u8..) {
             let text = encode(&KEY, "a", after);
             prop_assert_eq!(decode(&KEY, "a", &text).expect("its own"), after);
             prop_assert!(decode(&KEY, "b", &text).is_err());

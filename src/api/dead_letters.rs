@@ -2,14 +2,15 @@
 
 use axum::{Json, extract::State, response::Response};
 use serde::Deserialize;
+use uuid::Uuid;
 
 use super::{
     AppState,
     auth::Caller,
     cursor,
-    events::{Include, LIMIT_MAX, limit, parse},
+    events::{Include, parse},
     extract::EventPath,
-    pages::{Bodies, Page, answer},
+    pages::{Bodies, LIMIT_MAX, Page, answer, limit},
     problem::Problem,
     query::{self, Params},
     replays::kind,
@@ -64,13 +65,14 @@ pub(super) async fn list(
     let after = listing
         .cursor
         .map(|text| cursor::decode(&app.cursor_key, &name, &text))
-        .transpose()?;
+        .transpose()?
+        .map(|place| EventId(Uuid::from_u128(place)));
     if let Some(webhook) = filter.webhook {
         app.webhook(client, webhook).await?;
     }
     let permit = app.page_permit(bodies).await;
     let (events, next) = page(&app, client, &filter, after, limit).await?;
-    let next_cursor = next.map(|next| cursor::encode(&app.cursor_key, &name, next));
+    let next_cursor = next.map(|next| cursor::encode(&app.cursor_key, &name, next.0.as_u128()));
     let has_more = next_cursor.is_some();
     let data = events
         .iter()

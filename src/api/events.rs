@@ -5,24 +5,22 @@ use std::{fmt::Debug, str::FromStr};
 use axum::{Json, extract::State, http::StatusCode, response::Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::{
     AppState,
     clock::now,
     cursor,
     extract::{EventPath, WebhookPath},
-    pages::{Bodies, Page, answer},
+    pages::{Bodies, Page, answer, limit},
     problem::{Code, Problem},
     query::{self, Params},
     views::EventView,
 };
 use crate::{
-    model::{Attempt, EventFilter, EventStatus, Priority, Webhook},
+    model::{Attempt, EventFilter, EventId, EventStatus, Priority, Webhook},
     store::is_last_page,
 };
-
-const LIMIT_DEFAULT: usize = 50;
-pub(super) const LIMIT_MAX: usize = 250;
 
 /// Query of a list of events.
 #[derive(Debug, Deserialize)]
@@ -64,17 +62,6 @@ pub(super) fn parse<T: FromStr<Err: ToString>>(
     .transpose()
 }
 
-pub(super) fn limit(asked: Option<usize>) -> Result<usize, Problem> {
-    let limit = asked.unwrap_or(LIMIT_DEFAULT);
-    if (1..=LIMIT_MAX).contains(&limit) {
-        return Ok(limit);
-    }
-    Err(Problem::field(
-        "?limit",
-        format!("is from 1 to {LIMIT_MAX}"),
-    ))
-}
-
 /// `GET /api/webhooks/{webhook_id}/events`: newest first.
 pub(super) async fn list(
     State(app): State<AppState>,
@@ -92,7 +79,8 @@ pub(super) async fn list(
     let after = listing
         .cursor
         .map(|text| cursor::decode(&app.cursor_key, &name, &text))
-        .transpose()?;
+        .transpose()?
+        .map(|place| EventId(Uuid::from_u128(place)));
     let bodies = Bodies::of(listing.include);
     let permit = app.page_permit(bodies).await;
     // One more than asked for tells whether there is more.
@@ -105,7 +93,7 @@ pub(super) async fn list(
     let last = events.last().map(|event| event.last().delivery.event_id);
     let next_cursor = last
         .filter(|_| has_more)
-        .map(|last| cursor::encode(&app.cursor_key, &name, last));
+        .map(|last| cursor::encode(&app.cursor_key, &name, last.0.as_u128()));
     let page = Page {
         data: events
             .iter()

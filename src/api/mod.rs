@@ -36,6 +36,7 @@ mod request_id;
 mod routes;
 mod send;
 mod server;
+mod session_list;
 mod sessions;
 mod state;
 mod stats;

@@ -1,6 +1,6 @@
 //! Replays: jobs that send events again.
 
-use std::sync::Arc;
+use std::{cmp::Reverse, sync::Arc};
 
 use axum::{
     Json,
@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderMap, StatusCode},
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::RawValue};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -20,8 +20,9 @@ use super::{
     events::parse,
     extract::{ReplayPath, WebhookPath},
     idempotency::idempotency_key,
-    pages::Page,
+    pages::{ListQuery, Page},
     problem::{Code, FieldErrors, Problem},
+    query::Params,
 };
 use crate::{
     model::{
@@ -299,14 +300,28 @@ async fn make_room(app: &AppState, client: ClientId) -> Result<(), Problem> {
     Ok(())
 }
 
-/// `GET /api/replays`: all that are kept, the newest first.
+/// The place of a job in the list: the time of its request, then its id.
+fn place(job: &Job) -> u128 {
+    let millis = u64::try_from(job.created_at.millis()).unwrap_or_default();
+    let (_, id) = job.id.0.as_u64_pair();
+    u128::from(millis) << 64 | u128::from(id)
+}
+
+/// `GET /api/replays`: those that are kept, the newest first.
 pub(super) async fn list(
     State(app): State<AppState>,
     Caller(client): Caller,
-) -> Result<Json<Page<ReplayView>>, Problem> {
-    let jobs = app.bus.jobs().list(client).await?;
-    let data = jobs.iter().filter_map(ReplayView::new).collect();
-    Ok(Json(Page::whole(data)))
+    Params(query): Params<ListQuery>,
+) -> Result<Json<Page<Box<RawValue>>>, Problem> {
+    let wanted = query.check(&app.cursor_key, format!("replays {client}"))?;
+    // A client has few: see `make_room`.
+    let mut jobs = app.bus.jobs().list(client).await?;
+    jobs.sort_by_key(|job| Reverse(place(job)));
+    let views = jobs
+        .iter()
+        .filter(|job| wanted.after.is_none_or(|after| place(job) < after))
+        .filter_map(|job| Some((place(job), ReplayView::new(job)?)));
+    Ok(Json(wanted.page(views)))
 }
 
 /// `GET /api/replays/{replay_id}`

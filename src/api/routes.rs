@@ -16,12 +16,15 @@ use super::{
     problem::{Code, Problem},
     quotas, replays,
     request_context::request_context,
-    send, sessions, stats, webhooks,
+    send, session_list, sessions, stats, webhooks,
 };
 use crate::model::Scope::{
     self, EventsRead, EventsWrite, MessagesSend, MessagesWrite, SessionsRead, SessionsWrite,
     WebhooksRead, WebhooksWrite,
 };
+
+/// The query parameters of a list without filters.
+const PAGED: &[&str] = &["limit", "cursor"];
 
 struct Route {
     method: &'static str,
@@ -78,8 +81,9 @@ fn webhook_routes() -> Vec<Route> {
             "GET",
             "/api/webhooks/list",
             WebhooksRead,
-            get(webhooks::list),
-        ),
+            get(webhooks::list::list),
+        )
+        .with_query(PAGED),
         route(
             "GET",
             "/api/webhooks/{webhook_id}",
@@ -198,7 +202,7 @@ fn replay_routes() -> Vec<Route> {
             post(replays::create_for),
         ),
         route("POST", "/api/replays", EventsWrite, post(replays::create)),
-        route("GET", "/api/replays", EventsRead, get(replays::list)),
+        route("GET", "/api/replays", EventsRead, get(replays::list)).with_query(PAGED),
         route(
             "GET",
             "/api/replays/{replay_id}",
@@ -235,7 +239,13 @@ fn session_routes() -> Vec<Route> {
             SessionsWrite,
             post(sessions::create),
         ),
-        route("GET", "/api/sessions", SessionsRead, get(sessions::list)),
+        route(
+            "GET",
+            "/api/sessions",
+            SessionsRead,
+            get(session_list::list),
+        )
+        .with_query(PAGED),
         route(
             "GET",
             "/api/sessions/{session_id}",

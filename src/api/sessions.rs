@@ -19,7 +19,6 @@ use super::{
     body::Body,
     clock::now,
     extract::SessionPath,
-    pages::Page,
     problem::{Code, Problem},
     qr::Qr,
     query::Params,
@@ -104,7 +103,7 @@ impl SessionView {
     }
 }
 
-async fn view(app: &AppState, session: &Session) -> Result<SessionView, Problem> {
+pub(super) async fn view(app: &AppState, session: &Session) -> Result<SessionView, Problem> {
     let status = app
         .bus
         .sessions()
@@ -182,18 +181,6 @@ async fn create_in_room(app: &AppState, session: &Session) -> Result<(), Problem
         ));
     }
     Ok(sessions.create(session).await?)
-}
-
-/// `GET /api/sessions`: all of them, oldest first.
-pub(super) async fn list(
-    State(app): State<AppState>,
-    Caller(client): Caller,
-) -> Result<Json<Page<SessionView>>, Problem> {
-    let mut data = Vec::new();
-    for session in app.bus.sessions().list(client).await? {
-        data.push(view(&app, &session).await?);
-    }
-    Ok(Json(Page::whole(data)))
 }
 
 /// `GET /api/sessions/{session_id}`.

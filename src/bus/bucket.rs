@@ -2,18 +2,13 @@
 //!
 //! [`Bucket::modify`] holds the only compare-and-set loop of this room.
 
-use std::{
-    collections::{BTreeSet, HashSet},
-    marker::PhantomData,
-    time::Duration,
-};
+use std::{marker::PhantomData, time::Duration};
 
 use async_nats::jetstream::{
     self,
     kv::{self, Operation},
 };
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Serialize, de::DeserializeOwned};
 use time::OffsetDateTime;
 use tokio::sync::watch;
@@ -24,8 +19,6 @@ use super::Error;
 const CONTENTION_MAX: usize = 16;
 /// How long watchers may take to see it; the bucket must allow it.
 const MARKER_TTL: Duration = Duration::from_secs(5);
-/// Values that are read at once for a list.
-const READS_AT_ONCE: usize = 16;
 
 /// How a bucket's values are stored.
 pub(super) trait Codec<T>: Clone {
@@ -166,7 +159,11 @@ impl<T, C: Codec<T>> Bucket<T, C> {
         self.entry_in(&self.store().await?, key).await
     }
 
-    async fn entry_in(&self, store: &kv::Store, key: &str) -> Result<Option<Entry<T>>, Error> {
+    pub(super) async fn entry_in(
+        &self,
+        store: &kv::Store,
+        key: &str,
+    ) -> Result<Option<Entry<T>>, Error> {
         let entry = store.entry(key).await?;
         let Some(entry) = entry.filter(|entry| entry.operation == Operation::Put) else {
             return Ok(None);
@@ -232,43 +229,6 @@ impl<T, C: Codec<T>> Bucket<T, C> {
     /// Deletes a key whose marker goes soon: each costs [`Bucket::list`] a look.
     pub(super) async fn forget(&self, key: &str) -> Result<(), Error> {
         Ok(self.store().await?.purge_with_ttl(key, MARKER_TTL).await?)
-    }
-
-    /// All keys that have a value.
-    pub(super) async fn keys(&self) -> Result<Vec<String>, Error> {
-        let store = self.store().await?;
-        let mut keys: Vec<String> = store.keys().await?.try_collect().await?;
-        let known: HashSet<String> = keys.iter().cloned().collect();
-        // Deleted, or missed by the client: see `names`.
-        let others = names(&store, ">").await?;
-        let others = others.into_iter().filter(|key| !known.contains(key));
-        let found = self.entries(&store, others).await?;
-        keys.extend(found.into_iter().map(|(key, _)| key));
-        Ok(keys)
-    }
-
-    /// All values whose key matches this filter, with their keys. Their order says nothing.
-    pub(super) async fn list(&self, filter: &str) -> Result<Vec<(String, Entry<T>)>, Error> {
-        let store = self.store().await?;
-        let names = names(&store, filter).await?;
-        self.entries(&store, names).await
-    }
-
-    /// Those of these keys that have a value.
-    async fn entries(
-        &self,
-        store: &kv::Store,
-        keys: impl IntoIterator<Item = String>,
-    ) -> Result<Vec<(String, Entry<T>)>, Error> {
-        let entries = keys.into_iter().map(async |key| {
-            let entry = self.entry_in(store, &key).await?;
-            Ok::<_, Error>(entry.map(|entry| (key, entry)))
-        });
-        let entries = stream::iter(entries).buffer_unordered(READS_AT_ONCE);
-        entries
-            .try_filter_map(async |entry| Ok(entry))
-            .try_collect()
-            .await
     }
 
     /// Reads a key and writes what `decide` makes of it. `decide` is called again with the newer
@@ -345,23 +305,6 @@ impl<T: Clone + PartialEq, C: Codec<T>> Bucket<T, C> {
             .or(modified.before.map(|entry| entry.value));
         Ok(value.zip(modified.outcome))
     }
-}
-
-/// The names of all keys that match this filter, deleted ones among them.
-///
-/// They come from the stream's own list of subjects. The client's `keys()` reads a consumer until
-/// nothing is pending there. A key that is written meanwhile leaves its place in the stream before
-/// the new one counts as pending, so the end may come without it.
-async fn names(store: &kv::Store, filter: &str) -> Result<Vec<String>, Error> {
-    let filter = format!("{}{filter}", store.prefix);
-    let subjects = store.stream.info_builder().subjects(filter).fetch().await?;
-    let subjects: Vec<(String, usize)> = subjects.try_collect().await?;
-    // The list comes in pages; a key that is added between two of them may stand in both.
-    let names: BTreeSet<String> = subjects
-        .into_iter()
-        .filter_map(|(subject, _)| subject.strip_prefix(&store.prefix).map(str::to_owned))
-        .collect();
-    Ok(names.into_iter().collect())
 }
 
 async fn create(store: &kv::Store, key: &str, bytes: Bytes) -> Result<Option<u64>, Error> {

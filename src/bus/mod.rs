@@ -26,6 +26,7 @@
 mod advisory;
 mod attempt_query;
 mod bucket;
+mod bucket_list;
 mod bucket_watch;
 mod chat;
 mod client_limits;

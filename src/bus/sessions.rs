@@ -82,6 +82,21 @@ impl Sessions {
         Ok(all)
     }
 
+    /// Up to `limit` sessions of a client that are younger than this one, oldest first.
+    pub async fn page(
+        &self,
+        client: ClientId,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> Result<Vec<Session>, Error> {
+        let after = after.map(|id| key(client, id));
+        let page = self
+            .wanted
+            .page(&format!("{client}.*"), after.as_deref(), limit)
+            .await?;
+        Ok(page.into_iter().map(|(_, entry)| entry.value).collect())
+    }
+
     /// Changes what is wanted; `None` when this client has none of this id.
     pub async fn change(
         &self,

@@ -45,6 +45,32 @@ impl Cache {
             .collect()
     }
 
+    /// Up to `limit` webhooks of a client after this number, by phone number, without its
+    /// operational one. The cost grows with all webhooks, but only `limit` of them are sorted.
+    pub(super) fn page(
+        &self,
+        client: ClientId,
+        after: Option<&Phone>,
+        limit: usize,
+    ) -> Vec<Arc<Webhook>> {
+        let mut found: Vec<(&Phone, &Arc<Webhook>)> = self
+            .by_key
+            .iter()
+            .filter(|(key, _)| key.0 == client && !key.1.is_operational())
+            .filter(|(key, _)| after.is_none_or(|after| key.1 > *after))
+            .map(|((_, phone), (_, webhook))| (phone, webhook))
+            .collect();
+        if limit < found.len() {
+            found.select_nth_unstable_by_key(limit, |(phone, _)| *phone);
+            found.truncate(limit);
+        }
+        found.sort_unstable_by_key(|(phone, _)| *phone);
+        found
+            .into_iter()
+            .map(|(_, webhook)| Arc::clone(webhook))
+            .collect()
+    }
+
     /// Takes in an answer of the server. It may be older than what the watch has brought. Then a
     /// webhook that is missing here was deleted since.
     pub(super) fn learn(&mut self, key: Key, revision: u64, webhook: Arc<Webhook>) {

@@ -227,6 +227,18 @@ impl Webhooks {
         self.read_cache().by_id(client, id)
     }
 
+    /// Up to `limit` webhooks of a client after this number, by phone number, without its
+    /// operational one.
+    pub async fn page(
+        &self,
+        client: ClientId,
+        after: Option<&Phone>,
+        limit: usize,
+    ) -> Result<Vec<Arc<Webhook>>, Error> {
+        self.catch_up(CATCH_UP_TIMEOUT).await?;
+        Ok(self.read_cache().page(client, after, limit))
+    }
+
     /// All webhooks of a client but its operational one, by phone number.
     pub async fn list(&self, client: ClientId) -> Result<Vec<Arc<Webhook>>, Error> {
         self.catch_up(CATCH_UP_TIMEOUT).await?;

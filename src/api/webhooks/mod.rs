@@ -1,5 +1,6 @@
 //! Registering, showing, changing and deleting webhooks.
 
+pub(super) mod list;
 mod settings;
 mod test_message;
 
@@ -12,8 +13,8 @@ use uuid::Uuid;
 use self::settings::Settings;
 pub(super) use self::test_message::test;
 use super::{
-    AppState, auth::Caller, body::Body, clock::now, extract::WebhookPath, pages::Page,
-    problem::Problem, views::WebhookView,
+    AppState, auth::Caller, body::Body, clock::now, extract::WebhookPath, problem::Problem,
+    views::WebhookView,
 };
 use crate::{
     model::{ClientId, NoticeKind, Phone, SigningSecret, Webhook, WebhookId},
@@ -113,26 +114,6 @@ pub(super) fn new_webhook(
         secrets: vec![secret.clone()],
         ..Webhook::new(id, client_id, phone.clone(), String::new(), now())
     }
-}
-
-/// `GET /api/webhooks/list`: all of the client's, by phone number.
-pub(super) async fn list(
-    State(app): State<AppState>,
-    Caller(client): Caller,
-) -> Answer<Page<WebhookView>> {
-    let webhooks = app.bus.webhooks().list(client).await?;
-    let ids: Vec<_> = webhooks.iter().map(|webhook| webhook.id).collect();
-    let (mut states, held) = tokio::join!(app.states(client, &ids), app.held(client, None));
-    let mut of = |id| {
-        states
-            .as_mut()
-            .map(|states| states.remove(&id).unwrap_or_default())
-    };
-    let data = webhooks
-        .iter()
-        .map(|webhook| WebhookView::new(webhook, of(webhook.id), held.as_ref()))
-        .collect();
-    Ok((StatusCode::OK, Json(Page::whole(data))))
 }
 
 /// `GET /api/webhooks/{webhook_id}`

@@ -3,6 +3,7 @@
 mod abuse;
 mod input;
 mod lists;
+mod paging;
 mod races;
 
 use reqwest::{Method, RequestBuilder, Response};
