@@ -2,7 +2,8 @@
 //!
 //! `endpoint` holds the state of one webhook's endpoint and survives a change of its settings,
 //! `acquire` gives out permits, `slots` chooses when a parked message comes back, `hold` tells how
-//! long one would stay, `pacing` is the arithmetic of all three, and `map` keeps the limiters in use.
+//! long one would stay, `pacing` is the arithmetic of all three, and `map` keeps the limiters in
+//! use.
 //!
 //! While an endpoint fails, slots are as far apart as its rate says, and no further: how long a
 //! failure takes says nothing of the time after it. While it answers slowly they are as far apart

@@ -118,7 +118,8 @@ fn payload(parts: &Parts<'_>) -> (&'static str, Value) {
         (Author::Other, false) => (sender, jid(&message.to, DOMAIN)),
     };
     let head = json!({
-        "id": id(parts, author, message.message_id.as_str()), "timestamp": message.timestamp.seconds(),
+        "id": id(parts, author, message.message_id.as_str()),
+        "timestamp": message.timestamp.seconds(),
         "from": from, "fromMe": author.is_account(), "to": to, "participant": participant,
     });
     match message.kind {
@@ -217,7 +218,8 @@ fn ack(parts: &Parts<'_>) -> Value {
         _ => (0, "PENDING"),
     };
     json!({
-        "id": id(parts, Author::Account, message.message_id.as_str()), "from": jid(parts.chat, DOMAIN),
+        "id": id(parts, Author::Account, message.message_id.as_str()),
+        "from": jid(parts.chat, DOMAIN),
         "participant": parts.is_group().then(|| jid(&message.from, DOMAIN)), "fromMe": true,
         "ack": ack, "ackName": name,
     })

@@ -86,7 +86,8 @@ fn parameters_are_no_bools() {
 
 #[test]
 fn bool_parameters_are_found() {
-    let example = "fn a(x: u8, again: bool) {}\nasync fn b(\n    &self,\n    again: bool,\n) -> u8 {}\n\
+    let example = "fn a(x: u8, again: bool) {}\n\
+                   async fn b(\n    &self,\n    again: bool,\n) -> u8 {}\n\
                    fn c(x: u8) -> bool {}\nfn d(flag: &mut bool);\nfn e(f: impl Fn(u8) -> bool) {}";
     assert_eq!(with_bool(example), ["a", "b", "d"]);
 }
