@@ -27,6 +27,7 @@ fn message() -> Message {
         kind: Kind::Text,
         content: "a text of the usual length, with \"quotes\" and a line\nbreak".to_owned(),
         metadata: metadata.as_object().cloned().expect("an object"),
+        metadata_json: None,
     }
 }
 

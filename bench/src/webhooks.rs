@@ -230,5 +230,6 @@ pub(crate) fn message(number: u32, endpoint: u32) -> Message {
         kind: Kind::Text,
         content: "x".repeat(CONTENT_BYTES),
         metadata: Map::new(),
+        metadata_json: None,
     }
 }

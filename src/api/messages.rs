@@ -2,20 +2,21 @@
 
 use axum::{Json, extract::State, http::StatusCode};
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{
     AppState,
     auth::Caller,
     body::Body,
     clock::now,
+    object_json::ObjectJson,
     problem::{Code, FieldErrors, Problem},
 };
 use crate::{
     bus::EncodedMessage,
     model::{
         CONTENT_BYTES_MAX, ClientId, Kind, Message, MessageId, PARTY_CHARS_MAX, Timestamp,
-        check_metadata,
+        parse_metadata,
     },
 };
 
@@ -31,8 +32,7 @@ pub(super) struct Incoming {
     r#type: Kind,
     #[serde(default)]
     content: String,
-    #[serde(default)]
-    metadata: Map<String, Value>,
+    metadata: Option<ObjectJson>,
 }
 
 /// `POST /api/messages`: answered once the stream has the message. From then on it is delivered,
@@ -85,6 +85,12 @@ fn message(client_id: ClientId, incoming: Incoming, now: Timestamp) -> Result<Me
     let timestamp = incoming.timestamp.as_ref().map(|text| text.parse());
     let timestamp = errors.take("/timestamp", timestamp.unwrap_or(Ok(now)));
     check_texts(&incoming, &mut errors);
+    let metadata = incoming.metadata.as_ref();
+    let metadata = metadata.map(|json| parse_metadata(json.get())).transpose();
+    let metadata = errors
+        .take("/metadata", metadata)
+        .flatten()
+        .unwrap_or_default();
     let Some(((phone, message_id), timestamp)) = phone.zip(message_id).zip(timestamp) else {
         return Err(errors.into_problem());
     };
@@ -102,7 +108,8 @@ fn message(client_id: ClientId, incoming: Incoming, now: Timestamp) -> Result<Me
             kind => kind,
         },
         content: incoming.content,
-        metadata: incoming.metadata,
+        metadata: metadata.fields,
+        metadata_json: metadata.json,
     })
 }
 
@@ -123,5 +130,4 @@ fn check_texts(incoming: &Incoming, errors: &mut FieldErrors) {
     errors.check(is_short, "/content", || {
         format!("has at most {CONTENT_BYTES_MAX} bytes")
     });
-    errors.take("/metadata", check_metadata(&incoming.metadata));
 }

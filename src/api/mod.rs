@@ -25,6 +25,7 @@ mod idempotency;
 mod media;
 mod messages;
 mod notices;
+mod object_json;
 mod pages;
 mod problem;
 pub mod qr;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use serde::Serialize;
-use serde_json::{Map, Value, value::RawValue};
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::{delivery_options::DeliveryOptionsView, pages::Bodies};
 use crate::{
@@ -44,7 +44,7 @@ pub(super) struct WebhookView {
     last_error: Option<String>,
     last_success_at: Option<String>,
     last_attempt_at: Option<String>,
-    metadata: Map<String, Value>,
+    metadata: Box<RawValue>,
     created_at: String,
     updated_at: String,
 }
@@ -93,7 +93,7 @@ impl WebhookView {
             last_error: state.last_error,
             last_success_at: state.last_success_at.map(|at| at.to_string()),
             last_attempt_at: state.last_attempt_at.map(|at| at.to_string()),
-            metadata: webhook.metadata.clone(),
+            metadata: metadata(webhook),
             created_at: webhook.created_at.to_string(),
             updated_at: webhook.updated_at.to_string(),
         }
@@ -107,6 +107,15 @@ impl WebhookView {
             .map(|secret| secret.expose().to_owned());
         self
     }
+}
+
+/// As its owner wrote it.
+fn metadata(webhook: &Webhook) -> Box<RawValue> {
+    let written = webhook.metadata_json.clone();
+    let written = written.and_then(|json| RawValue::from_string(json).ok());
+    written.unwrap_or_else(|| {
+        to_raw_value(&webhook.metadata).expect("an object with texts as keys is JSON")
+    })
 }
 
 /// One attempt of an event.

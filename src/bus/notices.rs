@@ -53,6 +53,7 @@ impl Bus {
             kind: Kind::Operational,
             content: operation.as_str().to_owned(),
             metadata: data,
+            metadata_json: None,
         };
         self.publish_message_as(&message, &id).await.map(|_| true)
     }

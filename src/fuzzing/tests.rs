@@ -84,6 +84,7 @@ fn message() -> Message {
         timestamp: Timestamp::from_millis(1_750_000_000_000),
         kind: Kind::Contact,
         content: "hi \u{1}".to_owned(),
+        metadata_json: None,
         metadata: [
             ("push_name".to_owned(), json!("Ann")),
             (

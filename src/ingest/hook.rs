@@ -191,6 +191,7 @@ impl Publisher {
             kind: content.kind,
             content: content.text,
             metadata,
+            metadata_json: None,
         };
         Ok(Some((message, dedupe_id)))
     }
@@ -250,6 +251,7 @@ impl Publisher {
                 kind: Kind::Receipt,
                 content: receipt.status.to_owned(),
                 metadata,
+                metadata_json: None,
             };
             self.publish(&message, &dedupe_id).await?;
         }

@@ -82,64 +82,6 @@ pub const CONTENT_BYTES_MAX: usize = 256 * 1024;
 
 /// Characters of a sender, a receiver or a chat.
 pub const PARTY_CHARS_MAX: usize = 128;
-/// Levels of lists and objects in metadata. JSON readers of receivers stop at about 100.
-pub const METADATA_DEPTH_MAX: usize = 64;
-/// Values in metadata: objects, lists, texts, numbers, booleans and nulls. Each takes up to some
-/// 650 bytes of memory, whatever its JSON takes.
-pub const METADATA_VALUES_MAX: usize = 20_000;
-
-/// Why metadata is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum MetadataError {
-    /// More levels than [`METADATA_DEPTH_MAX`].
-    #[error("lists and objects are nested at most {METADATA_DEPTH_MAX} levels deep")]
-    TooDeep,
-    /// More values than [`METADATA_VALUES_MAX`].
-    #[error("has at most {METADATA_VALUES_MAX} values, counting those in lists and objects")]
-    TooManyValues,
-}
-
-/// Whether metadata keeps its limits.
-///
-/// # Errors
-/// When it does not.
-///
-/// # Examples
-///
-/// ```
-/// use serde_json::{Map, json};
-/// use wahook::model::{MetadataError, check_metadata};
-///
-/// assert_eq!(check_metadata(&Map::new()), Ok(()));
-/// let long = [("all".to_owned(), json!(vec![0; 20_000]))].into_iter().collect();
-/// assert_eq!(check_metadata(&long), Err(MetadataError::TooManyValues));
-/// ```
-pub fn check_metadata(metadata: &Map<String, Value>) -> Result<(), MetadataError> {
-    let mut left = METADATA_VALUES_MAX;
-    metadata
-        .values()
-        .try_for_each(|value| check_value(value, METADATA_DEPTH_MAX, &mut left))
-}
-
-fn check_value(value: &Value, depth: usize, left: &mut usize) -> Result<(), MetadataError> {
-    *left = left.checked_sub(1).ok_or(MetadataError::TooManyValues)?;
-    let inner = || depth.checked_sub(1).ok_or(MetadataError::TooDeep);
-    match value {
-        Value::Array(entries) => {
-            let depth = inner()?;
-            entries
-                .iter()
-                .try_for_each(|entry| check_value(entry, depth, left))
-        }
-        Value::Object(fields) => {
-            let depth = inner()?;
-            fields
-                .values()
-                .try_for_each(|field| check_value(field, depth, left))
-        }
-        _ => Ok(()),
-    }
-}
 
 /// One message that `phone`, a number of `client_id`, received. Its `Debug` hides what people wrote
 /// and who they are.
@@ -166,6 +108,9 @@ pub struct Message {
     pub content: String,
     /// Further fields: push name, group, media reference, quoted message.
     pub metadata: Map<String, Value>,
+    /// [`Metadata::json`](super::Metadata::json) of the same metadata.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata_json: Option<String>,
 }
 
 impl fmt::Debug for Message {

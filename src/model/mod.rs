@@ -20,6 +20,7 @@ mod hex;
 mod ids;
 mod job;
 mod message;
+mod metadata;
 mod notice;
 mod outbound_message;
 mod quota;
@@ -40,9 +41,9 @@ pub use event_id::{EventId, PublicEventId};
 pub use hex::{hex, parse_hex};
 pub use ids::{ClientId, JobId, MessageId, ParseError, Phone, SessionId, WebhookId};
 pub use job::{Job, JobCursor, JobFilter, JobState, JobWork};
-pub use message::{
-    CONTENT_BYTES_MAX, Kind, METADATA_DEPTH_MAX, METADATA_VALUES_MAX, Message, MetadataError,
-    PARTY_CHARS_MAX, check_metadata,
+pub use message::{CONTENT_BYTES_MAX, Kind, Message, PARTY_CHARS_MAX};
+pub use metadata::{
+    METADATA_DEPTH_MAX, METADATA_VALUES_MAX, Metadata, MetadataError, parse_metadata,
 };
 pub use notice::{NoticeKind, NoticeSettings};
 pub use outbound_message::{OutboundMedia, OutboundMessage, Quoted, SendOutcome};

@@ -118,6 +118,9 @@ pub struct Webhook {
     pub sending: DeliveryOptions,
     /// Notes of its owner; never sent to the endpoint.
     pub metadata: Map<String, Value>,
+    /// [`Metadata::json`](super::Metadata::json) of the same metadata.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata_json: Option<String>,
     /// When it was first registered.
     pub created_at: Timestamp,
     /// When it last changed.
@@ -158,6 +161,7 @@ impl Webhook {
             operations: None,
             sending: DeliveryOptions::default(),
             metadata: Map::new(),
+            metadata_json: None,
             created_at,
             updated_at: created_at,
         }

@@ -96,6 +96,7 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
 ///     kind: Kind::Text,
 ///     content: "hi".to_owned(),
 ///     metadata: Default::default(),
+///     metadata_json: None,
 /// };
 /// let bytes = encode_message(&message);
 /// assert_eq!(decode_message(&bytes)?, message);
@@ -179,6 +180,7 @@ mod tests {
             timestamp: Timestamp::from_millis(1_700_000_000_000),
             kind: Kind::Text,
             content,
+            metadata_json: None,
             metadata: [("push_name".to_owned(), push_name.into())]
                 .into_iter()
                 .collect(),

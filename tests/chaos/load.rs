@@ -211,5 +211,6 @@ fn message(id: u64, endpoint: &Endpoint) -> Message {
         kind: Kind::Text,
         content: format!("message {id} – {SPOKEN} 👋"),
         metadata: Map::new(),
+        metadata_json: None,
     }
 }

@@ -1,17 +1,18 @@
 //! The fields that registration and PATCH share: what is valid, and how they change a webhook.
 
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::super::{
     AppState,
     clock::now,
     delivery_options::{DeliveryOptionsChange, Headers},
+    object_json::ObjectJson,
     problem::FieldErrors,
 };
 use crate::{
     model::{
-        ClientId, DeliveryOrder, EventType, Phone, Webhook,
+        ClientId, DeliveryOrder, EventType, Metadata, Phone, Webhook, parse_metadata,
         webhook_limits::{
             BURST_SECONDS_MAX, IN_FLIGHT_MAX, METADATA_BYTES_MAX, RATE_PER_SECOND_MAX, RETRIES_MAX,
             RETRY_WAIT_SECONDS_MAX, burst_max,
@@ -39,7 +40,10 @@ pub(in crate::api) struct Settings {
     format: Option<String>,
     signature: Option<String>,
     headers: Option<Headers>,
-    metadata: Option<Map<String, Value>>,
+    metadata: Option<ObjectJson>,
+    /// `metadata`, once it is checked.
+    #[serde(skip)]
+    parsed_metadata: Option<Metadata>,
 }
 
 impl Settings {
@@ -109,13 +113,25 @@ impl Settings {
         errors.check(has_types, "/event_types", || {
             "names at least one of message and receipt".to_owned()
         });
-        let metadata = self.metadata.as_ref();
-        let metadata_bytes = metadata.map_or(0, |map| json!(map).to_string().len());
-        errors.check(metadata_bytes <= METADATA_BYTES_MAX, "/metadata", || {
-            format!("has at most {METADATA_BYTES_MAX} bytes as JSON")
-        });
+        self.check_metadata(&mut errors);
         self.delivery_options().check(&mut errors);
         errors
+    }
+
+    fn check_metadata(&mut self, errors: &mut FieldErrors) {
+        let Some(json) = &self.metadata else { return };
+        let parsed = parse_metadata(json.get());
+        self.parsed_metadata = errors.take("/metadata", parsed);
+        let Some(metadata) = &self.parsed_metadata else {
+            return;
+        };
+        let bytes = match &metadata.json {
+            Some(json) => json.len(),
+            None => json!(metadata.fields).to_string().len(),
+        };
+        errors.check(bytes <= METADATA_BYTES_MAX, "/metadata", || {
+            format!("has at most {METADATA_BYTES_MAX} bytes as JSON")
+        });
     }
 
     fn check_pace(&self, errors: &mut FieldErrors) {
@@ -198,8 +214,9 @@ impl Settings {
             webhook.event_types.sort_unstable();
             webhook.event_types.dedup();
         }
-        if let Some(metadata) = &self.metadata {
-            webhook.metadata.clone_from(metadata);
+        if let Some(metadata) = &self.parsed_metadata {
+            webhook.metadata.clone_from(&metadata.fields);
+            webhook.metadata_json.clone_from(&metadata.json);
         }
         webhook.updated_at = now();
         Ok(())

@@ -36,6 +36,7 @@ pub(in crate::api) async fn test(
         kind: Kind::Test,
         content: "This is a test from wahook.".to_owned(),
         metadata: Map::new(),
+        metadata_json: None,
     };
     let event_id = EventId::derive(
         at,

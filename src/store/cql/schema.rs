@@ -245,8 +245,8 @@ mod tests {
         }
     }
 
-    /// A changed statement is never applied where the file was applied before. The `sha256` of a new
-    /// file is that of its statements; the older ones have that of their first text.
+    /// A changed statement is never applied where the file was applied before. The `sha256` of a
+    /// new file is that of its statements; the older ones have that of their first text.
     #[test]
     fn statements_of_published_files_do_not_change() {
         const PUBLISHED: [(&str, &str); 4] = [

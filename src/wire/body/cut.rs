@@ -45,6 +45,7 @@ pub fn cut_message(message: &Message, bytes_max: usize) -> Message {
         kind: message.kind.clone(),
         content: content.to_owned(),
         metadata,
+        metadata_json: None,
     }
 }
 

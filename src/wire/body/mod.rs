@@ -141,6 +141,7 @@ pub(super) fn format_of(body: &[u8]) -> Format {
 ///     kind: Kind::Text,
 ///     content: "hi".to_owned(),
 ///     metadata: Default::default(),
+///     metadata_json: None,
 /// };
 /// let summary = summarize_body(&webhook_body(&message)).expect("its own body");
 /// assert_eq!(summary.content, "hi");

@@ -1,7 +1,7 @@
 //! wahook's own format.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, value::RawValue};
 
 use super::BodySummary;
 use crate::model::{ClientId, Kind, Message};
@@ -18,7 +18,24 @@ pub(super) struct Body<'a> {
     #[serde(rename = "type")]
     kind: &'a Kind,
     content: &'a str,
-    metadata: &'a Map<String, Value>,
+    metadata: Metadata<'a>,
+}
+
+/// Metadata, as it was written if that is known.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Metadata<'a> {
+    Written(&'a RawValue),
+    Fields(&'a Map<String, Value>),
+}
+
+impl<'a> From<&'a Message> for Metadata<'a> {
+    fn from(message: &'a Message) -> Self {
+        let written = message.metadata_json.as_deref();
+        // From the stream, so it is checked again.
+        let written = written.and_then(|json| serde_json::from_str(json).ok());
+        written.map_or(Self::Fields(&message.metadata), Self::Written)
+    }
 }
 
 impl<'a> From<&'a Message> for Body<'a> {
@@ -31,7 +48,7 @@ impl<'a> From<&'a Message> for Body<'a> {
             timestamp: message.timestamp.rfc3339_seconds(),
             kind: &message.kind,
             content: &message.content,
-            metadata: &message.metadata,
+            metadata: message.into(),
         }
     }
 }

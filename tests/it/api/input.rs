@@ -1,10 +1,11 @@
 //! Whatever a request holds, the answer is a problem that names what is wrong.
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{PHONE, raw};
 use crate::support::{
-    app::{App, Client, http_client},
+    app::{App, Client, eventually, http_client},
     receiver::Receiver,
 };
 
@@ -234,4 +235,72 @@ async fn half_an_emoji_is_delivered_as_a_replacement_character() {
     let body = received[0].json();
     assert_eq!(body["content"], "cut \u{fffd}");
     assert_eq!(body["metadata"]["a\u{fffd}"], "\u{1f600} \u{fffd}");
+}
+
+/// Sends a body as it is, and reads the answer as text.
+async fn send_text(app: &App, client: &Client, method: Method, path: &str, body: &str) -> String {
+    let answer = http_client()
+        .request(method, format!("{}{path}", app.api))
+        .bearer_auth(&client.token)
+        .header("content-type", "application/json")
+        .body(body.to_owned())
+        .send()
+        .await
+        .expect("an answer");
+    let status = answer.status();
+    let text = answer.text().await.expect("a text");
+    assert!(status.is_success(), "{status}: {text}");
+    text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metadata_comes_back_as_it_was_written() {
+    const GIVEN: &str = r#"{ "z": 1.0, "big": 12345678901234567890123, "a": [1e400, -0, 1E+2],
+        "z": {"y": 0.10, "x": "\u00e4", "y": 2.50} }"#;
+    const SHOWN: &str = concat!(
+        r#""metadata":{"z":{"y":2.50,"x":"\u00e4"},"#,
+        r#""big":12345678901234567890123,"a":[1e400,-0,1E+2]}"#
+    );
+    let app = App::start().await;
+    let client = app.client(1).await;
+    let receiver = Receiver::answering(&[200]).await;
+    let url = receiver.url("/");
+
+    let register =
+        format!(r#"{{"phone_number": "{PHONE}", "webhook_url": "{url}", "metadata": {GIVEN}}}"#);
+    let path = "/api/webhooks/register";
+    let answer = send_text(&app, &client, Method::POST, path, &register).await;
+    assert!(answer.contains(SHOWN), "{answer}");
+    let webhook: Value = serde_json::from_str(&answer.replace("1e400", "0")).expect("JSON");
+    let id = webhook["id"].as_str().expect("an id");
+    let path = format!("/api/webhooks/{id}");
+    let change = r#"{"max_retries": 2}"#;
+    let answer = send_text(&app, &client, Method::PATCH, &path, change).await;
+    assert!(answer.contains(SHOWN), "{answer}");
+    let answer = send_text(&app, &client, Method::GET, "/api/webhooks/list", "").await;
+    assert!(answer.contains(SHOWN), "{answer}");
+
+    let publish = format!(
+        r#"{{"phone_number": "{PHONE}", "message_id": "M1", "from": "1", "type": "text",
+            "metadata": {GIVEN}}}"#
+    );
+    send_text(&app, &client, Method::POST, "/api/messages", &publish).await;
+    let received = receiver.wait_for(1).await;
+    let body = String::from_utf8_lossy(&received[0].body).into_owned();
+    assert!(body.contains(SHOWN), "{body}");
+    let events = format!("{path}/events?include=payload");
+    eventually("the audit shows the same", async || {
+        let page = send_text(&app, &client, Method::GET, &events, "").await;
+        page.contains(SHOWN).then_some(())
+    })
+    .await;
+
+    let plain = r#"{"metadata": {"a": 1}}"#;
+    let answer = send_text(&app, &client, Method::PATCH, &path, plain).await;
+    assert!(answer.contains(r#""metadata":{"a":1}"#), "{answer}");
+    for wrong in ["[]", "1", "\"text\""] {
+        let body = json!({"metadata": serde_json::from_str::<Value>(wrong).expect("JSON")});
+        let pointer = pointer_of(&client, "/api/webhooks/register", body).await;
+        assert_eq!(pointer, "/metadata", "{wrong}");
+    }
 }

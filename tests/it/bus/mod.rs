@@ -41,6 +41,7 @@ fn message(client_id: u64, number: &str, id: &str) -> Message {
         kind: Kind::Text,
         content: "line\r\nbreak".to_owned(),
         metadata: Map::new(),
+        metadata_json: None,
     }
 }
 

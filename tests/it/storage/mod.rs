@@ -83,6 +83,7 @@ fn message() -> Message {
         kind: Kind::Text,
         content: "hello".to_owned(),
         metadata: Map::new(),
+        metadata_json: None,
     }
 }
 

@@ -35,6 +35,7 @@ fn webhook(format: Format) -> Webhook {
     let url = "https://example.com/hook?key=secret".to_owned();
     Webhook {
         secrets: vec![SigningSecret::from_key(&[1; 32])],
+        metadata_json: None,
         metadata: [("mine".to_owned(), json!("private"))]
             .into_iter()
             .collect(),
@@ -61,6 +62,7 @@ fn message(kind: Kind, content: &str, metadata: Value) -> Message {
         kind,
         content: content.to_owned(),
         metadata: all,
+        metadata_json: None,
     }
 }
 
