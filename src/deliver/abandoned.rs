@@ -114,7 +114,11 @@ async fn give_up(
             notices.dead_letter(&delivery);
             Ok(())
         }
-        Route::To(delivery, _) => bus.dequeue(&delivery, again).await,
+        Route::To(delivery, _) => {
+            bus.dequeue(&delivery, again).await?;
+            bus.publish_result(steps::unwanted_record(delivery, now()))
+                .await
+        }
     }
 }
 

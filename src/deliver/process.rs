@@ -119,8 +119,8 @@ impl Engine {
         }
     }
 
-    /// Ends a message here of which nothing is to be sent: the webhook does not want its kind, or
-    /// the attempt is on record already.
+    /// Ends a message here of which nothing is to be sent: the webhook does not want its kind any
+    /// more, or the attempt is on record already.
     async fn skip(&self, source: &Source, delivery: &Delivery, webhook: &Webhook) -> Step<()> {
         let redelivery = source.redelivery();
         if !webhook.wants(&delivery.kind) {
@@ -128,7 +128,9 @@ impl Engine {
             if source.work == Work::Retry || redelivery == Redelivery::Again {
                 Box::pin(self.bus().dequeue(delivery, redelivery)).await?;
             }
-            return Err(Settle::Ack);
+            // It was accepted, so its event ends where its client can see it.
+            let record = steps::unwanted_record(delivery.clone(), now());
+            return Err(Settle::publish(record));
         }
         if redelivery == Redelivery::Again && Box::pin(self.bus().is_recorded(delivery)).await {
             telemetry::spared();

@@ -104,8 +104,19 @@ pub(super) fn attempt(
 /// The audit's word that the webhook is gone. Its number follows the last attempt's, so that it
 /// hides none; no real attempt can ever have it, since a webhook's id does not come back.
 pub(super) fn webhook_deleted_record(delivery: Delivery, now: Timestamp) -> Attempt {
-    let number = delivery.attempt_count.saturating_add(1);
     let error = "the webhook was deleted before this could be delivered";
+    gone_record(delivery, error, now)
+}
+
+/// The audit's word that the webhook does not take messages of this type any more. A retry by hand
+/// counts on from its number.
+pub(super) fn unwanted_record(delivery: Delivery, now: Timestamp) -> Attempt {
+    let error = "event_types of the webhook did not name this type when it was to be delivered";
+    gone_record(delivery, error, now)
+}
+
+fn gone_record(delivery: Delivery, error: &str, now: Timestamp) -> Attempt {
+    let number = delivery.attempt_count.saturating_add(1);
     no_attempt(
         delivery,
         number,

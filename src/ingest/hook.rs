@@ -90,11 +90,21 @@ impl Publisher {
     ) -> anyhow::Result<()> {
         for inbound in batch {
             match self.message(client, inbound).await? {
-                Some((message, dedupe_id)) => self.publish(&message, &dedupe_id).await?,
-                None => telemetry::inbound("skipped"),
+                Some((message, dedupe_id)) if self.is_wanted(&message).await? => {
+                    self.publish(&message, &dedupe_id).await?;
+                }
+                _ => telemetry::inbound("skipped"),
             }
         }
         Ok(())
+    }
+
+    /// Whether the number's webhook takes such messages. One without a webhook is published, too:
+    /// deliver nodes count it.
+    async fn is_wanted(&self, message: &Message) -> Result<bool, bus::Error> {
+        let webhooks = self.bus.webhooks();
+        let webhook = webhooks.by_phone(message.client_id, &message.phone).await?;
+        Ok(webhook.is_none_or(|webhook| webhook.wants(&message.kind)))
     }
 
     async fn publish(&self, message: &Message, dedupe_id: &str) -> anyhow::Result<()> {

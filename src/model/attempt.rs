@@ -52,7 +52,8 @@ pub enum Outcome {
     Protocol,
     /// Not an attempt: the delivery is held, because its webhook is paused or disabled.
     Held,
-    /// Not an attempt: the webhook was deleted before the delivery could be made.
+    /// Not an attempt: before the delivery could be made, the webhook was deleted, or ceased to
+    /// take messages of this type.
     WebhookGone,
     /// Not an attempt: wahook gave the delivery up, because the message was redelivered too often
     /// without being settled, or because nats-server does not take it.

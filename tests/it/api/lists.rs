@@ -196,3 +196,43 @@ async fn messages_that_the_webhook_does_not_want_are_skipped() {
     assert_eq!(answer["status"], "skipped");
     assert_eq!(app.nats.messages("WA_MSG").await, 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_accepted_and_is_not_wanted_any_more_ends_in_the_audit() {
+    let app = App::start().await;
+    let client = app.client(1).await;
+    let receiver = Receiver::answering(&[503]).await;
+    let body = json!({
+        "phone_number": PHONE, "webhook_url": receiver.url("/"), "retry_schedule": [3600],
+    });
+    let webhook = client.register_with(body).await;
+    let path = format!("/api/webhooks/{}", webhook["id"].as_str().expect("an id"));
+    client.publish(PHONE, "M1").await;
+    let parked = client.event_when(&webhook, "M1", "pending").await;
+    // The second one is accepted, and held.
+    let pause = json!({"is_active": false});
+    assert_eq!(client.call("PATCH", &path, Some(pause)).await.0, 200);
+    client.publish(PHONE, "M2").await;
+    client.event_when(&webhook, "M2", "pending").await;
+
+    let narrow = json!({"event_types": ["receipt"], "is_active": true});
+    assert_eq!(client.call("PATCH", &path, Some(narrow)).await.0, 200);
+    let retry = format!(
+        "/api/webhooks/events/{}/retry",
+        parked["id"].as_str().expect("an id")
+    );
+    assert_eq!(client.call("POST", &retry, None).await.0, 202);
+    for message in ["M1", "M2"] {
+        let event = client.event_when(&webhook, message, "failed").await;
+        let error = event["error"].as_str().expect("a text");
+        assert!(error.contains("event_types"), "{error}");
+        assert_eq!(event["next_retry_at"], Value::Null);
+    }
+    assert_eq!(receiver.received().len(), 1, "only the first attempt of M1");
+    let shown = client.get(&path).await;
+    assert_eq!(
+        (&shown["status"], &shown["failure_count"]),
+        (&json!("active"), &json!(1)),
+        "no request was made for them"
+    );
+}
