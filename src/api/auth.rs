@@ -13,7 +13,6 @@ use tracing::Span;
 
 use super::{
     AppState,
-    clock::now,
     problem::{Code, Problem},
     query,
     server::{Peer, peer_of},
@@ -74,7 +73,7 @@ async fn token(app: &AppState, headers: &HeaderMap) -> Result<Option<Token>, Pro
         return Ok(None);
     };
     let token = app.bus.tokens().get(&TokenHash::of(text)).await?;
-    let is_valid = |token: &Token| token.expires_at.is_none_or(|end| end > now());
+    let is_valid = |token: &Token| token.expires_at.is_none_or(|end| end > app.bus.now());
     Ok(token.filter(is_valid))
 }
 

@@ -8,9 +8,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    AppState,
-    clock::now,
-    cursor,
+    AppState, cursor,
     extract::{EventPath, WebhookPath},
     pages::{Bodies, Page, answer, limit},
     problem::{Code, Problem},
@@ -137,7 +135,11 @@ pub(super) async fn retry(
         ));
     }
     // The bus knows more than the store: the event's place in its chat.
-    if !app.bus.bring_forward(client, id.event, now()).await? {
+    if !app
+        .bus
+        .bring_forward(client, id.event, app.bus.now())
+        .await?
+    {
         begin_round(&app, &webhook, event.last()).await?;
     }
     Ok((
@@ -172,7 +174,11 @@ async fn begin_round(app: &AppState, webhook: &Webhook, last: &Attempt) -> Resul
     // be sent beside it.
     let held = app.bus.held_counts(client, Some(&webhook.phone)).await?;
     if held.contains_key(webhook.phone.as_str()) {
-        return Ok(app.bus.jobs().request_release(webhook, now()).await?);
+        return Ok(app
+            .bus
+            .jobs()
+            .request_release(webhook, app.bus.now())
+            .await?);
     }
     Err(Problem::new(
         Code::InFlight,

@@ -8,7 +8,6 @@ use super::{
     AppState,
     auth::Caller,
     body::Body,
-    clock::now,
     object_json::ObjectJson,
     problem::{Code, FieldErrors, Problem},
 };
@@ -42,7 +41,7 @@ pub(super) async fn publish(
     Caller(client): Caller,
     Body(incoming): Body<Incoming>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    let message = message(client, incoming, now())?;
+    let message = message(client, incoming, app.bus.now())?;
     let encoded = EncodedMessage::new(&message);
     let phone = message.phone.clone();
     let message_id = message.message_id.clone();

@@ -15,7 +15,6 @@ pub mod admin;
 mod auth;
 mod body;
 mod client_lock;
-mod clock;
 mod cursor;
 mod dead_letters;
 mod delivery_options;

@@ -7,7 +7,6 @@ use super::{
     AppState,
     auth::Caller,
     body::Body,
-    clock::now,
     delivery_options::{DeliveryOptionsChange, DeliveryOptionsView, Headers},
     problem::{FieldErrors, Problem},
     webhooks::new_webhook,
@@ -157,13 +156,16 @@ pub(super) async fn put(
             dead_letter_threshold: wanted.dead_letter_threshold.unwrap_or(THRESHOLD_DEFAULT),
             dead_letters_notified_at: notified_at,
         });
-        webhook.updated_at = now();
+        webhook.updated_at = app.bus.now();
         Ok::<_, Problem>(webhook)
     };
     let webhooks = app.bus.webhooks();
     let (webhook, created) = webhooks.try_register(client, &phone, make).await?;
     if !created && webhook.takes_deliveries() {
-        app.bus.jobs().request_release(&webhook, now()).await?;
+        app.bus
+            .jobs()
+            .request_release(&webhook, app.bus.now())
+            .await?;
     }
     let view = NoticeWebhookView::new(&webhook);
     if created {

@@ -16,7 +16,6 @@ use super::{
     AppState,
     auth::Caller,
     body::Body,
-    clock::now,
     events::parse,
     extract::{ReplayPath, WebhookPath},
     idempotency::idempotency_key,
@@ -139,7 +138,7 @@ async fn ask(
     headers: &HeaderMap,
     wanted: Wanted,
 ) -> Answer {
-    let asked_at = now();
+    let asked_at = app.bus.now();
     let (filter, rate_per_second) = check(app, webhook, &wanted, asked_at)?;
     let jobs = app.bus.jobs();
     if let Some(id) = webhook {
@@ -343,7 +342,7 @@ pub(super) async fn cancel(
 ) -> Answer {
     let jobs = app.bus.jobs();
     let job = jobs.get(client, id).await?.ok_or_else(Problem::not_found)?;
-    let ended_at = now();
+    let ended_at = app.bus.now();
     let changed = jobs.change(&job, |job| {
         job.cancel_requested |= job.state.is_active();
         if job.state == JobState::Queued {

@@ -17,7 +17,6 @@ use super::{
     AppState,
     auth::Caller,
     body::Body,
-    clock::now,
     extract::SessionPath,
     problem::{Code, Problem},
     qr::Qr,
@@ -156,7 +155,7 @@ pub(super) async fn create(
         own_messages: wanted.own_messages,
         generation: 0,
         is_deleted: false,
-        created_at: now(),
+        created_at: app.bus.now(),
     };
     let lock = app.locks.lock(&app.bus, client, "sessions").await?;
     let created = create_in_room(&app, &session).await;
@@ -261,7 +260,7 @@ async fn code(
         ));
     }
     let pairing = status.and_then(|status| status.pairing);
-    Ok(pairing.filter(|pairing| pairing.method == method && pairing.expires_at > now()))
+    Ok(pairing.filter(|pairing| pairing.method == method && pairing.expires_at > app.bus.now()))
 }
 
 async fn wait_for_code(

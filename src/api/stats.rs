@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AppState,
-    clock::now,
     extract::WebhookPath,
     problem::Problem,
     query::{self, Params},
@@ -64,7 +63,7 @@ pub(super) async fn get(
     Params(span): Params<Span>,
 ) -> Result<Json<StatsView>, Problem> {
     app.webhook(client, webhook).await?;
-    let until = query::time(span.until.as_ref(), "?until")?.unwrap_or_else(now);
+    let until = query::time(span.until.as_ref(), "?until")?.unwrap_or_else(|| app.bus.now());
     let default = Timestamp::from_millis(
         until.millis() - i64::try_from(SPAN_DEFAULT.as_millis()).unwrap_or_default(),
     );

@@ -14,7 +14,8 @@ use tokio::{sync::watch, time::timeout};
 
 use super::{
     ApiTokens, ClientLimits, Error, Jobs, KeyRotation, Sessions, SharedKeys, Webhooks,
-    bucket::Buckets, retry_room::RetryRoom, shared_keys::LoadedKeys, usage::UsageCounts,
+    bucket::Buckets, retry_room::RetryRoom, server_clock::ServerClock, shared_keys::LoadedKeys,
+    usage::UsageCounts,
 };
 use crate::{
     config,
@@ -42,6 +43,7 @@ pub struct Bus {
     pub(super) connections: watch::Sender<u64>,
     pub(super) retry_room: Arc<RetryRoom>,
     pub(super) usage: Arc<UsageCounts>,
+    pub(super) clock: Arc<ServerClock>,
     clients: Arc<Clients>,
     pub(super) request_timeout: Duration,
     body_bytes_max: usize,
@@ -99,6 +101,7 @@ impl Bus {
             connections,
             retry_room,
             usage: Arc::default(),
+            clock: Arc::default(),
             clients,
             request_timeout,
             body_bytes_max,
@@ -183,6 +186,7 @@ impl Bus {
     /// When a bucket is missing, or the keys are not those of the bus.
     pub async fn load_webhooks(&self, keys: Keyring, tasks: &Tasks) -> Result<(), Error> {
         self.load_keys(keys).await?;
+        self.start_pulse(tasks).await?;
         self.clients.webhooks.load(tasks).await
     }
 }

@@ -4,11 +4,9 @@
 //! `max_payload` is smaller than it was, or smaller than another server's of the cluster. It is
 //! given up like one that the endpoint refused; trying again would not make it smaller.
 
-use std::time::SystemTime;
-
 use super::{Bus, Error};
 use crate::{
-    model::{Attempt, Delivery, Timestamp},
+    model::{Attempt, Delivery},
     telemetry,
     wire::DeadLetter,
 };
@@ -28,14 +26,13 @@ impl Bus {
 
     /// Gives up what the server does not take.
     pub(super) async fn give_up_too_large(&self, delivery: &Delivery) -> Result<(), Error> {
-        self.give_up(Self::too_large(delivery.clone())).await
+        self.give_up(self.too_large(delivery.clone())).await
     }
 
     /// The audit's word that the server does not take the delivery.
-    pub fn too_large(delivery: Delivery) -> Attempt {
+    pub fn too_large(&self, delivery: Delivery) -> Attempt {
         telemetry::error("bus", "too_large");
-        let now = Timestamp::from_system(SystemTime::now());
-        Attempt::abandoned(delivery, TOO_LARGE.to_owned(), now)
+        Attempt::abandoned(delivery, TOO_LARGE.to_owned(), self.now())
     }
 
     /// Hands one attempt to `record`. What the server does not take goes without its response, and

@@ -4,10 +4,7 @@
 //! dead letter says that the endpoint is not to blame. Each step may be repeated without harm, and
 //! the advisory is acknowledged after all of them.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::Duration};
 
 use super::{
     arrival::Content,
@@ -17,7 +14,6 @@ use super::{
 };
 use crate::{
     bus::{Advisory, Bus, Error, ExhaustedMessage, Incoming, Pull, Redelivery, Work},
-    model::Timestamp,
     telemetry, wire,
 };
 
@@ -104,11 +100,11 @@ async fn give_up(
         }
         Route::WebhookDeleted(delivery) => {
             bus.dequeue(&delivery, again).await?;
-            bus.publish_result(steps::webhook_deleted_record(delivery, now()))
+            bus.publish_result(steps::webhook_deleted_record(delivery, bus.now()))
                 .await
         }
         Route::To(delivery, webhook) if webhook.wants(&delivery.kind) => {
-            let record = steps::abandoned_record(delivery.clone(), advisory.deliveries, now());
+            let record = steps::abandoned_record(delivery.clone(), advisory.deliveries, bus.now());
             bus.give_up(record).await?;
             bus.dequeue(&delivery, again).await?;
             notices.dead_letter(&delivery);
@@ -116,7 +112,7 @@ async fn give_up(
         }
         Route::To(delivery, _) => {
             bus.dequeue(&delivery, again).await?;
-            bus.publish_result(steps::unwanted_record(delivery, now()))
+            bus.publish_result(steps::unwanted_record(delivery, bus.now()))
                 .await
         }
     }
@@ -136,8 +132,4 @@ async fn keep(
         &stuck.payload,
     )
     .await
-}
-
-fn now() -> Timestamp {
-    Timestamp::from_system(SystemTime::now())
 }

@@ -7,7 +7,6 @@ use super::{
     engine::Engine,
     health::HealthSignal,
     limiter::{AttemptResult, Postponed, SendPermit},
-    settle::now,
     steps,
 };
 use crate::{
@@ -28,7 +27,7 @@ impl Engine {
         webhook: &Webhook,
         permit: SendPermit,
     ) -> Result<(Attempt, Verdict), Box<(Delivery, Postponed)>> {
-        let started_at = now();
+        let started_at = self.now();
         let number = delivery.attempt_count.saturating_add(1);
         let headers = wire::request_headers(
             webhook,
@@ -62,7 +61,7 @@ impl Engine {
         } else {
             AttemptResult::Reached
         };
-        let now = now();
+        let now = self.now();
         let retry_after = retry_after(&answer, now);
         let pause = self.pause(&answer, retry_after);
         let opened = limiter.record_result(permit, answer.latency, result, pause);

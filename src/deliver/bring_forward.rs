@@ -7,7 +7,6 @@ use futures_util::{StreamExt as _, stream};
 use super::{
     engine::Engine,
     limiter::{EndpointLimiter, ParkedMessage},
-    settle::now,
 };
 use crate::{bus::Bus, model::ClientId, tasks::TaskKind, telemetry};
 
@@ -44,7 +43,9 @@ pub(super) async fn move_earlier(
     let Some(slot) = limiter.earlier_slot(message) else {
         return;
     };
-    let at = now().after(slot.saturating_duration_since(Instant::now()));
+    let at = bus
+        .now()
+        .after(slot.saturating_duration_since(Instant::now()));
     match bus.park_earlier(client, event, sequence, at).await {
         Ok(Some(sequence)) => {
             telemetry::brought_forward();

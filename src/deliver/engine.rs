@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     bus::{Bus, Pull, Work},
+    model::Timestamp,
     policy::Backoff,
 };
 
@@ -133,6 +134,11 @@ impl Engine {
 
     pub(super) fn bus(&self) -> &Bus {
         &self.shared.bus
+    }
+
+    /// The time, by the server's clock.
+    pub(super) fn now(&self) -> Timestamp {
+        self.bus().now()
     }
 
     /// How long the server keeps a message for this node.

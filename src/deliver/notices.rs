@@ -3,7 +3,7 @@
 use std::{
     collections::HashSet,
     sync::{Mutex, PoisonError},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use serde_json::{Map, Value, json};
@@ -88,7 +88,7 @@ impl Notices {
     }
 
     async fn count(&self, client: ClientId) -> Result<(), Error> {
-        let now = Timestamp::from_system(SystemTime::now());
+        let now = self.bus.now();
         let since = Timestamp::from_millis(
             now.millis() - i64::try_from(WINDOW.as_millis()).unwrap_or(i64::MAX),
         );

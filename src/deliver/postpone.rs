@@ -9,7 +9,7 @@ use super::{
     chat::InFlightSlot,
     engine::Engine,
     limiter::Postponed,
-    settle::{NoRoom, Settle, now},
+    settle::{NoRoom, Settle},
     steps,
 };
 use crate::{
@@ -34,7 +34,9 @@ impl Engine {
         if let Some(slot) = &slot {
             slot.later(self.bus()).await?;
         }
-        let at = now().after(postponed.at.saturating_duration_since(Instant::now()));
+        let at = self
+            .now()
+            .after(postponed.at.saturating_duration_since(Instant::now()));
         let sequence = self.bus().park(delivery, at).await?;
         // Slots of low priority are apart from those of live traffic.
         if delivery.priority == Priority::Normal
@@ -55,7 +57,7 @@ impl Engine {
             NoRoom::InQueue => (NO_ROOM_IN_QUEUE_PAUSE, "line_full"),
             NoRoom::ToHold => (NO_ROOM_TO_HOLD_PAUSE, "hold_full"),
         };
-        self.bus().park(delivery, now().after(pause)).await?;
+        self.bus().park(delivery, self.now().after(pause)).await?;
         telemetry::parked(cause);
         Ok(Settle::Ack)
     }
@@ -103,8 +105,11 @@ impl Engine {
         let its = webhook
             .filter(|webhook| webhook.id == delivery.webhook_id && webhook.takes_deliveries());
         if let Some(webhook) = its {
-            self.bus().jobs().request_release(&webhook, now()).await?;
+            self.bus()
+                .jobs()
+                .request_release(&webhook, self.now())
+                .await?;
         }
-        Ok(steps::held_record(delivery, now()).map_or(Settle::Ack, Settle::publish))
+        Ok(steps::held_record(delivery, self.now()).map_or(Settle::Ack, Settle::publish))
     }
 }

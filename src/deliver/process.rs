@@ -8,7 +8,7 @@ use super::{
     chat::{DeliveryOrigin, InFlightSlot, NotNow, Place, Ticket, Waited},
     engine::Engine,
     route::{Route, route},
-    settle::{NoRoom, Settle, Step, now},
+    settle::{NoRoom, Settle, Step},
     steps,
     taken_up::{Load, TakenUp},
 };
@@ -109,7 +109,7 @@ impl Engine {
             Route::Undecodable => Err(Settle::Undecodable),
             Route::WebhookDeleted(delivery) => {
                 self.bus().dequeue(&delivery, source.redelivery()).await?;
-                let record = steps::webhook_deleted_record(delivery, now());
+                let record = steps::webhook_deleted_record(delivery, self.now());
                 Err(Settle::publish(record))
             }
             Route::Unrouted => {
@@ -129,7 +129,7 @@ impl Engine {
                 Box::pin(self.bus().dequeue(delivery, redelivery)).await?;
             }
             // It was accepted, so its event ends where its client can see it.
-            let record = steps::unwanted_record(delivery.clone(), now());
+            let record = steps::unwanted_record(delivery.clone(), self.now());
             return Err(Settle::publish(record));
         }
         if redelivery == Redelivery::Again && Box::pin(self.bus().is_recorded(delivery)).await {
@@ -157,7 +157,7 @@ impl Engine {
         let slot = match ticket.place(self.bus(), delivery, origin).await? {
             Place::Go(slot) => slot,
             Place::NotNow(NotNow::Queued) => {
-                let record = steps::queued_record(delivery.clone(), now());
+                let record = steps::queued_record(delivery.clone(), self.now());
                 return Err(record.map_or(Settle::Ack, Settle::publish));
             }
             Place::NotNow(NotNow::Stale) => return Err(Settle::Ack),

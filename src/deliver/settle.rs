@@ -1,13 +1,13 @@
 //! How a message ends on this node.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::{
     arrival::Source, engine::Engine, places::RequestPlace, results::Settled, taken_up::TakenUp,
 };
 use crate::{
     bus::{Error, Incoming},
-    model::{Attempt, Timestamp},
+    model::Attempt,
     telemetry,
 };
 
@@ -132,10 +132,6 @@ pub(super) fn redelivery_pause(deliveries: i64) -> Duration {
     REDELIVERY_PAUSE
         .saturating_mul(1 << doublings)
         .min(REDELIVERY_PAUSE_MAX)
-}
-
-pub(super) fn now() -> Timestamp {
-    Timestamp::from_system(SystemTime::now())
 }
 
 #[cfg(test)]

@@ -5,11 +5,11 @@ use super::{
     arrival::{Content, Source},
     engine::Engine,
     route::{Route, route},
-    settle::{Settle, now},
+    settle::Settle,
     steps,
 };
 use crate::{
-    bus::{Bus, Error, Redelivery},
+    bus::{Error, Redelivery},
     telemetry,
 };
 
@@ -30,10 +30,10 @@ impl Engine {
             }
             Route::WebhookDeleted(delivery) => {
                 bus.dequeue(&delivery, again).await?;
-                Settle::publish(steps::webhook_deleted_record(delivery, now()))
+                Settle::publish(steps::webhook_deleted_record(delivery, bus.now()))
             }
             Route::To(delivery, _) => {
-                bus.give_up(Bus::too_large(delivery.clone())).await?;
+                bus.give_up(bus.too_large(delivery.clone())).await?;
                 bus.dequeue(&delivery, again).await?;
                 self.shared.notices.dead_letter(&delivery);
                 Settle::Ack

@@ -30,6 +30,10 @@ const BUS_PROBE: Probe = Probe {
     timeout: Duration::from_secs(5),
 };
 
+/// Schedules and signatures follow nats-server's clock, so a wrong clock here harms none of them.
+/// But one of the two is wrong, and receivers refuse signatures that are five minutes off.
+const CLOCK_OFFSET_MAX: Duration = Duration::from_secs(5);
+
 /// One line per condition: its name, and why it is not met.
 pub(super) type Conditions = Vec<(String, Result<(), String>)>;
 
@@ -92,12 +96,31 @@ impl Readiness {
         } else {
             Err("not connected to NATS".to_owned())
         };
-        let mut all = vec![("node".to_owned(), node), ("bus".to_owned(), bus)];
+        let mut all = vec![
+            ("node".to_owned(), node),
+            ("bus".to_owned(), bus),
+            ("clock".to_owned(), clock(self.bus.clock_offset_ms())),
+        ];
         if let Some(store) = &self.store {
             all.push(("store".to_owned(), store.get()));
         }
         all
     }
+}
+
+/// Whether this machine's clock agrees with nats-server's.
+fn clock(offset_ms: Option<i64>) -> Result<(), String> {
+    let offset = offset_ms.unwrap_or_default();
+    let size = Duration::from_millis(offset.unsigned_abs());
+    if size <= CLOCK_OFFSET_MAX {
+        return Ok(());
+    }
+    let side = if offset > 0 { "ahead of" } else { "behind" };
+    Err(format!(
+        "this machine's clock is {:.1} s {side} that of nats-server: one of them is wrong, let NTP \
+         set both",
+        size.as_secs_f64()
+    ))
 }
 
 /// The newest answer of a probe.
@@ -154,5 +177,25 @@ impl Probe {
             let answer = timeout(self.timeout, ask()).await;
             newest.set(answer.unwrap_or_else(|_| Err("does not answer".to_owned())));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clocks_may_differ_by_some_seconds_and_the_reason_says_which_way() {
+        for offset_ms in [None, Some(0), Some(5_000), Some(-5_000)] {
+            assert_eq!(clock(offset_ms), Ok(()), "{offset_ms:?}");
+        }
+        for (offset_ms, told) in [
+            (5_001, "5.0 s ahead of that of nats-server"),
+            (-1_200_000, "1200.0 s behind that of nats-server"),
+        ] {
+            let reason = clock(Some(offset_ms)).expect_err("too far apart");
+            assert!(reason.contains(told) && reason.contains("NTP"), "{reason}");
+        }
+        assert!(clock(Some(i64::MIN)).is_err());
     }
 }

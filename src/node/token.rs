@@ -1,9 +1,6 @@
 //! `wahook token`: creates, lists and revokes API tokens.
 
-use std::{
-    process::ExitCode,
-    time::{Duration, SystemTime},
-};
+use std::{process::ExitCode, time::Duration};
 
 use anyhow::bail;
 
@@ -11,7 +8,7 @@ use super::{cli::TokenCommand, connect::connect};
 use crate::{
     api,
     config::Config,
-    model::{Scope, Timestamp, Token, TokenHash},
+    model::{Scope, Token, TokenHash},
     telemetry::printable,
 };
 
@@ -25,7 +22,8 @@ pub(super) async fn run(config: &Config, command: TokenCommand) -> anyhow::Resul
             name,
             expires_days,
         } => {
-            let now = Timestamp::from_system(SystemTime::now());
+            bus.read_clock().await?;
+            let now = bus.now();
             let (text, id) = api::token::generate();
             let token = Token {
                 id,

@@ -73,10 +73,10 @@ impl Record {
                 recorder.clone().run(pull)
             });
         }
-        let kept = (Arc::clone(&store), cancel.clone());
+        let kept = (bus.clone(), Arc::clone(&store), cancel.clone());
         loops.keep(TaskKind::Retention, &cancel, move || {
-            let (store, cancel) = kept.clone();
-            retention::keep(store, retention, cancel)
+            let (bus, store, cancel) = kept.clone();
+            retention::keep(bus, store, retention, cancel)
         });
         tasks.once(TaskKind::StoreFlush, async move {
             loops.wait().await;

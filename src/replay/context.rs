@@ -1,6 +1,6 @@
 //! What a job needs.
 
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +17,6 @@ pub(super) struct Context {
 
 impl Context {
     pub(super) fn now(&self) -> Timestamp {
-        Timestamp::from_system(SystemTime::now())
+        self.bus.now()
     }
 }

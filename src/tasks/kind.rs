@@ -60,6 +60,8 @@ kinds! {
     /// Looks whether that child takes no writes any longer.
     JetStreamWatch = "jetstream_watch", Restart;
 
+    /// Asks NATS for its time.
+    ServerPulse = "server_pulse", Restart;
     /// Keeps the cache of webhooks current.
     WebhookWatch = "webhook_watch", Restart;
     /// Keeps the limits of single clients current.

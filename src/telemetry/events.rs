@@ -173,6 +173,11 @@ pub fn bus_reconnected() {
     counter!(names::BUS_RECONNECTS).increment(1);
 }
 
+/// Sets by how many seconds the wall clock is ahead of NATS.
+pub fn clock_offset(seconds: f64) {
+    gauge!(names::CLOCK_OFFSET).set(seconds);
+}
+
 /// A request to the store ended.
 pub fn store_request(op: &'static str, ok: bool, latency: Duration) {
     let outcome = if ok { "ok" } else { "error" };

@@ -50,6 +50,9 @@ table! {
         "Whether NATS is connected: 1 or 0.";
     BUS_RECONNECTS = "wahook_bus_reconnects_total", Counter, [],
         "Reconnects to NATS.";
+    CLOCK_OFFSET = "wahook_clock_offset_seconds", Gauge, [],
+        "By how much this machine's clock is ahead of nats-server's, whose time counts; negative \
+         when it is behind.";
     MESSAGES_PUBLISHED = "wahook_messages_published_total", Counter, ["duplicate"],
         "Messages that JetStream acknowledged; duplicate=true if the stream already had it.";
     INBOUND = "wahook_inbound_messages_total", Counter, ["outcome"],

@@ -48,6 +48,7 @@ fn scrape_after_all_events() -> String {
         event::breaker("open");
         event::blocked("private");
         event::bus_connected(true);
+        event::clock_offset(-0.5);
         event::bus_reconnected();
         event::store_request("record", true, time);
         event::cql_statement("events");

@@ -9,6 +9,7 @@ mod api;
 mod bus;
 mod chat;
 mod cluster;
+mod clock;
 mod dev;
 mod drain;
 mod egress;

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use self::settings::Settings;
 pub(super) use self::test_message::test;
 use super::{
-    AppState, auth::Caller, body::Body, clock::now, extract::WebhookPath, problem::Problem,
+    AppState, auth::Caller, body::Body, extract::WebhookPath, problem::Problem,
     views::WebhookView,
 };
 use crate::{
@@ -82,13 +82,16 @@ pub(super) async fn register(
         let mut webhook = present
             .cloned()
             .unwrap_or_else(|| new_webhook(&app, id, client, &phone, &secret));
-        settings.apply(&mut webhook)?;
+        settings.apply(&mut webhook, app.bus.now())?;
         Ok::<_, Problem>(webhook)
     };
     let webhooks = app.bus.webhooks();
     let (webhook, created) = webhooks.try_register(client, &phone, make).await?;
     if !created && webhook.takes_deliveries() {
-        app.bus.jobs().request_release(&webhook, now()).await?;
+        app.bus
+            .jobs()
+            .request_release(&webhook, app.bus.now())
+            .await?;
     }
     notify_enabled(&app, &webhook, was_disabled).await;
     let view = view(&app, &webhook).await;
@@ -112,7 +115,7 @@ pub(super) fn new_webhook(
         rate_per_second: app.deliver.rate_per_second,
         in_flight: app.deliver.in_flight,
         secrets: vec![secret.clone()],
-        ..Webhook::new(id, client_id, phone.clone(), String::new(), now())
+        ..Webhook::new(id, client_id, phone.clone(), String::new(), app.bus.now())
     }
 }
 
@@ -135,12 +138,15 @@ pub(super) async fn patch(
     let mut was_disabled = false;
     let apply = |webhook: &mut Webhook| {
         was_disabled = webhook.disabled.is_some();
-        settings.apply(webhook)
+        settings.apply(webhook, app.bus.now())
     };
     let changed = app.bus.webhooks().try_update(client, id, apply).await?;
     let webhook = changed.ok_or_else(Problem::not_found)?;
     if settings.is_active == Some(true) {
-        app.bus.jobs().request_release(&webhook, now()).await?;
+        app.bus
+            .jobs()
+            .request_release(&webhook, app.bus.now())
+            .await?;
     }
     notify_enabled(&app, &webhook, was_disabled).await;
     Ok((StatusCode::OK, Json(view(&app, &webhook).await)))
@@ -171,7 +177,7 @@ pub(super) async fn rotate_secret(
 ) -> Answer<WebhookView> {
     let secret = new_signing_secret();
     let key = new_signing_key();
-    let at = now();
+    let at = app.bus.now();
     let end = at.after(app.settings.secret_overlap);
     let rotate = |webhook: &mut Webhook| {
         let scheme = webhook.sending.signature;

@@ -5,14 +5,13 @@ use serde_json::json;
 
 use super::super::{
     AppState,
-    clock::now,
     delivery_options::{DeliveryOptionsChange, Headers},
     object_json::ObjectJson,
     problem::FieldErrors,
 };
 use crate::{
     model::{
-        ClientId, DeliveryOrder, EventType, Metadata, Phone, Webhook, parse_metadata,
+        ClientId, DeliveryOrder, EventType, Metadata, Phone, Timestamp, Webhook, parse_metadata,
         webhook_limits::{
             BURST_SECONDS_MAX, IN_FLIGHT_MAX, METADATA_BYTES_MAX, RATE_PER_SECOND_MAX, RETRIES_MAX,
             RETRY_WAIT_SECONDS_MAX, burst_max,
@@ -184,7 +183,11 @@ impl Settings {
     ///
     /// # Errors
     /// When the webhook would have too many headers; then nothing is changed.
-    pub(super) fn apply(&self, webhook: &mut Webhook) -> Result<(), super::Problem> {
+    pub(super) fn apply(
+        &self,
+        webhook: &mut Webhook,
+        now: Timestamp,
+    ) -> Result<(), super::Problem> {
         self.delivery_options().apply(&mut webhook.sending)?;
         if let Some(url) = &self.webhook_url {
             webhook.url.clone_from(url);
@@ -218,7 +221,7 @@ impl Settings {
             webhook.metadata.clone_from(&metadata.fields);
             webhook.metadata_json.clone_from(&metadata.json);
         }
-        webhook.updated_at = now();
+        webhook.updated_at = now;
         Ok(())
     }
 }

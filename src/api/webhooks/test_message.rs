@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::{
-    super::{AppState, clock::now, extract::WebhookPath},
+    super::{AppState, extract::WebhookPath},
     Answer,
 };
 use crate::{
@@ -21,7 +21,7 @@ pub(in crate::api) async fn test(
 ) -> Answer<Value> {
     let webhook = app.webhook(client, id).await?;
     app.admit(client).await?;
-    let at = now();
+    let at = app.bus.now();
     let message_id = format!("test-{}", Uuid::now_v7().simple());
     let message_id: MessageId = message_id.parse().expect("letters, digits and a dash");
     let number = webhook.phone.as_str();

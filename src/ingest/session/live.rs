@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use tokio::{
@@ -232,7 +232,7 @@ impl<'a> Live<'a> {
                 code,
                 valid_for,
             } => {
-                let expires_at = Timestamp::from_system(SystemTime::now()).after(valid_for);
+                let expires_at = self.scope.status.now().after(valid_for);
                 let pairing = Pairing {
                     method,
                     code,

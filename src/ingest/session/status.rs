@@ -1,6 +1,6 @@
 //! What a session reports about itself: its status in the bucket, and notices of its states.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde_json::{Map, json};
 use tokio::time::timeout;
@@ -28,15 +28,11 @@ pub(super) struct StatusWriter {
     refusals: u32,
 }
 
-fn now() -> Timestamp {
-    Timestamp::from_system(SystemTime::now())
-}
-
 impl StatusWriter {
     /// Continues from what an earlier node wrote.
     pub(super) fn new(bus: Bus, session: Session, earlier: Option<SessionStatus>) -> Self {
         let notified = earlier.as_ref().map(|status| status.state);
-        let status = earlier.unwrap_or_else(|| SessionStatus::new(session.generation, now()));
+        let status = earlier.unwrap_or_else(|| SessionStatus::new(session.generation, bus.now()));
         let mut writer = Self {
             bus,
             session,
@@ -48,6 +44,11 @@ impl StatusWriter {
         };
         writer.count(Some(writer.status.state));
         writer
+    }
+
+    /// The time, by the server's clock.
+    pub(super) fn now(&self) -> Timestamp {
+        self.bus.now()
     }
 
     pub(super) fn state(&self) -> SessionState {
@@ -104,7 +105,7 @@ impl StatusWriter {
 
     pub(super) fn announce_next_try(&mut self, wait: Duration) {
         let reason = self.status.reason.take().unwrap_or_default();
-        let at = now().after(wait);
+        let at = self.bus.now().after(wait);
         self.status.reason = Some(format!("{reason}; the next try is at {at}"));
         self.touch();
     }
@@ -129,7 +130,7 @@ impl StatusWriter {
     }
 
     fn touch(&mut self) {
-        self.status.updated_at = now();
+        self.status.updated_at = self.bus.now();
         self.is_changed = true;
     }
 

@@ -1,8 +1,6 @@
 //! Imports events into the audit. Each becomes one attempt, because the old table has only the
 //! newest.
 
-use std::time::SystemTime;
-
 use anyhow::Context;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, de::IntoDeserializer};
@@ -32,7 +30,7 @@ pub(super) async fn import(
     mode: Mode,
 ) -> anyhow::Result<Tally> {
     let mut tally = Tally::default();
-    let now = Timestamp::from_system(SystemTime::now());
+    let now = bus.now();
     let kept_ms = i64::try_from(config.store.retention.as_millis()).unwrap_or(i64::MAX);
     let oldest = Timestamp::from_millis(now.millis().saturating_sub(kept_ms));
     let mut batch = Vec::new();

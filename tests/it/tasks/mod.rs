@@ -47,6 +47,7 @@ fn place(kind: TaskKind) -> Place {
         | TaskKind::StoreProbe
         | TaskKind::BusProbe
         | TaskKind::MetricsUpkeep
+        | TaskKind::ServerPulse
         | TaskKind::WebhookWatch
         | TaskKind::LimitWatch
         | TaskKind::UsageReport

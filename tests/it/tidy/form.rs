@@ -123,3 +123,18 @@ fn texts_use_no_words_that_puzzle_readers() {
     assert!(puzzling_word(&example).is_some());
     assert_eq!(puzzling_word("a renewal"), None);
 }
+
+/// Where the wall clock of this machine may be read: what is compared with nats-server's clock, a
+/// store that knows no NATS, and commands that a person runs.
+const WALL_CLOCKS: [&str; 3] = ["src/bus/server_clock.rs", "src/store/cql/", "src/node/"];
+
+#[test]
+fn time_comes_from_the_clock_of_nats() {
+    let reads = |text: &str| product(text).any(|line| line.contains("SystemTime::now()"));
+    for (name, text) in files("src") {
+        let may = WALL_CLOCKS.iter().any(|allowed| name.starts_with(allowed));
+        let found = !may && !is_test_file(&name) && reads(&text);
+        assert!(!found, "{name} reads the wall clock: take `Bus::now`");
+    }
+    assert!(reads("    let now = SystemTime::now();"));
+}

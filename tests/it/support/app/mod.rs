@@ -248,14 +248,22 @@ impl App {
         settings: &[(&str, &str)],
         log: Stdio,
     ) -> (Node, String) {
+        let more = settings
+            .iter()
+            .map(|(key, value)| (format!("WAHOOK__{key}"), (*value).to_owned()));
+        self.second_in_logging(roles, more.collect(), log)
+    }
+
+    /// The same in this environment.
+    pub(crate) fn second_in(&self, roles: &str, more: Env) -> (Node, String) {
+        self.second_in_logging(roles, more, Stdio::null())
+    }
+
+    fn second_in_logging(&self, roles: &str, more: Env, log: Stdio) -> (Node, String) {
         let admin = free_address();
         let mut env = logged_in(&self.env, &self.nats, roles);
         env.push(("WAHOOK__ADMIN__LISTEN".to_owned(), admin.clone()));
-        env.extend(
-            settings
-                .iter()
-                .map(|(key, value)| (format!("WAHOOK__{key}"), (*value).to_owned())),
-        );
+        env.extend(more);
         let admin = format!("http://{admin}");
         (
             Node::start_logging(&env, &["serve", "--roles", roles], &admin, log),
