@@ -161,6 +161,9 @@ pub(super) async fn put(
     };
     let webhooks = app.bus.webhooks();
     let (webhook, created) = webhooks.try_register(client, &phone, make).await?;
+    if !created {
+        app.bus.wait_until_webhooks_are_current().await;
+    }
     if !created && webhook.takes_deliveries() {
         app.bus
             .jobs()
@@ -205,6 +208,7 @@ pub(super) async fn delete(
         .delete(client, webhook.id)
         .await?
         .ok_or_else(Problem::not_found)?;
+    app.bus.wait_until_webhooks_are_current().await;
     app.bus.purge_held(client, &phone).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use super::{
     Error,
     bucket::{Bucket, Codec},
+    freshness::Revision,
 };
 
 /// What a bucket holds, and then each change.
@@ -23,7 +24,7 @@ pub(super) struct Watch<T, C> {
     /// The number of the connection that it is for.
     connection: u64,
     /// The bucket's newest revision just before this began.
-    last_revision: u64,
+    last_revision: Revision,
     snapshot: Snapshot,
 }
 
@@ -68,16 +69,16 @@ impl<T, C: Codec<T>> Watch<T, C> {
         let connection = (*connections.borrow()).max(1);
         let opening = async {
             let store = bucket.store().await?;
-            let state = store.stream.get_info().await?.state;
-            Ok::<_, Error>((state, store.watch_with_history(filter).await?))
+            let info = store.stream.get_info().await?;
+            Ok::<_, Error>((info, store.watch_with_history(filter).await?))
         };
-        let (state, entries) = tokio::select! {
+        let (info, entries) = tokio::select! {
             biased;
             // No answer of the earlier connection will come.
             () = newer_connection(&mut connections, connection) => return Err(connection_lost()),
             opened = opening => opened?,
         };
-        let snapshot = if state.messages == 0 {
+        let snapshot = if info.state.messages == 0 {
             Snapshot::Wholly
         } else {
             Snapshot::Partly
@@ -87,13 +88,13 @@ impl<T, C: Codec<T>> Watch<T, C> {
             entries,
             connections,
             connection,
-            last_revision: state.last_sequence,
+            last_revision: Revision::of(&info),
             snapshot,
         })
     }
 
     /// The bucket's newest revision just before this began.
-    pub(super) fn last_revision(&self) -> u64 {
+    pub(super) fn last_revision(&self) -> Revision {
         self.last_revision
     }
 

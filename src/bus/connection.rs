@@ -14,8 +14,8 @@ use tokio::{sync::watch, time::timeout};
 
 use super::{
     ApiTokens, ClientLimits, Error, Jobs, KeyRotation, Sessions, SharedKeys, Webhooks,
-    bucket::Buckets, retry_room::RetryRoom, server_clock::ServerClock, shared_keys::LoadedKeys,
-    usage::UsageCounts,
+    bucket::Buckets, hearing::Hearing, retry_room::RetryRoom, server_clock::ServerClock,
+    servers::ServerChoice, shared_keys::LoadedKeys, usage::UsageCounts,
 };
 use crate::{
     config,
@@ -26,7 +26,9 @@ use crate::{
 
 /// Addresses beyond the first of each name that may be tried while connecting.
 const FURTHER_ADDRESSES_MAX: usize = 2;
-const PING_INTERVAL: Duration = Duration::from_secs(10);
+/// The client leaves a server that owes it two answers when it would ask for the third one: so it
+/// leaves one that hangs after 3 to 4.5 s.
+const PING_INTERVAL: Duration = Duration::from_millis(1500);
 /// Requests waiting for the connection; more of them wait outside.
 const CLIENT_QUEUE_MAX: usize = 2048;
 
@@ -44,6 +46,7 @@ pub struct Bus {
     pub(super) retry_room: Arc<RetryRoom>,
     pub(super) usage: Arc<UsageCounts>,
     pub(super) clock: Arc<ServerClock>,
+    pub(super) hearing: Arc<Hearing>,
     clients: Arc<Clients>,
     pub(super) request_timeout: Duration,
     body_bytes_max: usize,
@@ -102,6 +105,7 @@ impl Bus {
             retry_room,
             usage: Arc::default(),
             clock: Arc::default(),
+            hearing: Arc::default(),
             clients,
             request_timeout,
             body_bytes_max,
@@ -257,14 +261,21 @@ async fn options(
             .map_err(|error| Error::Connect(format!("reading nats.credentials_file: {error}")))?,
         None => ConnectOptions::new(),
     };
+    let choice = Arc::new(ServerChoice::default());
+    let connected = Arc::clone(&choice);
     options = options
         .name(name)
         .ping_interval(PING_INTERVAL)
         .connection_timeout(nats.connect_timeout)
         .request_timeout(Some(nats.request_timeout))
         .client_capacity(CLIENT_QUEUE_MAX)
+        .reconnect_to_server_callback(move |pool, _| {
+            let next = choice.choose(pool);
+            async move { next }
+        })
         .event_callback(move |event| {
             if matches!(event, Event::Connected) {
+                connected.connected();
                 connections.send_modify(|count| *count += 1);
             }
             async move { note(&event) }

@@ -21,9 +21,11 @@ use super::{
     Bus, Error,
     bucket::Bucket,
     bucket_watch::Update,
-    member_view::{MemberView, SELF_EXPIRY, WATCH_STALE_AFTER},
+    freshness::Revision,
+    member_view::{DEAD_AFTER, MemberView, SELF_EXPIRY, WATCH_STALE_AFTER},
 };
 use crate::{
+    model::Timestamp,
     tasks::{TaskKind, Tasks},
     telemetry,
 };
@@ -31,6 +33,8 @@ use crate::{
 const MEMBERS: &str = "wa_members";
 const PREFIX: &str = "deliver.";
 const BEAT_INTERVAL: Duration = Duration::from_secs(1);
+/// Changes of webhooks that come together are told together.
+const BEAT_PAUSE: Duration = Duration::from_millis(10);
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 const WATCH_PAUSE: Duration = Duration::from_millis(500);
 
@@ -39,12 +43,18 @@ const WATCH_PAUSE: Duration = Duration::from_millis(500);
 pub struct Member {
     /// The partitions that it runs now.
     pub partitions: Vec<u16>,
+    /// What it has of the bucket of webhooks; `None` while it loads them, and from a version that
+    /// does not say.
+    #[serde(default)]
+    pub webhooks: Option<Revision>,
 }
 
 struct Shared {
     bucket: Bucket<Member>,
     key: String,
-    member: watch::Sender<Member>,
+    partitions: watch::Sender<Vec<u16>>,
+    /// What the cache has.
+    webhooks: watch::Receiver<Option<Revision>>,
     connections: watch::Sender<u64>,
     view: Mutex<MemberView>,
     members: watch::Sender<Vec<String>>,
@@ -62,7 +72,8 @@ impl Bus {
         let membership = Membership(Arc::new(Shared {
             bucket: self.member_bucket().open().await?,
             key: format!("{PREFIX}{node}"),
-            member: watch::Sender::default(),
+            partitions: watch::Sender::default(),
+            webhooks: self.webhooks().seen(),
             connections: self.connections.clone(),
             view: Mutex::new(MemberView::new()),
             members: watch::Sender::default(),
@@ -91,6 +102,16 @@ impl Bus {
         Ok(named.collect())
     }
 
+    /// Those of them that nobody can consider down by this time.
+    pub(super) async fn members_at(&self, now: Timestamp) -> Result<Vec<Member>, Error> {
+        let all = self.member_bucket().list(&format!("{PREFIX}>")).await?;
+        let is_up = |at: Timestamp| now.since(at) < DEAD_AFTER;
+        let up = all
+            .into_iter()
+            .filter(|(_, entry)| is_up(entry.created.into()));
+        Ok(up.map(|(_, entry)| entry.value).collect())
+    }
+
     fn member_bucket(&self) -> Bucket<Member> {
         self.buckets().json(MEMBERS)
     }
@@ -109,7 +130,7 @@ impl Membership {
 
     /// Tells the others and operators what this node runs.
     pub fn runs(&self, partitions: Vec<u16>) {
-        self.0.member.send_replace(Member { partitions });
+        self.0.partitions.send_replace(partitions);
     }
 
     /// Whether no other was here within the last ten seconds, those that died or left included.
@@ -156,7 +177,10 @@ impl Membership {
     async fn beat(&self) -> Result<(), Error> {
         // Before the request: the server may store it as early as this.
         let sent_at = Instant::now();
-        let member = self.0.member.borrow().clone();
+        let member = Member {
+            partitions: self.0.partitions.borrow().clone(),
+            webhooks: *self.0.webhooks.borrow(),
+        };
         timeout(
             SELF_EXPIRY - BEAT_INTERVAL,
             self.0.bucket.put(&self.0.key, &member),
@@ -171,17 +195,21 @@ impl Membership {
     async fn keep_beating(self) {
         let mut ticks = interval(BEAT_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut member = self.0.member.subscribe();
+        let mut partitions = self.0.partitions.subscribe();
+        let mut webhooks = self.0.webhooks.clone();
         let mut connections = self.0.connections.subscribe();
         loop {
             tokio::select! {
                 biased;
                 () = self.0.cancel.cancelled() => return,
                 _ = ticks.tick() => {}
-                changed = member.changed() => if changed.is_err() { return },
+                changed = partitions.changed() => if changed.is_err() { return },
                 _ = connections.changed() => {}
+                // Somebody waits for this node to have a change.
+                _ = webhooks.changed() => sleep(BEAT_PAUSE).await,
             }
-            member.mark_unchanged();
+            partitions.mark_unchanged();
+            webhooks.mark_unchanged();
             let beat = tokio::select! {
                 biased;
                 beat = self.beat() => beat,

@@ -1,12 +1,17 @@
-//! One question to the server each second. Its answer shows the server's time.
+//! One question to the server each second, about the bucket of webhooks. The answer of its leader
+//! shows the server's time, and whether the cache of webhooks lacks something. And a server that
+//! sends nothing at all is noticed: it hangs.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 use serde::Deserialize;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Bus, Error, webhooks::WEBHOOKS};
+use super::{Bus, Error, Revision, webhooks::WEBHOOKS};
 use crate::{
     model::Timestamp,
     tasks::{TaskKind, Tasks},
@@ -15,11 +20,31 @@ use crate::{
 
 const INTERVAL: Duration = Duration::from_secs(1);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the watch may lag behind the answer.
+const LAG_MAX: Duration = Duration::from_millis(500);
+const LISTEN_INTERVAL: Duration = Duration::from_millis(250);
 
 /// What the server says of the bucket of webhooks, and when.
 #[derive(Deserialize)]
 struct StreamInfo {
     ts: String,
+    created: String,
+    state: StreamState,
+}
+
+#[derive(Deserialize)]
+struct StreamState {
+    last_seq: u64,
+}
+
+impl StreamInfo {
+    fn parse(&self) -> Option<(Timestamp, Revision)> {
+        let newest = Revision {
+            bucket_created_at: self.created.parse().ok()?,
+            number: self.state.last_seq,
+        };
+        Some((self.ts.parse().ok()?, newest))
+    }
 }
 
 impl Bus {
@@ -34,45 +59,90 @@ impl Bus {
         self.clock.offset_ms()
     }
 
+    /// For how long the server has sent nothing, not even the answer to a ping.
+    pub fn silence(&self) -> Duration {
+        self.hearing.silence(Instant::now())
+    }
+
     /// Asks the server once, so that its time is known, and then each second for as long as the
-    /// process lives.
-    pub(super) async fn start_pulse(&self, tasks: &Tasks) -> Result<(), Error> {
+    /// process lives. [`Self::load_webhooks`] does so by itself.
+    pub async fn start_pulse(&self, tasks: &Tasks) -> Result<(), Error> {
         self.read_clock().await?;
         let bus = self.clone();
         // Not among the tasks that a drain waits for: deliveries need the time to their end.
         let never = CancellationToken::new();
         tasks.group().keep(TaskKind::ServerPulse, &never, move || {
-            bus.clone().keep_asking()
+            let bus = bus.clone();
+            async move {
+                tokio::join!(bus.keep_asking(), bus.keep_listening());
+            }
         });
         Ok(())
     }
 
-    async fn keep_asking(self) {
+    async fn keep_asking(&self) {
         let mut ticks = interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            if let Err(error) = self.read_clock().await {
-                telemetry::error("bus", "pulse");
-                tracing::debug!(%error, "the server does not tell its time");
+            let asked_at = Instant::now();
+            match self.read_clock().await {
+                Ok(newest) => {
+                    self.webhooks().confirm(newest, asked_at, LAG_MAX).await;
+                }
+                Err(error) => {
+                    telemetry::error("bus", "pulse");
+                    tracing::debug!(%error, "no answer about the webhooks");
+                }
             }
         }
     }
 
-    /// Asks the server for its time; a process that serves does so each second by itself.
-    pub async fn read_clock(&self) -> Result<(), Error> {
+    async fn keep_listening(&self) {
+        let statistics = self.client.statistics();
+        let mut ticks = interval(LISTEN_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let bytes = statistics.in_bytes.load(Ordering::Relaxed);
+            self.hearing.note(bytes, Instant::now());
+        }
+    }
+
+    /// Asks the server for its time; a process that serves does so each second by itself. Returns
+    /// the newest revision of the webhooks.
+    pub async fn read_clock(&self) -> Result<Revision, Error> {
         let subject = format!("$JS.API.STREAM.INFO.KV_{WEBHOOKS}");
         let asked_at = Instant::now();
         let answer = timeout(ANSWER_TIMEOUT, self.client.request(subject, "".into())).await;
         let answer = answer.map_err(|_| Error::Timeout("answer about the webhooks"))??;
         let answered_at = Instant::now();
         let info: StreamInfo = serde_json::from_slice(&answer.payload)?;
-        let time = info.ts.parse();
-        let time = time.map_err(|_| Error::Damaged("the server's time".to_owned()))?;
+        let (time, newest) = info
+            .parse()
+            .ok_or_else(|| Error::Damaged("the server's time".to_owned()))?;
         self.clock.read(time, asked_at, answered_at);
         if let Some(offset) = self.clock.offset_ms() {
             telemetry::clock_offset(offset as f64 / 1000.0);
         }
-        Ok(())
+        Ok(newest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answer_of_the_server_is_read() {
+        let answer = r#"{"type":"io.nats.jetstream.api.v1.stream_info_response","config":{},
+            "created":"2026-11-24T08:30:00.123456789Z","state":{"messages":2,"last_seq":7},
+            "ts":"2026-11-24T08:31:00.5Z"}"#;
+        let info: StreamInfo = serde_json::from_str(answer).expect("an answer");
+        let (time, newest) = info.parse().expect("readable");
+        assert_eq!(time.to_string(), "2026-11-24T08:31:00.5Z");
+        assert_eq!(newest.number, 7);
+        let created = newest.bucket_created_at.to_string();
+        assert_eq!(created, "2026-11-24T08:30:00.123Z");
     }
 }

@@ -5,7 +5,8 @@ use std::{
     sync::Arc,
 };
 
-use crate::model::{ClientId, Phone, Webhook, WebhookId};
+use super::freshness::Revision;
+use crate::model::{ClientId, Phone, Timestamp, Webhook, WebhookId};
 
 pub(super) type Key = (ClientId, Phone);
 
@@ -15,6 +16,8 @@ pub(super) struct Cache {
     by_id: HashMap<WebhookId, Key>,
     /// The newest revision that the watch has brought.
     seen: u64,
+    /// When the bucket was made that the revisions are of.
+    bucket_created_at: Option<Timestamp>,
     /// The snapshot that the watch is bringing.
     snapshot: Option<Snapshot>,
 }
@@ -111,10 +114,13 @@ impl Cache {
     }
 
     /// A watch began: what it does not bring until [`end_snapshot`](Self::end_snapshot) is gone.
-    pub(super) fn begin_snapshot(&mut self, last_revision: u64) {
-        if last_revision < self.seen {
-            // The server lost its newest revisions and counts them again: any value it brings is
-            // newer than what is known.
+    pub(super) fn begin_snapshot(&mut self, newest: Revision) {
+        let last_revision = newest.number;
+        let created_at = Some(newest.bucket_created_at);
+        let is_another = self.bucket_created_at.replace(newest.bucket_created_at) != created_at;
+        if is_another || last_revision < self.seen {
+            // The bucket was made again, or the server lost its newest revisions: they are counted
+            // again, so any value it brings is newer than what is known.
             self.seen = 0;
             self.by_key
                 .values_mut()
@@ -145,9 +151,14 @@ impl Cache {
         }
     }
 
-    /// The newest revision that the watch has brought.
-    pub(super) fn seen(&self) -> u64 {
-        self.seen
+    /// The newest revision that the watch has brought; `None` while it brings a snapshot, and
+    /// before the first one.
+    pub(super) fn seen(&self) -> Option<Revision> {
+        let created_at = self.bucket_created_at.filter(|_| self.snapshot.is_none())?;
+        Some(Revision {
+            bucket_created_at: created_at,
+            number: self.seen,
+        })
     }
 
     fn insert(&mut self, key: Key, revision: u64, webhook: Arc<Webhook>) {
@@ -203,6 +214,14 @@ mod tests {
         (key, Arc::new(webhook))
     }
 
+    /// Of the first bucket.
+    fn revision(number: u64) -> Revision {
+        Revision {
+            bucket_created_at: Timestamp::EPOCH,
+            number,
+        }
+    }
+
     #[test]
     fn an_answer_from_before_a_deletion_brings_no_webhook_back() {
         let (key, webhook) = webhook("4915112345678", 7);
@@ -234,7 +253,7 @@ mod tests {
         cache.put(kept_key.clone(), 1, Arc::clone(&kept));
         cache.put(gone_key.clone(), 2, Arc::clone(&gone));
         // The second was deleted without a marker while no watch ran.
-        cache.begin_snapshot(3);
+        cache.begin_snapshot(revision(3));
         cache.learn(new_key.clone(), 4, new);
         cache.put(kept_key.clone(), 1, kept);
         cache.end_snapshot();
@@ -258,11 +277,35 @@ mod tests {
         let mut cache = Cache::default();
         cache.put(key.clone(), 8, before);
         cache.put(lost_key.clone(), 9, lost);
-        cache.begin_snapshot(2);
+        cache.begin_snapshot(revision(2));
         cache.put(key.clone(), 2, Arc::clone(&after));
         cache.end_snapshot();
         assert_eq!(cache.by_phone(&key), Some(after));
         assert_eq!(cache.by_phone(&lost_key), None);
-        assert_eq!(cache.seen(), 2);
+        assert_eq!(cache.seen(), Some(revision(2)));
+    }
+
+    #[test]
+    fn a_snapshot_of_a_bucket_that_was_made_again_replaces_all_whatever_its_revisions() {
+        for (known, newest) in [(8, 9), (8, 8), (8, 1)] {
+            let (key, before) = webhook("4915100000001", 1);
+            let (_, after) = webhook("4915100000001", 2);
+            let (lost_key, lost) = webhook("4915100000002", 3);
+            let mut cache = Cache::default();
+            cache.begin_snapshot(revision(known));
+            cache.put(lost_key.clone(), known - 1, lost);
+            cache.put(key.clone(), known, before);
+            cache.end_snapshot();
+            let second = Revision {
+                bucket_created_at: Timestamp::from_millis(1),
+                number: newest,
+            };
+            cache.begin_snapshot(second);
+            cache.put(key.clone(), newest, Arc::clone(&after));
+            cache.end_snapshot();
+            assert_eq!(cache.by_phone(&key), Some(after), "{known}, {newest}");
+            assert_eq!(cache.by_phone(&lost_key), None, "{known}, {newest}");
+            assert_eq!(cache.seen(), Some(second));
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -14,8 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Error,
-    bucket::{Bucket, Buckets, Codec, Entry, Write},
+    bucket::{Bucket, Buckets, Codec},
     bucket_watch::Update,
+    freshness::{Freshness, Revision},
     shared_keys::LoadedKeys,
     webhook_cache::{Cache, Key},
 };
@@ -36,7 +37,7 @@ const WATCH_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Webhooks as JSON, their secrets sealed.
 #[derive(Clone)]
-struct Sealed {
+pub(super) struct Sealed {
     keys: LoadedKeys,
 }
 
@@ -52,16 +53,18 @@ impl Codec<Webhook> for Sealed {
 
 /// The registered webhooks. Clones share the cache.
 ///
-/// A watch keeps the cache current. A miss in it is not believed without asking the server.
+/// A watch keeps the cache current. A miss in it is not believed without asking the server, and
+/// nothing in it while the watch may be deaf: see [`freshness`](super::freshness).
 #[derive(Clone)]
 pub struct Webhooks {
-    bucket: Bucket<Webhook, Sealed>,
+    pub(super) bucket: Bucket<Webhook, Sealed>,
     cache: Arc<RwLock<Cache>>,
     /// The newest revision that the watch has brought.
-    seen: watch::Sender<u64>,
+    seen: watch::Sender<Option<Revision>>,
+    freshness: Arc<Freshness>,
 }
 
-fn text(client: ClientId, phone: &Phone) -> String {
+pub(super) fn text(client: ClientId, phone: &Phone) -> String {
     format!("{client}.{}", phone.as_str())
 }
 
@@ -75,7 +78,8 @@ impl Webhooks {
         Self {
             bucket: buckets.bucket(WEBHOOKS, Sealed { keys }),
             cache: Arc::default(),
-            seen: watch::Sender::new(0),
+            seen: watch::Sender::default(),
+            freshness: Arc::default(),
         }
     }
 
@@ -83,7 +87,14 @@ impl Webhooks {
         self.cache.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write_cache(&self) -> RwLockWriteGuard<'_, Cache> {
+    /// The cache, while it is believed.
+    fn trusted_cache(&self) -> Option<RwLockReadGuard<'_, Cache>> {
+        self.freshness
+            .is_trusted(Instant::now())
+            .then(|| self.read_cache())
+    }
+
+    pub(super) fn write_cache(&self) -> RwLockWriteGuard<'_, Cache> {
         self.cache.write().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -121,9 +132,17 @@ impl Webhooks {
         let mut watch = self.bucket.watch(">").await?;
         *is_open = true;
         self.write_cache().begin_snapshot(watch.last_revision());
+        self.freshness.note_progress(Instant::now());
         loop {
-            let update = watch.next().await?;
+            let update = tokio::select! {
+                biased;
+                () = self.freshness.wait_until_deaf() => {
+                    return Err(Error::Closed("a watch that brings nothing"));
+                }
+                update = watch.next() => update?,
+            };
             let seen = self.take_in(update);
+            self.freshness.note_progress(Instant::now());
             self.seen.send_if_modified(|known| {
                 let is_newer = seen != *known;
                 *known = seen;
@@ -133,7 +152,7 @@ impl Webhooks {
     }
 
     /// Takes in what the watch brought; the newest revision that it has brought so far.
-    fn take_in(&self, update: Update<Webhook>) -> u64 {
+    fn take_in(&self, update: Update<Webhook>) -> Option<Revision> {
         let mut cache = self.write_cache();
         let (change, value) = match update {
             Update::CaughtUp => {
@@ -155,14 +174,42 @@ impl Webhooks {
         cache.seen()
     }
 
+    /// The newest revision, as the server has it now.
+    pub(super) async fn newest(&self) -> Result<Revision, Error> {
+        let store = self.bucket.store().await?;
+        Ok(Revision::of(store.stream.cached_info()))
+    }
+
+    /// The newest revision that the watch has brought, and each change of it.
+    pub(super) fn seen(&self) -> watch::Receiver<Option<Revision>> {
+        self.seen.subscribe()
+    }
+
+    /// Waits until the watch has brought this revision, which the server had when it was asked;
+    /// whether it has in time. Then the cache is believed for a while from the question on.
+    pub(super) async fn confirm(
+        &self,
+        newest: Revision,
+        asked_at: Instant,
+        limit: Duration,
+    ) -> bool {
+        let mut seen = self.seen();
+        let has_newest = |seen: &Option<Revision>| seen.is_some_and(|seen| seen.covers(&newest));
+        let is_complete = matches!(timeout(limit, seen.wait_for(has_newest)).await, Ok(Ok(_)));
+        if is_complete {
+            self.freshness.confirm(asked_at);
+        } else {
+            self.freshness.is_behind(Instant::now());
+        }
+        is_complete
+    }
+
     /// Waits until the watch has brought all that the bucket held when this was called; whether it
     /// has in time.
     async fn catch_up(&self, limit: Duration) -> Result<bool, Error> {
-        let store = self.bucket.store().await?;
-        let last = store.stream.cached_info().state.last_sequence;
-        let mut seen = self.seen.subscribe();
-        let caught_up = timeout(limit, seen.wait_for(|seen| *seen >= last)).await;
-        Ok(matches!(caught_up, Ok(Ok(_))))
+        let asked_at = Instant::now();
+        let newest = self.newest().await?;
+        Ok(self.confirm(newest, asked_at, limit).await)
     }
 
     /// The webhook of a number: from the cache, or else from the server.
@@ -179,9 +226,9 @@ impl Webhooks {
         }
     }
 
-    /// The webhook of a number, if the cache has it.
+    /// The webhook of a number, if the cache has it and is believed.
     pub fn cached_by_phone(&self, client: ClientId, phone: &Phone) -> Option<Arc<Webhook>> {
-        self.read_cache().by_phone(&(client, phone.clone()))
+        self.trusted_cache()?.by_phone(&(client, phone.clone()))
     }
 
     /// The webhook of a number, as the server has it now.
@@ -194,7 +241,7 @@ impl Webhooks {
         Ok(entry.map(|entry| self.learn(client, phone, entry.revision, entry.value)))
     }
 
-    fn learn(
+    pub(super) fn learn(
         &self,
         client: ClientId,
         phone: &Phone,
@@ -209,7 +256,8 @@ impl Webhooks {
     }
 
     /// A webhook by its id, if it is this client's. A miss waits until the cache has all that the
-    /// server had when it was asked.
+    /// server had when it was asked. If the watch does not bring that in time, the server is asked
+    /// for the webhook.
     pub async fn by_id(
         &self,
         client: ClientId,
@@ -218,13 +266,32 @@ impl Webhooks {
         if let Some(webhook) = self.cached_by_id(client, id) {
             return Ok(Some(webhook));
         }
-        self.catch_up(CATCH_UP_TIMEOUT).await?;
-        Ok(self.cached_by_id(client, id))
+        let is_complete = self.catch_up(CATCH_UP_TIMEOUT).await?;
+        let known = self.read_cache().by_id(client, id);
+        let found = match known {
+            _ if is_complete => known,
+            // A webhook keeps its number.
+            Some(known) => self.fetch_by_phone(client, &known.phone).await?,
+            None => {
+                let mut all = self.fetch_all(client).await?.into_iter();
+                all.find(|webhook| webhook.id == id)
+            }
+        };
+        Ok(found.filter(|webhook| webhook.id == id))
     }
 
-    /// A webhook by its id, if it is this client's and the cache has it.
+    /// A webhook by its id, if it is this client's and the cache has it and is believed.
     pub fn cached_by_id(&self, client: ClientId, id: WebhookId) -> Option<Arc<Webhook>> {
-        self.read_cache().by_id(client, id)
+        self.trusted_cache()?.by_id(client, id)
+    }
+
+    /// All webhooks of a client, as the server has them now.
+    async fn fetch_all(&self, client: ClientId) -> Result<Vec<Arc<Webhook>>, Error> {
+        let all = self.bucket.list(&format!("{client}.*")).await?;
+        Ok(all
+            .into_iter()
+            .map(|(_, entry)| Arc::new(entry.value))
+            .collect())
     }
 
     /// Up to `limit` webhooks of a client after this number, by phone number, without its
@@ -241,120 +308,14 @@ impl Webhooks {
 
     /// All webhooks of a client but its operational one, by phone number.
     pub async fn list(&self, client: ClientId) -> Result<Vec<Arc<Webhook>>, Error> {
-        self.catch_up(CATCH_UP_TIMEOUT).await?;
-        let mut all = self.read_cache().list(client);
+        let mut all = if self.catch_up(CATCH_UP_TIMEOUT).await? {
+            self.read_cache().list(client)
+        } else {
+            let mut all = self.fetch_all(client).await?;
+            all.retain(|webhook| !webhook.phone.is_operational());
+            all
+        };
         all.sort_by(|a, b| a.phone.cmp(&b.phone));
         Ok(all)
-    }
-
-    /// Registers or changes the webhook of a number; `true` when there was none before.
-    ///
-    /// `make` gets the present one and gives the new one. It is called again when another node was
-    /// faster.
-    pub async fn register(
-        &self,
-        client: ClientId,
-        phone: &Phone,
-        mut make: impl FnMut(Option<&Webhook>) -> Webhook,
-    ) -> Result<(Arc<Webhook>, bool), Error> {
-        self.try_register(client, phone, |present| Ok(make(present)))
-            .await
-    }
-
-    /// Like [`register`](Self::register); nothing is written when `make` fails.
-    pub async fn try_register<E: From<Error>>(
-        &self,
-        client: ClientId,
-        phone: &Phone,
-        mut make: impl FnMut(Option<&Webhook>) -> Result<Webhook, E>,
-    ) -> Result<(Arc<Webhook>, bool), E> {
-        let modified = self
-            .bucket
-            .modify(&text(client, phone), |present| {
-                let webhook = make(present)?;
-                Ok::<_, E>((Write::Put(webhook), ()))
-            })
-            .await?;
-        let (revision, webhook) = modified.written.expect("every answer was to write");
-        let webhook = self.learn(client, phone, revision, webhook);
-        Ok((webhook, modified.before.is_none()))
-    }
-
-    /// Changes a webhook; `None` when this client has none of this id. An unchanged one is not
-    /// written.
-    pub async fn update(
-        &self,
-        client: ClientId,
-        id: WebhookId,
-        mut change: impl FnMut(&mut Webhook),
-    ) -> Result<Option<Arc<Webhook>>, Error> {
-        self.try_update(client, id, |webhook| {
-            change(webhook);
-            Ok::<_, Error>(())
-        })
-        .await
-    }
-
-    /// Like [`update`](Self::update); nothing is written when `change` fails.
-    pub async fn try_update<E: From<Error>>(
-        &self,
-        client: ClientId,
-        id: WebhookId,
-        mut change: impl FnMut(&mut Webhook) -> Result<(), E>,
-    ) -> Result<Option<Arc<Webhook>>, E> {
-        let Some(known) = self.by_id(client, id).await? else {
-            return Ok(None);
-        };
-        let modified = self
-            .bucket
-            .modify(&text(client, &known.phone), |present| {
-                let Some(present) = present.filter(|webhook| webhook.id == id) else {
-                    return Ok((Write::Keep, false));
-                };
-                let mut webhook = present.clone();
-                change(&mut webhook)?;
-                let write = if webhook == *present {
-                    Write::Keep
-                } else {
-                    Write::Put(webhook)
-                };
-                Ok::<_, E>((write, true))
-            })
-            .await?;
-        if !modified.outcome {
-            return Ok(None);
-        }
-        let before = modified.before.map(|entry| (entry.revision, entry.value));
-        let now = modified.written.or(before);
-        Ok(now.map(|(revision, webhook)| self.learn(client, &known.phone, revision, webhook)))
-    }
-
-    /// Deletes a webhook and gives it back; `None` when this client has none of this id.
-    pub async fn delete(
-        &self,
-        client: ClientId,
-        id: WebhookId,
-    ) -> Result<Option<Arc<Webhook>>, Error> {
-        let Some(known) = self.by_id(client, id).await? else {
-            return Ok(None);
-        };
-        let modified = self
-            .bucket
-            .modify(&text(client, &known.phone), |present| {
-                let is_it = present.is_some_and(|webhook| webhook.id == id);
-                let write = if is_it { Write::Delete } else { Write::Keep };
-                Ok::<_, Error>((write, is_it))
-            })
-            .await?;
-        let deleted = modified.before.filter(|_| modified.outcome);
-        Ok(deleted.map(
-            |Entry {
-                 revision, value, ..
-             }| {
-                let key = (client, known.phone.clone());
-                self.write_cache().remove(&key, revision + 1);
-                Arc::new(value)
-            },
-        ))
     }
 }

@@ -36,13 +36,10 @@ pub(super) async fn route(bus: &Bus, content: Content) -> Result<Route, Error> {
         }
         Content::Delivery(delivery) => delivery,
     };
-    if let Some(webhook) = webhooks
-        .by_id(delivery.client_id, delivery.webhook_id)
-        .await?
-    {
+    if let Some(webhook) = webhooks.cached_by_id(delivery.client_id, delivery.webhook_id) {
         return Ok(Route::To(delivery, webhook));
     }
-    // The cache may be behind. Only the server's answer is enough to give a delivery up.
+    // The cache may be behind, or deaf. Only the server's answer is enough to give a delivery up.
     let webhook = webhooks
         .fetch_by_phone(delivery.client_id, &delivery.phone)
         .await?;

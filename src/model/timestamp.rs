@@ -33,6 +33,13 @@ impl From<i64> for Timestamp {
     }
 }
 
+impl From<OffsetDateTime> for Timestamp {
+    fn from(at: OffsetDateTime) -> Self {
+        let millis = at.unix_timestamp_nanos().div_euclid(1_000_000);
+        Self::from_millis(i64::try_from(millis).unwrap_or(MAX))
+    }
+}
+
 impl From<Timestamp> for i64 {
     fn from(at: Timestamp) -> Self {
         at.millis()
@@ -113,9 +120,7 @@ impl FromStr for Timestamp {
     fn from_str(text: &str) -> Result<Self, ParseError> {
         let invalid = |_| ParseError("a time is RFC 3339, like 2026-11-24T08:30:00Z");
         let time = OffsetDateTime::parse(text, &Rfc3339).map_err(invalid)?;
-        Ok(Self::from_millis(
-            i64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap_or(MAX),
-        ))
+        Ok(time.into())
     }
 }
 

@@ -30,6 +30,8 @@ const BUS_PROBE: Probe = Probe {
     timeout: Duration::from_secs(5),
 };
 
+/// A server answers pings and a question each second.
+const SILENCE_MAX: Duration = Duration::from_millis(2500);
 /// Schedules and signatures follow nats-server's clock, so a wrong clock here harms none of them.
 /// But one of the two is wrong, and receivers refuse signatures that are five minutes off.
 const CLOCK_OFFSET_MAX: Duration = Duration::from_secs(5);
@@ -91,10 +93,17 @@ impl Readiness {
         } else {
             Ok(())
         };
-        let bus = if self.bus.is_connected() {
-            self.bus_writable.get()
-        } else {
+        let silence = self.bus.silence();
+        let bus = if !self.bus.is_connected() {
             Err("not connected to NATS".to_owned())
+        } else if silence > SILENCE_MAX {
+            Err(format!(
+                "nats-server has sent nothing for {:.1} s: it hangs, or the network fails; another \
+                 of nats.url is tried",
+                silence.as_secs_f64()
+            ))
+        } else {
+            self.bus_writable.get()
         };
         let mut all = vec![
             ("node".to_owned(), node),

@@ -47,6 +47,9 @@ pub(super) async fn start(
     // Results name webhooks by their ids alone.
     if roles == [Role::Record] {
         bus.load_keys(keys).await.context("checking the keys")?;
+        bus.start_pulse(&tasks)
+            .await
+            .context("reading the clock of nats-server")?;
     } else {
         bus.load_webhooks(keys, &tasks)
             .await

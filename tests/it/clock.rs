@@ -63,7 +63,7 @@ async fn a_node_with_a_wrong_clock_keeps_schedules_and_signs_with_the_servers_ti
         });
         let shown = shown.expect("the gauge is set");
         assert!((shown - offset_s as f64).abs() < 5.0, "{shown}");
-        let id = webhook["webhook_id"].as_str().expect("an id");
+        let id = webhook["id"].as_str().expect("an id");
         let path = format!("/api/webhooks/{id}/events?limit=1");
         eventually("the audit has the delivery", async || {
             let page = client.get(&path).await;

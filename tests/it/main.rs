@@ -8,11 +8,13 @@
 mod api;
 mod bus;
 mod chat;
-mod cluster;
 mod clock;
+mod cluster;
 mod dev;
 mod drain;
 mod egress;
+mod fresh_webhooks;
+mod hung_server;
 #[cfg(feature = "whatsapp")]
 mod operations;
 mod pipeline;

@@ -87,6 +87,9 @@ pub(super) async fn register(
     };
     let webhooks = app.bus.webhooks();
     let (webhook, created) = webhooks.try_register(client, &phone, make).await?;
+    if !created {
+        app.bus.wait_until_webhooks_are_current().await;
+    }
     if !created && webhook.takes_deliveries() {
         app.bus
             .jobs()
@@ -142,6 +145,7 @@ pub(super) async fn patch(
     };
     let changed = app.bus.webhooks().try_update(client, id, apply).await?;
     let webhook = changed.ok_or_else(Problem::not_found)?;
+    app.bus.wait_until_webhooks_are_current().await;
     if settings.is_active == Some(true) {
         app.bus
             .jobs()
@@ -163,6 +167,8 @@ pub(super) async fn delete(
         .delete(client, id)
         .await?
         .ok_or_else(Problem::not_found)?;
+    // Before the purge, or a node may still put something there.
+    app.bus.wait_until_webhooks_are_current().await;
     app.bus.purge_held(client, &webhook.phone).await?;
     app.bus.purge_chat_queues(client, &webhook.phone).await?;
     tracing::info!(webhook.id = %id, "webhook deleted");
@@ -195,6 +201,7 @@ pub(super) async fn rotate_secret(
         .update(client, id, rotate)
         .await?
         .ok_or_else(Problem::not_found)?;
+    app.bus.wait_until_webhooks_are_current().await;
     let view = view(&app, &webhook).await;
     let is_new = webhook.uses_secret();
     Ok((

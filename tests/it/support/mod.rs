@@ -3,8 +3,8 @@
 pub(crate) mod app;
 pub(crate) mod cassandra;
 pub(crate) mod certificates;
-pub(crate) mod cluster;
 pub(crate) mod clock;
+pub(crate) mod cluster;
 pub(crate) mod dev;
 pub(crate) mod nats;
 mod ports;

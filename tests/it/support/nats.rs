@@ -173,6 +173,17 @@ impl NatsServer {
         self.wait().await;
     }
 
+    /// Sends a signal by its name.
+    pub(crate) async fn signal(&self, name: &str) {
+        let process = self.process.as_ref().expect("the server runs");
+        let pid = process.id().expect("the server runs").to_string();
+        let status = Command::new("kill")
+            .args([&format!("-{name}"), &pid])
+            .status()
+            .await;
+        assert!(status.is_ok_and(|status| status.success()), "kill -{name}");
+    }
+
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
