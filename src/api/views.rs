@@ -153,6 +153,8 @@ impl From<&Attempt> for AttemptView {
 pub(super) struct EventView {
     id: String,
     webhook_id: WebhookId,
+    /// What receivers get in the header `webhook-id`.
+    webhook_id_header: String,
     message_id: String,
     from: Option<String>,
     to: Option<String>,
@@ -185,6 +187,7 @@ impl EventView {
         Self {
             id: delivery.public_id().to_string(),
             webhook_id: delivery.webhook_id,
+            webhook_id_header: delivery.event_id.header().to_string(),
             message_id: delivery.message_id.as_str().to_owned(),
             from: summary.as_ref().map(|summary| summary.from.clone()),
             to: summary.as_ref().map(|summary| summary.to.clone()),

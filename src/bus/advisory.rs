@@ -3,11 +3,11 @@
 //! Such a message stays in its stream, and its consumer does not see it any more. The server says
 //! so in an advisory, which has the message's number and not the message itself.
 
-use async_nats::HeaderMap;
+use async_nats::{HeaderMap, header};
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::{Bus, Error, Stream, stream::is_missing};
+use super::{Bus, Error, StoredAs, Stream, stream::is_missing};
 use crate::{model::Timestamp, telemetry};
 
 const AGAIN: &str = "wa-again";
@@ -27,9 +27,19 @@ pub struct Advisory {
     /// Why it was terminated, if it was.
     #[serde(default)]
     pub reason: Option<String>,
+    /// When it was given up, in RFC 3339.
+    #[serde(default)]
+    pub timestamp: Option<String>,
 }
 
 impl Advisory {
+    /// Whether it is about a message that was stored then. A stream that is deleted and made again
+    /// numbers from 1 again, and the advisory may be older than the message of its number.
+    fn is_about(&self, stored_at: Timestamp) -> bool {
+        let given_up_at = self.timestamp.as_deref().map(str::parse::<Timestamp>);
+        !given_up_at.is_some_and(|at| at.is_ok_and(|at| at < stored_at))
+    }
+
     /// From the JSON of the server.
     ///
     /// # Errors
@@ -45,8 +55,10 @@ pub struct ExhaustedMessage {
     pub subject: String,
     /// Its bytes.
     pub payload: Bytes,
-    /// When the stream stored it.
-    pub published_at: Timestamp,
+    /// Which message of the stream it is.
+    pub stored_as: StoredAs,
+    /// The id under which it was published, if it had one.
+    pub dedupe_id: Option<String>,
     /// Whether it was requeued before, see [`Bus::requeue_once`].
     pub is_second: bool,
 }
@@ -63,13 +75,21 @@ impl Bus {
             Err(error) if is_missing(&error) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let millis = message.time.unix_timestamp_nanos() / 1_000_000;
-        let published_at = Timestamp::from_millis(i64::try_from(millis).unwrap_or_default());
+        let stored_as = StoredAs {
+            at: message.time.into(),
+            sequence: message.sequence,
+        };
+        if !advisory.is_about(stored_as.at) {
+            return Ok(None);
+        }
+        let dedupe_id = message.headers.get(header::NATS_MESSAGE_ID);
+        let dedupe_id = dedupe_id.map(|id| id.as_str().to_owned());
         let is_second = message.headers.get(AGAIN).is_some();
         Ok(Some(ExhaustedMessage {
             subject: message.subject.to_string(),
             payload: message.payload,
-            published_at,
+            stored_as,
+            dedupe_id,
             is_second,
         }))
     }
@@ -122,6 +142,12 @@ mod tests {
                 advisory.deliveries
             ),
             ("WA_MSG", 7, 10)
+        );
+        let at = |text: &str| text.parse().expect("a time");
+        assert!(advisory.is_about(at("2026-11-24T08:29:59Z")));
+        assert!(
+            !advisory.is_about(at("2026-11-24T08:30:01Z")),
+            "a later one"
         );
         let text = br#"{"stream":"WA_RETRY","consumer":"retry-00","consumer_seq":1,
             "stream_seq":2,"deliveries":1,"reason":"undecodable"}"#;

@@ -18,7 +18,7 @@ use async_nats::{
 };
 use futures_util::StreamExt;
 
-use super::{Bus, Error, Redelivery, Stream, stream::is_missing, usage::signed};
+use super::{Bus, Error, Redelivery, StoredAs, Stream, stream::is_missing, usage::signed};
 use crate::{
     model::{ClientId, Delivery, EventId, Phone, Quota},
     wire::{
@@ -34,8 +34,8 @@ const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A delivery in a chat queue.
 pub struct Queued {
-    /// Its number in the stream.
-    pub sequence: u64,
+    /// Which message of the stream it is.
+    pub stored_as: StoredAs,
     /// What waits.
     pub delivery: Delivery,
 }
@@ -91,9 +91,13 @@ impl Bus {
             let Some(message) = self.oldest(Stream::ChatQueues, subject, 1).await? else {
                 return Ok(None);
             };
+            let stored_as = StoredAs {
+                at: message.time.into(),
+                sequence: message.sequence,
+            };
             if let Ok(delivery) = wire::decode_delivery(&message.payload) {
                 return Ok(Some(Queued {
-                    sequence: message.sequence,
+                    stored_as,
                     delivery,
                 }));
             }
@@ -103,7 +107,7 @@ impl Bus {
             );
             self.undecodable(
                 Stream::ChatQueues,
-                message.sequence,
+                stored_as,
                 &message.subject,
                 &message.payload,
             )
@@ -130,7 +134,8 @@ impl Bus {
             .as_ref()
             .is_some_and(|head| head.delivery.event_id == delivery.event_id);
         if let (Some(head), true) = (&next, was_head) {
-            self.delete_queued(head.sequence, delivery).await?;
+            self.delete_queued(head.stored_as.sequence, delivery)
+                .await?;
             next = self.queue_head(delivery).await?;
         } else if next.is_some()
             && let Some(sequence) = self.sequence_of(&subject).await?
@@ -156,10 +161,16 @@ impl Bus {
     /// Sends the head of a queue to delivery. A second call within the stream's duplicate window
     /// does nothing. After it, deliver knows a needless copy by its number and drops it.
     pub async fn dispatch_head(&self, head: &Queued) -> Result<(), Error> {
-        let Queued { sequence, delivery } = head;
+        let Queued {
+            stored_as,
+            delivery,
+        } = head;
         let mut headers = HeaderMap::new();
-        headers.insert(header::NATS_MESSAGE_ID, format!("line:{sequence}").as_str());
-        headers.insert(FROM_CHAT_QUEUE, sequence.to_string().as_str());
+        headers.insert(
+            header::NATS_MESSAGE_ID,
+            format!("line:{stored_as}").as_str(),
+        );
+        headers.insert(FROM_CHAT_QUEUE, stored_as.sequence.to_string().as_str());
         let subject = subject::retry(self.partition_count(), delivery.client_id, &delivery.phone);
         let published = self
             .publish(subject, headers, wire::encode_delivery(delivery))
@@ -167,7 +178,7 @@ impl Bus {
         if let Err(Error::TooLarge) = published {
             self.give_up_too_large(delivery).await?;
             // Whoever sweeps the chat queues dispatches the next one.
-            return self.delete_queued(*sequence, delivery).await;
+            return self.delete_queued(stored_as.sequence, delivery).await;
         }
         published.map(drop)
     }

@@ -9,7 +9,7 @@ use async_nats::{
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 
-use super::{Bus, Error, Stream, Work, usage::signed};
+use super::{Bus, Error, StoredAs, Stream, Work, usage::signed};
 use crate::{
     model::{ClientId, Delivery, Phone, Quota, WebhookId},
     wire::{self, subject},
@@ -22,8 +22,8 @@ const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One message of WA_HOLD.
 pub struct Held {
-    /// Its number in the stream.
-    pub sequence: u64,
+    /// Which message of the stream it is.
+    pub stored_as: StoredAs,
     /// What waits, or its bytes when nobody can read it.
     pub delivery: Result<Delivery, Bytes>,
     /// Its size.
@@ -46,12 +46,16 @@ impl HeldReader {
             let mut held = Vec::new();
             while let Some(message) = messages.next().await {
                 let message = message?;
-                let sequence = message.info()?.stream_sequence;
+                let info = message.info()?;
+                let stored_as = StoredAs {
+                    at: info.published.into(),
+                    sequence: info.stream_sequence,
+                };
                 let delivery =
                     wire::decode_delivery(&message.payload).map_err(|_| message.payload.clone());
                 let bytes = message.payload.len();
                 held.push(Held {
-                    sequence,
+                    stored_as,
                     delivery,
                     bytes,
                 });
@@ -65,11 +69,10 @@ impl HeldReader {
 }
 
 impl Bus {
-    /// Keeps a delivery until its webhook takes deliveries again. `from` is the number, in its
-    /// stream, of the message that brought it: the same one is held once within the stream's
-    /// duplicate window, which is longer than its redeliveries last. Its event would not do: that
-    /// may be released and held again.
-    pub async fn hold(&self, delivery: &Delivery, work: Work, from: u64) -> Result<(), Error> {
+    /// Keeps a delivery until its webhook takes deliveries again. `from` is the message that brought
+    /// it: the same one is held once within the stream's duplicate window, which is longer than its
+    /// redeliveries last. Its event would not do: that may be released and held again.
+    pub async fn hold(&self, delivery: &Delivery, work: Work, from: StoredAs) -> Result<(), Error> {
         let mut headers = HeaderMap::new();
         headers.insert(
             header::NATS_MESSAGE_ID,
@@ -123,7 +126,7 @@ impl Bus {
             .filter_map(|held| {
                 Some((
                     held.delivery.as_ref().ok().filter(is_its)?,
-                    format!("held:{}", held.sequence),
+                    format!("held:{}", held.stored_as),
                 ))
             })
             .collect();
@@ -133,14 +136,14 @@ impl Bus {
             if let Err(bytes) = &one.delivery {
                 self.undecodable(
                     Stream::Held,
-                    one.sequence,
+                    one.stored_as,
                     &subject::hold(client, phone),
                     bytes,
                 )
                 .await?;
             }
         }
-        let sequences = held.iter().map(|held| held.sequence).collect();
+        let sequences = held.iter().map(|held| held.stored_as.sequence).collect();
         self.delete_all(Stream::Held, sequences).await?;
         let bytes: usize = held.iter().map(|held| held.bytes).sum();
         self.usage

@@ -5,11 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use async_nats::jetstream::{self, AckKind};
+use async_nats::{
+    header,
+    jetstream::{self, AckKind},
+};
 use bytes::Bytes;
 
 use super::{
-    Error,
+    Error, StoredAs,
     chat::FROM_CHAT_QUEUE,
     usage::{UsageCounts, signed},
 };
@@ -48,9 +51,7 @@ impl Incoming {
         usage: &Arc<UsageCounts>,
     ) -> Result<Self, Error> {
         let info = message.info()?;
-        let published_at = Timestamp::from_millis(
-            i64::try_from(info.published.unix_timestamp_nanos() / 1_000_000).unwrap_or_default(),
-        );
+        let published_at = info.published.into();
         let deliveries = info.delivered;
         let sequence = info.stream_sequence;
         Ok(Self {
@@ -89,6 +90,20 @@ impl Incoming {
             .headers
             .as_ref()
             .is_some_and(|headers| headers.get(FROM_CHAT_QUEUE).is_some())
+    }
+
+    /// Which message of its stream it is.
+    pub fn stored_as(&self) -> StoredAs {
+        StoredAs {
+            at: self.published_at,
+            sequence: self.sequence,
+        }
+    }
+
+    /// The id under which it was published, if it had one.
+    pub fn dedupe_id(&self) -> Option<&str> {
+        let headers = self.message.headers.as_ref()?;
+        Some(headers.get(header::NATS_MESSAGE_ID)?.as_str())
     }
 
     /// The bytes.

@@ -11,6 +11,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -62,6 +63,15 @@ impl Term {
     }
 }
 
+/// The number of a holder. A bucket that is deleted and made again counts its revisions from 1
+/// again, so the microsecond in which it was made is added: no bucket is written as often.
+fn epoch(bucket_created_at: OffsetDateTime, revision: u64) -> u64 {
+    let micros = bucket_created_at.unix_timestamp_nanos() / 1000;
+    u64::try_from(micros)
+        .unwrap_or_default()
+        .saturating_add(revision)
+}
+
 /// A lease that this process holds.
 pub struct Lease {
     bucket: Bucket<Holder>,
@@ -77,8 +87,8 @@ impl Bus {
         let bucket = self.lease_bucket().open().await?;
         let holder = Holder::new(node);
         let asked_at = Instant::now();
-        let epoch = bucket.create(name, &holder).await?;
-        Ok(epoch.map(|epoch| Lease::new(bucket, name, holder, epoch, asked_at)))
+        let revision = bucket.create(name, &holder).await?;
+        Lease::taken(bucket, name, holder, revision, asked_at).await
     }
 
     /// Takes a lease away from a holder that `is_dead` says is dead. `None` when nobody holds it,
@@ -97,8 +107,8 @@ impl Bus {
         };
         let holder = Holder::new(node);
         let asked_at = Instant::now();
-        let epoch = bucket.replace(name, &holder, held.revision).await?;
-        Ok(epoch.map(|epoch| Lease::new(bucket, name, holder, epoch, asked_at)))
+        let revision = bucket.replace(name, &holder, held.revision).await?;
+        Lease::taken(bucket, name, holder, revision, asked_at).await
     }
 
     /// The names of all leases that are held.
@@ -112,20 +122,26 @@ impl Bus {
 }
 
 impl Lease {
-    fn new(
+    /// The lease, if there is a revision that took it.
+    async fn taken(
         bucket: Bucket<Holder>,
         key: &str,
         holder: Holder,
-        epoch: u64,
+        revision: Option<u64>,
         asked_at: Instant,
-    ) -> Self {
-        Self {
+    ) -> Result<Option<Self>, Error> {
+        let Some(revision) = revision else {
+            return Ok(None);
+        };
+        // The bucket was opened just now, so this asks nobody.
+        let bucket_created_at = bucket.store().await?.stream.cached_info().created;
+        Ok(Some(Self {
             bucket,
             key: key.to_owned(),
             holder,
-            epoch,
-            term: Mutex::new(Term::new(epoch, asked_at)),
-        }
+            epoch: epoch(bucket_created_at, revision),
+            term: Mutex::new(Term::new(revision, asked_at)),
+        }))
     }
 
     /// Larger than that of every earlier holder.
@@ -197,6 +213,15 @@ mod tests {
             let now = asked_at + Duration::from_millis(after_ms);
             assert_eq!(term.is_valid(now), is_valid, "after {after_ms} ms");
         }
+    }
+
+    #[test]
+    fn an_epoch_is_later_than_all_of_an_earlier_bucket_and_than_plain_revisions() {
+        let first = OffsetDateTime::from_unix_timestamp(1_790_000_000).expect("a time");
+        let second = first + Duration::from_secs(3600);
+        assert!(epoch(first, 8) > epoch(first, 7));
+        assert!(epoch(second, 1) > epoch(first, 3_000_000_000));
+        assert!(epoch(first, 1) > u64::from(u32::MAX), "as files have it");
     }
 
     #[test]

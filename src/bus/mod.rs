@@ -94,6 +94,6 @@ pub use pull::{Pull, Work};
 pub use quotas::Recount;
 pub use sessions::{SessionChanges, Sessions};
 pub use shared_keys::SharedKeys;
-pub use stream::Stream;
+pub use stream::{StoredAs, Stream};
 pub use tokens::ApiTokens;
 pub use webhooks::Webhooks;

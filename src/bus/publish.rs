@@ -9,7 +9,7 @@ use async_nats::{
 use bytes::Bytes;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{Bus, Error, Stream, usage::signed};
+use super::{Bus, Error, StoredAs, Stream, usage::signed};
 use crate::{
     model::{Attempt, Delivery, Message, Quota},
     telemetry,
@@ -168,11 +168,11 @@ impl Bus {
     pub async fn undecodable(
         &self,
         stream: Stream,
-        sequence: u64,
+        stored_as: StoredAs,
         subject: &str,
         payload: &[u8],
     ) -> Result<(), Error> {
-        let mut headers = with_id(format!("undecodable:{stream}:{sequence}"));
+        let mut headers = with_id(format!("undecodable:{stream}:{stored_as}"));
         headers.insert("wa-subject", subject);
         headers.insert("wa-bytes", payload.len().to_string().as_str());
         let kept = payload[..payload.len().min(UNDECODABLE_BYTES_MAX)].to_vec();

@@ -10,6 +10,7 @@ use futures_util::future::try_join_all;
 use serde_json::json;
 
 use super::{Bus, Error};
+use crate::model::Timestamp;
 
 /// Messages that are deleted at once.
 const DELETES_AT_ONCE: usize = 128;
@@ -51,6 +52,23 @@ impl Stream {
 impl fmt::Display for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// One message of a stream. Its number alone would not do: a stream that is deleted and made again
+/// numbers from 1 again, and whatever was remembered of the first would be taken for the second's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct StoredAs {
+    /// When the stream stored it.
+    pub at: Timestamp,
+    /// Its number in the stream.
+    pub sequence: u64,
+}
+
+/// A part of ids for deduplication.
+impl fmt::Display for StoredAs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.at.millis(), self.sequence)
     }
 }
 

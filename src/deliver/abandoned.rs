@@ -7,7 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    arrival::Content,
+    arrival::{Content, Encoded},
     notices::Notices,
     route::{Route, route},
     steps,
@@ -91,7 +91,13 @@ async fn give_up(
 ) -> Result<(), Error> {
     // The last node may have stopped after it left its chat queue: as if it was redelivered.
     let again = Redelivery::Again;
-    let content = Content::read(bus, work, &stuck.payload, stuck.published_at).await?;
+    let encoded = Encoded {
+        work,
+        payload: &stuck.payload,
+        stored_at: stuck.stored_as.at,
+        dedupe_id: stuck.dedupe_id.as_deref(),
+    };
+    let content = Content::read(bus, encoded).await?;
     match route(bus, content).await? {
         Route::Undecodable => keep(bus, work, advisory, stuck).await,
         Route::Unrouted => {
@@ -127,7 +133,7 @@ async fn keep(
     telemetry::error("deliver", "undecodable");
     bus.undecodable(
         work.stream(),
-        advisory.sequence,
+        stuck.stored_as,
         &stuck.subject,
         &stuck.payload,
     )

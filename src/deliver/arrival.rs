@@ -39,6 +39,28 @@ pub(super) enum Content {
     Undecodable,
 }
 
+/// What a message is read from.
+#[derive(Clone, Copy)]
+pub(super) struct Encoded<'a> {
+    pub(super) work: Work,
+    pub(super) payload: &'a [u8],
+    /// When the stream stored it.
+    pub(super) stored_at: Timestamp,
+    /// The id under which it was published, if it had one.
+    pub(super) dedupe_id: Option<&'a str>,
+}
+
+impl<'a> Encoded<'a> {
+    pub(super) fn of(work: Work, incoming: &'a Incoming) -> Self {
+        Self {
+            work,
+            payload: incoming.payload(),
+            stored_at: incoming.published_at,
+            dedupe_id: incoming.dedupe_id(),
+        }
+    }
+}
+
 impl Source {
     pub(super) fn redelivery(&self) -> Redelivery {
         self.incoming.redelivery()
@@ -47,16 +69,16 @@ impl Source {
 
 impl Content {
     /// Decodes a message and finds its webhook. Asks the server when the cache does not have it.
-    /// `published_at` is when the stream stored the bytes.
     ///
     /// # Errors
     /// When the server does not answer, or the webhook cannot be read.
-    pub(super) async fn read(
-        bus: &Bus,
-        work: Work,
-        payload: &[u8],
-        published_at: Timestamp,
-    ) -> Result<Self, Error> {
+    pub(super) async fn read(bus: &Bus, encoded: Encoded<'_>) -> Result<Self, Error> {
+        let Encoded {
+            work,
+            payload,
+            stored_at,
+            dedupe_id,
+        } = encoded;
         if work != Work::Message {
             return Ok(wire::decode_delivery(payload).map_or(Self::Undecodable, Self::Delivery));
         }
@@ -71,11 +93,11 @@ impl Content {
         };
         Ok(webhook.map_or(Self::Unrouted, |webhook| {
             Self::Message(Box::new(NewMessage {
-                event_id: steps::event_id(&message, webhook.id, published_at),
+                event_id: steps::event_id(&message, webhook.id, stored_at, dedupe_id),
                 chat_key: steps::chat_key(&message, &webhook),
                 message,
                 webhook,
-                published_at,
+                published_at: stored_at,
             }))
         }))
     }

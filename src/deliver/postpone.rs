@@ -71,7 +71,7 @@ impl Engine {
     ) -> Result<Settle, Error> {
         let held = self
             .bus()
-            .hold(&delivery, source.work, source.incoming.sequence)
+            .hold(&delivery, source.work, source.incoming.stored_as())
             .await;
         match held {
             // It stays the head of its chat, like a retry.

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::{
-    arrival::{Arrival, Content, Source},
+    arrival::{Arrival, Content, Encoded, Source},
     engine::{Engine, Fetched},
     settle::{give_back, redelivery_pause},
     shared::{Backpressure, LastOwner},
@@ -181,8 +181,7 @@ impl PullLoop {
         let mut pause = READ_PAUSE;
         loop {
             let bus = self.engine.bus();
-            let payload = incoming.payload();
-            let error = match Content::read(bus, self.work, payload, incoming.published_at).await {
+            let error = match Content::read(bus, Encoded::of(self.work, incoming)).await {
                 Ok(content) => return Ok(content),
                 Err(error) => error,
             };

@@ -103,7 +103,7 @@ impl Engine {
             .bus()
             .undecodable(
                 source.work.stream(),
-                incoming.sequence,
+                incoming.stored_as(),
                 incoming.subject(),
                 incoming.payload(),
             )

@@ -48,16 +48,18 @@ pub(super) fn first(new: NewMessage, body_bytes_max: usize) -> Delivery {
     }
 }
 
-/// The id of a message's event at a webhook.
-pub(super) fn event_id(message: &Message, webhook: WebhookId, published_at: Timestamp) -> EventId {
-    let Message {
-        chat,
-        from,
-        message_id,
-        kind,
-        ..
-    } = message;
-    EventId::derive(published_at, webhook, chat, from, message_id, kind)
+/// The id of a message's event at a webhook. A message without an id of its own gets the one that
+/// wahook publishes messages under.
+pub(super) fn event_id(
+    message: &Message,
+    webhook: WebhookId,
+    published_at: Timestamp,
+    dedupe_id: Option<&str>,
+) -> EventId {
+    match dedupe_id {
+        Some(id) => EventId::of_message(published_at, webhook, id),
+        None => EventId::of_message(published_at, webhook, &wire::message_dedupe_id(message)),
+    }
 }
 
 /// The key of a message's chat, where the webhook asks for the order of chats.

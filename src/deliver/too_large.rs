@@ -2,7 +2,7 @@
 //! chat queue. It would never be taken, so it is given up at once.
 
 use super::{
-    arrival::{Content, Source},
+    arrival::{Content, Encoded, Source},
     engine::Engine,
     route::{Route, route},
     settle::Settle,
@@ -18,8 +18,7 @@ impl Engine {
     pub(super) async fn too_large(&self, source: &Source) -> Result<Settle, Error> {
         let bus = self.bus();
         let incoming = &source.incoming;
-        let payload = incoming.payload();
-        let content = Content::read(bus, source.work, payload, incoming.published_at).await?;
+        let content = Content::read(bus, Encoded::of(source.work, incoming)).await?;
         // It may have left its chat queue.
         let again = Redelivery::Again;
         Ok(match route(bus, content).await? {

@@ -14,9 +14,14 @@ use super::{Kind, MessageId, ParseError, Timestamp, WebhookId};
 #[serde(transparent)]
 pub struct EventId(pub Uuid);
 
+/// Tells ids of messages from those of earlier versions, of which one in 256 looks the same. The
+/// version of the UUID cannot tell it: CQL servers sort by it first.
+const MARK: u8 = 0xa5;
+const MARK_AT: usize = 7;
+
 impl EventId {
-    /// A UUIDv8 of the stream's timestamp (48 bits of milliseconds) and 74 bits of a hash over what
-    /// identifies the message. So every redelivery of one published message has the same id.
+    /// A UUIDv8 of a time (48 bits of milliseconds) and 74 bits of a hash over these parts: for
+    /// events that come from no stream.
     ///
     /// # Examples
     ///
@@ -50,6 +55,51 @@ impl EventId {
         bytes[..6].copy_from_slice(&published.millis().to_be_bytes()[2..]);
         bytes[6..].copy_from_slice(&digest[..10]);
         Self(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+    }
+
+    /// A UUIDv8 of the stream's timestamp and 66 bits of a hash over the webhook and the id that the
+    /// message was published under. So every redelivery of one published message has the same id,
+    /// and a second publish of the message has one with another time and the same
+    /// [`header`](Self::header).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use wahook::model::{EventId, Timestamp, WebhookId};
+    ///
+    /// let published: Timestamp = "2026-11-24T08:30:00Z".parse()?;
+    /// let webhook: WebhookId = "0193f3a0-0000-7000-8000-000000000001".parse()?;
+    /// let first = EventId::of_message(published, webhook, "id");
+    /// let second = EventId::of_message(published.after(Duration::from_secs(9)), webhook, "id");
+    /// assert_ne!(first, second);
+    /// assert_eq!(first.header(), second.header());
+    /// # Ok::<(), wahook::model::ParseError>(())
+    /// ```
+    pub fn of_message(published: Timestamp, webhook: WebhookId, dedupe_id: &str) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(webhook.0.as_bytes());
+        hash.update(dedupe_id);
+        let digest = hash.finalize();
+        let mut bytes = [0_u8; 16];
+        bytes[..6].copy_from_slice(&published.millis().to_be_bytes()[2..]);
+        bytes[6..].copy_from_slice(&digest[..10]);
+        bytes[MARK_AT] = MARK;
+        Self(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+    }
+
+    /// What receivers tell copies of a message by: the header `webhook-id`. Where the id is of a
+    /// message, this depends on the message and the webhook alone; otherwise it is the id itself,
+    /// as earlier versions of wahook had it for all.
+    pub fn header(self) -> Uuid {
+        let mut bytes = *self.0.as_bytes();
+        if bytes[MARK_AT] != MARK {
+            return self.0;
+        }
+        // A hash of the same 66 bits takes the place of the time.
+        let digest = Sha256::digest(&bytes[6..]);
+        bytes[..6].copy_from_slice(&digest[..6]);
+        uuid::Builder::from_custom_bytes(bytes).into_uuid()
     }
 
     /// The lowest id of a message that was published at this time; all earlier messages have lower
@@ -156,6 +206,39 @@ mod tests {
         #[test]
         fn any_text_is_parsed_without_panic(text in ".{0,60}") {
             drop(text.parse::<PublicEventId>());
+        }
+
+        #[test]
+        fn header_depends_on_message_and_webhook_alone(
+            first_ms in 0_i64..(1 << 47),
+            second_ms in 0_i64..(1 << 47),
+            webhook: u128,
+            id in "[0-9a-f]{1,32}",
+        ) {
+            let of = |ms, webhook, id: &str| {
+                EventId::of_message(Timestamp::from_millis(ms), WebhookId(webhook), id)
+            };
+            let webhook = Uuid::from_u128(webhook);
+            let event = of(first_ms, webhook, &id);
+            prop_assert_eq!(event.timestamp().millis(), first_ms);
+            prop_assert_eq!(event.0.get_version_num(), 8);
+            prop_assert!(EventId::first_at(event.timestamp()) <= event);
+            prop_assert_eq!(event.header(), of(second_ms, webhook, &id).header());
+            prop_assert_eq!(event.header().get_version_num(), 8);
+            let longer = format!("{id}0");
+            prop_assert_ne!(event.header(), of(first_ms, webhook, &longer).header());
+            let other = Uuid::from_u128(webhook.as_u128() ^ 1);
+            prop_assert_ne!(event.header(), of(first_ms, other, &id).header());
+        }
+
+        #[test]
+        fn header_of_an_earlier_version_is_the_id(ms in 0_i64..(1 << 47), chat in "[a-z]{1,5}") {
+            let webhook = WebhookId(Uuid::from_u128(7));
+            let message: MessageId = "M1".parse().expect("valid");
+            let at = Timestamp::from_millis(ms);
+            let id = EventId::derive(at, webhook, &chat, &chat, &message, &Kind::Text);
+            let looks_marked = id.0.as_bytes()[MARK_AT] == MARK;
+            prop_assert!(looks_marked || id.header() == id.0);
         }
 
         #[test]

@@ -163,7 +163,7 @@ impl Recorder {
                     .bus
                     .undecodable(
                         stream,
-                        incoming.sequence,
+                        incoming.stored_as(),
                         incoming.subject(),
                         incoming.payload(),
                     )

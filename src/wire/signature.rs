@@ -90,7 +90,10 @@ pub fn request_headers<'a>(
             format!("sha256={}", hex(&mac(secret, body))),
         )),
         Format::Waha => headers.extend([
-            ("x-webhook-request-id", format!("{event}-{attempt}")),
+            (
+                "x-webhook-request-id",
+                format!("{}-{attempt}", event.header()),
+            ),
             ("x-webhook-timestamp", at.millis().to_string()),
             ("x-webhook-hmac-algorithm", "sha512".to_owned()),
             ("x-webhook-hmac", sha512_hex(secret, body)),
@@ -99,7 +102,7 @@ pub fn request_headers<'a>(
     headers
 }
 
-/// The id is that of the event, the time that of the attempt. Each secret and key that the scheme
+/// The id is the same for all copies of the message, the time that of the attempt. Each secret and key that the scheme
 /// names signs `id.timestamp.body`.
 fn signature_headers(
     webhook: &Webhook,
@@ -107,7 +110,7 @@ fn signature_headers(
     at: Timestamp,
     body: &[u8],
 ) -> [(&'static str, String); 3] {
-    let id = event.to_string();
+    let id = event.header().to_string();
     let timestamp = at.seconds().to_string();
     let scheme = webhook.sending.signature;
     let signed = [id.as_bytes(), b".", timestamp.as_bytes(), b".", body].concat();

@@ -33,8 +33,8 @@ pub(in crate::deliver) struct Sweep {
     /// The last entry that was looked at; 0: begin with the oldest.
     after: u64,
     /// Heads that nobody seemed to work on, in the last round and in this one.
-    suspects_before: HashSet<u64>,
-    suspects: HashSet<u64>,
+    suspects_before: HashSet<EventId>,
+    suspects: HashSet<EventId>,
 }
 
 impl Sweep {
@@ -118,8 +118,8 @@ impl Sweep {
         if is_parked || self.chats.is_busy(&head.delivery) {
             return Ok(());
         }
-        self.suspects.insert(head.sequence);
-        if self.suspects_before.contains(&head.sequence) {
+        self.suspects.insert(event);
+        if self.suspects_before.contains(&event) {
             self.dispatch(head).await
         } else {
             Ok(())
@@ -143,7 +143,7 @@ impl Sweep {
         telemetry::error("deliver", "line_found");
         tracing::error!(
             partition = self.partition,
-            sequence = head.sequence,
+            sequence = head.stored_as.sequence,
             event.id = %head.delivery.event_id,
             webhook.id = %head.delivery.webhook_id,
             client.id = %head.delivery.client_id,

@@ -6,8 +6,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use wahook::{
-    bus::{Bus, Work},
-    model::{Delivery, WebhookId},
+    bus::{Bus, StoredAs, Work},
+    model::{Delivery, Timestamp, WebhookId},
     wire::decode_delivery,
 };
 
@@ -88,22 +88,27 @@ async fn a_parked_delivery_that_is_taken_back_does_not_come() {
     .await;
 }
 
+fn stored_as(sequence: u64) -> StoredAs {
+    let at = Timestamp::EPOCH;
+    StoredAs { at, sequence }
+}
+
 #[tokio::test]
 async fn held_deliveries_are_released_in_order_and_once() {
     let server = NatsServer::start().await;
     let bus = server.bus().await;
     let all: Vec<_> = (1..=5).map(delivery).collect();
     for (one, number) in all.iter().zip(1..) {
-        bus.hold(one, Work::Message, number).await.expect("holds");
-        bus.hold(one, Work::Message, number)
-            .await
-            .expect("was held");
+        let from = stored_as(number);
+        bus.hold(one, Work::Message, from).await.expect("holds");
+        bus.hold(one, Work::Message, from).await.expect("was held");
     }
     let stranger = Delivery {
         webhook_id: WebhookId(Uuid::from_u128(8)),
         ..delivery(9)
     };
-    bus.hold(&stranger, Work::Retry, 1).await.expect("holds");
+    let from = stored_as(1);
+    bus.hold(&stranger, Work::Retry, from).await.expect("holds");
     let id = all[0].client_id;
     let number = &all[0].phone;
     assert_eq!(

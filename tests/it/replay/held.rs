@@ -1,7 +1,11 @@
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use wahook::{bus::Work, model::Kind, wire::decode_delivery};
+use wahook::{
+    bus::{StoredAs, Work},
+    model::{Kind, Timestamp},
+    wire::decode_delivery,
+};
 
 use super::{PHONE, letter, times};
 use crate::support::{
@@ -46,7 +50,11 @@ async fn released_messages_are_in_the_stream_in_order() {
         .map(|age| letter(&webhook, age, &Kind::Text).delivery)
         .collect();
     for (one, number) in all.iter().zip(1..) {
-        bus.hold(one, Work::Message, number).await.expect("holds");
+        let from = StoredAs {
+            at: Timestamp::EPOCH,
+            sequence: number,
+        };
+        bus.hold(one, Work::Message, from).await.expect("holds");
     }
     assert_eq!(client.get(&path).await["held_count"], 600);
     assert_eq!(

@@ -199,8 +199,12 @@ async fn want_of_storage_and_full_streams_are_told_apart_from_silence() {
         matches!(refused, Err(Error::StorageExhausted)),
         "{refused:?}"
     );
+    let from = wahook::bus::StoredAs {
+        at: Timestamp::EPOCH,
+        sequence: 9,
+    };
     let refused = bus
-        .hold(&delivery(9, 1), wahook::bus::Work::Message, 9)
+        .hold(&delivery(9, 1), wahook::bus::Work::Message, from)
         .await;
     assert!(
         matches!(refused, Err(Error::StorageExhausted)),

@@ -173,7 +173,10 @@ async fn streams_without_limits_get_them_and_lose_nothing() {
         bus.hold(
             &delivery(event, 300 * KIB),
             wahook::bus::Work::Message,
-            1 + event as u64,
+            wahook::bus::StoredAs {
+                at: Timestamp::EPOCH,
+                sequence: 1 + event as u64,
+            },
         )
         .await
         .expect("holds");

@@ -2,9 +2,9 @@
 
 use super::world::{State, World};
 use crate::{
-    bus::{Error, Queued, Redelivery},
+    bus::{Error, Queued, Redelivery, StoredAs},
     deliver::chat::queues::ChatQueues,
-    model::Delivery,
+    model::{Delivery, Timestamp},
 };
 
 impl State {
@@ -12,7 +12,10 @@ impl State {
         let is_its = |(_, delivery): &(&u64, &Delivery)| delivery.chat_key == of.chat_key;
         let (sequence, delivery) = self.queues.iter().find(is_its)?;
         Some(Queued {
-            sequence: *sequence,
+            stored_as: StoredAs {
+                at: Timestamp::EPOCH,
+                sequence: *sequence,
+            },
             delivery: delivery.clone(),
         })
     }
@@ -53,7 +56,7 @@ impl ChatQueues for World {
             .as_ref()
             .is_some_and(|head| head.delivery.event_id == delivery.event_id);
         if let (Some(head), true) = (&next, was_head) {
-            let sequence = head.sequence;
+            let sequence = head.stored_as.sequence;
             self.call(|state| state.queues.remove(&sequence)).await?;
             next = self.queue_head(delivery).await?;
         } else if next.is_some() {
@@ -75,7 +78,7 @@ impl ChatQueues for World {
         self.note("dispatch", &head.delivery);
         let dispatched = self
             .call(|state| {
-                if state.dispatched.insert(head.sequence) {
+                if state.dispatched.insert(head.stored_as.sequence) {
                     state.publish_retry(head.delivery.clone(), true);
                 }
             })
