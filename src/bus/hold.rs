@@ -69,9 +69,9 @@ impl HeldReader {
 }
 
 impl Bus {
-    /// Keeps a delivery until its webhook takes deliveries again. `from` is the message that brought
-    /// it: the same one is held once within the stream's duplicate window, which is longer than its
-    /// redeliveries last. Its event would not do: that may be released and held again.
+    /// Keeps a delivery until its webhook takes deliveries again. `from` is the message that came
+    /// with it: the same one is held once within the stream's duplicate window, which is longer
+    /// than its redeliveries last. Its event would not do: that may be released and held again.
     pub async fn hold(&self, delivery: &Delivery, work: Work, from: StoredAs) -> Result<(), Error> {
         let mut headers = HeaderMap::new();
         headers.insert(

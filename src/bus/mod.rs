@@ -71,6 +71,7 @@ mod webhook_barrier;
 mod webhook_cache;
 mod webhook_changes;
 mod webhooks;
+mod whereabouts;
 
 pub use advisory::{Advisory, ExhaustedMessage};
 pub use attempt_query::{AttemptQueries, AttemptQuery, Reply};
@@ -97,3 +98,4 @@ pub use shared_keys::SharedKeys;
 pub use stream::{StoredAs, Stream};
 pub use tokens::ApiTokens;
 pub use webhooks::Webhooks;
+pub use whereabouts::ResultsRead;

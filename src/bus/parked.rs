@@ -10,8 +10,8 @@ use crate::{
     wire::{self, subject},
 };
 
-/// The farthest ahead that anything is parked: the longest wait of a webhook's own schedule, and its
-/// jitter. Whatever asks for more is mistaken about the time.
+/// The farthest ahead that anything is parked: the longest wait of a webhook's own schedule, and
+/// its jitter. Whatever asks for more is mistaken about the time.
 const AHEAD_MAX: Duration = Duration::from_secs(8 * 24 * 3600);
 /// How often a schedule is looked at that changes meanwhile.
 const LOOKS_MAX: usize = 4;

@@ -39,6 +39,12 @@ impl Cache {
         self.by_phone(key)
     }
 
+    /// All webhooks of all clients.
+    pub(super) fn all(&self) -> Vec<Arc<Webhook>> {
+        let webhooks = self.by_key.values();
+        webhooks.map(|(_, webhook)| Arc::clone(webhook)).collect()
+    }
+
     /// All webhooks of a client but its operational one.
     pub(super) fn list(&self, client: ClientId) -> Vec<Arc<Webhook>> {
         self.by_key

@@ -294,6 +294,11 @@ impl Webhooks {
             .collect())
     }
 
+    /// All webhooks of all clients, as the cache has them.
+    pub fn all(&self) -> Vec<Arc<Webhook>> {
+        self.read_cache().all()
+    }
+
     /// Up to `limit` webhooks of a client after this number, by phone number, without its
     /// operational one.
     pub async fn page(
@@ -302,8 +307,13 @@ impl Webhooks {
         after: Option<&Phone>,
         limit: usize,
     ) -> Result<Vec<Arc<Webhook>>, Error> {
-        self.catch_up(CATCH_UP_TIMEOUT).await?;
-        Ok(self.read_cache().page(client, after, limit))
+        if self.catch_up(CATCH_UP_TIMEOUT).await? {
+            return Ok(self.read_cache().page(client, after, limit));
+        }
+        let mut all = self.list(client).await?;
+        all.retain(|webhook| after.is_none_or(|after| webhook.phone > *after));
+        all.truncate(limit);
+        Ok(all)
     }
 
     /// All webhooks of a client but its operational one, by phone number.

@@ -31,6 +31,7 @@ pub(super) fn build(r: &mut Reader<'_>) -> Config {
         replay: Replay {
             rate_per_second: r.integer("replay.rate_per_second", 1, 1000),
             jobs_max: r.integer("replay.jobs_max", 1, 1024),
+            lost_after: r.duration("replay.lost_after", "2s", "1h"),
         },
         api: api(r),
         secrets: Secrets {

@@ -238,6 +238,7 @@ impl std::str::FromStr for WebVersion {
 pub struct Replay {
     pub rate_per_second: u32,
     pub jobs_max: usize,
+    pub lost_after: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq)]

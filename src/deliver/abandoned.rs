@@ -59,17 +59,17 @@ async fn follow(bus: &Bus, notices: &Notices, incoming: &Incoming) -> Result<(),
         "a message was never settled"
     );
     match work {
-        Work::Result if !stuck.is_second => results(bus, &advisory, &stuck).await?,
+        Work::Result if !stuck.is_second => results(bus, &stuck).await?,
         Work::Message | Work::Retry => give_up(bus, notices, work, &advisory, &stuck).await?,
-        _ => keep(bus, work, &advisory, &stuck).await?,
+        _ => keep(bus, work, &stuck).await?,
     }
     bus.remove_exhausted(&advisory).await
 }
 
 /// Publishes a group of results once more, one by one if it is too large for that.
-async fn results(bus: &Bus, advisory: &Advisory, stuck: &ExhaustedMessage) -> Result<(), Error> {
+async fn results(bus: &Bus, stuck: &ExhaustedMessage) -> Result<(), Error> {
     let Ok(attempts) = wire::decode_attempts(&stuck.payload) else {
-        return keep(bus, Work::Result, advisory, stuck).await;
+        return keep(bus, Work::Result, stuck).await;
     };
     match bus.requeue_once(stuck).await {
         Err(Error::TooLarge) => {
@@ -99,7 +99,7 @@ async fn give_up(
     };
     let content = Content::read(bus, encoded).await?;
     match route(bus, content).await? {
-        Route::Undecodable => keep(bus, work, advisory, stuck).await,
+        Route::Undecodable => keep(bus, work, stuck).await,
         Route::Unrouted => {
             telemetry::unrouted();
             Ok(())
@@ -124,12 +124,7 @@ async fn give_up(
     }
 }
 
-async fn keep(
-    bus: &Bus,
-    work: Work,
-    advisory: &Advisory,
-    stuck: &ExhaustedMessage,
-) -> Result<(), Error> {
+async fn keep(bus: &Bus, work: Work, stuck: &ExhaustedMessage) -> Result<(), Error> {
     telemetry::error("deliver", "undecodable");
     bus.undecodable(
         work.stream(),

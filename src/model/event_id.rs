@@ -57,9 +57,9 @@ impl EventId {
         Self(uuid::Builder::from_custom_bytes(bytes).into_uuid())
     }
 
-    /// A UUIDv8 of the stream's timestamp and 66 bits of a hash over the webhook and the id that the
-    /// message was published under. So every redelivery of one published message has the same id,
-    /// and a second publish of the message has one with another time and the same
+    /// A UUIDv8 of the stream's timestamp and 66 bits of a hash over the webhook and the id that
+    /// the message was published under. So every redelivery of one published message has the same
+    /// id, and a second publish of the message has one with another time and the same
     /// [`header`](Self::header).
     ///
     /// # Examples

@@ -43,7 +43,7 @@ impl JobState {
 pub struct JobFilter {
     /// Only events of this webhook; without it, of all webhooks of the client.
     pub webhook: Option<WebhookId>,
-    /// Only events with this status: failed or delivered.
+    /// Only events with this status. Of those that are pending or sent, only the lost ones.
     pub status: EventStatus,
     /// Only messages of this kind.
     pub kind: Option<Kind>,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::{bus::Bus, model::Timestamp, store::Store};
 
@@ -16,6 +17,16 @@ pub(super) struct Context {
 }
 
 impl Context {
+    /// Under a name that no other has.
+    pub(super) fn new(bus: Bus, store: Arc<dyn Store>, cancel: CancellationToken) -> Self {
+        Self {
+            bus,
+            store,
+            cancel,
+            node: Uuid::now_v7().to_string(),
+        }
+    }
+
     pub(super) fn now(&self) -> Timestamp {
         self.bus.now()
     }

@@ -15,15 +15,19 @@
 //! since an event counts as given up until its new attempt is recorded. Releases wait for nobody.
 //!
 //! Nothing here is on the way of a delivery; the store may be down, and a job waits for it.
+//!
+//! `sweep` finds deliveries that the audit shows as waiting and that no stream has.
 
 mod context;
 mod error;
+mod lost;
 mod pacer;
 mod release;
 mod resend;
 mod run;
 mod scan;
 mod supervisor;
+mod sweep;
 mod window;
 
 use std::sync::Arc;
@@ -63,6 +67,15 @@ impl Replay {
         cancel: CancellationToken,
     ) {
         let jobs_max = settings.jobs_max;
+        let lost_after = settings.lost_after;
+        let context = Arc::new(context::Context::new(
+            bus.clone(),
+            Arc::clone(&store),
+            cancel.clone(),
+        ));
+        tasks.keep(TaskKind::LostSweep, &cancel, move || {
+            sweep::Sweep::new(Arc::clone(&context), lost_after).run()
+        });
         let supervised = (bus, store, tasks.clone(), cancel.clone());
         tasks.keep(TaskKind::JobSupervisor, &cancel, move || {
             let (bus, store, tasks, cancel) = supervised.clone();

@@ -1,18 +1,20 @@
 //! The events of a filter, page by page.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, timeout};
 
-use super::Error;
+use super::{Error, lost::lost_among};
 use crate::{
     bus::Bus,
-    model::{ClientId, Event, EventFilter, JobCursor, JobFilter, WebhookId},
+    model::{ClientId, Event, EventFilter, EventStatus, JobCursor, JobFilter, WebhookId},
     store::{Store, is_last_page},
 };
 
 /// How long the store may take for one page.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a next try must be overdue before a replay may take the event.
+const LOST_AFTER: Duration = Duration::from_secs(10);
 /// Events per page while counting.
 const COUNT_PAGE_EVENTS: usize = 500;
 
@@ -30,6 +32,7 @@ pub struct Page {
 /// the newest to the oldest. Webhooks that were deleted have no deliveries any more, so they are
 /// left out.
 pub struct Scan {
+    bus: Bus,
     store: Arc<dyn Store>,
     client: ClientId,
     filter: JobFilter,
@@ -58,6 +61,7 @@ impl Scan {
             .collect();
         webhooks.sort_unstable();
         Ok(Self {
+            bus: bus.clone(),
             store,
             client,
             filter,
@@ -95,11 +99,24 @@ impl Scan {
         if let Some(kind) = &self.filter.kind {
             events.retain(|event| event.last().delivery.kind == *kind);
         }
+        if matches!(self.filter.status, EventStatus::Pending | EventStatus::Sent) {
+            self.retain_lost(&mut events).await?;
+        }
         Ok(Some(Page {
             webhook,
             events,
             place,
         }))
+    }
+}
+
+impl Scan {
+    /// What still waits goes out by itself: of those, only the lost ones match.
+    async fn retain_lost(&self, events: &mut Vec<Event>) -> Result<(), Error> {
+        let lost = lost_among(&self.bus, &*self.store, events, LOST_AFTER).await?;
+        let ids: HashSet<_> = lost.iter().map(|lost| lost.delivery.event_id).collect();
+        events.retain(|event| ids.contains(&event.last().delivery.event_id));
+        Ok(())
     }
 }
 

@@ -11,7 +11,6 @@ use tokio::{
     time::{interval, sleep},
 };
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::{context::Context, run};
 use crate::{
@@ -89,16 +88,10 @@ impl Supervisor {
         tasks: Tasks,
         cancel: CancellationToken,
     ) -> Self {
-        let context = Context {
-            bus,
-            store,
-            cancel,
-            node: Uuid::now_v7().to_string(),
-        };
         let active = HashMap::new();
         let keys = HashMap::new();
         Self {
-            context: Arc::new(context),
+            context: Arc::new(Context::new(bus, store, cancel)),
             jobs_max,
             active,
             running: JoinSet::new(),

@@ -120,6 +120,8 @@ kinds! {
 
     /// Starts replays and releases.
     JobSupervisor = "job_supervisor", Restart;
+    /// Looks for deliveries that are in no stream.
+    LostSweep = "lost_sweep", Restart;
     /// One replay or release.
     Job = "job", Nothing;
 

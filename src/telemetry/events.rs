@@ -86,6 +86,11 @@ pub fn abandoned(stream: &'static str) {
     counter!(names::ABANDONED, "stream" => stream).increment(1);
 }
 
+/// A delivery that was in no stream was `sent` or `given_up`.
+pub fn lost_delivery(what: &'static str) {
+    counter!(names::LOST_DELIVERIES, "what" => what).increment(1);
+}
+
 /// A job (`replay`, `release`) processed this many events; `what` is `sent` or `skipped`.
 pub fn job_events(job: &'static str, what: &'static str, count: u64) {
     counter!(names::JOBS_EVENTS, "job" => job, "what" => what).increment(count);

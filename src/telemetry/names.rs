@@ -115,6 +115,9 @@ table! {
     ABANDONED = "wahook_abandoned_total", Counter, ["stream"],
         "Messages that reached max_deliver and were taken out of their stream: a fault of the \
          pipeline.";
+    LOST_DELIVERIES = "wahook_lost_deliveries_total", Counter, ["what"],
+        "Deliveries that the audit showed as waiting and that no stream had: what=sent or \
+         given_up. Somebody emptied a stream, or it is a fault of the pipeline.";
     JOBS_EVENTS = "wahook_job_events_total", Counter, ["job", "what"],
         "Events that jobs processed: job=replay or release, what=sent or skipped.";
     JOBS_RUNNING = "wahook_jobs_running", Gauge, ["job"],

@@ -35,6 +35,7 @@ fn scrape_after_all_events() -> String {
         event::clients_usage("waiting", 4096, 1);
         event::stream_bytes("WA_HOLD", 1, 2);
         event::abandoned("WA_MSG");
+        event::lost_delivery("sent");
         event::job_events("replay", "sent", 3);
         event::jobs_running("replay", 1);
         event::message_published(true);

@@ -102,8 +102,8 @@ pub fn request_headers<'a>(
     headers
 }
 
-/// The id is the same for all copies of the message, the time that of the attempt. Each secret and key that the scheme
-/// names signs `id.timestamp.body`.
+/// The id is the same for all copies of the message, the time that of the attempt. Each secret and
+/// key that the scheme names signs `id.timestamp.body`.
 fn signature_headers(
     webhook: &Webhook,
     event: EventId,

@@ -45,6 +45,11 @@ pub fn message(client: ClientId, phone: &Phone) -> String {
     format!("wa.msg.{client}.{}", phone.as_str())
 }
 
+/// The subject under which WA_MSG has a message of this partition.
+pub fn stored_message(partition: u16, client: ClientId, phone: &Phone) -> String {
+    format!("wa.msg.{partition}.{client}.{}", phone.as_str())
+}
+
 /// The subject that the scheduler publishes a due retry to.
 pub fn retry(partitions: u16, client: ClientId, phone: &Phone) -> String {
     format!(

@@ -19,12 +19,15 @@ const CHANGE_MAX: Duration = Duration::from_secs(8);
 /// missed heartbeats, some ten seconds later.
 async fn deafen(app: &App) {
     let jetstream = app.nats.jetstream().await;
-    let names: Value = jetstream
-        .request("CONSUMER.NAMES.KV_wa_webhooks", &json!({"offset": 0}))
-        .await
-        .expect("the bucket is there");
-    let names = names["consumers"].as_array().expect("watches").clone();
-    assert!(names.len() >= 2, "one for each process: {names:?}");
+    let names = eventually("each process watches", async || {
+        let names: Value = jetstream
+            .request("CONSUMER.NAMES.KV_wa_webhooks", &json!({"offset": 0}))
+            .await
+            .expect("the bucket is there");
+        let names = names["consumers"].as_array()?.clone();
+        (names.len() >= 2).then_some(names)
+    })
+    .await;
     for name in names {
         let name = name.as_str().expect("a name");
         let subject = format!("$JS.API.CONSUMER.DELETE.KV_wa_webhooks.{name}");

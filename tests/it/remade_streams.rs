@@ -13,10 +13,10 @@ const PHONE: &str = "4915112345678";
 /// Deletes a stream, and has it declared again.
 async fn remake(app: &App, stream: &str) {
     let jetstream = app.nats.jetstream().await;
-    let deleted: Value = jetstream
-        .request(format!("STREAM.DELETE.{stream}"), &())
-        .await
-        .expect("an answer");
+    let subject = format!("$JS.API.STREAM.DELETE.{stream}");
+    let deleted = jetstream.client().request(subject, "".into()).await;
+    let deleted: Value =
+        serde_json::from_slice(&deleted.expect("an answer").payload).expect("JSON");
     assert_eq!(deleted["success"], true, "{deleted}");
     app.command(&["bus", "apply"]).await;
 }

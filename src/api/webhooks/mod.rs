@@ -13,8 +13,7 @@ use uuid::Uuid;
 use self::settings::Settings;
 pub(super) use self::test_message::test;
 use super::{
-    AppState, auth::Caller, body::Body, extract::WebhookPath, problem::Problem,
-    views::WebhookView,
+    AppState, auth::Caller, body::Body, extract::WebhookPath, problem::Problem, views::WebhookView,
 };
 use crate::{
     model::{ClientId, NoticeKind, Phone, SigningSecret, Webhook, WebhookId},

@@ -4,6 +4,7 @@ mod abandoned;
 mod held;
 mod jobs;
 mod letters;
+mod lost;
 mod requests;
 
 use std::{collections::HashMap, time::SystemTime};

@@ -74,6 +74,7 @@ fn place(kind: TaskKind) -> Place {
         | TaskKind::SqliteWriter
         | TaskKind::SqliteQuery
         | TaskKind::JobSupervisor
+        | TaskKind::LostSweep
         | TaskKind::Job
         | TaskKind::SessionManager => Place::Node,
         TaskKind::Session
