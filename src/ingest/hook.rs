@@ -29,6 +29,7 @@ use whatsapp_rust::{
 
 use super::{
     content::{self, Content},
+    names::Names,
     parties::{Parties, name},
     receipt::Receipt,
 };
@@ -180,6 +181,12 @@ impl Publisher {
         ]);
         let mut metadata = parties.metadata(info);
         metadata.extend(content.metadata);
+        let names = Names::new(client, &phone);
+        names.resolve(&mut metadata).await;
+        if let Some(target) = &content.target {
+            let target = names.target(target, &parties).await;
+            metadata.insert("target".to_owned(), target);
+        }
         if let (Some(reference), Some(Value::Object(media))) =
             (&content.media, metadata.get_mut("media"))
         {

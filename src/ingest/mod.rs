@@ -24,6 +24,7 @@ mod hook;
 mod lock;
 mod manager;
 mod media;
+mod names;
 mod parties;
 mod receipt;
 mod send;

@@ -1,73 +1,114 @@
 //! A WhatsApp message, from a session of wahook or from another gateway.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{ClientId, MessageId, Phone, Timestamp};
+use super::{ClientId, MessageId, ParseError, Phone, Timestamp};
 
-/// The kind of a message: the `type` of the webhook body.
-///
-/// # Examples
-///
-/// ```
-/// use wahook::model::Kind;
-///
-/// assert_eq!(Kind::ButtonReply.as_str(), "button_reply");
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the names are the documentation")]
-pub enum Kind {
-    Text,
-    Image,
-    Video,
-    Audio,
-    Document,
-    Sticker,
-    Location,
-    Contact,
-    Reaction,
-    Poll,
-    Edit,
-    Revoke,
-    ButtonReply,
-    ListReply,
-    /// The status of a message that the account sent; only for webhooks that ask for receipts.
-    Receipt,
-    /// Sent by `POST /api/webhooks/{id}/test`.
-    Test,
-    /// A notice about the client's webhooks and sessions; only for its operational webhook.
-    Operational,
-    /// Any kind that this version does not know.
-    #[serde(other)]
-    Unknown,
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $variant:ident $text:literal,)*) => {
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[expect(missing_docs, reason = "the names are the documentation")]
+        /// The kind of a message: the `type` of the webhook body.
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// use wahook::model::Kind;
+        ///
+        /// assert_eq!(Kind::ButtonReply.as_str(), "button_reply");
+        /// assert_eq!("poll_vote".parse(), Ok(Kind::PollVote));
+        /// ```
+        pub enum Kind {
+            $($(#[$doc])* #[serde(rename = $text)] $variant,)*
+            /// Any kind that this version does not know.
+            #[serde(other, rename = "unknown")]
+            Unknown,
+        }
+
+        impl Kind {
+            /// All kinds.
+            pub const ALL: &[Self] = &[$(Self::$variant,)* Self::Unknown];
+
+            const ONE_OF: &str = concat!("is one of ", $($text, ", ",)* "unknown");
+
+            /// The text that webhooks and the API use.
+            pub fn as_str(&self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)*
+                    Self::Unknown => "unknown",
+                }
+            }
+        }
+    };
 }
 
-impl Kind {
-    /// The text that webhooks and the API use.
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Text => "text",
-            Self::Image => "image",
-            Self::Video => "video",
-            Self::Audio => "audio",
-            Self::Document => "document",
-            Self::Sticker => "sticker",
-            Self::Location => "location",
-            Self::Contact => "contact",
-            Self::Reaction => "reaction",
-            Self::Poll => "poll",
-            Self::Edit => "edit",
-            Self::Revoke => "revoke",
-            Self::ButtonReply => "button_reply",
-            Self::ListReply => "list_reply",
-            Self::Receipt => "receipt",
-            Self::Test => "test",
-            Self::Operational => "operational",
-            Self::Unknown => "unknown",
-        }
+kinds! {
+    Text "text",
+    Image "image",
+    Video "video",
+    Audio "audio",
+    Document "document",
+    Sticker "sticker",
+    StickerPack "sticker_pack",
+    /// Announces images and videos that follow, each with `album` in its metadata.
+    Album "album",
+    Location "location",
+    Contact "contact",
+    Reaction "reaction",
+    Poll "poll",
+    PollVote "poll_vote",
+    PollResult "poll_result",
+    Event "event",
+    EventReply "event_reply",
+    Edit "edit",
+    Revoke "revoke",
+    /// A business's text from a template.
+    Template "template",
+    /// A business's text with buttons of flows, cards, or a shop.
+    Interactive "interactive",
+    /// A text with buttons to choose from.
+    Buttons "buttons",
+    /// A text with a list to choose from.
+    List "list",
+    ButtonReply "button_reply",
+    ListReply "list_reply",
+    /// What somebody filled into a form.
+    FlowReply "flow_reply",
+    Order "order",
+    Product "product",
+    Payment "payment",
+    GroupInvite "group_invite",
+    ChannelInvite "channel_invite",
+    /// A message was pinned, or no longer is.
+    Pin "pin",
+    /// A disappearing message was kept, or no longer is.
+    Keep "keep",
+    Comment "comment",
+    /// The answer to a question of a channel or a status.
+    Answer "answer",
+    /// An entry of the call log.
+    Call "call",
+    /// Somebody asks for the account's phone number.
+    NumberRequest "number_request",
+    /// A message that linked devices cannot read; `reason` in its metadata says why.
+    Unavailable "unavailable",
+    /// The status of a message that the account sent; only for webhooks that ask for receipts.
+    Receipt "receipt",
+    /// Sent by `POST /api/webhooks/{id}/test`.
+    Test "test",
+    /// A notice about the client's webhooks and sessions; only for its operational webhook.
+    Operational "operational",
+}
+
+impl FromStr for Kind {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let found = Self::ALL.iter().find(|kind| kind.as_str() == text);
+        found.cloned().ok_or(ParseError(Self::ONE_OF))
     }
 }
 

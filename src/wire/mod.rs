@@ -26,7 +26,7 @@ mod webhook_codec;
 
 pub use body::{
     BODY_BYTES_MAX, BODY_BYTES_MAX_LEAST, BodySummary, ENVELOPE_BYTES_MAX, MESSAGE_BYTES_MAX,
-    cut_message, delivery_body, summarize_body, webhook_body,
+    bounded_json, cut_message, delivery_body, summarize_body, webhook_body,
 };
 pub use envelope::{
     DeadLetter, Error, decode_attempts, decode_dead_letter, decode_delivery, decode_message,

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::target::Target;
 use crate::{
     ingest::media::Reference,
     model::{CONTENT_BYTES_MAX, Kind},
@@ -20,6 +21,8 @@ pub(in crate::ingest) struct Content {
     pub(in crate::ingest) metadata: Map<String, Value>,
     /// Where its media are, and the key to them.
     pub(in crate::ingest) media: Option<Reference>,
+    /// The message that it is about.
+    pub(in crate::ingest) target: Option<Target>,
 }
 
 impl Content {
@@ -29,12 +32,18 @@ impl Content {
             text: cut(text.unwrap_or_default(), CONTENT_BYTES_MAX),
             metadata: Map::new(),
             media: None,
+            target: None,
         }
     }
 
     /// The content of a message that wahook cannot read.
     pub(in crate::ingest) fn unknown() -> Self {
         Self::new(Kind::Unknown, None)
+    }
+
+    pub(super) fn about(mut self, target: Option<Target>) -> Self {
+        self.target = target;
+        self
     }
 
     pub(super) fn with(mut self, key: &str, value: Value) -> Self {

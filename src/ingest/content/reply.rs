@@ -1,9 +1,9 @@
-//! What people choose from buttons and lists.
+//! What people choose from buttons and lists, and fill into forms.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use whatsapp_rust::prelude::wa;
 
-use super::model::{Content, object, short};
+use super::model::{Content, cut, object, short};
 use crate::model::Kind;
 
 pub(super) fn reply(base: &wa::Message) -> Option<Content> {
@@ -21,6 +21,9 @@ pub(super) fn reply(base: &wa::Message) -> Option<Content> {
         let content = Content::new(Kind::ButtonReply, m.selected_display_text.as_deref());
         return Some(content.with("button", object(button)));
     }
+    if let Some(m) = base.interactive_response_message.as_option() {
+        return Some(flow(m));
+    }
     let m = base.list_response_message.as_option()?;
     let row = m
         .single_select_reply
@@ -28,4 +31,37 @@ pub(super) fn reply(base: &wa::Message) -> Option<Content> {
         .and_then(|row| row.selected_row_id.as_ref());
     let list = json!({"row_id": short(row), "description": short(m.description.as_ref())});
     Some(Content::new(Kind::ListReply, m.title.as_deref()).with("list", object(list)))
+}
+
+/// Bytes of a form's answers.
+const ANSWERS_BYTES_MAX: usize = 64 * 1024;
+
+/// A button of a flow is a button; anything else is a form that was filled in.
+fn flow(m: &wa::message::InteractiveResponseMessage) -> Content {
+    use wa::message::interactive_response_message::InteractiveResponseMessage::NativeFlowResponseMessage;
+    let text = m.body.as_option().and_then(|body| body.text.as_deref());
+    let Some(NativeFlowResponseMessage(response)) = &m.interactive_response_message else {
+        return Content::new(Kind::ButtonReply, text);
+    };
+    let written = response.params_json.as_deref().unwrap_or_default();
+    let parameters: Value = serde_json::from_str(written).unwrap_or_default();
+    let id = parameters.get("id").and_then(Value::as_str);
+    let name = response.name.as_deref().unwrap_or_default();
+    match (name, id) {
+        ("quick_reply" | "cta_reply" | "", Some(id)) => {
+            let button = json!({"id": short(Some(&id.to_owned()))});
+            Content::new(Kind::ButtonReply, text).with("button", button)
+        }
+        ("menu_options" | "single_select", Some(id)) => {
+            let description = parameters.get("description").and_then(Value::as_str);
+            let description = short(description.map(str::to_owned).as_ref());
+            let list = json!({"row_id": short(Some(&id.to_owned())), "description": description});
+            Content::new(Kind::ListReply, text).with("list", object(list))
+        }
+        _ => {
+            let answers = cut(written, ANSWERS_BYTES_MAX);
+            let flow = json!({"name": short(response.name.as_ref()), "response_json": answers});
+            Content::new(Kind::FlowReply, text).with("flow", object(flow))
+        }
+    }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 /// The JSON has more bytes than are allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct TooLong;
+pub struct TooLong;
 
 /// Where most bodies fit without growing the buffer.
 const CAPACITY_BYTES: usize = 1024;
@@ -52,7 +52,7 @@ impl io::Write for Counter {
 
 /// The JSON of a value of strings, numbers, lists and maps with text keys: nothing but its length
 /// can make it fail.
-pub(super) fn json(value: &impl Serialize, bytes_max: usize) -> Result<Vec<u8>, TooLong> {
+pub fn json(value: &impl Serialize, bytes_max: usize) -> Result<Vec<u8>, TooLong> {
     let bytes = Vec::with_capacity(CAPACITY_BYTES.min(bytes_max));
     let mut buffer = Buffer { bytes, bytes_max };
     serde_json::to_writer(&mut buffer, value).map_err(|_| TooLong)?;

@@ -83,6 +83,14 @@ fn incoming(parts: &Parts<'_>) -> Value {
     if context.as_object().is_some_and(|fields| !fields.is_empty()) {
         shown["context"] = context;
     }
+    let referral = parts.object("referral");
+    if referral
+        .get("source_id")
+        .or(referral.get("source_url"))
+        .is_some()
+    {
+        shown["referral"] = ad(referral);
+    }
     with_content(shown, parts)
 }
 
@@ -108,6 +116,19 @@ fn status(parts: &Parts<'_>) -> Value {
         shown["errors"] = json!([{"code": 131_000, "title": "Something went wrong"}]);
     }
     shown
+}
+
+/// The advertisement that somebody came from.
+fn ad(referral: Object<'_>) -> Value {
+    object(json!({
+        "source_url": referral.get("source_url"),
+        "source_id": referral.get("source_id"),
+        "source_type": referral.get("source_type"),
+        "headline": referral.get("headline"),
+        "body": referral.get("body"),
+        "image_url": referral.get("image_url"),
+        "ctwa_clid": referral.get("ctwa_clid"),
+    }))
 }
 
 /// Adds the type, and the content in a field of that name.
@@ -174,8 +195,15 @@ fn content(parts: &Parts<'_>) -> (&'static str, Value) {
             "revoke",
             json!({"original_message_id": parts.text("revoked_message_id")}),
         ),
-        // Polls and kinds without a name here. Meta does not deliver them either.
-        _ => ("unsupported", json!([unsupported()])),
+        Kind::FlowReply => ("interactive", flow_reply(parts.object("flow"), text)),
+        Kind::Order => ("order", object(json!({"text": text, "product_items": []}))),
+        // Polls have choices that a text would lose. Meta does not deliver them either.
+        Kind::Poll => ("unsupported", json!([unsupported()])),
+        // Other kinds have no name here, but most have a text.
+        _ => match text {
+            Some(text) => ("text", json!({"body": text})),
+            None => ("unsupported", json!([unsupported()])),
+        },
     }
 }
 
@@ -204,6 +232,13 @@ fn list_reply(list: Object<'_>, text: Option<&str>) -> Value {
     json!({"type": "list_reply", "list_reply": object(reply)})
 }
 
+fn flow_reply(flow: Object<'_>, text: Option<&str>) -> Value {
+    let reply = json!({
+        "name": flow.get("name"), "body": text, "response_json": flow.get("response_json"),
+    });
+    json!({"type": "nfm_reply", "nfm_reply": object(reply)})
+}
+
 /// The name and the numbers of a contact card.
 fn contact(contact: &Value) -> Value {
     let name = contact
@@ -227,6 +262,8 @@ fn phone(line: &str) -> Option<Value> {
     let (head, number) = line.trim().split_once(':')?;
     let mut parameters = head.split(';');
     // The name of a group may come first: `item1.TEL`.
+    // Version 4 writes an address: `tel:+49-22`.
+    let number = number.strip_prefix("tel:").unwrap_or(number);
     let is_phone = parameters
         .next()
         .is_some_and(|name| name == "TEL" || name.ends_with(".TEL"));
@@ -263,6 +300,8 @@ pub(super) fn summary(body: &Value) -> Option<BodySummary> {
         "/name",
         "/button_reply/title",
         "/list_reply/title",
+        "/nfm_reply/body",
+        "/text",
         "/message/text/body",
     ];
     let shown = names

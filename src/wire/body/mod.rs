@@ -23,6 +23,7 @@ use bounded::TooLong;
 use bytes::Bytes;
 use serde_json::Value;
 
+pub use bounded::json as bounded_json;
 pub use cut::cut_message;
 
 use crate::model::{EventId, Format, Kind, Message, PublicEventId, Timestamp, Webhook};

@@ -96,14 +96,35 @@ impl Author {
 
 /// `{fromMe}_{chat}_{id}`, in groups followed by the sender.
 fn id(parts: &Parts<'_>, author: Author, message_id: &str) -> String {
+    id_from(parts, author, message_id, &parts.message.from)
+}
+
+/// The id of a message of this chat by `from`.
+fn id_from(parts: &Parts<'_>, author: Author, message_id: &str, from: &str) -> String {
     let from_me = author.is_account();
     let chat = jid(parts.chat, DOMAIN);
     let sender = if parts.is_group() {
-        format!("_{}", jid(&parts.message.from, DOMAIN))
+        format!("_{}", jid(from, DOMAIN))
     } else {
         String::new()
     };
     format!("{from_me}_{chat}_{message_id}{sender}")
+}
+
+/// The id of the message that was reacted to. Other gateways do not tell who wrote it; most
+/// reactions are to messages of the other side.
+fn target_id(parts: &Parts<'_>, reactor: Author) -> String {
+    let target = parts.object("target");
+    let reaction = parts.object("reaction");
+    let id = reaction.text("message_id").unwrap_or_default();
+    let is_own = target.get("from_me").and_then(Value::as_bool);
+    let author = match is_own {
+        Some(true) => Author::Account,
+        Some(false) => Author::Other,
+        None => reactor.opposite(),
+    };
+    let from = target.text("from").unwrap_or(&parts.message.from);
+    id_from(parts, author, id, from)
 }
 
 fn payload(parts: &Parts<'_>) -> (&'static str, Value) {
@@ -125,13 +146,7 @@ fn payload(parts: &Parts<'_>) -> (&'static str, Value) {
     match message.kind {
         Kind::Receipt => ("message.ack", ack(parts)),
         Kind::Reaction => {
-            let target = parts
-                .object("reaction")
-                .text("message_id")
-                .unwrap_or_default();
-            // The sender of that message is not known. Most reactions to others are to the
-            // account's own messages.
-            let target = id(parts, author.opposite(), target);
+            let target = target_id(parts, author);
             let reaction = json!({"text": message.content, "messageId": target});
             (
                 "message.reaction",

@@ -1,7 +1,7 @@
 //! Every kind of message arrives at the webhook with what it says.
 
 use serde_json::{Value, json};
-use whatsapp_rust::waproto::whatsapp as wa;
+use whatsapp_rust::{prelude::MessageField, waproto::whatsapp as wa};
 use whatsapp_sim::{Server, content};
 
 use super::{Linked, PHONE, STEP_MAX};
@@ -148,7 +148,49 @@ fn others() -> Vec<Said> {
             json!({"list": {"row_id": "r1"}}),
         ),
         (Default::default(), "unknown", "", json!({})),
+        (
+            wa::Message {
+                lottie_sticker_message: inside(wa::Message {
+                    sticker_message: MessageField::some(wa::message::StickerMessage::default()),
+                    ..Default::default()
+                }),
+                ..Default::default()
+            },
+            "sticker",
+            "",
+            json!({}),
+        ),
+        (
+            wa::Message {
+                group_mentioned_message: inside(wa::Message {
+                    ephemeral_message: inside(content::text("see @group")),
+                    ..Default::default()
+                }),
+                ..Default::default()
+            },
+            "text",
+            "see @group",
+            json!({}),
+        ),
+        (
+            wa::Message {
+                buttons_message: MessageField::some(wa::message::ButtonsMessage {
+                    content_text: Some("Choose".to_owned()),
+                    ..Default::default()
+                }),
+                ..Default::default()
+            },
+            "buttons",
+            "Choose",
+            json!({"interactive": {}}),
+        ),
     ]
+}
+
+fn inside(message: wa::Message) -> MessageField<wa::message::FutureProofMessage> {
+    MessageField::some(wa::message::FutureProofMessage {
+        message: MessageField::some(message),
+    })
 }
 
 /// Every field of the second is in the first, at any depth.

@@ -1,5 +1,7 @@
 //! Every kind, and any metadata: another gateway may write anything into it.
 
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -37,7 +39,7 @@ fn any_json() -> impl Strategy<Value = Value> {
 }
 
 /// The fields of metadata that a body depends on.
-pub(super) const METADATA: [&str; 12] = [
+pub(super) const METADATA: [&str; 17] = [
     "media",
     "contacts",
     "location",
@@ -50,33 +52,24 @@ pub(super) const METADATA: [&str; 12] = [
     "chat",
     "from_me",
     "push_name",
+    "target",
+    "interactive",
+    "flow",
+    "order",
+    "referral",
 ];
 
-pub(super) const KINDS: [Kind; 17] = [
-    Kind::Text,
-    Kind::Image,
-    Kind::Video,
-    Kind::Audio,
-    Kind::Document,
-    Kind::Sticker,
-    Kind::Location,
-    Kind::Contact,
-    Kind::Reaction,
-    Kind::Poll,
-    Kind::Edit,
-    Kind::Revoke,
-    Kind::ButtonReply,
-    Kind::ListReply,
-    Kind::Receipt,
-    Kind::Test,
-    Kind::Unknown,
-];
+/// All kinds that come from a source of messages.
+pub(super) static KINDS: LazyLock<Vec<Kind>> = LazyLock::new(|| {
+    let all = Kind::ALL.iter().cloned();
+    all.filter(|kind| *kind != Kind::Operational).collect()
+});
 
 #[test]
 fn summary_names_sender_and_text_for_every_kind_and_format() {
     for format in Format::ALL {
-        for kind in KINDS {
-            let text = if kind == Kind::Receipt {
+        for kind in KINDS.iter() {
+            let text = if *kind == Kind::Receipt {
                 "read"
             } else {
                 "hello"
@@ -91,13 +84,13 @@ fn summary_names_sender_and_text_for_every_kind_and_format() {
             );
             // These have no room for a text in the other's format.
             let wordless = matches!(
-                (format, &kind),
+                (format, kind),
                 (
                     Format::Evolution,
                     Kind::Audio | Kind::Sticker | Kind::Location | Kind::Contact | Kind::Revoke
                 ) | (
                     Format::Cloud,
-                    Kind::Location | Kind::Contact | Kind::Poll | Kind::Revoke | Kind::Unknown
+                    Kind::Location | Kind::Contact | Kind::Poll | Kind::Revoke
                 )
             );
             assert!(

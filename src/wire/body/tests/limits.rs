@@ -94,7 +94,7 @@ fn body_of_a_hostile_message_stays_below_its_limit() {
         });
         let mut hostile = message(Kind::Text, "hello", json!({}));
         hostile.metadata = fields.collect();
-        for kind in KINDS {
+        for kind in KINDS.iter().cloned() {
             // As images, or as texts.
             if matches!(
                 kind,

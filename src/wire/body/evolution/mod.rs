@@ -1,5 +1,7 @@
 //! The format of Evolution API.
 
+mod business;
+
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -66,11 +68,12 @@ fn data(parts: &Parts<'_>, source: &Source<'_>) -> (&'static str, Value) {
         }
         Kind::Revoke => {
             let id = parts.text("revoked_message_id");
+            let target = Author::of(parts);
             let data = json!({
                 "id": id,
                 "remoteJid": remote,
-                "fromMe": parts.is_own(),
-                "participant": participant,
+                "fromMe": target.is_own.unwrap_or(parts.is_own()),
+                "participant": target.participant.or(participant),
             });
             ("messages.delete", object(data))
         }
@@ -99,6 +102,35 @@ fn data(parts: &Parts<'_>, source: &Source<'_>) -> (&'static str, Value) {
     }
 }
 
+/// Who wrote the message that this one is about, as far as it is told.
+struct Author {
+    is_own: Option<bool>,
+    /// In groups.
+    participant: Option<String>,
+}
+
+impl Author {
+    fn of(parts: &Parts<'_>) -> Self {
+        let target = parts.object("target");
+        let from = target.text("from").filter(|_| parts.is_group());
+        Self {
+            is_own: target.get("from_me").and_then(Value::as_bool),
+            participant: from.map(|from| jid(from, DOMAIN)),
+        }
+    }
+}
+
+/// The key of the message that this one is about.
+fn target_key(parts: &Parts<'_>, id: Option<&str>) -> Value {
+    let author = Author::of(parts);
+    object(json!({
+        "remoteJid": jid(parts.chat, DOMAIN),
+        "fromMe": author.is_own,
+        "id": id,
+        "participant": author.participant,
+    }))
+}
+
 fn context(parts: &Parts<'_>) -> Value {
     let quoted = parts.object("quoted");
     let mentions: Vec<_> = parts
@@ -110,6 +142,7 @@ fn context(parts: &Parts<'_>) -> Value {
     let context = object(json!({
         "stanzaId": quoted.text("message_id"),
         "participant": quoted.text("from").map(|from| jid(from, DOMAIN)),
+        "quotedMessage": quoted.text("content").map(|text| json!({"conversation": text})),
         "mentionedJid": Some(mentions).filter(|mentions| !mentions.is_empty()),
         "isForwarded": parts.scalar("forwarded"),
     }));
@@ -173,21 +206,19 @@ fn other_content(parts: &Parts<'_>) -> (&'static str, Value) {
         }
         Kind::Contact => contacts(parts),
         Kind::Reaction => {
-            let id = parts.object("reaction").text("message_id");
-            let key = json!({"remoteJid": jid(parts.chat, DOMAIN), "id": id});
+            let key = target_key(parts, parts.object("reaction").text("message_id"));
             (
                 "reactionMessage",
-                json!({"key": object(key), "text": parts.message.content}),
+                json!({"key": key, "text": parts.message.content}),
             )
         }
         Kind::Poll => ("pollCreationMessage", poll(parts)),
         Kind::Edit => {
-            let id = parts.text("edited_message_id");
-            let key = json!({"remoteJid": jid(parts.chat, DOMAIN), "id": id});
+            let key = target_key(parts, parts.text("edited_message_id"));
             let edited = json!({"conversation": parts.message.content});
             (
                 "protocolMessage",
-                json!({"key": object(key), "type": "MESSAGE_EDIT", "editedMessage": edited}),
+                json!({"key": key, "type": "MESSAGE_EDIT", "editedMessage": edited}),
             )
         }
         Kind::ButtonReply => {
@@ -207,7 +238,16 @@ fn other_content(parts: &Parts<'_>) -> (&'static str, Value) {
             });
             ("listResponseMessage", object(list))
         }
-        _ => ("conversation", parts.message.content.clone().into()),
+        Kind::Order => {
+            let order = parts.object("order");
+            let order = json!({
+                "orderId": order.get("id"), "token": order.get("token"), "message": text,
+                "orderTitle": order.get("title"), "itemCount": order.get("item_count"),
+            });
+            ("orderMessage", object(order))
+        }
+        _ => business::content(parts)
+            .unwrap_or_else(|| ("conversation", parts.message.content.clone().into())),
     }
 }
 
@@ -292,11 +332,20 @@ fn first_text(message: &Value) -> Option<String> {
         "name",
         "displayName",
         "selectedDisplayText",
+        "contentText",
+        "description",
+        "message",
         "title",
     ];
+    let pointers = ["/hydratedTemplate/hydratedContentText", "/body/text"];
+    let deep = || {
+        pointers
+            .iter()
+            .find_map(|pointer| content.pointer(pointer)?.as_str())
+    };
     let named = names
         .iter()
         .find_map(|name| content.get(name).and_then(Value::as_str));
     let edited = || content.get("editedMessage")?.get("conversation")?.as_str();
-    named.or_else(edited).map(str::to_owned)
+    named.or_else(deep).or_else(edited).map(str::to_owned)
 }

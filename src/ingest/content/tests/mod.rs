@@ -1,3 +1,7 @@
+mod kinds;
+mod people;
+mod protocol;
+
 use serde_json::{Value, json};
 use whatsapp_rust::{
     prelude::{MessageField, wa},
@@ -142,13 +146,13 @@ fn template_button() -> (wa::Message, Expected) {
     (message, (Kind::ButtonReply, "Yes", "button", shown))
 }
 
-fn wrapped(message: wa::Message) -> MessageField<wa::message::FutureProofMessage> {
+pub(super) fn wrapped(message: wa::Message) -> MessageField<wa::message::FutureProofMessage> {
     MessageField::some(wa::message::FutureProofMessage {
         message: MessageField::some(message),
     })
 }
 
-fn image(caption: &str) -> wa::Message {
+pub(super) fn image(caption: &str) -> wa::Message {
     let image = wa::message::ImageMessage {
         caption: Some(caption.into()),
         ..Default::default()
@@ -193,4 +197,34 @@ fn view_once_message_is_read_and_marked_in_each_of_its_wrappers() {
     }
     let plain = read(&image("plain")).expect("content");
     assert_eq!(plain.metadata.get("view_once"), None);
+}
+
+pub(super) fn some<T: Default>(value: T) -> MessageField<T> {
+    MessageField::some(value)
+}
+
+pub(super) fn text(text: &str) -> Option<String> {
+    Some(text.to_owned())
+}
+
+pub(super) fn conversation(words: &str) -> wa::Message {
+    wa::Message {
+        conversation: text(words),
+        ..Default::default()
+    }
+}
+
+pub(super) fn key(id: &str) -> MessageField<wa::MessageKey> {
+    some(wa::MessageKey {
+        id: text(id),
+        ..Default::default()
+    })
+}
+
+/// Kind, text and one field of the metadata.
+pub(super) fn says(message: &wa::Message, kind: &Kind, words: &str, field: &str, value: &Value) {
+    let content = read(message).expect("it is a message");
+    assert_eq!((&content.kind, content.text.as_str()), (kind, words));
+    let shown = content.metadata.get(field).unwrap_or(&Value::Null);
+    assert_eq!(shown, value, "{kind}: {:?}", content.metadata);
 }
