@@ -13,7 +13,6 @@ use super::{
     pages::{Bodies, LIMIT_MAX, Page, answer, limit},
     problem::Problem,
     query::{self, Params},
-    replays::kind,
     views::DeadLetterView,
 };
 use crate::{
@@ -52,10 +51,14 @@ pub(super) async fn list(
     Caller(client): Caller,
     Params(listing): Params<Listing>,
 ) -> Result<Response, Problem> {
-    let kind = listing.r#type.as_deref().map(kind).transpose();
+    let kind = listing
+        .r#type
+        .as_deref()
+        .map(str::parse::<Kind>)
+        .transpose();
     let filter = Filter {
         webhook: parse(listing.webhook_id.as_ref(), "?webhook_id")?,
-        kind: kind.map_err(|detail| Problem::field("?type", detail))?,
+        kind: kind.map_err(|error| Problem::field("?type", error.to_string()))?,
         since: query::time(listing.since.as_ref(), "?since")?,
         until: query::time(listing.until.as_ref(), "?until")?,
     };

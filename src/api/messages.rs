@@ -28,7 +28,7 @@ pub(super) struct Incoming {
     to: Option<String>,
     chat: Option<String>,
     timestamp: Option<String>,
-    r#type: Kind,
+    r#type: String,
     #[serde(default)]
     content: String,
     metadata: Option<ObjectJson>,
@@ -81,6 +81,7 @@ fn message(client_id: ClientId, incoming: Incoming, now: Timestamp) -> Result<Me
     let mut errors = FieldErrors::default();
     let phone = errors.phone("/phone_number", Some(&incoming.phone_number));
     let message_id: Option<MessageId> = errors.take("/message_id", incoming.message_id.parse());
+    let kind: Option<Kind> = errors.take("/type", incoming.r#type.parse());
     let timestamp = incoming.timestamp.as_ref().map(|text| text.parse());
     let timestamp = errors.take("/timestamp", timestamp.unwrap_or(Ok(now)));
     check_texts(&incoming, &mut errors);
@@ -90,7 +91,9 @@ fn message(client_id: ClientId, incoming: Incoming, now: Timestamp) -> Result<Me
         .take("/metadata", metadata)
         .flatten()
         .unwrap_or_default();
-    let Some(((phone, message_id), timestamp)) = phone.zip(message_id).zip(timestamp) else {
+    let (Some(phone), Some(message_id), Some(timestamp), Some(kind)) =
+        (phone, message_id, timestamp, kind)
+    else {
         return Err(errors.into_problem());
     };
     errors.unless_any(Message {
@@ -102,7 +105,7 @@ fn message(client_id: ClientId, incoming: Incoming, now: Timestamp) -> Result<Me
         phone,
         timestamp,
         // Only wahook itself sends notices.
-        kind: match incoming.r#type {
+        kind: match kind {
             Kind::Operational => Kind::Unknown,
             kind => kind,
         },

@@ -234,7 +234,7 @@ fn check(
             EventStatus::Failed
         }
     };
-    let kind = wanted.r#type.as_deref().map(kind).transpose();
+    let kind = wanted.r#type.as_deref().map(str::parse).transpose();
     let kind = errors.take("/type", kind).flatten();
     let mut time = |text: &Option<String>, pointer| -> Option<Timestamp> {
         let parsed: Result<_, ParseError> = text.as_ref().map(|text| text.parse()).transpose();
@@ -259,13 +259,6 @@ fn check(
         until,
     };
     errors.unless_any((filter, rate))
-}
-
-/// The type of this name. An unknown word would otherwise become `unknown`.
-pub(super) fn kind(text: &str) -> Result<Kind, String> {
-    let kind: Option<Kind> = serde_json::from_value(json!(text)).ok();
-    kind.filter(|kind| kind.as_str() == text)
-        .ok_or_else(|| "is a type of message, as webhooks show it".to_owned())
 }
 
 /// Counts, for as long as an answer may take.

@@ -160,6 +160,7 @@ async fn fields_and_parameters_of_the_wrong_type_are_named() {
         ("message_id", json!(7)),
         ("content", json!({})),
         ("metadata", json!([])),
+        ("type", json!("letter")),
         ("unheard_of", json!(1)),
     ] {
         let pointer = pointer_of(&client, "/api/messages", message(name, value)).await;
