@@ -62,7 +62,7 @@ pub(super) async fn publish(
         });
         return Ok((StatusCode::ACCEPTED, Json(answer)));
     }
-    app.admit(client).await?;
+    app.admit(client, encoded.bytes()).await?;
     let published = app.bus.publish_encoded(encoded).await?;
     let status = if published.duplicate {
         "duplicate"

@@ -13,6 +13,9 @@ use crate::{
 
 /// When to look again whether less waits: deliveries may take any time.
 const FULL_PAUSE: Duration = Duration::from_secs(30);
+/// So many bytes count as one message. A large message is written to disk up to six times on its
+/// way, and what others publish waits behind that.
+const COUNTED_BYTES: usize = 4 * 1024;
 
 /// What a client may store or do, and has.
 #[derive(Serialize)]
@@ -30,18 +33,20 @@ pub(super) struct UsageView {
 }
 
 impl AppState {
-    /// Whether a client may store one more message now. To be asked before one is accepted.
+    /// Whether a client may store one more message of this size now. To be asked before one is accepted.
     ///
     /// # Errors
     /// 429 `quota` with the quota that is used up.
-    pub(super) async fn admit(&self, client: ClientId) -> Result<(), Problem> {
+    pub(super) async fn admit(&self, client: ClientId, bytes: usize) -> Result<(), Problem> {
         let rate = self.bus.limit(client, Limit::MessagesPerSecond);
         let rate = u32::try_from(rate).unwrap_or(u32::MAX);
-        if let Err(wait) = self.messages.check_rate(client, rate, Instant::now()) {
+        let now = Instant::now();
+        if let Err(wait) = self.messages.check_rate(client, rate, cost(bytes), now) {
             telemetry::quota_refused("messages_per_second");
             return Err(Problem::quota(
                 wait,
-                "more messages than quota.messages_per_second: publish more slowly",
+                "more messages than quota.messages_per_second, where each 4 KiB of a message count \
+                 as one: publish more slowly",
             ));
         }
         if self.bus.is_used_up(Quota::Waiting, client).await? {
@@ -54,6 +59,11 @@ impl AppState {
         }
         Ok(())
     }
+}
+
+/// As how many messages one of this size counts.
+fn cost(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(COUNTED_BYTES)).map_or(u32::MAX, |cost| cost.max(1))
 }
 
 /// `GET /api/usage`: what the client has stored, and may.
@@ -73,4 +83,15 @@ pub(super) async fn get(
         },
         messages_per_second: app.bus.limit(client, Limit::MessagesPerSecond),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_four_kibibytes_begun_count_as_one_message() {
+        let costs = [0, 1, 4_096, 4_097, 491_520].map(cost);
+        assert_eq!(costs, [1, 1, 1, 2, 120]);
+    }
 }

@@ -46,6 +46,11 @@ impl EncodedMessage {
         Self::with_dedupe_id(message, &wire::message_dedupe_id(message))
     }
 
+    /// Its size in the stream.
+    pub fn bytes(&self) -> usize {
+        self.payload.len()
+    }
+
     fn with_dedupe_id(message: &Message, dedupe_id: &str) -> Self {
         Self {
             subject: subject::message(message.client_id, &message.phone),

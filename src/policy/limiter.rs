@@ -68,7 +68,13 @@ impl Limiter {
     /// # Errors
     /// The time until the next call is allowed; this one is not counted.
     pub fn check(&mut self, now: Instant) -> Result<(), Duration> {
-        let after = self.full_at.saturating_duration_since(now) + self.interval;
+        self.check_cost(1, now)
+    }
+
+    /// Counts one call as `cost` calls, at most as the whole burst: no call is too large for ever.
+    fn check_cost(&mut self, cost: u32, now: Instant) -> Result<(), Duration> {
+        let cost = self.interval.saturating_mul(cost).min(self.burst);
+        let after = self.full_at.saturating_duration_since(now) + cost;
         if after > self.burst {
             return Err(after - self.burst);
         }
@@ -155,31 +161,35 @@ impl<K: Eq + Hash> KeyedLimiter<K> {
     /// # Errors
     /// The time until its next call is allowed; this one is not counted.
     pub fn check(&self, key: K, now: Instant) -> Result<(), Duration> {
-        self.check_every(key, self.interval, self.burst, now)
+        self.with(key, (self.interval, self.burst), now, |limiter| {
+            limiter.check(now)
+        })
     }
 
-    /// The same for a key with a rate of its own: calls a second, with a burst of twice as many.
+    /// The same for a key with a rate of its own, calls a second with a burst of twice as many, and
+    /// for a call that counts as `cost` calls, at most as a whole burst.
     ///
     /// # Errors
     /// As [`check`](Self::check).
-    pub fn check_rate(&self, key: K, rate: u32, now: Instant) -> Result<(), Duration> {
-        self.check_every(key, SECOND / rate.max(1), rate.saturating_mul(2), now)
+    pub fn check_rate(&self, key: K, rate: u32, cost: u32, now: Instant) -> Result<(), Duration> {
+        let pace = (SECOND / rate.max(1), rate.saturating_mul(2));
+        self.with(key, pace, now, |limiter| limiter.check_cost(cost, now))
     }
 
-    fn check_every(
+    fn with<T>(
         &self,
         key: K,
-        interval: Duration,
-        burst: u32,
+        (interval, burst): (Duration, u32),
         now: Instant,
-    ) -> Result<(), Duration> {
+        work: impl FnOnce(&mut Limiter) -> T,
+    ) -> T {
         // Nothing here leaves the map half changed.
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         keys.forget_idle(now);
         let every = || Limiter::every(interval, burst, now);
         let limiter = keys.limiters.entry(key).or_insert_with(every);
         limiter.retune(interval, burst, now);
-        limiter.check(now)
+        work(limiter)
     }
 }
 
@@ -268,7 +278,7 @@ mod tests {
         let now = Instant::now();
         let limiter = KeyedLimiter::per_second(1);
         let allowed = |rate, now| {
-            let check = |_: &i32| limiter.check_rate(client(1), rate, now).is_ok();
+            let check = |_: &i32| limiter.check_rate(client(1), rate, 1, now).is_ok();
             (0..99).take_while(check).count()
         };
         assert_eq!(allowed(10, now), 20);
@@ -279,6 +289,22 @@ mod tests {
             "and its debt is no larger than a burst"
         );
         assert_eq!(allowed(10, now + MINUTE), 20);
+    }
+
+    #[test]
+    fn a_call_may_count_as_several_and_never_as_more_than_a_burst() {
+        let now = Instant::now();
+        let limiter = KeyedLimiter::per_second(1);
+        let check = |rate, cost, now| limiter.check_rate(client(1), rate, cost, now);
+        assert_eq!(check(10, 15, now), Ok(()));
+        assert_eq!(check(10, 15, now), Err(SECOND));
+        assert_eq!(
+            check(10, 5, now),
+            Ok(()),
+            "one that is refused is not counted"
+        );
+        assert_eq!(check(10, 1_000, now + MINUTE), Ok(()));
+        assert_eq!(check(10, 1, now + MINUTE), Err(SECOND / 10));
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub(in crate::api) async fn test(
     WebhookPath(client, id): WebhookPath,
 ) -> Answer<Value> {
     let webhook = app.webhook(client, id).await?;
-    app.admit(client).await?;
+    app.admit(client, 0).await?;
     let at = app.bus.now();
     let message_id = format!("test-{}", Uuid::now_v7().simple());
     let message_id: MessageId = message_id.parse().expect("letters, digits and a dash");
