@@ -83,7 +83,7 @@ async fn apply_creates_once_and_check_names_each_difference() {
     let missing = bus.check().await.expect("answers");
     assert_eq!(
         missing.len(),
-        17 + 3 * usize::from(bus.partition_count()) + 1
+        18 + 3 * usize::from(bus.partition_count()) + 1
     );
     assert!(
         missing

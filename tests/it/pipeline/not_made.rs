@@ -90,6 +90,6 @@ async fn the_limit_of_open_files_is_raised_at_the_start() {
         }
     };
     let line: serde_json::Value = serde_json::from_str(&line).expect("JSON");
-    assert_eq!(line["before"], json!("200"), "{line}");
-    assert_ne!(line["now"], line["before"], "{line}");
+    assert_eq!(line["limit_before"], json!("200"), "{line}");
+    assert_ne!(line["limit"], line["limit_before"], "{line}");
 }

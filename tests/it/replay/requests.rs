@@ -25,7 +25,7 @@ async fn a_wrong_replay_request_names_each_field() {
     let receiver = Receiver::answering(&[200]).await;
     let webhook = webhook(&client, &receiver).await;
     let table = [
-        (json!({"status": "pending"}), "/status"),
+        (json!({"status": "lost"}), "/status"),
         (json!({"type": "txet"}), "/type"),
         (json!({"since": "yesterday"}), "/since"),
         (
