@@ -43,6 +43,7 @@ pub(super) type Conditions = Vec<(String, Result<(), String>)>;
 #[derive(Clone)]
 pub(super) struct Readiness {
     bus: Bus,
+    started: Arc<AtomicBool>,
     draining: Arc<AtomicBool>,
     bus_writable: Answer,
     store: Option<Answer>,
@@ -77,10 +78,16 @@ impl Readiness {
         });
         Self {
             bus,
+            started: Arc::default(),
             draining: Arc::default(),
             bus_writable,
             store,
         }
+    }
+
+    /// All roles have begun, and their ports are bound.
+    pub(super) fn started(&self) {
+        self.started.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn drain(&self) {
@@ -90,6 +97,8 @@ impl Readiness {
     pub(super) fn conditions(&self) -> Conditions {
         let node = if self.draining.load(Ordering::Relaxed) {
             Err("draining".to_owned())
+        } else if !self.started.load(Ordering::Relaxed) {
+            Err("starting".to_owned())
         } else {
             Ok(())
         };

@@ -101,6 +101,7 @@ pub(super) async fn start(
         let store = store.context("the record role has a store")?;
         node.start_record(config, store);
     }
+    node.readiness.started();
     tracing::info!(?roles, "started");
     Ok(node)
 }
