@@ -33,7 +33,8 @@ pub(super) struct UsageView {
 }
 
 impl AppState {
-    /// Whether a client may store one more message of this size now. To be asked before one is accepted.
+    /// Whether a client may store one more message of this size now. To be asked before one is
+    /// accepted.
     ///
     /// # Errors
     /// 429 `quota` with the quota that is used up.
@@ -45,8 +46,8 @@ impl AppState {
             telemetry::quota_refused("messages_per_second");
             return Err(Problem::quota(
                 wait,
-                "more messages than quota.messages_per_second, where each 4 KiB of a message count \
-                 as one: publish more slowly",
+                "more messages than quota.messages_per_second, where each 4 KiB of a message \
+                 count as one: publish more slowly",
             ));
         }
         if self.bus.is_used_up(Quota::Waiting, client).await? {
