@@ -18,7 +18,10 @@ async fn every_kind_arrives_with_what_it_says() {
     let alice = server.contact(ALICE, "Alice\r\nX");
     let file = vec![7_u8; 70_000];
     let image = server.image(&file, "look").expect("an image");
-    let sent = media(server, &file, &image).into_iter().chain(others());
+    let sent = media(server, &file, &image)
+        .into_iter()
+        .chain(others())
+        .chain(wrapped());
     for (message, kind, text, metadata) in sent {
         let before = receiver.received().len();
         let id = alice.send(device, message).await.expect("sent");
@@ -148,6 +151,12 @@ fn others() -> Vec<Said> {
             json!({"list": {"row_id": "r1"}}),
         ),
         (Default::default(), "unknown", "", json!({})),
+    ]
+}
+
+/// In wrappers, and of businesses.
+fn wrapped() -> Vec<Said> {
+    vec![
         (
             wa::Message {
                 lottie_sticker_message: inside(wa::Message {
