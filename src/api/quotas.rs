@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::{AppState, auth::Caller, problem::Problem};
 use crate::{
+    bus::{Stream, UsedUp},
     model::{ClientId, Limit, Quota},
     telemetry,
 };
@@ -50,15 +51,33 @@ impl AppState {
                  count as one: publish more slowly",
             ));
         }
-        if self.bus.is_used_up(Quota::Waiting, client).await? {
-            telemetry::quota_refused(Quota::Waiting.as_str());
-            return Err(Problem::quota(
-                FULL_PAUSE,
-                "more bytes wait than quota.waiting_bytes_max: make the endpoint take them, resume \
-                 the webhook, or delete it",
-            ));
+        let Some(used_up) = self.bus.used_up(client).await? else {
+            return Ok(());
+        };
+        telemetry::quota_refused(used_up.as_str());
+        Err(Problem::quota(FULL_PAUSE, explanation(used_up)))
+    }
+}
+
+/// What is used up, and what its owner can do.
+fn explanation(used_up: UsedUp) -> &'static str {
+    match used_up {
+        UsedUp::Waiting => {
+            "more bytes wait than quota.waiting_bytes_max: make the endpoint take them, resume the \
+             webhook, or delete it"
         }
-        Ok(())
+        UsedUp::Share(Stream::Retries) => {
+            "as many bytes of retries wait as the client's share of deliver.retry_bytes_max: make \
+             the endpoint take them, or delete the webhook"
+        }
+        UsedUp::Share(Stream::Held) => {
+            "as many bytes are held as the client's share of bus.hold_bytes_max: resume the \
+             webhook, or delete it"
+        }
+        UsedUp::Share(_) => {
+            "as many bytes wait as the client's share of bus.message_bytes_max: publish more \
+             slowly, or make the endpoint take them"
+        }
     }
 }
 
@@ -75,11 +94,11 @@ pub(super) async fn get(
     let usage = app.bus.usage(client).await?;
     Ok(Json(UsageView {
         waiting_bytes: Share {
-            used: usage.waiting_bytes,
+            used: usage.of(Quota::Waiting),
             max: app.bus.limit(client, Limit::WaitingBytes),
         },
         dead_letter_bytes: Share {
-            used: usage.dead_letter_bytes,
+            used: usage.of(Quota::DeadLetters),
             max: app.bus.limit(client, Limit::DeadLetterBytes),
         },
         messages_per_second: app.bus.limit(client, Limit::MessagesPerSecond),

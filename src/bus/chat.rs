@@ -20,7 +20,7 @@ use futures_util::StreamExt;
 
 use super::{Bus, Error, Redelivery, StoredAs, Stream, stream::is_missing, usage::signed};
 use crate::{
-    model::{ClientId, Delivery, EventId, Phone, Quota},
+    model::{ClientId, Delivery, EventId, Phone},
     wire::{
         self,
         subject::{self, QueueEntry},
@@ -153,8 +153,9 @@ impl Bus {
     async fn delete_queued(&self, sequence: u64, delivery: &Delivery) -> Result<(), Error> {
         self.delete(Stream::ChatQueues, sequence).await?;
         let bytes = signed(wire::encode_delivery(delivery).len());
-        self.usage
-            .note_for((Quota::Waiting, delivery.client_id), -bytes);
+        if let Some(subject) = subject::queued(self.partition_count(), delivery) {
+            self.usage.note(&subject, -bytes);
+        }
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use futures_util::{StreamExt, TryStreamExt};
 
 use super::{Bus, Error, StoredAs, Stream, Work, usage::signed};
 use crate::{
-    model::{ClientId, Delivery, Phone, Quota, WebhookId},
+    model::{ClientId, Delivery, Phone, WebhookId},
     wire::{self, subject},
 };
 
@@ -147,7 +147,7 @@ impl Bus {
         self.delete_all(Stream::Held, sequences).await?;
         let bytes: usize = held.iter().map(|held| held.bytes).sum();
         self.usage
-            .note_for((Quota::Waiting, client), -signed(bytes));
+            .note(&subject::hold(client, phone), -signed(bytes));
         Ok(released)
     }
 
@@ -171,6 +171,22 @@ impl Bus {
             }
         }
         Ok(counts)
+    }
+
+    /// The numbers for which deliveries are held.
+    pub async fn held_numbers(&self) -> Result<Vec<(ClientId, Phone)>, Error> {
+        let stream = self.stream(Stream::Held).await?;
+        let mut subjects = stream.info_builder().subjects("wa.hold.>").fetch().await?;
+        let mut numbers = Vec::new();
+        while let Some((subject, _)) = subjects.try_next().await? {
+            let number = subject.strip_prefix("wa.hold.");
+            let number = number.and_then(|number| number.split_once('.'));
+            numbers.extend(
+                number
+                    .and_then(|(client, phone)| Some((client.parse().ok()?, phone.parse().ok()?))),
+            );
+        }
+        Ok(numbers)
     }
 
     /// Drops what is held for a number: its webhook is gone.

@@ -120,6 +120,12 @@ impl Jobs {
             .map(drop)
     }
 
+    /// Whether what a webhook holds is being released.
+    pub async fn is_releasing(&self, webhook: &Webhook, now: Timestamp) -> Result<bool, Error> {
+        let job = self.bucket.get(&key(&Job::release(webhook, now))).await?;
+        Ok(job.is_some_and(|job| job.state.is_active()))
+    }
+
     /// Ends a release, unless it was requested again since it was requested `seen` times; whether
     /// it ended.
     pub async fn end_release(&self, job: &Job, seen: u64, now: Timestamp) -> Result<bool, Error> {

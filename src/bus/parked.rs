@@ -6,7 +6,7 @@ use async_nats::{HeaderMap, header};
 
 use super::{Bus, Error, Stream, usage::signed};
 use crate::{
-    model::{ClientId, Delivery, EventId, Quota, Timestamp},
+    model::{ClientId, Delivery, EventId, Timestamp},
     wire::{self, subject},
 };
 
@@ -98,8 +98,8 @@ impl Bus {
     /// What was parked is gone, and takes no bytes of its client's quota.
     fn forget_parked(&self, delivery: &Delivery) {
         let bytes = signed(wire::encode_delivery(delivery).len());
-        self.usage
-            .note_for((Quota::Waiting, delivery.client_id), -bytes);
+        let subject = subject::park(delivery.client_id, delivery.event_id);
+        self.usage.note(&subject, -bytes);
     }
 
     /// The delivery of an event as it waits for its time, and its number in the stream.

@@ -139,21 +139,20 @@ impl Bus {
             let bytes = payload.len();
             let acknowledged = self
                 .context
-                .publish_with_headers(subject, with_id(id.clone()), payload)
+                .publish_with_headers(subject.clone(), with_id(id.clone()), payload)
                 .await;
-            sent.push((delivery, id, bytes, acknowledged));
+            sent.push((delivery, id, (subject, bytes), acknowledged));
         }
         let deadline = Instant::now() + self.settings.publish_deadline;
         let mut missing = Vec::new();
-        for (delivery, id, bytes, acknowledged) in sent {
+        for (delivery, id, (subject, bytes), acknowledged) in sent {
             let ack = match acknowledged {
                 Ok(acknowledged) => timeout_at(deadline, acknowledged.into_future()).await.ok(),
                 Err(_) => None,
             };
             if let Some(Ok(ack)) = ack {
                 if !ack.duplicate {
-                    let key = (Quota::Waiting, delivery.client_id);
-                    self.usage.note_for(key, signed(bytes));
+                    self.usage.note(&subject, signed(bytes));
                 }
             } else {
                 missing.push((delivery, id));
@@ -190,7 +189,9 @@ impl Bus {
     /// all it is only counted: the audit has it, and waiting would stop the partition.
     pub async fn dead_letter(&self, letter: &DeadLetter) -> Result<(), Error> {
         let client = letter.delivery.client_id;
-        if !self.is_used_up(Quota::DeadLetters, client).await? {
+        let has_room = !self.is_used_up(Quota::DeadLetters, client).await?
+            && !self.is_over_share(Stream::DeadLetters, client, 0).await?;
+        if has_room {
             match self.publish_dead_letter(letter).await {
                 Err(Error::Full | Error::TooLarge) => {}
                 published => return published,

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Bus, Error, Lease, Stream,
-    sizes::{PARKED, Stored},
+    sizes::PARKED,
     usage::{Key, signed},
 };
 use crate::{
@@ -83,6 +83,9 @@ impl Bus {
             if let Err(error) = self.flush_usage().await {
                 tracing::debug!(%error, "sums of what clients store wait");
             }
+            if let Err(error) = self.read_fills().await {
+                tracing::debug!(%error, "how full the streams are is not known");
+            }
             let every = self.settings.quota.recount_interval;
             let is_due = counted_at.is_none_or(|at| at.elapsed() >= every);
             if recount == Recount::Yes && is_due {
@@ -127,19 +130,22 @@ impl Bus {
 
     /// What a client has stored, no older than a second, with all that this process stored since.
     pub async fn usage(&self, client: ClientId) -> Result<Usage, Error> {
-        Ok(Usage {
-            waiting_bytes: self.used((Quota::Waiting, client)).await?,
-            dead_letter_bytes: self.used((Quota::DeadLetters, client)).await?,
-        })
+        let mut usage = Usage::default();
+        for quota in Quota::ALL {
+            usage.set(quota, self.used((quota, client)).await?);
+        }
+        Ok(usage)
     }
 
     /// Whether a client has stored as much as this quota allows.
     pub async fn is_used_up(&self, quota: Quota, client: ClientId) -> Result<bool, Error> {
-        let max = self.limit(client, quota.limit());
-        Ok(self.used((quota, client)).await? >= max)
+        let Some(limit) = quota.limit() else {
+            return Ok(false);
+        };
+        Ok(self.used((quota, client)).await? >= self.limit(client, limit))
     }
 
-    async fn used(&self, key: Key) -> Result<u64, Error> {
+    pub(super) async fn used(&self, key: Key) -> Result<u64, Error> {
         let asked_at = Instant::now();
         if let Some(bytes) = self.usage.bytes(key, asked_at) {
             return Ok(bytes);
@@ -190,7 +196,7 @@ impl Bus {
             while let Some(batch) = sizes.next().await? {
                 lease.renew().await?;
                 for stored in batch {
-                    *sums.entry(stored.key).or_default() += stored.bytes;
+                    add(&mut sums, &stored.subject, stored.bytes);
                 }
             }
             sizes.end().await;
@@ -214,8 +220,8 @@ impl Bus {
         while let Some(batch) = sizes.next().await? {
             let sequences = batch.iter().map(|stored| stored.sequence).collect();
             self.delete_all(stream, sequences).await?;
-            for Stored { key, bytes, .. } in batch {
-                self.usage.note_for(key, -bytes);
+            for stored in batch {
+                self.usage.note(&stored.subject, -stored.bytes);
             }
         }
         sizes.end().await;
@@ -232,15 +238,13 @@ impl Bus {
         let handle = self.stream(stream).await?;
         let mut subjects = handle.info_builder().subjects(filter).fetch().await?;
         while let Some((subject, count)) = subjects.try_next().await? {
-            let Some(key) = subject::counted(&subject) else {
-                continue;
-            };
-            let bytes = match handle.direct_get_last_for_subject(subject).await {
+            let last = handle.direct_get_last_for_subject(subject.as_str()).await;
+            let bytes = match last {
                 Ok(message) => message.payload.len(),
                 Err(error) if error.kind() == DirectGetErrorKind::NotFound => continue,
                 Err(error) => return Err(error.into()),
             };
-            *sums.entry(key).or_default() += signed(bytes.saturating_mul(count));
+            add(sums, &subject, signed(bytes.saturating_mul(count)));
         }
         Ok(())
     }
@@ -268,5 +272,14 @@ impl Bus {
             }
         }
         Ok(())
+    }
+}
+
+/// Adds a message of this subject to all that it counts for.
+fn add(sums: &mut HashMap<Key, i64>, subject: &str, bytes: i64) {
+    if let Some((client, quotas)) = subject::counted(subject) {
+        for quota in quotas {
+            *sums.entry((*quota, client)).or_default() += bytes;
+        }
     }
 }

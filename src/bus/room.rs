@@ -16,7 +16,7 @@ const RETRY_MARGIN_BYTES: u64 = 64 * MIB;
 
 /// The setting that decides about a stream, with its value in bytes; `None` for a stream whose file
 /// decides.
-fn setting(stream: &str, settings: &config::Bus) -> Option<(&'static str, u64)> {
+pub(super) fn setting(stream: &str, settings: &config::Bus) -> Option<(&'static str, u64)> {
     Some(match stream {
         "WA_MSG" | "WA_CHAT" | "WA_RESULT" => ("bus.message_bytes_max", settings.message_bytes_max),
         "WA_HOLD" => ("bus.hold_bytes_max", settings.hold_bytes_max),

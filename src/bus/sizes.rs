@@ -9,7 +9,7 @@ use async_nats::jetstream::{
 use futures_util::StreamExt;
 use tokio::time::timeout;
 
-use super::{Bus, Error, Stream, usage::Key};
+use super::{Bus, Error, Stream};
 use crate::wire::subject;
 
 /// What is parked, in [`Stream::Retries`].
@@ -26,7 +26,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One message that counts for a client.
 pub(super) struct Stored {
-    pub(super) key: Key,
+    pub(super) subject: String,
     pub(super) bytes: i64,
     /// Its number in the stream.
     pub(super) sequence: u64,
@@ -86,11 +86,11 @@ impl Sizes {
             while let Some(message) = messages.next().await {
                 let message = message?;
                 count += 1;
-                if let Some(key) = subject::counted(&message.subject) {
+                if subject::counted(&message.subject).is_some() {
                     let sequence = message.info()?.stream_sequence;
                     let bytes = size(&message);
                     all.push(Stored {
-                        key,
+                        subject: message.subject.to_string(),
                         bytes,
                         sequence,
                     });

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::{Stream, fills::Fills};
 use crate::{
     model::{ClientId, Quota},
     wire::subject,
@@ -33,14 +34,28 @@ struct Count {
 
 /// The sums of this process.
 #[derive(Default)]
-pub(super) struct UsageCounts(Mutex<HashMap<Key, Count>>);
+pub(super) struct UsageCounts {
+    counts: Mutex<HashMap<Key, Count>>,
+    fills: Fills,
+}
 
 impl UsageCounts {
     /// A message of this subject was stored (bytes > 0) or removed.
     pub(super) fn note(&self, subject: &str, bytes: i64) {
-        if let Some((quota, client)) = subject::counted(subject) {
-            self.note_for((quota, client), bytes);
+        let Some((client, quotas)) = subject::counted(subject) else {
+            return;
+        };
+        for quota in quotas {
+            self.note_for((*quota, client), bytes);
         }
+        if let Some(quota) = quotas.last() {
+            self.fills.note(stream_of(*quota), bytes);
+        }
+    }
+
+    /// How full the streams are.
+    pub(super) fn fills(&self) -> &Fills {
+        &self.fills
     }
 
     pub(super) fn note_for(&self, key: Key, bytes: i64) {
@@ -100,7 +115,18 @@ impl UsageCounts {
     }
 
     fn counts(&self) -> MutexGuard<'_, HashMap<Key, Count>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where a message lies for which this is the last that it counts for.
+fn stream_of(quota: Quota) -> Stream {
+    match quota {
+        Quota::Waiting => Stream::Messages,
+        Quota::Retries => Stream::Retries,
+        Quota::ChatQueues => Stream::ChatQueues,
+        Quota::Held => Stream::Held,
+        Quota::DeadLetters => Stream::DeadLetters,
     }
 }
 

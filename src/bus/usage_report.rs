@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Bus, Error, Stream};
 use crate::{
-    model::Quota,
+    model::{ClientId, Quota, Usage},
     tasks::{TaskKind, Tasks},
     telemetry,
 };
@@ -53,14 +53,14 @@ impl Bus {
     async fn report_usage_once(&self) -> Result<(), Error> {
         let usage = self.usage_of_all().await?;
         for quota in Quota::ALL {
-            let mut bytes = 0;
-            let mut over = 0;
-            for (client, usage) in &usage {
-                let used = usage.of(quota);
-                bytes += used;
-                over += u32::from(used >= self.limit(*client, quota.limit()));
+            let bytes = usage.values().map(|usage| usage.of(quota)).sum();
+            telemetry::clients_usage(quota.as_str(), bytes);
+            if let Some(limit) = quota.limit() {
+                let is_over = |(client, usage): &(&ClientId, &Usage)| {
+                    usage.of(quota) >= self.limit(**client, limit)
+                };
+                telemetry::clients_over_quota(quota.as_str(), usage.iter().filter(is_over).count());
             }
-            telemetry::clients_usage(quota.as_str(), bytes, over);
         }
         for stream in STREAMS {
             let handle = self.context.get_stream(stream.as_str()).await?;

@@ -1,4 +1,8 @@
 //! Stops new messages while the streams for retries and chat queues are nearly full.
+//!
+//! Before that, each client is held back at its own share of them
+//! ([`Bus::take_up`](crate::bus::Bus::take_up)), so one client cannot bring this about. It is for
+//! what many nodes store at the same moment.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,13 +10,9 @@ use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 
 use super::shared::{Backpressure, Shared};
-use crate::telemetry;
+use crate::{bus::Stream, telemetry};
 
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
-
-/// How full WA_CHAT may be, in tenths of its limit: the messages that are in flight when that is
-/// noticed still find room.
-const CHAT_QUEUE_TENTHS_MAX: u64 = 9;
 
 /// Watches how much the retries take, until cancelled.
 pub(super) async fn watch(shared: Arc<Shared>, cancel: CancellationToken) {
@@ -32,8 +32,8 @@ pub(super) async fn watch(shared: Arc<Shared>, cancel: CancellationToken) {
             continue;
         };
         telemetry::chat_queue_bytes(queued_bytes);
-        let has_room = bytes < shared.deliver.retry_bytes_max
-            && queued_bytes < shared.chat_queue_bytes_max / 10 * CHAT_QUEUE_TENTHS_MAX;
+        let has_room = bytes < shared.bus.closes_at(Stream::Retries)
+            && queued_bytes < shared.bus.closes_at(Stream::ChatQueues);
         let state = if has_room {
             Backpressure::Open
         } else {

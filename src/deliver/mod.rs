@@ -122,7 +122,6 @@ impl Deliver {
                 usize::try_from(deliver.memory_max).unwrap_or(usize::MAX),
             )),
             tasks: tasks.clone(),
-            chat_queue_bytes_max: settings.message_bytes_max,
             health,
             backpressure: watch::Sender::new(shared::Backpressure::Open),
         };

@@ -6,18 +6,20 @@ use std::time::{Duration, Instant};
 use super::{
     arrival::Source,
     bring_forward::move_earlier,
-    chat::InFlightSlot,
+    chat::{InFlightSlot, Ticket},
     engine::Engine,
     limiter::Postponed,
-    settle::{NoRoom, Settle},
+    settle::{NoRoom, Settle, Step},
     steps,
 };
 use crate::{
-    bus::Error,
+    bus::{Error, Redelivery, UnderWay, Work},
     model::{Delivery, Priority},
     telemetry,
 };
 
+/// What is stored of a delivery beside its body.
+const ENVELOPE_BYTES: u64 = 1024;
 /// Until a message that found no room in its chat queue tries again.
 const NO_ROOM_IN_QUEUE_PAUSE: Duration = Duration::from_secs(30);
 /// Until one that found no room among the held ones does.
@@ -60,6 +62,47 @@ impl Engine {
         self.bus().park(delivery, self.now().after(pause)).await?;
         telemetry::parked(cause);
         Ok(Settle::Ack)
+    }
+
+    /// Sees to it that a new message can be parked or queued, if it has to. If its client has its
+    /// share of the room for that, the message is held until there is room again.
+    pub(super) async fn ensure_room(
+        &self,
+        source: &Source,
+        delivery: &Delivery,
+        ticket: Option<&mut Ticket>,
+    ) -> Step<Option<UnderWay>> {
+        // What was handed out before may be stored already.
+        if source.work != Work::Message || source.redelivery() == Redelivery::Again {
+            return Ok(None);
+        }
+        let bytes = delivery.body.len() as u64 + ENVELOPE_BYTES;
+        if let Some(under_way) = self.bus().take_up(delivery.client_id, bytes).await {
+            return Ok(Some(under_way));
+        }
+        // Messages are held in the order of their chat.
+        if let Some(ticket) = ticket {
+            tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => return Err(Settle::HandOver),
+                _ = ticket.wait_for_earlier() => {}
+            }
+        }
+        Err(self.hold_back(source, delivery.clone()).await?)
+    }
+
+    async fn hold_back(&self, source: &Source, delivery: Delivery) -> Result<Settle, Error> {
+        let held = self
+            .bus()
+            .hold(&delivery, source.work, source.incoming.stored_as())
+            .await;
+        match held {
+            Err(Error::Full) => return self.put_off(&delivery, NoRoom::ToHold).await,
+            held => held?,
+        }
+        telemetry::over_share("retries");
+        telemetry::held();
+        Ok(steps::held_back_record(delivery, self.now()).map_or(Settle::Ack, Settle::publish))
     }
 
     /// Holds a message whose webhook takes no deliveries.

@@ -54,11 +54,13 @@ impl Engine {
         &self,
         source: &Source,
         content: Content,
-        ticket: Option<Ticket>,
+        mut ticket: Option<Ticket>,
         load: Load,
     ) -> Step<Settle> {
         let (delivery, webhook) = Box::pin(self.route(source, content)).await?;
         self.skip(source, &delivery, &webhook).await?;
+        let room = self.ensure_room(source, &delivery, ticket.as_mut());
+        let _under_way = Box::pin(room).await?;
         let Placed { webhook, slot } = match ticket {
             None => Placed {
                 webhook,

@@ -46,8 +46,6 @@ pub(super) struct Shared {
     /// Bytes of the messages that this node has taken up.
     pub(super) memory: Arc<Memory>,
     pub(super) tasks: Tasks,
-    /// Bytes that may wait in chat queues.
-    pub(super) chat_queue_bytes_max: u64,
     pub(super) health: Health,
     /// Whether more retries and more queued messages may be stored.
     pub(super) backpressure: watch::Sender<Backpressure>,

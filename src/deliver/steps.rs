@@ -156,6 +156,13 @@ pub(super) fn held_record(delivery: Delivery, now: Timestamp) -> Option<Attempt>
         .then(|| no_attempt(delivery, 0, Outcome::Held, EventStatus::Pending, error, now))
 }
 
+/// The audit's word that the delivery is held for want of room; likewise.
+pub(super) fn held_back_record(delivery: Delivery, now: Timestamp) -> Option<Attempt> {
+    let error = "too much of the client's waits for its endpoints; it comes when less does";
+    (delivery.attempt_count == 0)
+        .then(|| no_attempt(delivery, 0, Outcome::Held, EventStatus::Pending, error, now))
+}
+
 /// The audit's word that the delivery waits behind an earlier one of its chat; likewise.
 pub(super) fn queued_record(delivery: Delivery, now: Timestamp) -> Option<Attempt> {
     let error = "an earlier message of its chat is not delivered yet";

@@ -35,7 +35,7 @@ use super::{
 };
 use crate::{
     bus::{self, Bus},
-    model::{Kind, Message, MessageId, Phone, Quota, Session, Timestamp},
+    model::{Kind, Message, MessageId, Phone, Session, Timestamp},
     telemetry, wire,
 };
 
@@ -112,13 +112,9 @@ impl Publisher {
         let mut message = Cow::Borrowed(message);
         let mut is_cut = false;
         // WhatsApp keeps it, and hands it out again at the next connect.
-        if self
-            .bus
-            .is_used_up(Quota::Waiting, message.client_id)
-            .await?
-        {
-            telemetry::quota_refused(Quota::Waiting.as_str());
-            anyhow::bail!("the client's quota of waiting bytes is used up");
+        if let Some(used_up) = self.bus.used_up(message.client_id).await? {
+            telemetry::quota_refused(used_up.as_str());
+            anyhow::bail!("the client's quota of waiting bytes or a share of it is used up");
         }
         loop {
             match self.bus.publish_message_as(&message, dedupe_id).await {

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     bus::Bus,
     config::{self, Config, show_size},
-    model::{ClientId, Limit, OwnLimits, Usage},
+    model::{ClientId, Limit, OwnLimits, Quota, Usage},
 };
 
 /// A limit of a client, and what is used of it.
@@ -79,8 +79,8 @@ fn row(client: ClientId, usage: Usage, own: &OwnLimits, settings: &config::Quota
     let limits = Limit::ALL.map(|limit| {
         let max = own.get(limit).unwrap_or_else(|| settings.limit(limit));
         let used = match limit {
-            Limit::WaitingBytes => Some(usage.waiting_bytes),
-            Limit::DeadLetterBytes => Some(usage.dead_letter_bytes),
+            Limit::WaitingBytes => Some(usage.of(Quota::Waiting)),
+            Limit::DeadLetterBytes => Some(usage.of(Quota::DeadLetters)),
             Limit::MessagesPerSecond => None,
         };
         Row {
@@ -195,10 +195,8 @@ mod tests {
         let mut own = OwnLimits::default();
         own.set(Limit::WaitingBytes, Some(70_000));
         let with = |waiting_bytes| {
-            let usage = Usage {
-                waiting_bytes,
-                ..Usage::default()
-            };
+            let mut usage = Usage::default();
+            usage.set(Quota::Waiting, waiting_bytes);
             row(client, usage, &own, &settings)
         };
         assert!(!with(69_999).is_over);

@@ -12,7 +12,7 @@ pub enum Error {
     #[error(transparent)]
     Store(#[from] store::Error),
     /// The client has stored as much as it may.
-    #[error("the client's quota of waiting bytes is used up")]
+    #[error("the client's quota of waiting bytes, or its share of a stream, is used up")]
     Quota,
     /// The store took too long.
     #[error("the store did not answer in time")]

@@ -20,6 +20,7 @@
 
 mod context;
 mod error;
+mod held_back;
 mod lost;
 mod pacer;
 mod release;
@@ -75,6 +76,11 @@ impl Replay {
         ));
         tasks.keep(TaskKind::LostSweep, &cancel, move || {
             sweep::Sweep::new(Arc::clone(&context), lost_after).run()
+        });
+        let releasing = (bus.clone(), cancel.clone());
+        tasks.keep(TaskKind::HeldBack, &cancel, move || {
+            let (bus, cancel) = releasing.clone();
+            held_back::keep_releasing(bus, cancel)
         });
         let supervised = (bus, store, tasks.clone(), cancel.clone());
         tasks.keep(TaskKind::JobSupervisor, &cancel, move || {

@@ -98,6 +98,10 @@ async fn pass(context: &Context, job: &Job, id: WebhookId, phone: &Phone) -> Res
                 store_progress(context, job, &mut sent, &mut dropped).await?;
                 return Ok(Pass::Stopping);
             }
+            if context.bus.is_full_of_retries(job.client_id).await? {
+                store_progress(context, job, &mut sent, &mut dropped).await?;
+                return Err(Error::Quota);
+            }
             let pacer = pacer.get_or_insert_with(|| Pacer::new(webhook.rate_per_second));
             pacer.set(webhook.rate_per_second);
             let chunk = pacer.next().await.min(held.len());

@@ -12,9 +12,7 @@ use super::{
     window::Window,
 };
 use crate::{
-    model::{
-        Delivery, Event, EventId, Job, JobCursor, JobFilter, JobState, JobWork, Priority, Quota,
-    },
+    model::{Delivery, Event, EventId, Job, JobCursor, JobFilter, JobState, JobWork, Priority},
     telemetry,
 };
 
@@ -160,11 +158,7 @@ async fn send(
     while !left.is_empty() && !context.cancel.is_cancelled() {
         let chunk = pacer.next().await.min(left.len());
         let rest = left.split_off(chunk);
-        if context
-            .bus
-            .is_used_up(Quota::Waiting, job.client_id)
-            .await?
-        {
+        if context.bus.used_up(job.client_id).await?.is_some() {
             return Err(Error::Quota);
         }
         context.bus.publish_again(job.id, &left).await?;

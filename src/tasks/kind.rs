@@ -68,6 +68,8 @@ kinds! {
     LimitWatch = "limit_watch", Restart;
     /// Sets metrics of what all clients store together.
     UsageReport = "usage_report", Restart;
+    /// Releases messages that were held back for want of room.
+    HeldBack = "held_back", Restart;
     /// Adds up what clients store.
     UsageCounter = "usage_counter", Restart;
     /// Writes this node's heartbeat.

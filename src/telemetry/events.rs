@@ -63,11 +63,14 @@ pub fn quota_refused(quota: &'static str) {
     counter!(names::QUOTA_REFUSED, "quota" => quota).increment(1);
 }
 
-/// Sets what all clients together have that counts for this quota, and how many of them are over
-/// it.
-pub fn clients_usage(quota: &'static str, bytes: u64, over: u32) {
+/// Sets what all clients together have that counts for this quota.
+pub fn clients_usage(quota: &'static str, bytes: u64) {
     gauge!(names::CLIENTS_USAGE, "quota" => quota).set(bytes as f64);
-    gauge!(names::CLIENTS_OVER, "quota" => quota).set(f64::from(over));
+}
+
+/// Sets how many clients are over this quota.
+pub fn clients_over_quota(quota: &'static str, clients: usize) {
+    gauge!(names::CLIENTS_OVER, "quota" => quota).set(clients as f64);
 }
 
 /// Sets how full a stream is, and its limit.

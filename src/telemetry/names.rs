@@ -77,10 +77,11 @@ table! {
         "Bytes in memory of messages that are taken up. At deliver.memory_max, no more are pulled.";
     OVER_SHARE = "wahook_delivery_over_share_total", Counter, ["what"],
         "Messages that were parked at once since their client had more than its share, by what \
-         ran short: places, or taken_up (slots and memory).";
+         ran short: places, or taken_up (slots and memory); held at once for retries (room in \
+         WA_RETRY and WA_CHAT).";
     RETRY_BYTES = "wahook_retry_bytes", Gauge, [],
-        "Bytes of parked and due retries. At deliver.retry_bytes_max, no new messages are \
-         pulled.";
+        "Bytes of parked and due retries. At deliver.retry_bytes_max and an eighth more, no new \
+         messages are pulled.";
     LINE_BYTES = "wahook_line_bytes", Gauge, [],
         "Bytes in chat queues. At nine tenths of bus.message_bytes_max, no new messages are \
          pulled.";
@@ -106,7 +107,8 @@ table! {
          are refused, or dead_letters, whose dead letters lose their bodies. `wahook clients list` \
          names them.";
     CLIENTS_USAGE = "wahook_clients_usage_bytes", Gauge, ["quota"],
-        "Bytes of all clients together that count for this quota: quota=waiting or dead_letters.";
+        "Bytes of all clients together: quota=waiting, and of these retries, chat_queues and held; \
+         dead_letters.";
     STREAM_BYTES = "wahook_stream_bytes", Gauge, ["stream"],
         "Bytes in a stream: WA_MSG new messages, WA_RETRY parked and due ones, WA_HOLD held ones, \
          WA_CHAT chat queues, WA_RESULT results, WA_DLQ dead letters.";

@@ -32,7 +32,8 @@ fn scrape_after_all_events() -> String {
         event::dead_letter("gone");
         event::dead_letter_cut("cut");
         event::quota_refused("waiting");
-        event::clients_usage("waiting", 4096, 1);
+        event::clients_usage("waiting", 4096);
+        event::clients_over_quota("waiting", 1);
         event::stream_bytes("WA_HOLD", 1, 2);
         event::abandoned("WA_MSG");
         event::lost_delivery("sent");

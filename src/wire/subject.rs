@@ -213,30 +213,34 @@ pub fn parse_usage(subject: &str) -> Option<(Quota, ClientId)> {
     Some((quota, client.parse().ok()?))
 }
 
-/// What a stored message of this subject counts for; `None` for what belongs to no client.
+/// Whose a stored message of this subject is, and what it counts for; `None` for what belongs to no
+/// client.
 ///
 /// # Examples
 ///
 /// ```
 /// use wahook::{model::Quota, wire::subject};
 ///
-/// let counted = subject::counted("wa.retry.3.7.4915112345678").expect("a client's");
-/// assert_eq!((counted.0, counted.1.get()), (Quota::Waiting, 7));
+/// let (client, quotas) = subject::counted("wa.retry.3.7.4915112345678").expect("a client's");
+/// assert_eq!((client.get(), quotas), (7, &[Quota::Waiting, Quota::Retries][..]));
 /// assert_eq!(subject::counted("wa.result.3"), None);
 /// ```
-pub fn counted(subject: &str) -> Option<(Quota, ClientId)> {
+pub fn counted(subject: &str) -> Option<(ClientId, &'static [Quota])> {
+    const NEW: &[Quota] = &[Quota::Waiting];
+    const RETRIES: &[Quota] = &[Quota::Waiting, Quota::Retries];
+    const QUEUED: &[Quota] = &[Quota::Waiting, Quota::ChatQueues];
+    const HELD: &[Quota] = &[Quota::Waiting, Quota::Held];
     let tokens: Vec<&str> = subject.split('.').collect();
-    let (quota, client) = match tokens[..] {
+    let (client, quotas) = match tokens[..] {
         // As published, and with the partition, as stored.
-        ["wa", "msg", client, _] | ["wa", "msg", _, client, _] => (Quota::Waiting, client),
-        ["wa", "park" | "hold", client, _] | ["wa", "retry", _, client, _] => {
-            (Quota::Waiting, client)
-        }
-        ["wa", "chat", _, client, _, _, _] => (Quota::Waiting, client),
-        ["wa", "dlq", client, _] => (Quota::DeadLetters, client),
+        ["wa", "msg", client, _] | ["wa", "msg", _, client, _] => (client, NEW),
+        ["wa", "park", client, _] | ["wa", "retry", _, client, _] => (client, RETRIES),
+        ["wa", "hold", client, _] => (client, HELD),
+        ["wa", "chat", _, client, _, _, _] => (client, QUEUED),
+        ["wa", "dlq", client, _] => (client, &[Quota::DeadLetters][..]),
         _ => return None,
     };
-    Some((quota, client.parse().ok()?))
+    Some((client.parse().ok()?, quotas))
 }
 
 /// The subject on which the node that runs a session receives requests to send.

@@ -1,6 +1,7 @@
 //! What one client may store and publish, while another goes on.
 
 mod clients;
+mod shares;
 
 use std::time::Duration;
 

@@ -51,6 +51,7 @@ fn place(kind: TaskKind) -> Place {
         | TaskKind::WebhookWatch
         | TaskKind::LimitWatch
         | TaskKind::UsageReport
+        | TaskKind::HeldBack
         | TaskKind::UsageCounter
         | TaskKind::Heartbeat
         | TaskKind::MemberWatch
