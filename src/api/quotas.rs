@@ -31,6 +31,7 @@ pub(super) struct UsageView {
     waiting_bytes: Share,
     dead_letter_bytes: Share,
     messages_per_second: u64,
+    webhooks: Share,
 }
 
 impl AppState {
@@ -102,6 +103,10 @@ pub(super) async fn get(
             max: app.bus.limit(client, Limit::DeadLetterBytes),
         },
         messages_per_second: app.bus.limit(client, Limit::MessagesPerSecond),
+        webhooks: Share {
+            used: app.bus.webhooks().count(client).await?,
+            max: app.bus.limit(client, Limit::Webhooks),
+        },
     }))
 }
 

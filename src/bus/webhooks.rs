@@ -1,6 +1,7 @@
 //! Webhooks in a key-value bucket, cached.
 
 use std::{
+    collections::HashMap,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::{Duration, Instant},
 };
@@ -327,5 +328,23 @@ impl Webhooks {
         };
         all.sort_by(|a, b| a.phone.cmp(&b.phone));
         Ok(all)
+    }
+
+    /// How many webhooks a client has, without its operational one.
+    pub async fn count(&self, client: ClientId) -> Result<u64, Error> {
+        Ok(self.list(client).await?.len() as u64)
+    }
+
+    /// How many webhooks each client has, without operational ones, as the server has it now.
+    pub async fn count_all(&self) -> Result<HashMap<ClientId, u64>, Error> {
+        let mut counts = HashMap::new();
+        for key in self.bucket.keys().await? {
+            if let Some((client, phone)) = parse(&key)
+                && !phone.is_operational()
+            {
+                *counts.entry(client).or_default() += 1;
+            }
+        }
+        Ok(counts)
     }
 }

@@ -122,6 +122,7 @@ fn bus(r: &mut Reader<'_>, retry_bytes_max: u64) -> Bus {
             waiting_bytes_max: r.limit("quota.waiting_bytes_max", Limit::WaitingBytes),
             dead_letter_bytes_max: r.limit("quota.dead_letter_bytes_max", Limit::DeadLetterBytes),
             messages_per_second: r.limit("quota.messages_per_second", Limit::MessagesPerSecond),
+            webhooks_max: r.limit("quota.webhooks_max", Limit::Webhooks),
             recount_interval: r.duration("quota.recount_interval", "1s", "24h"),
         },
     }

@@ -91,6 +91,7 @@ pub struct Quota {
     pub waiting_bytes_max: u64,
     pub dead_letter_bytes_max: u64,
     pub messages_per_second: u32,
+    pub webhooks_max: u32,
     pub recount_interval: Duration,
 }
 
@@ -101,6 +102,7 @@ impl Quota {
             Limit::WaitingBytes => self.waiting_bytes_max,
             Limit::DeadLetterBytes => self.dead_letter_bytes_max,
             Limit::MessagesPerSecond => self.messages_per_second.into(),
+            Limit::Webhooks => self.webhooks_max.into(),
         }
     }
 }

@@ -27,14 +27,17 @@ pub enum Limit {
     DeadLetterBytes,
     /// Messages published per second, to each process.
     MessagesPerSecond,
+    /// Registered webhooks.
+    Webhooks,
 }
 
 impl Limit {
     /// All of them.
-    pub const ALL: [Self; 3] = [
+    pub const ALL: [Self; 4] = [
         Self::WaitingBytes,
         Self::DeadLetterBytes,
         Self::MessagesPerSecond,
+        Self::Webhooks,
     ];
 
     /// As settings and commands name it.
@@ -43,6 +46,7 @@ impl Limit {
             Self::WaitingBytes => "waiting_bytes_max",
             Self::DeadLetterBytes => "dead_letter_bytes_max",
             Self::MessagesPerSecond => "messages_per_second",
+            Self::Webhooks => "webhooks_max",
         }
     }
 
@@ -56,6 +60,7 @@ impl Limit {
         match self {
             Self::WaitingBytes | Self::DeadLetterBytes => 64 * KIB..=16 * TIB,
             Self::MessagesPerSecond => 1..=100_000,
+            Self::Webhooks => 1..=1_000_000,
         }
     }
 
@@ -63,7 +68,7 @@ impl Limit {
     pub fn is_in_bytes(self) -> bool {
         match self {
             Self::WaitingBytes | Self::DeadLetterBytes => true,
-            Self::MessagesPerSecond => false,
+            Self::MessagesPerSecond | Self::Webhooks => false,
         }
     }
 }

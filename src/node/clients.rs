@@ -28,6 +28,15 @@ struct Row {
     /// Whether it was set for this client; else it is the setting.
     is_own: bool,
     is_over: bool,
+    #[serde(skip)]
+    is_in_bytes: bool,
+}
+
+/// What a client has.
+#[derive(Default)]
+struct Used {
+    stored: Usage,
+    webhooks: u64,
 }
 
 #[derive(Serialize)]
@@ -51,7 +60,7 @@ pub(super) async fn run(config: &Config, command: ClientsCommand) -> anyhow::Res
         }
         ClientsCommand::Show { client, json } => {
             let own = bus.client_limits().get(client).await?;
-            let row = row(client, bus.usage(client).await?, &own, settings);
+            let row = row(client, &used(&bus, client).await?, &own, settings);
             if json {
                 println!("{}", serde_json::to_string_pretty(&row)?);
             } else {
@@ -69,19 +78,20 @@ pub(super) async fn run(config: &Config, command: ClientsCommand) -> anyhow::Res
                 }
             };
             let own = bus.client_limits().change(client, apply).await?;
-            show(&row(client, bus.usage(client).await?, &own, settings));
+            show(&row(client, &used(&bus, client).await?, &own, settings));
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn row(client: ClientId, usage: Usage, own: &OwnLimits, settings: &config::Quota) -> ClientRow {
+fn row(client: ClientId, usage: &Used, own: &OwnLimits, settings: &config::Quota) -> ClientRow {
     let limits = Limit::ALL.map(|limit| {
         let max = own.get(limit).unwrap_or_else(|| settings.limit(limit));
         let used = match limit {
-            Limit::WaitingBytes => Some(usage.of(Quota::Waiting)),
-            Limit::DeadLetterBytes => Some(usage.of(Quota::DeadLetters)),
+            Limit::WaitingBytes => Some(usage.stored.of(Quota::Waiting)),
+            Limit::DeadLetterBytes => Some(usage.stored.of(Quota::DeadLetters)),
             Limit::MessagesPerSecond => None,
+            Limit::Webhooks => Some(usage.webhooks),
         };
         Row {
             name: limit.as_str(),
@@ -89,6 +99,7 @@ fn row(client: ClientId, usage: Usage, own: &OwnLimits, settings: &config::Quota
             max,
             is_own: own.get(limit).is_some(),
             is_over: used.is_some_and(|used| used >= max),
+            is_in_bytes: limit.is_in_bytes(),
         }
     });
     ClientRow {
@@ -98,16 +109,32 @@ fn row(client: ClientId, usage: Usage, own: &OwnLimits, settings: &config::Quota
     }
 }
 
-/// All clients that have stored something, or have a limit of their own.
+async fn used(bus: &Bus, client: ClientId) -> anyhow::Result<Used> {
+    let webhooks = bus.webhooks().count_all().await?;
+    Ok(Used {
+        stored: bus.usage(client).await?,
+        webhooks: webhooks.get(&client).copied().unwrap_or_default(),
+    })
+}
+
+/// All clients that have webhooks, have stored something, or have a limit of their own.
 async fn rows(bus: &Bus, settings: &config::Quota) -> anyhow::Result<Vec<ClientRow>> {
     let own = bus.client_limits().list().await?;
-    let mut usage: BTreeMap<ClientId, Usage> = bus.usage_of_all().await?.into_iter().collect();
+    let mut usage: BTreeMap<ClientId, Used> = BTreeMap::new();
+    for (client, stored) in bus.usage_of_all().await? {
+        usage.entry(client).or_default().stored = stored;
+    }
+    for (client, webhooks) in bus.webhooks().count_all().await? {
+        usage.entry(client).or_default().webhooks = webhooks;
+    }
     for client in own.keys() {
         usage.entry(*client).or_default();
     }
     let none = OwnLimits::default();
-    let row = |(client, usage)| row(client, usage, own.get(&client).unwrap_or(&none), settings);
-    Ok(usage.into_iter().map(row).collect())
+    let row = |(client, used): (&ClientId, &Used)| {
+        row(*client, used, own.get(client).unwrap_or(&none), settings)
+    };
+    Ok(usage.iter().map(row).collect())
 }
 
 fn print_table(rows: &[ClientRow]) {
@@ -134,7 +161,10 @@ fn print_table(rows: &[ClientRow]) {
 fn cell(row: &Row) -> String {
     let mark = if row.is_own { "*" } else { "" };
     match row.used {
-        Some(used) => format!("{} of {}{mark}", rounded(used), show_size(row.max)),
+        Some(used) if row.is_in_bytes => {
+            format!("{} of {}{mark}", rounded(used), show_size(row.max))
+        }
+        Some(used) => format!("{used} of {}{mark}", row.max),
         None => format!("{}{mark}", row.max),
     }
 }
@@ -195,9 +225,9 @@ mod tests {
         let mut own = OwnLimits::default();
         own.set(Limit::WaitingBytes, Some(70_000));
         let with = |waiting_bytes| {
-            let mut usage = Usage::default();
-            usage.set(Quota::Waiting, waiting_bytes);
-            row(client, usage, &own, &settings)
+            let mut used = Used::default();
+            used.stored.set(Quota::Waiting, waiting_bytes);
+            row(client, &used, &own, &settings)
         };
         assert!(!with(69_999).is_over);
         let over = with(70_000);

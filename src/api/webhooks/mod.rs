@@ -1,5 +1,6 @@
 //! Registering, showing, changing and deleting webhooks.
 
+mod limit;
 pub(super) mod list;
 mod settings;
 mod test_message;
@@ -84,8 +85,7 @@ pub(super) async fn register(
         settings.apply(&mut webhook, app.bus.now())?;
         Ok::<_, Problem>(webhook)
     };
-    let webhooks = app.bus.webhooks();
-    let (webhook, created) = webhooks.try_register(client, &phone, make).await?;
+    let (webhook, created) = limit::register(&app, client, &phone, make).await?;
     if !created {
         app.bus.wait_until_webhooks_are_current().await;
     }

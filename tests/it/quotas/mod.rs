@@ -2,6 +2,7 @@
 
 mod clients;
 mod shares;
+mod webhooks;
 
 use std::time::Duration;
 
