@@ -75,16 +75,7 @@ pub(super) async fn start(
 
     node.start_admin(config, metrics).await?;
     if roles.iter().any(|role| *role != Role::Record) {
-        let loaded = node.bus.client_limits().load(&node.tasks).await;
-        loaded.context("loading the limits of clients")?;
-        let recount = match plays(Role::Api) {
-            true => Recount::Yes,
-            false => Recount::No,
-        };
-        node.bus.count_usage(&node.tasks, &node.cancel, recount);
-        if recount == Recount::Yes {
-            node.bus.report_usage(&node.tasks, &node.cancel);
-        }
+        node.start_counting(roles).await?;
     }
     if plays(Role::Api) {
         let store = store.clone().context("the api role has a store")?;
@@ -130,6 +121,20 @@ impl Node {
         );
         self.listeners
             .run(TaskKind::ProbeListener, &self.admin_cancel, serving);
+        Ok(())
+    }
+
+    /// Loads what clients may, and counts what they have.
+    async fn start_counting(&self, roles: &[Role]) -> anyhow::Result<()> {
+        let loaded = self.bus.client_limits().load(&self.tasks).await;
+        loaded.context("loading the limits of clients")?;
+        let recount = if roles.contains(&Role::Api) {
+            self.bus.report_usage(&self.tasks, &self.cancel);
+            Recount::Yes
+        } else {
+            Recount::No
+        };
+        self.bus.count_usage(&self.tasks, &self.cancel, recount);
         Ok(())
     }
 
