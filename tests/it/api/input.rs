@@ -160,7 +160,6 @@ async fn fields_and_parameters_of_the_wrong_type_are_named() {
         ("message_id", json!(7)),
         ("content", json!({})),
         ("metadata", json!([])),
-        ("type", json!("letter")),
         ("unheard_of", json!(1)),
     ] {
         let pointer = pointer_of(&client, "/api/messages", message(name, value)).await;
@@ -170,6 +169,10 @@ async fn fields_and_parameters_of_the_wrong_type_are_named() {
         pointer_of(&client, "/api/messages", json!({})).await,
         "/phone_number"
     );
+    let letter = message("type", json!("letter"));
+    let (status, answer) = client.call("POST", "/api/messages", Some(letter)).await;
+    let pointer = &answer["errors"][0]["pointer"];
+    assert_eq!((status, pointer), (400, &json!("/type")), "{answer}");
     let body =
         json!({"phone_number": PHONE, "webhook_url": "https://a.b/", "retry_schedule": [1, -1]});
     let pointer = pointer_of(&client, "/api/webhooks/register", body).await;
