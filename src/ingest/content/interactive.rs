@@ -117,12 +117,16 @@ fn hydrated_parts(t: &Template) -> Parts<'_> {
 fn hydrated_button(button: &wa::HydratedTemplateButton) -> Option<Value> {
     use wa::hydrated_template_button::HydratedButton::{CallButton, QuickReplyButton, UrlButton};
     let shown = match button.hydrated_button.as_ref()? {
-        QuickReplyButton(b) => {
-            json!({"type": "reply", "text": short(b.display_text.as_ref()), "id": short(b.id.as_ref())})
-        }
-        UrlButton(b) => {
-            json!({"type": "url", "text": short(b.display_text.as_ref()), "url": short(b.url.as_ref())})
-        }
+        QuickReplyButton(b) => json!({
+            "type": "reply",
+            "text": short(b.display_text.as_ref()),
+            "id": short(b.id.as_ref()),
+        }),
+        UrlButton(b) => json!({
+            "type": "url",
+            "text": short(b.display_text.as_ref()),
+            "url": short(b.url.as_ref()),
+        }),
         CallButton(b) => json!({
             "type": "call",
             "text": short(b.display_text.as_ref()),
