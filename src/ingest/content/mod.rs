@@ -1,7 +1,7 @@
 //! What a WhatsApp message says, as wahook's kinds, text and metadata. Pure.
 //!
-//! `peel` opens the wrappers, `read` asks each reader in turn, and `other` keeps what can be told of
-//! a kind without a name. Names of people stay as WhatsApp wrote them; the hook resolves them.
+//! `peel` opens the wrappers, `read` asks each reader in turn, and `other` keeps what can be told
+//! of a kind without a name. Names of people stay as WhatsApp wrote them; the hook resolves them.
 
 mod context_info;
 mod interactive;

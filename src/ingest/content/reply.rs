@@ -38,9 +38,10 @@ const ANSWERS_BYTES_MAX: usize = 64 * 1024;
 
 /// A button of a flow is a button; anything else is a form that was filled in.
 fn flow(m: &wa::message::InteractiveResponseMessage) -> Content {
-    use wa::message::interactive_response_message::InteractiveResponseMessage::NativeFlowResponseMessage;
+    use wa::message::interactive_response_message::InteractiveResponseMessage as Response;
     let text = m.body.as_option().and_then(|body| body.text.as_deref());
-    let Some(NativeFlowResponseMessage(response)) = &m.interactive_response_message else {
+    let Some(Response::NativeFlowResponseMessage(response)) = &m.interactive_response_message
+    else {
         return Content::new(Kind::ButtonReply, text);
     };
     let written = response.params_json.as_deref().unwrap_or_default();
