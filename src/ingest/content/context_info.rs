@@ -71,7 +71,10 @@ pub(super) fn with_context(content: Content, info: &wa::ContextInfo) -> Content 
     let score = info.forwarding_score.filter(|score| *score > 0);
     content
         .with("quoted", quoted(info))
-        .with("mentions", some(mentions))
+        .with(
+            "mentions",
+            json!((!mentions.is_empty()).then_some(mentions)),
+        )
         .with(
             "mentions_left_out",
             json!((left_out > 0).then_some(left_out)),
@@ -79,13 +82,6 @@ pub(super) fn with_context(content: Content, info: &wa::ContextInfo) -> Content 
         .with("forwarded", json!(is_forwarded))
         .with("forwarding_score", json!(score))
         .with("referral", referral(info))
-}
-
-fn some(list: Vec<Value>) -> Value {
-    if list.is_empty() {
-        return Value::Null;
-    }
-    list.into()
 }
 
 /// The quoted message, with its author as WhatsApp names him.

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 use whatsapp_rust::prelude::wa;
 
 use super::{
-    media::media,
-    model::{Content, LIST_MAX, object, short},
+    media::{document, image, video},
+    model::{Content, LIST_MAX, merged, object, short},
 };
 use crate::model::Kind;
 
@@ -20,8 +20,8 @@ struct Parts<'m> {
     text: Option<&'m String>,
     footer: Option<&'m String>,
     buttons: Vec<Value>,
-    /// The message with the header's picture, video, document or place alone.
-    header: Option<wa::Message>,
+    /// The header's picture, video or document.
+    header: Option<Content>,
 }
 
 impl Parts<'_> {
@@ -33,22 +33,18 @@ impl Parts<'_> {
             .find(|text| !text.is_empty());
         let mut content = Content::new(kind, text.map(String::as_str));
         let buttons = self.buttons;
-        let mut shown = object(json!({
+        let shown = object(json!({
             "title": short(self.title),
             "subtitle": short(self.subtitle),
             "footer": short(self.footer),
             "buttons": (!buttons.is_empty()).then_some(buttons),
         }));
-        if let (Value::Object(shown), Value::Object(further)) = (&mut shown, object(further)) {
-            shown.extend(further);
-        }
-        let header = self.header.and_then(|header| media(&header));
-        if let Some(mut header) = header {
+        if let Some(mut header) = self.header {
             content.media = header.media;
             let description = header.metadata.remove("media").unwrap_or_default();
             content = content.with("media", description);
         }
-        content.with("interactive", shown)
+        content.with("interactive", merged(shown, further))
     }
 }
 
@@ -106,9 +102,9 @@ fn hydrated_parts(t: &Template) -> Parts<'_> {
     };
     match &t.title {
         Some(Title::HydratedTitleText(title)) => parts.title = Some(title),
-        Some(Title::ImageMessage(m)) => parts.header = Some(m.as_ref().clone().into_message()),
-        Some(Title::VideoMessage(m)) => parts.header = Some(m.as_ref().clone().into_message()),
-        Some(Title::DocumentMessage(m)) => parts.header = Some(m.as_ref().clone().into_message()),
+        Some(Title::ImageMessage(m)) => parts.header = Some(image(m)),
+        Some(Title::VideoMessage(m)) => parts.header = Some(video(m)),
+        Some(Title::DocumentMessage(m)) => parts.header = Some(document(m)),
         Some(Title::LocationMessage(_)) | None => {}
     }
     parts
@@ -160,9 +156,9 @@ fn interactive_parts(m: &wa::message::InteractiveMessage) -> Parts<'_> {
         footer: m.footer.as_option().and_then(|footer| footer.text.as_ref()),
         buttons,
         header: header.and_then(|header| match header.media.as_ref()? {
-            Media::ImageMessage(m) => Some(m.as_ref().clone().into_message()),
-            Media::VideoMessage(m) => Some(m.as_ref().clone().into_message()),
-            Media::DocumentMessage(m) => Some(m.as_ref().clone().into_message()),
+            Media::ImageMessage(m) => Some(image(m)),
+            Media::VideoMessage(m) => Some(video(m)),
+            Media::DocumentMessage(m) => Some(document(m)),
             _ => None,
         }),
     }
@@ -235,9 +231,9 @@ fn buttons(base: &wa::Message) -> Option<Content> {
     };
     match &m.header {
         Some(Header::Text(title)) => parts.title = Some(title),
-        Some(Header::ImageMessage(m)) => parts.header = Some(m.as_ref().clone().into_message()),
-        Some(Header::VideoMessage(m)) => parts.header = Some(m.as_ref().clone().into_message()),
-        Some(Header::DocumentMessage(m)) => parts.header = Some(m.as_ref().clone().into_message()),
+        Some(Header::ImageMessage(m)) => parts.header = Some(image(m)),
+        Some(Header::VideoMessage(m)) => parts.header = Some(video(m)),
+        Some(Header::DocumentMessage(m)) => parts.header = Some(document(m)),
         Some(Header::LocationMessage(_)) | None => {}
     }
     Some(parts.content(Kind::Buttons, json!({})))
@@ -302,27 +298,3 @@ fn structured_text(m: &Structured) -> Option<String> {
     let text = all.into_iter().map(String::as_str).collect::<Vec<_>>();
     (!text.is_empty()).then(|| text.join(" "))
 }
-
-/// A message that has this file alone.
-trait IntoMessage {
-    fn into_message(self) -> wa::Message;
-}
-
-macro_rules! into_message {
-    ($($type:ident => $field:ident),*) => {
-        $(impl IntoMessage for wa::message::$type {
-            fn into_message(self) -> wa::Message {
-                wa::Message {
-                    $field: whatsapp_rust::prelude::MessageField::some(self),
-                    ..Default::default()
-                }
-            }
-        })*
-    };
-}
-
-into_message!(
-    ImageMessage => image_message,
-    VideoMessage => video_message,
-    DocumentMessage => document_message
-);

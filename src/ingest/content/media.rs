@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use whatsapp_rust::{download::MediaType, prelude::wa};
 
-use super::model::{Content, hex, object, short};
+use super::model::{Content, hex, merged, object, short};
 use crate::{ingest::media::Reference, model::Kind};
 
 macro_rules! media_of {
@@ -28,36 +28,34 @@ macro_rules! media_of {
 }
 
 /// Adds further fields of the media to their description.
-fn described((content, mut description): (Content, Value), further: Value) -> Content {
-    if let (Value::Object(all), Value::Object(further)) = (&mut description, object(further)) {
-        all.extend(further);
-    }
-    content.with("media", description)
+fn described((content, description): (Content, Value), further: Value) -> Content {
+    content.with("media", merged(description, further))
 }
 
 pub(super) fn media(base: &wa::Message) -> Option<Content> {
-    image(base)
-        .or_else(|| video(base))
+    let video_or_note = || {
+        let note = || base.ptv_message.as_option();
+        base.video_message.as_option().or_else(note)
+    };
+    let image = base.image_message.as_option().map(image);
+    image
+        .or_else(|| video_or_note().map(video))
         .or_else(|| audio(base))
-        .or_else(|| document(base))
+        .or_else(|| base.document_message.as_option().map(document))
         .or_else(|| sticker(base))
 }
 
-fn image(base: &wa::Message) -> Option<Content> {
-    let m = base.image_message.as_option()?;
+pub(super) fn image(m: &wa::message::ImageMessage) -> Content {
     let both = media_of!(Kind::Image, MediaType::Image, m, m.caption.as_deref());
-    let further = json!({"width": m.width, "height": m.height});
-    Some(described(both, further))
+    described(both, json!({"width": m.width, "height": m.height}))
 }
 
 /// A video, or a video note.
-fn video(base: &wa::Message) -> Option<Content> {
-    let video = base.video_message.as_option();
-    let m = video.or(base.ptv_message.as_option())?;
+pub(super) fn video(m: &wa::message::VideoMessage) -> Content {
     let both = media_of!(Kind::Video, MediaType::Video, m, m.caption.as_deref());
     let gif = m.gif_playback.filter(|gif| *gif);
     let further = json!({"width": m.width, "height": m.height, "seconds": m.seconds, "gif": gif});
-    Some(described(both, further))
+    described(both, further)
 }
 
 fn audio(base: &wa::Message) -> Option<Content> {
@@ -67,12 +65,11 @@ fn audio(base: &wa::Message) -> Option<Content> {
     Some(described(both, further))
 }
 
-fn document(base: &wa::Message) -> Option<Content> {
-    let m = base.document_message.as_option()?;
+pub(super) fn document(m: &wa::message::DocumentMessage) -> Content {
     let both = media_of!(Kind::Document, MediaType::Document, m, m.caption.as_deref());
     let name = m.file_name.as_ref().or(m.title.as_ref());
     let further = json!({"file_name": short(name), "pages": m.page_count});
-    Some(described(both, further))
+    described(both, further)
 }
 
 fn sticker(base: &wa::Message) -> Option<Content> {

@@ -80,3 +80,11 @@ pub(super) fn object(mut value: Value) -> Value {
     }
     value
 }
+
+/// A JSON object with the fields of both, the second's without its nulls.
+pub(super) fn merged(mut first: Value, second: Value) -> Value {
+    if let (Value::Object(fields), Value::Object(further)) = (&mut first, object(second)) {
+        fields.extend(further);
+    }
+    first
+}

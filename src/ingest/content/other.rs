@@ -3,11 +3,8 @@
 use serde_json::{Map, Value};
 use whatsapp_rust::prelude::wa;
 
-use super::model::{Content, cut};
-use crate::{
-    model::{CONTENT_BYTES_MAX, Kind},
-    wire,
-};
+use super::model::Content;
+use crate::{model::Kind, wire};
 
 /// JSON of a message beyond this is not searched for a text: bytes take four times as much in it.
 const JSON_BYTES_MAX: usize = 1 << 20;
@@ -63,17 +60,12 @@ pub(super) fn other(base: &wa::Message) -> Option<Content> {
         // A field that the client does not know leaves nothing here.
         return set.is_empty().then(Content::unknown);
     };
-    let text = first_text(value, DEPTH_MAX).unwrap_or_default();
-    let mut content = Content::new(Kind::Unknown, None).with("kind", camel_case(name).into());
-    content.text = cut(text, CONTENT_BYTES_MAX);
-    Some(content)
+    let text = value.as_str().or_else(|| first_text(value, DEPTH_MAX));
+    Some(Content::new(Kind::Unknown, text).with("kind", camel_case(name).into()))
 }
 
 /// The text at this level, or else the first one below.
 fn first_text(value: &Value, depth: usize) -> Option<&str> {
-    if let Some(text) = value.as_str() {
-        return (depth == DEPTH_MAX).then_some(text);
-    }
     let depth = depth.checked_sub(1)?;
     match value {
         Value::Object(fields) => {
