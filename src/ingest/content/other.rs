@@ -1,13 +1,17 @@
 //! Kinds without a name here: what field they are in, and the first text that they hold.
 
-use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+use serde_json::{Value, value::RawValue};
 use whatsapp_rust::prelude::wa;
 
 use super::model::Content;
 use crate::{model::Kind, wire};
 
-/// JSON of a message beyond this is not searched for a text: bytes take four times as much in it.
-const JSON_BYTES_MAX: usize = 1 << 20;
+/// Of a message with longer JSON nothing is told: bytes take four times as much in it.
+const JSON_BYTES_MAX: usize = 8 << 20;
+/// A field with longer JSON is not searched for a text.
+const FIELD_BYTES_MAX: usize = 1 << 20;
 /// Where texts lie, most telling first.
 const TEXTS: [&str; 12] = [
     "text",
@@ -48,19 +52,24 @@ pub(super) fn other(base: &wa::Message) -> Option<Content> {
     let Ok(json) = wire::bounded_json(base, JSON_BYTES_MAX) else {
         return Some(Content::unknown());
     };
-    let Ok(fields) = serde_json::from_slice::<Map<String, Value>>(&json) else {
+    // The fields stay as text: numbers and lists take twenty times as much as values.
+    let Ok(fields) = serde_json::from_slice::<BTreeMap<&str, &RawValue>>(&json) else {
         return Some(Content::unknown());
     };
     let set: Vec<_> = fields
         .iter()
-        .filter(|(_, value)| !value.is_null())
+        .filter(|(_, value)| value.get() != "null")
         .collect();
-    let said = set.iter().find(|(name, _)| !NOISE.contains(&name.as_str()));
+    let said = set.iter().find(|(name, _)| !NOISE.contains(name));
     let Some((name, value)) = said else {
         // A field that the client does not know leaves nothing here.
         return set.is_empty().then(Content::unknown);
     };
-    let text = value.as_str().or_else(|| first_text(value, DEPTH_MAX));
+    let json = Some(value.get()).filter(|json| json.len() <= FIELD_BYTES_MAX);
+    let value: Value = json
+        .and_then(|json| serde_json::from_str(json).ok())
+        .unwrap_or_default();
+    let text = value.as_str().or_else(|| first_text(&value, DEPTH_MAX));
     Some(Content::new(Kind::Unknown, text).with("kind", camel_case(name).into()))
 }
 
@@ -69,8 +78,8 @@ fn first_text(value: &Value, depth: usize) -> Option<&str> {
     let depth = depth.checked_sub(1)?;
     match value {
         Value::Object(fields) => {
-            let here = TEXTS.iter().find_map(|name| fields.get(*name)?.as_str());
-            here.filter(|text| !text.is_empty()).or_else(|| {
+            let said = |name: &&str| fields.get(*name)?.as_str().filter(|text| !text.is_empty());
+            TEXTS.iter().find_map(said).or_else(|| {
                 let below = |name: &&str| first_text(fields.get(*name)?, depth);
                 let named = TEXTS.iter().find_map(below);
                 named.or_else(|| fields.values().find_map(|field| first_text(field, depth)))
@@ -93,4 +102,19 @@ fn camel_case(name: &str) -> String {
         camel.push_str(letters.as_str());
     }
     camel
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_empty_text_does_not_hide_the_one_beside_it_or_below() {
+        let beside = json!({"text": "", "caption": "beside"});
+        assert_eq!(first_text(&beside, DEPTH_MAX), Some("beside"));
+        let below = json!({"text": "", "inner": [{"name": "below"}]});
+        assert_eq!(first_text(&below, DEPTH_MAX), Some("below"));
+    }
 }

@@ -164,3 +164,69 @@ fn what_a_message_refers_to_is_told_whatever_its_kind() {
     let referral = json!({"source_id": "ad", "ctwa_clid": "click", "headline": "Buy"});
     assert_eq!(shown["referral"], referral);
 }
+
+/// As deep as the protocol's reader goes.
+const DEEP: usize = 90;
+
+#[test]
+fn chains_of_messages_in_messages_end() {
+    let comment = |inner| wa::Message {
+        comment_message: some(wa::message::CommentMessage {
+            message: some(inner),
+            target_message_key: key("M1"),
+        }),
+        ..Default::default()
+    };
+    let quote = |inner| wa::Message {
+        extended_text_message: some(wa::message::ExtendedTextMessage {
+            text: text("re"),
+            context_info: some(wa::ContextInfo {
+                stanza_id: text("Q1"),
+                quoted_message: some(inner),
+                ..Default::default()
+            }),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let wrap = |inner| wa::Message {
+        ephemeral_message: wrapped(inner),
+        ..Default::default()
+    };
+    let chain = |link: &dyn Fn(wa::Message) -> wa::Message| {
+        let message = (0..DEEP).fold(conversation("end"), |inner, _| link(inner));
+        read(&message).expect("a message")
+    };
+    assert_eq!(chain(&comment).text, "end");
+    assert_eq!(chain(&quote).metadata["quoted"]["content"], "re");
+    // No phone wraps as deep as that.
+    assert_eq!(chain(&wrap).kind, Kind::Unknown);
+}
+
+#[test]
+fn a_kind_without_a_name_keeps_its_field_however_large_it_is() {
+    let message = wa::Message {
+        message_history_notice: some(wa::message::MessageHistoryNotice::default()),
+        group_root_key_share: some(wa::GroupRootKeyShare::default()),
+        chat: some(wa::message::Chat {
+            display_name: text(&"x".repeat(2 << 20)),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let named = json!("messageHistoryNotice");
+    says(&message, &Kind::Unknown, "", "kind", &named);
+    let long = wa::AIRichResponseSubMessage {
+        message_text: text(&"x".repeat(2 << 20)),
+        ..Default::default()
+    };
+    let answer = wa::Message {
+        rich_response_message: some(wa::AIRichResponseMessage {
+            submessages: vec![long],
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let named = json!("richResponseMessage");
+    says(&answer, &Kind::Unknown, "", "kind", &named);
+}
