@@ -15,7 +15,6 @@ mod reply;
 mod social;
 mod target;
 mod trade;
-mod vcard;
 
 pub(super) use model::Content;
 pub(super) use read::read;

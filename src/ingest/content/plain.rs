@@ -6,9 +6,8 @@ use whatsapp_rust::prelude::{MessageExt, wa};
 use super::{
     model::{Content, LIST_MAX, object, short},
     target::Target,
-    vcard,
 };
-use crate::model::Kind;
+use crate::{model::Kind, wire};
 
 pub(super) fn plain(base: &wa::Message) -> Option<Content> {
     if let Some(text) = base.text_content() {
@@ -77,11 +76,11 @@ fn contacts(base: &wa::Message) -> Option<Content> {
 }
 
 fn contact(contact: &wa::message::ContactMessage) -> Value {
-    let card = contact.vcard.as_deref().map(vcard::shortened);
+    let card = contact.vcard.as_deref().map(wire::shorten_card);
     let phones = contact
         .vcard
         .as_deref()
-        .map(vcard::phones)
+        .map(wire::card_phones)
         .unwrap_or_default();
     object(json!({
         "name": short(contact.display_name.as_ref()),

@@ -8,10 +8,7 @@ use super::{
     bounded::TooLong,
     parts::{Object, Parts, bare, object},
 };
-use crate::model::Kind;
-
-/// Numbers of one contact card that are listed.
-const PHONES_PER_CONTACT_MAX: usize = 16;
+use crate::{model::Kind, wire::vcard::card_phones};
 
 #[derive(Serialize)]
 struct Body {
@@ -249,26 +246,8 @@ fn contact(contact: &Value) -> Value {
         .get("vcard")
         .and_then(Value::as_str)
         .unwrap_or_default();
-    let phones: Vec<Value> = card
-        .lines()
-        .filter_map(phone)
-        .take(PHONES_PER_CONTACT_MAX)
-        .collect();
+    let phones = card_phones(card);
     json!({"name": {"formatted_name": name}, "phones": phones})
-}
-
-/// A line of a contact card like `TEL;type=CELL;waid=4922:+49 22`.
-fn phone(line: &str) -> Option<Value> {
-    let (head, number) = line.trim().split_once(':')?;
-    let mut parameters = head.split(';');
-    // The name of a group may come first: `item1.TEL`.
-    // Version 4 writes an address: `tel:+49-22`.
-    let number = number.strip_prefix("tel:").unwrap_or(number);
-    let is_phone = parameters
-        .next()
-        .is_some_and(|name| name == "TEL" || name.ends_with(".TEL"));
-    let id = parameters.find_map(|parameter| parameter.strip_prefix("waid="));
-    is_phone.then(|| object(json!({"phone": number, "wa_id": id})))
 }
 
 pub(super) fn summary(body: &Value) -> Option<BodySummary> {

@@ -2,12 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::model::{object, short};
-
 /// Bytes of a contact card.
 const CARD_BYTES_MAX: usize = 16 * 1024;
-/// Numbers of one card that are listed.
+/// Numbers of one card that are listed, and the characters of each.
 const PHONES_MAX: usize = 16;
+const PHONE_CHARS_MAX: usize = 1024;
 /// Properties that hold files. A picture may take more than all else together.
 const FILES: [&str; 4] = ["PHOTO", "LOGO", "SOUND", "KEY"];
 const END: &str = "END:VCARD";
@@ -25,7 +24,7 @@ fn goes_on(line: &str) -> bool {
 
 /// The card without its files. If it is still too long, whole lines are cut from its end, and its
 /// last line says where it ends.
-pub(super) fn shortened(card: &str) -> String {
+pub fn shorten_card(card: &str) -> String {
     let mut shown = String::with_capacity(card.len().min(CARD_BYTES_MAX));
     let mut is_file = false;
     for line in card.split_inclusive('\n') {
@@ -48,7 +47,7 @@ pub(super) fn shortened(card: &str) -> String {
 }
 
 /// The numbers of a card: as they are written, and the WhatsApp id where the card has it.
-pub(super) fn phones(card: &str) -> Vec<Value> {
+pub fn card_phones(card: &str) -> Vec<Value> {
     let unfolded = card.replace("\r\n ", "").replace("\n ", "");
     let phone = |line: &str| {
         let line = line.trim();
@@ -61,8 +60,11 @@ pub(super) fn phones(card: &str) -> Vec<Value> {
             .find_map(|parameter| parameter.strip_prefix("waid="));
         // Version 4 writes an address: `tel:+49-22`.
         let number = number.strip_prefix("tel:").unwrap_or(number).trim();
-        let number = short(Some(&number.to_owned()));
-        Some(object(json!({"phone": number, "wa_id": id})))
+        let number: String = number.chars().take(PHONE_CHARS_MAX).collect();
+        Some(match id {
+            Some(id) => json!({"phone": number, "wa_id": id}),
+            None => json!({"phone": number}),
+        })
     };
     unfolded
         .lines()
@@ -88,18 +90,21 @@ mod tests {
              END:VCARD"
         );
         let expected = "BEGIN:VCARD\r\nVERSION:3.0\r\nitem1.TEL;waid=4922:+49 22\r\nEND:VCARD";
-        assert_eq!(shortened(&card), expected);
-        assert_eq!(phones(&card), [json!({"phone": "+49 22", "wa_id": "4922"})]);
+        assert_eq!(shorten_card(&card), expected);
+        assert_eq!(
+            card_phones(&card),
+            [json!({"phone": "+49 22", "wa_id": "4922"})]
+        );
     }
 
     #[test]
     fn a_long_card_is_cut_at_a_line_and_ends() {
         let note = format!("NOTE:{}\n", "n".repeat(1_000));
         let card = format!("BEGIN:VCARD\n{}END:VCARD", note.repeat(40));
-        let shown = shortened(&card);
+        let shown = shorten_card(&card);
         assert!(shown.len() <= CARD_BYTES_MAX && shown.ends_with("\nEND:VCARD"));
         assert_eq!(shown.matches("NOTE:").count(), 16);
-        assert_eq!(shortened("no card"), "no card");
+        assert_eq!(shorten_card("no card"), "no card");
     }
 
     #[test]
@@ -111,6 +116,6 @@ mod tests {
             json!({"phone": "+1"}),
             json!({"phone": "+49", "wa_id": "49"}),
         ];
-        assert_eq!(phones(card), expected);
+        assert_eq!(card_phones(card), expected);
     }
 }
