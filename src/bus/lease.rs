@@ -12,7 +12,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
-use tokio::time::timeout;
+use tokio::time::{interval, timeout};
 use uuid::Uuid;
 
 use super::{Bus, Error, bucket::Bucket};
@@ -20,6 +20,8 @@ use super::{Bus, Error, bucket::Bucket};
 const LEASES: &str = "wa_leases";
 /// How long a lease lasts after it was last renewed, as `nats/streams/KV_wa_leases.json` declares.
 pub const LEASE_TTL: Duration = Duration::from_secs(10);
+/// How often a lease is renewed that is kept.
+const RENEW_INTERVAL: Duration = Duration::from_secs(LEASE_TTL.as_secs() / 4);
 /// The holder stops this long before its lease ends.
 const MARGIN: Duration = Duration::from_secs(2);
 
@@ -186,6 +188,21 @@ impl Lease {
         };
         *self.term() = Term::new(revision, asked_at);
         Ok(true)
+    }
+
+    /// Renews it again and again; ends when it is lost.
+    pub async fn keep(&self) {
+        let mut ticks = interval(RENEW_INTERVAL);
+        ticks.tick().await;
+        loop {
+            ticks.tick().await;
+            match self.renew().await {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(_) if !self.is_valid() => return,
+                Err(error) => tracing::debug!(%error, "renewing a lease again"),
+            }
+        }
     }
 
     /// Gives it back, so that another need not wait for its end.

@@ -91,6 +91,7 @@ pub use key_rotation::{KeyRotation, Resealed};
 pub use lease::{LEASE_TTL, Lease};
 pub use members::{Member, Membership};
 pub use outbound::{SendClaim, SendReply, SendRequests};
+pub use parked::PARKED_AHEAD_MAX;
 pub use partitions::{Backlog, Partition};
 pub use publish::{EncodedMessage, Published};
 pub use pull::{Pull, Work};

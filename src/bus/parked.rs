@@ -12,12 +12,12 @@ use crate::{
 
 /// The farthest ahead that anything is parked: the longest wait of a webhook's own schedule, and
 /// its jitter. Whatever asks for more is mistaken about the time.
-const AHEAD_MAX: Duration = Duration::from_secs(8 * 24 * 3600);
+pub const PARKED_AHEAD_MAX: Duration = Duration::from_secs(8 * 24 * 3600);
 /// How often a schedule is looked at that changes meanwhile.
 const LOOKS_MAX: usize = 4;
 
 impl Bus {
-    /// Lets a delivery come back at this time of the server's clock, within [`AHEAD_MAX`]. Parking
+    /// Lets a delivery come back at this time of the server's clock, within [`PARKED_AHEAD_MAX`]. Parking
     /// it again replaces the earlier time. Returns its number in the stream.
     pub async fn park(&self, delivery: &Delivery, at: Timestamp) -> Result<u64, Error> {
         self.park_with(HeaderMap::new(), delivery, at).await
@@ -29,7 +29,7 @@ impl Bus {
         delivery: &Delivery,
         at: Timestamp,
     ) -> Result<u64, Error> {
-        let at = at.min(self.now().after(AHEAD_MAX));
+        let at = at.min(self.now().after(PARKED_AHEAD_MAX));
         headers.insert(header::NATS_SCHEDULE, format!("@at {at}").as_str());
         headers.insert(
             header::NATS_SCHEDULE_TARGET,

@@ -3,10 +3,10 @@
 use std::{process::ExitCode, time::Duration};
 
 use anyhow::{Context, bail};
-use tokio::time::{Instant, interval, sleep};
+use tokio::time::{Instant, sleep};
 
 use crate::{
-    bus::{Bus, LEASE_TTL, Lease},
+    bus::{Bus, Lease},
     config::{Config, StoreKind},
     store::Migrator,
 };
@@ -55,7 +55,9 @@ pub(super) async fn run(
     let lease = acquire(bus).await?;
     let applied = tokio::select! {
         applied = apply(config, create_keyspace) => applied,
-        error = keep(&lease) => Err(error),
+        () = lease.keep() => Err(anyhow::anyhow!(
+            "the lease for migrations was lost; run `wahook migrate` again"
+        )),
     };
     lease.release().await;
     applied.map(|()| ExitCode::SUCCESS)
@@ -99,18 +101,5 @@ async fn acquire(bus: &Bus) -> anyhow::Result<Lease> {
             );
         }
         sleep(LEASE_POLL_INTERVAL).await;
-    }
-}
-
-/// Renews the lease until that fails; returns why.
-async fn keep(lease: &Lease) -> anyhow::Error {
-    let mut ticks = interval(LEASE_TTL / 4);
-    loop {
-        ticks.tick().await;
-        if !lease.renew().await.unwrap_or_else(|_| lease.is_valid()) {
-            return anyhow::anyhow!(
-                "the lease for migrations was lost; run `wahook migrate` again"
-            );
-        }
     }
 }

@@ -1,6 +1,13 @@
 //! What can keep a job from going on.
 
+use std::time::Duration;
+
+use tokio::time::timeout;
+
 use crate::{bus, store};
+
+/// How long the store may take for one answer.
+const STORE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Why a job could not go on now. It tries again.
 #[derive(Debug, thiserror::Error)]
@@ -30,4 +37,12 @@ impl Error {
             }
         }
     }
+}
+
+/// What the store answers, if it does so in time.
+pub(super) async fn in_time<T>(
+    asked: impl Future<Output = Result<T, store::Error>>,
+) -> Result<T, Error> {
+    let answered = timeout(STORE_TIMEOUT, asked).await;
+    Ok(answered.map_err(|_| Error::Slow)??)
 }

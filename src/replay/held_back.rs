@@ -17,12 +17,7 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 pub(super) async fn keep_releasing(bus: Bus, cancel: CancellationToken) {
     let mut ticks = interval(SWEEP_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            biased;
-            () = cancel.cancelled() => return,
-            _ = ticks.tick() => {}
-        }
+    while cancel.run_until_cancelled(ticks.tick()).await.is_some() {
         if let Err(error) = sweep(&bus).await {
             tracing::debug!(%error, "messages that were held back are looked at again");
         }

@@ -2,19 +2,15 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
-use super::Error;
+use super::{Error, error::in_time};
 use crate::{
-    bus::Bus,
+    bus::{Bus, PARKED_AHEAD_MAX},
     model::{Attempt, Delivery, Event, EventStatus, Timestamp, Webhook},
     store::Store,
 };
 
-/// No next try is planned farther ahead.
-const AHEAD_MAX: Duration = Duration::from_secs(8 * 24 * 3600);
-/// How long the store may take for one answer.
-const STORE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long results may take to come to record, and how often that is looked at.
 const RECORD_TIMEOUT: Duration = Duration::from_secs(10);
 const RECORD_PAUSE: Duration = Duration::from_millis(100);
@@ -36,7 +32,7 @@ fn is_overdue(newest: &Attempt, now: Timestamp, patience: Duration) -> bool {
     }
     // Without a time it is held, or waits in its chat.
     let promised = newest.next_retry_at.unwrap_or(newest.started_at);
-    promised.after(patience) < now || promised > now.after(AHEAD_MAX)
+    promised.after(patience) < now || promised > now.after(PARKED_AHEAD_MAX)
 }
 
 /// The newest attempts of those of these events that are lost. What was overdue may have ended a
@@ -62,9 +58,7 @@ pub(super) async fn lost_among(
     for suspect in suspects {
         let delivery = &suspect.delivery;
         let asked = store.event(delivery.client_id, delivery.webhook_id, delivery.event_id);
-        let found = timeout(STORE_TIMEOUT, asked)
-            .await
-            .map_err(|_| Error::Slow)??;
+        let found = in_time(asked).await?;
         let now_newest = found.map(|event| event.last().clone());
         let same = now_newest.filter(|newest| {
             newest.number == suspect.number && is_overdue(newest, bus.now(), patience)
@@ -116,7 +110,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::model::{EventId, EventType, Kind, Outcome, Priority, WebhookId};
+    use crate::model::{EventType, Outcome, WebhookId};
 
     const NOW: Timestamp = Timestamp::EPOCH;
     const PATIENCE: Duration = Duration::from_secs(120);
@@ -128,18 +122,9 @@ mod tests {
     fn newest(status: EventStatus, next_retry_at: Option<Timestamp>) -> Attempt {
         Attempt {
             delivery: Delivery {
-                event_id: EventId(Uuid::from_u128(1)),
-                webhook_id: WebhookId(Uuid::from_u128(2)),
-                client_id: 3.try_into().expect("in range"),
-                phone: "4915112345678".parse().expect("valid"),
-                message_id: "M1".parse().expect("valid"),
-                kind: Kind::Text,
-                created_at: NOW,
-                body: Bytes::from_static(b"{}"),
                 attempt_count: 2,
                 attempts_this_round: 1,
-                priority: Priority::Normal,
-                chat_key: None,
+                ..Delivery::example()
             },
             number: 3,
             outcome: Outcome::Http5xx,

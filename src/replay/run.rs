@@ -7,13 +7,10 @@ use tracing::Instrument;
 
 use super::{Error, context::Context, release, resend};
 use crate::{
-    bus::{LEASE_TTL, Lease},
     model::{Job, JobWork},
     telemetry,
 };
 
-/// How often the lease is renewed.
-const RENEW_INTERVAL: Duration = Duration::from_secs(LEASE_TTL.as_secs() / 4);
 /// The pause after a failed step; it doubles up to the maximum.
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(500);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
@@ -47,7 +44,7 @@ async fn lead(context: &Context, job: &Job, kind: &'static str) {
     tokio::select! {
         () = work(context, job) => {}
         // Another node may do the job now, so this one stops at once.
-        () = keep(&lease) => tracing::warn!("the lease of a job was lost"),
+        () = lease.keep() => tracing::warn!("the lease of a job was lost"),
     }
     lease.release().await;
 }
@@ -98,19 +95,6 @@ async fn step(context: &Context, job: &Job) -> Result<(), Error> {
         } => resend::run(context, job, &filter, rate_per_second).await,
         JobWork::Release { webhook, phone, .. } => {
             release::run(context, job, webhook, &phone).await
-        }
-    }
-}
-
-/// Ends when the lease is lost.
-async fn keep(lease: &Lease) {
-    loop {
-        sleep(RENEW_INTERVAL).await;
-        match lease.renew().await {
-            Ok(true) => {}
-            Ok(false) => return,
-            Err(_) if !lease.is_valid() => return,
-            Err(error) => tracing::debug!(%error, "renewing the lease of a job again"),
         }
     }
 }

@@ -2,17 +2,15 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
-use super::{Error, lost::lost_among};
+use super::{Error, error::in_time, lost::lost_among};
 use crate::{
     bus::Bus,
     model::{ClientId, Event, EventFilter, EventStatus, JobCursor, JobFilter, WebhookId},
     store::{Store, is_last_page},
 };
 
-/// How long the store may take for one page.
-const PAGE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a next try must be overdue before a replay may take the event.
 const LOST_AFTER: Duration = Duration::from_secs(10);
 /// Events per page while counting.
@@ -86,9 +84,7 @@ impl Scan {
         let asked = self
             .store
             .events(self.client, webhook, filter, after, limit);
-        let mut events = timeout(PAGE_TIMEOUT, asked)
-            .await
-            .map_err(|_| Error::Slow)??;
+        let mut events = in_time(asked).await?;
         let last = events.last().map(|event| event.last().delivery.event_id);
         let place = JobCursor {
             webhook,

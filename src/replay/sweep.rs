@@ -9,15 +9,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::{
     Error,
     context::Context,
+    error::in_time,
     lost::{Rescue, lost_among, rescue},
 };
 use crate::{
-    bus::LEASE_TTL,
     model::{Attempt, EventFilter, EventStatus, Webhook},
     store::is_last_page,
     telemetry,
@@ -29,10 +29,6 @@ const PAGE_EVENTS: usize = 100;
 /// After each page, and for each event in it.
 const PAGE_PAUSE: Duration = Duration::from_millis(5);
 const EVENT_PAUSE: Duration = Duration::from_millis(2);
-/// How long the store may take for one page.
-const STORE_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often the lease is renewed.
-const RENEW_INTERVAL: Duration = Duration::from_secs(LEASE_TTL.as_secs() / 4);
 
 /// Goes through the audit again and again.
 pub(super) struct Sweep {
@@ -68,17 +64,9 @@ impl Sweep {
         let Some(lease) = context.bus.acquire_lease(LEASE, &context.node).await? else {
             return Ok(());
         };
-        let lost = async {
-            loop {
-                sleep(RENEW_INTERVAL).await;
-                if !matches!(lease.renew().await, Ok(true)) && !lease.is_valid() {
-                    return;
-                }
-            }
-        };
         let done = tokio::select! {
             done = self.look_at_all() => done,
-            () = lost => Ok(()),
+            () = lease.keep() => Ok(()),
         };
         lease.release().await;
         done
@@ -102,9 +90,7 @@ impl Sweep {
         let mut after = None;
         loop {
             let asked = store.events(webhook.client_id, webhook.id, filter, after, PAGE_EVENTS);
-            let events = timeout(STORE_TIMEOUT, asked)
-                .await
-                .map_err(|_| Error::Slow)??;
+            let events = in_time(asked).await?;
             for lost in lost_among(bus, &**store, &events, self.patience).await? {
                 self.rescue(&lost, webhook).await?;
             }

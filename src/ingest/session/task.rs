@@ -2,10 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{
-    sync::watch,
-    time::{interval, timeout},
-};
+use tokio::{sync::watch, time::timeout};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::Instrument as _;
 
@@ -17,7 +14,7 @@ use super::{
     unlink::delete,
 };
 use crate::{
-    bus::{LEASE_TTL, Lease},
+    bus::Lease,
     ingest::{context::Context, files, lock::Lock},
     model::{Session, SessionState},
     tasks::{TaskKind, Tasks},
@@ -185,17 +182,7 @@ fn refusal_pause(refusals: u32) -> Duration {
 async fn renew(lease: Arc<Lease>, lost: CancellationToken) {
     // Also when this panics: nothing renews the lease any more.
     let _lost = lost.drop_guard();
-    let mut ticks = interval(LEASE_TTL / 4);
-    ticks.tick().await;
-    loop {
-        ticks.tick().await;
-        match lease.renew().await {
-            Ok(true) => {}
-            Ok(false) => break,
-            Err(error) if lease.is_valid() => tracing::debug!(%error, "renewing a lease again"),
-            Err(_) => break,
-        }
-    }
+    lease.keep().await;
 }
 
 #[cfg(test)]
