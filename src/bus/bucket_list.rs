@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use async_nats::jetstream::kv;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 
 use super::{
     Error,
@@ -22,7 +22,7 @@ impl<T, C: Codec<T>> Bucket<T, C> {
         // Deleted, or missed by the client: see `names`.
         let others = names(&store, ">").await?;
         let others = others.into_iter().filter(|key| !known.contains(key));
-        let found = self.entries(&store, others).await?;
+        let found: Vec<_> = self.entries(&store, others).try_collect().await?;
         keys.extend(found.into_iter().map(|(key, _)| key));
         Ok(keys)
     }
@@ -31,24 +31,21 @@ impl<T, C: Codec<T>> Bucket<T, C> {
     pub(super) async fn list(&self, filter: &str) -> Result<Vec<(String, Entry<T>)>, Error> {
         let store = self.store().await?;
         let names = names(&store, filter).await?;
-        self.entries(&store, names).await
+        self.entries(&store, names).try_collect().await
     }
 
-    /// Those of these keys that have a value.
-    async fn entries(
-        &self,
-        store: &kv::Store,
-        keys: impl IntoIterator<Item = String>,
-    ) -> Result<Vec<(String, Entry<T>)>, Error> {
-        let entries = keys.into_iter().map(async |key| {
+    /// Those of these keys that have a value, in this order.
+    fn entries<'a>(
+        &'a self,
+        store: &'a kv::Store,
+        keys: impl IntoIterator<Item = String> + 'a,
+    ) -> impl Stream<Item = Result<(String, Entry<T>), Error>> + 'a {
+        let reads = keys.into_iter().map(async |key| {
             let entry = self.entry_in(store, &key).await?;
             Ok::<_, Error>(entry.map(|entry| (key, entry)))
         });
-        let entries = stream::iter(entries).buffer_unordered(READS_AT_ONCE);
-        entries
-            .try_filter_map(async |entry| Ok(entry))
-            .try_collect()
-            .await
+        let entries = stream::iter(reads).buffered(READS_AT_ONCE);
+        entries.try_filter_map(async |entry| Ok(entry))
     }
 
     /// Up to `limit` values whose key matches this filter and comes after `after`, by their keys.
@@ -63,16 +60,7 @@ impl<T, C: Codec<T>> Bucket<T, C> {
         let behind = names
             .into_iter()
             .filter(|key| after.is_none_or(|after| key.as_str() > after));
-        let reads = behind.map(async |key| {
-            let entry = self.entry_in(&store, &key).await?;
-            Ok::<_, Error>(entry.map(|entry| (key, entry)))
-        });
-        stream::iter(reads)
-            .buffered(READS_AT_ONCE)
-            .try_filter_map(async |entry| Ok(entry))
-            .take(limit)
-            .try_collect()
-            .await
+        self.entries(&store, behind).take(limit).try_collect().await
     }
 }
 

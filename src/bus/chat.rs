@@ -12,13 +12,17 @@ use std::time::Duration;
 use async_nats::{
     HeaderMap, header,
     jetstream::{
-        consumer::{AckPolicy, DeliverPolicy, pull},
+        consumer::{DeliverPolicy, pull},
         message::StreamMessage,
     },
 };
 use futures_util::StreamExt;
 
-use super::{Bus, Error, Redelivery, StoredAs, Stream, stream::is_missing, usage::signed};
+use super::{
+    Bus, Error, Redelivery, StoredAs, Stream,
+    stream::{is_missing, reader},
+    usage::signed,
+};
 use crate::{
     model::{ClientId, Delivery, EventId, Phone},
     wire::{
@@ -221,16 +225,11 @@ impl Bus {
         }
         let stream = self.stream(Stream::ChatQueues).await?;
         let config = pull::Config {
-            filter_subject: subjects,
             deliver_policy: DeliverPolicy::ByStartSequence {
                 start_sequence: after + 1,
             },
-            ack_policy: AckPolicy::None,
             headers_only: true,
-            inactive_threshold: READ_TIMEOUT,
-            memory_storage: true,
-            num_replicas: 1,
-            ..pull::Config::default()
+            ..reader(subjects, READ_TIMEOUT)
         };
         let read = async {
             let consumer = stream.create_consumer(config).await?;

@@ -2,14 +2,11 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use async_nats::{
-    HeaderMap, header,
-    jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull},
-};
+use async_nats::{HeaderMap, header, jetstream::consumer::PullConsumer};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 
-use super::{Bus, Error, StoredAs, Stream, Work, usage::signed};
+use super::{Bus, Error, StoredAs, Stream, Work, stream::reader, usage::signed};
 use crate::{
     model::{ClientId, Delivery, Phone, WebhookId},
     wire::{self, subject},
@@ -87,16 +84,7 @@ impl Bus {
     /// Reads what is held for a number from its beginning.
     pub async fn read_held(&self, client: ClientId, phone: &Phone) -> Result<HeldReader, Error> {
         let stream = self.stream(Stream::Held).await?;
-        let config = pull::Config {
-            filter_subject: subject::hold(client, phone),
-            deliver_policy: DeliverPolicy::All,
-            ack_policy: AckPolicy::None,
-            inactive_threshold: READER_IDLE,
-            // Its position need not survive: a new reader starts at what is left.
-            memory_storage: true,
-            num_replicas: 1,
-            ..pull::Config::default()
-        };
+        let config = reader(subject::hold(client, phone), READER_IDLE);
         Ok(HeldReader {
             consumer: stream.create_consumer(config).await?,
         })

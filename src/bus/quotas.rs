@@ -5,7 +5,7 @@
 //! intervals. A lease lets one node do it at a time, since each corrects by a difference.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::HashMap,
     time::{Duration, Instant},
 };
 
@@ -251,12 +251,8 @@ impl Bus {
 
     async fn correct(&self, counted: &HashMap<Key, i64>) -> Result<(), Error> {
         self.flush_usage().await?;
-        let stream = self.context.get_stream_no_info(USAGE).await?;
-        let mut all: BTreeSet<Key> = counted.keys().copied().collect();
-        let mut subjects = stream.info_builder().subjects("wa.usage.>").fetch().await?;
-        while let Some((subject, _)) = subjects.try_next().await? {
-            all.extend(subject::parse_usage(&subject));
-        }
+        let mut all = self.counter_keys().await?;
+        all.extend(counted.keys());
         for key in all {
             let wanted = counted.get(&key).copied().unwrap_or(0);
             let asked_at = Instant::now();

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use async_nats::jetstream::{
-    consumer::{AckPolicy, PullConsumer, pull},
+    consumer::{AckPolicy, PullConsumer},
     stream::Stream as Handle,
 };
 use futures_util::StreamExt;
 use tokio::time::timeout;
 
-use super::{Bus, Error, Stream};
+use super::{Bus, Error, Stream, stream::reader};
 use crate::wire::subject;
 
 /// What is parked, in [`Stream::Retries`].
@@ -43,15 +43,8 @@ impl Bus {
     /// Begins with the oldest message.
     pub(super) async fn sizes(&self, stream: Stream, filter: &str) -> Result<Sizes, Error> {
         let handle = self.stream(stream).await?;
-        let mut config = pull::Config {
-            filter_subject: filter.to_owned(),
-            ack_policy: AckPolicy::None,
-            headers_only: true,
-            inactive_threshold: READ_TIMEOUT,
-            memory_storage: true,
-            num_replicas: 1,
-            ..pull::Config::default()
-        };
+        let mut config = reader(filter.to_owned(), READ_TIMEOUT);
+        config.headers_only = true;
         if stream == Stream::Retries {
             // A stream of work has no others. What is not acknowledged stays.
             config.ack_policy = AckPolicy::Explicit;

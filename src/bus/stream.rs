@@ -1,9 +1,10 @@
 //! The streams of messages and their names.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use async_nats::jetstream::{
     self, ErrorCode,
+    consumer::{AckPolicy, pull},
     stream::{RawMessageError, RawMessageErrorKind},
 };
 use futures_util::future::try_join_all;
@@ -52,6 +53,19 @@ impl Stream {
 impl fmt::Display for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// A consumer that reads what lies under a filter, from its beginning, and settles nothing. The
+/// server keeps it for so long after the last read; its position need not survive.
+pub(super) fn reader(filter: String, kept_for: Duration) -> pull::Config {
+    pull::Config {
+        filter_subject: filter,
+        ack_policy: AckPolicy::None,
+        inactive_threshold: kept_for,
+        memory_storage: true,
+        num_replicas: 1,
+        ..pull::Config::default()
     }
 }
 

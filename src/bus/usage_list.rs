@@ -1,17 +1,18 @@
 //! The counters of all clients at once.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     time::Duration,
 };
 
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use futures_util::{StreamExt, TryStreamExt};
 use tokio::time::timeout;
 
 use super::{
     Bus, Error,
     quotas::{Counter, USAGE},
+    stream::reader,
     usage::Key,
 };
 use crate::{
@@ -40,12 +41,7 @@ impl Bus {
         let mut counters = self.last_of_each().await?;
         // A counter that was added to meanwhile may be missing: it left its place before the
         // reader came to it.
-        let stream = self.context.get_stream_no_info(USAGE).await?;
-        let mut subjects = stream.info_builder().subjects("wa.usage.>").fetch().await?;
-        let mut missing = HashSet::new();
-        while let Some((subject, _)) = subjects.try_next().await? {
-            missing.extend(subject::parse_usage(&subject));
-        }
+        let mut missing = self.counter_keys().await?;
         missing.retain(|key| !counters.contains_key(key));
         for key in missing {
             counters.insert(key, self.counter(key).await?);
@@ -53,16 +49,22 @@ impl Bus {
         Ok(counters)
     }
 
+    /// What there are counters of.
+    pub(super) async fn counter_keys(&self) -> Result<BTreeSet<Key>, Error> {
+        let stream = self.context.get_stream_no_info(USAGE).await?;
+        let mut subjects = stream.info_builder().subjects("wa.usage.>").fetch().await?;
+        let mut keys = BTreeSet::new();
+        while let Some((subject, _)) = subjects.try_next().await? {
+            keys.extend(subject::parse_usage(&subject));
+        }
+        Ok(keys)
+    }
+
     async fn last_of_each(&self) -> Result<HashMap<Key, i64>, Error> {
         let stream = self.context.get_stream_no_info(USAGE).await?;
         let config = pull::Config {
-            filter_subject: "wa.usage.>".to_owned(),
             deliver_policy: DeliverPolicy::LastPerSubject,
-            ack_policy: AckPolicy::None,
-            inactive_threshold: READ_TIMEOUT,
-            memory_storage: true,
-            num_replicas: 1,
-            ..pull::Config::default()
+            ..reader("wa.usage.>".to_owned(), READ_TIMEOUT)
         };
         let consumer = stream.create_consumer(config).await?;
         let name = consumer.cached_info().name.clone();

@@ -37,12 +37,7 @@ impl Bus {
     async fn keep_reporting(self, cancel: CancellationToken) {
         let mut ticks = interval(REPORT_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                biased;
-                () = cancel.cancelled() => return,
-                _ = ticks.tick() => {}
-            }
+        while cancel.run_until_cancelled(ticks.tick()).await.is_some() {
             // While it cannot be told, nothing changes.
             if let Err(error) = self.report_usage_once().await {
                 tracing::debug!(%error, "metrics of what clients store are old");

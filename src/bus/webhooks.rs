@@ -311,7 +311,7 @@ impl Webhooks {
         if self.catch_up(CATCH_UP_TIMEOUT).await? {
             return Ok(self.read_cache().page(client, after, limit));
         }
-        let mut all = self.list(client).await?;
+        let mut all = self.fetch_own(client).await?;
         all.retain(|webhook| after.is_none_or(|after| webhook.phone > *after));
         all.truncate(limit);
         Ok(all)
@@ -319,13 +319,18 @@ impl Webhooks {
 
     /// All webhooks of a client but its operational one, by phone number.
     pub async fn list(&self, client: ClientId) -> Result<Vec<Arc<Webhook>>, Error> {
-        let mut all = if self.catch_up(CATCH_UP_TIMEOUT).await? {
-            self.read_cache().list(client)
-        } else {
-            let mut all = self.fetch_all(client).await?;
-            all.retain(|webhook| !webhook.phone.is_operational());
-            all
-        };
+        if !self.catch_up(CATCH_UP_TIMEOUT).await? {
+            return self.fetch_own(client).await;
+        }
+        let mut all = self.read_cache().list(client);
+        all.sort_by(|a, b| a.phone.cmp(&b.phone));
+        Ok(all)
+    }
+
+    /// The same, as the server has them now.
+    async fn fetch_own(&self, client: ClientId) -> Result<Vec<Arc<Webhook>>, Error> {
+        let mut all = self.fetch_all(client).await?;
+        all.retain(|webhook| !webhook.phone.is_operational());
         all.sort_by(|a, b| a.phone.cmp(&b.phone));
         Ok(all)
     }
