@@ -214,28 +214,15 @@ fn shorten(text: &str) -> String {
 mod tests {
     use std::time::Duration;
 
-    use bytes::Bytes;
-    use uuid::Uuid;
-
     use super::*;
-    use crate::model::Kind;
 
     const NOW: Timestamp = Timestamp::EPOCH;
 
     fn delivery(attempt_count: u16, attempts_this_round: u16) -> Delivery {
         Delivery {
-            event_id: EventId(Uuid::from_u128(1)),
-            webhook_id: WebhookId(Uuid::from_u128(2)),
-            client_id: 3.try_into().expect("in range"),
-            phone: "4915112345678".parse().expect("valid"),
-            message_id: "M1".parse().expect("valid"),
-            kind: Kind::Text,
-            created_at: NOW,
-            body: Bytes::from_static(b"{}"),
             attempt_count,
             attempts_this_round,
-            priority: Priority::Normal,
-            chat_key: None,
+            ..Delivery::example()
         }
     }
 

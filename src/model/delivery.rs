@@ -113,6 +113,27 @@ impl Delivery {
     }
 }
 
+#[cfg(test)]
+impl Delivery {
+    /// One that tests change where it matters to them.
+    pub(crate) fn example() -> Self {
+        Self {
+            event_id: EventId(uuid::Uuid::from_u128(1)),
+            webhook_id: WebhookId(uuid::Uuid::from_u128(2)),
+            client_id: 3.try_into().expect("in range"),
+            phone: "4915112345678".parse().expect("valid"),
+            message_id: "M1".parse().expect("valid"),
+            kind: Kind::Text,
+            created_at: Timestamp::EPOCH,
+            body: Bytes::from_static(b"{}"),
+            attempt_count: 0,
+            attempts_this_round: 0,
+            priority: Priority::Normal,
+            chat_key: None,
+        }
+    }
+}
+
 /// An empty text stands for no chat, too.
 fn chat_key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ChatKey>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;

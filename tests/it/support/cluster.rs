@@ -4,7 +4,6 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Stdio,
 };
 
 use serde_json::Value;
@@ -13,7 +12,7 @@ use tokio::process::{Child, Command};
 
 use super::{
     app::{eventually, http_client},
-    nats::binary,
+    nats,
     process::free_port,
 };
 
@@ -168,7 +167,7 @@ impl Cluster {
         }
         let config = self.file(&format!("{name}.conf"));
         fs::write(&config, text).expect("a writable folder");
-        let mut command = Command::new(binary());
+        let mut command = Command::new(nats::binary());
         command
             .args(["--config".as_ref(), config.as_os_str()])
             .args(["--log".as_ref(), self.log_file(name).as_os_str()])
@@ -192,13 +191,7 @@ impl Cluster {
         for user in USERS {
             command.env(format!("{user}_PASSWORD"), PASSWORD);
         }
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("nats-server starts: run `make nats`, or set NATS_SERVER_BIN")
+        nats::start(command)
     }
 
     /// Whether a fourth server becomes one of the cluster, with a certificate of the cluster's

@@ -75,13 +75,20 @@ pub(crate) fn binary() -> PathBuf {
 }
 
 fn spawn(port: u16, folder: &Path, more: &[String]) -> Child {
-    Command::new(binary())
+    let mut command = Command::new(binary());
+    command
         .arg("--config")
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("nats/dev.conf"))
         .arg("--store_dir")
         .arg(folder)
         .args(["--addr", "127.0.0.1", "--port", &port.to_string()])
-        .args(more)
+        .args(more);
+    start(command)
+}
+
+/// Starts nats-server; it ends with the handle.
+pub(crate) fn start(mut command: Command) -> Child {
+    command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
