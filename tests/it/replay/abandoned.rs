@@ -4,7 +4,7 @@ use wahook::{
     model::{ClientId, Kind, Phone},
 };
 
-use super::{PHONE, letter, times};
+use super::{PHONE, letter, now, times};
 use crate::support::{
     app::{App, eventually},
     nats::wear_out,
@@ -26,7 +26,7 @@ async fn a_message_at_max_deliver_becomes_a_dead_letter_and_leaves_its_stream() 
     client.publish(PHONE, "M1").await;
     let bus = app.nats.bus().await;
     wear_out(&bus, Work::Message, part(&bus)).await;
-    bus.publish_delivery(&letter(&webhook, 5_000, &Kind::Text).delivery)
+    bus.publish_delivery(&letter(&webhook, now(), 5_000, &Kind::Text).delivery)
         .await
         .expect("publishes");
     wear_out(&bus, Work::Retry, part(&bus)).await;

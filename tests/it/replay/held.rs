@@ -7,7 +7,7 @@ use wahook::{
     wire::decode_delivery,
 };
 
-use super::{PHONE, letter, times};
+use super::{PHONE, letter, now, times};
 use crate::support::{
     app::{App, Client, WAIT_MAX, eventually},
     receiver::Receiver,
@@ -46,8 +46,9 @@ async fn released_messages_are_in_the_stream_in_order() {
         .await;
     let path = format!("/api/webhooks/{}", webhook["id"].as_str().expect("an id"));
     let bus = app.nats.bus().await;
+    let now = now();
     let all: Vec<_> = (1..=600)
-        .map(|age| letter(&webhook, age, &Kind::Text).delivery)
+        .map(|age| letter(&webhook, now, age, &Kind::Text).delivery)
         .collect();
     for (one, number) in all.iter().zip(1..) {
         let from = StoredAs {

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 use wahook::model::Kind;
 
-use super::{PHONE, counted, letter, record};
+use super::{PHONE, counted, letter, now, record};
 use crate::support::{
     app::{App, Client},
     receiver::Receiver,
@@ -25,13 +25,14 @@ async fn dead_letters_are_listed_by_webhook_type_and_time_and_shown_with_their_r
         0 => Kind::Image,
         _ => Kind::Text,
     };
+    let now = now();
     let letters: Vec<_> = (1..=6)
-        .map(|age| letter(&first, age * 60_000, &kind(age)))
+        .map(|age| letter(&first, now, age * 60_000, &kind(age)))
         .collect();
     record(&app.nats.bus().await, &letters).await;
     record(
         &app.nats.bus().await,
-        &[letter(&second, 90_000, &Kind::Text)],
+        &[letter(&second, now, 90_000, &Kind::Text)],
     )
     .await;
     counted(&client, 7).await;

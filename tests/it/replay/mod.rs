@@ -30,9 +30,9 @@ fn now() -> Timestamp {
 }
 
 /// An event of this webhook that was given up after two attempts; `age` tells the events apart, and
-/// is how many milliseconds ago it was published.
-fn letter(webhook: &Value, age: i64, kind: &Kind) -> Attempt {
-    let created_at = Timestamp::from_millis(now().millis() - age);
+/// is how many milliseconds before `now` it was published.
+fn letter(webhook: &Value, now: Timestamp, age: i64, kind: &Kind) -> Attempt {
+    let created_at = Timestamp::from_millis(now.millis() - age);
     let webhook_id = WebhookId(
         webhook["id"]
             .as_str()
@@ -74,8 +74,10 @@ fn letter(webhook: &Value, age: i64, kind: &Kind) -> Attempt {
 
 /// Puts so many dead letters of this webhook into the audit, on the way that results take.
 async fn give_up(bus: &Bus, webhook: &Value, count: i64) -> Vec<Attempt> {
+    // One time for all: a pause between two of them must not change their order.
+    let now = now();
     let letters: Vec<_> = (1..=count)
-        .map(|age| letter(webhook, age * 10, &Kind::Text))
+        .map(|age| letter(webhook, now, age * 10, &Kind::Text))
         .collect();
     record(bus, &letters).await;
     letters
