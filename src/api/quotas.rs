@@ -9,14 +9,21 @@ use super::{AppState, auth::Caller, problem::Problem};
 use crate::{
     bus::{Stream, UsedUp},
     model::{ClientId, Limit, Quota},
+    policy::{Rate, RateLimiters},
     telemetry,
 };
 
 /// When to look again whether less waits: deliveries may take any time.
 const FULL_PAUSE: Duration = Duration::from_secs(30);
-/// So many bytes count as one message. A large message is written to disk up to six times on its
-/// way, and what others publish waits behind that.
+/// So many bytes a second for each message a second. A large message is written to disk up to six
+/// times on its way, and what others publish waits behind that.
 const COUNTED_BYTES: usize = 4 * 1024;
+/// So many bytes may come at once, whatever the rate: a hundred of the largest texts and pictures.
+const BURST_BYTES: usize = 64 << 20;
+
+const TOO_MANY: &str = "more messages than quota.messages_per_second: publish more slowly";
+const TOO_LARGE: &str = "more bytes than 4 KiB for each message of quota.messages_per_second, \
+                         after a burst of 64 MiB: publish more slowly";
 
 /// What a client may store or do, and has.
 #[derive(Serialize)]
@@ -44,19 +51,47 @@ impl AppState {
         let rate = self.bus.limit(client, Limit::MessagesPerSecond);
         let rate = u32::try_from(rate).unwrap_or(u32::MAX);
         let now = Instant::now();
-        if let Err(wait) = self.messages.check_rate(client, rate, cost(bytes), now) {
+        if let Err((wait, detail)) = self.publish_rates.check(client, rate, bytes, now) {
             telemetry::quota_refused("messages_per_second");
-            return Err(Problem::quota(
-                wait,
-                "more messages than quota.messages_per_second, where each 4 KiB of a message \
-                 count as one: publish more slowly",
-            ));
+            return Err(Problem::quota(wait, detail));
         }
         let Some(used_up) = self.bus.used_up(client).await? else {
             return Ok(());
         };
         telemetry::quota_refused(used_up.as_str());
         Err(Problem::quota(FULL_PAUSE, explanation(used_up)))
+    }
+}
+
+/// How fast each client may publish.
+#[derive(Debug, Default)]
+pub(super) struct PublishRates {
+    messages: RateLimiters,
+    units: RateLimiters,
+}
+
+impl PublishRates {
+    /// Counts a message of this size if it may be published now; `rate` are messages a second.
+    ///
+    /// # Errors
+    /// When to try again, and why.
+    fn check(
+        &self,
+        client: ClientId,
+        rate: u32,
+        bytes: usize,
+        now: Instant,
+    ) -> Result<(), (Duration, &'static str)> {
+        self.messages
+            .check(client, Rate::per_second(rate), 1, now)
+            .map_err(|wait| (wait, TOO_MANY))?;
+        let unit_rate = Rate {
+            per_second: rate,
+            burst: units(BURST_BYTES),
+        };
+        self.units
+            .check(client, unit_rate, units(bytes), now)
+            .map_err(|wait| (wait, TOO_LARGE))
     }
 }
 
@@ -82,9 +117,9 @@ fn explanation(used_up: UsedUp) -> &'static str {
     }
 }
 
-/// As how many messages one of this size counts.
-fn cost(bytes: usize) -> u32 {
-    u32::try_from(bytes.div_ceil(COUNTED_BYTES)).map_or(u32::MAX, |cost| cost.max(1))
+/// How many times [`COUNTED_BYTES`] that is.
+fn units(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(COUNTED_BYTES)).unwrap_or(u32::MAX)
 }
 
 /// `GET /api/usage`: what the client has stored, and may.
@@ -114,9 +149,32 @@ pub(super) async fn get(
 mod tests {
     use super::*;
 
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// How many of at most 999 messages of this size may be published at once.
+    fn taken(rates: &PublishRates, rate: u32, bytes: usize, now: Instant) -> usize {
+        let client = ClientId::try_from(1).expect("in range");
+        (0..999)
+            .take_while(|_| rates.check(client, rate, bytes, now).is_ok())
+            .count()
+    }
+
     #[test]
-    fn each_four_kibibytes_begun_count_as_one_message() {
-        let costs = [0, 1, 4_096, 4_097, 491_520].map(cost);
-        assert_eq!(costs, [1, 1, 1, 2, 120]);
+    fn large_messages_have_a_burst_of_their_own_and_then_four_kib_each() {
+        let rates = PublishRates::default();
+        let now = Instant::now();
+        assert_eq!(taken(&rates, 1_000, 500 << 10, now), 131, "64 MiB");
+        let later = now + SECOND;
+        assert_eq!(taken(&rates, 1_000, 500 << 10, later), 8, "4 MiB a second");
+        let later = later + SECOND;
+        assert_eq!(taken(&rates, 1_000, 2 << 20, later), 1, "one of 2 MiB");
+    }
+
+    #[test]
+    fn small_messages_are_counted_one_by_one() {
+        let rates = PublishRates::default();
+        let now = Instant::now();
+        assert_eq!(taken(&rates, 100, 0, now), 200);
+        assert_eq!(taken(&rates, 100, 300, now + SECOND), 100);
     }
 }

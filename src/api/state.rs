@@ -11,6 +11,7 @@ use super::{
     media::MediaSource,
     pages::{Bodies, BodyPages},
     problem::Problem,
+    quotas::PublishRates,
 };
 use crate::{
     bus::{self, Bus},
@@ -37,7 +38,7 @@ pub struct AppState {
     pub(super) wrong_tokens: Arc<KeyedLimiter<IpAddr>>,
     pub(super) locks: ClientLocks,
     pub(super) body_pages: BodyPages,
-    pub(super) messages: Arc<KeyedLimiter>,
+    pub(super) publish_rates: Arc<PublishRates>,
     pub(super) cursor_key: Arc<[u8; 32]>,
     pub(super) media: MediaSource,
 }
@@ -62,9 +63,7 @@ impl AppState {
             body_pages: BodyPages::default(),
             locks: ClientLocks::new(&Uuid::now_v7().to_string()),
             registrations: Arc::new(KeyedLimiter::new(config.api.registrations_per_minute)),
-            messages: Arc::new(KeyedLimiter::per_second(
-                config.bus.quota.messages_per_second,
-            )),
+            publish_rates: Arc::default(),
             settings: Arc::new(config.api.clone()),
             deliver: Arc::new(config.deliver.clone()),
             replay: Arc::new(config.replay.clone()),

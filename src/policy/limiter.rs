@@ -102,6 +102,25 @@ impl Limiter {
     }
 }
 
+/// How many calls are allowed; 0 counts as 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// On average.
+    pub per_second: u32,
+    /// At once.
+    pub burst: u32,
+}
+
+impl Rate {
+    /// With a burst of twice as many.
+    pub const fn per_second(rate: u32) -> Self {
+        Self {
+            per_second: rate,
+            burst: rate.saturating_mul(2),
+        }
+    }
+}
+
 /// Allows each key, for example each client, a number of calls per minute.
 ///
 /// # Examples
@@ -123,6 +142,34 @@ impl Limiter {
 pub struct KeyedLimiter<K = ClientId> {
     interval: Duration,
     burst: u32,
+    limiters: RateLimiters<K>,
+}
+
+impl<K: Eq + Hash> KeyedLimiter<K> {
+    /// A limiter of `per_minute` calls with a burst of the same size; 0 counts as 1.
+    pub fn new(per_minute: u32) -> Self {
+        Self {
+            interval: MINUTE / per_minute.max(1),
+            burst: per_minute,
+            limiters: RateLimiters::default(),
+        }
+    }
+
+    /// Counts one call of this key if it is allowed now.
+    ///
+    /// # Errors
+    /// The time until its next call is allowed; this one is not counted.
+    pub fn check(&self, key: K, now: Instant) -> Result<(), Duration> {
+        self.limiters
+            .with(key, (self.interval, self.burst), now, |limiter| {
+                limiter.check(now)
+            })
+    }
+}
+
+/// Limits each key, for example each client, to a rate of its own, which may change.
+#[derive(Debug)]
+pub struct RateLimiters<K = ClientId> {
     keys: Mutex<Keys<K>>,
 }
 
@@ -134,45 +181,24 @@ struct Keys<K> {
     sweep_at: usize,
 }
 
-impl<K: Eq + Hash> KeyedLimiter<K> {
-    /// A limiter of `per_minute` calls with a burst of the same size; 0 counts as 1.
-    pub fn new(per_minute: u32) -> Self {
-        Self::every(MINUTE / per_minute.max(1), per_minute)
-    }
-
-    /// A limiter of `rate` calls a second with a burst of twice as many; 0 counts as 1.
-    pub fn per_second(rate: u32) -> Self {
-        Self::every(SECOND / rate.max(1), rate.saturating_mul(2))
-    }
-
-    fn every(interval: Duration, burst: u32) -> Self {
+impl<K> Default for RateLimiters<K> {
+    fn default() -> Self {
         Self {
-            interval,
-            burst,
             keys: Mutex::new(Keys {
                 limiters: HashMap::new(),
                 sweep_at: KEYS_MAX,
             }),
         }
     }
+}
 
-    /// Counts one call of this key if it is allowed now.
+impl<K: Eq + Hash> RateLimiters<K> {
+    /// Counts what counts as `cost` calls, at most as a whole burst, if it is allowed now.
     ///
     /// # Errors
-    /// The time until its next call is allowed; this one is not counted.
-    pub fn check(&self, key: K, now: Instant) -> Result<(), Duration> {
-        self.with(key, (self.interval, self.burst), now, |limiter| {
-            limiter.check(now)
-        })
-    }
-
-    /// The same for a key with a rate of its own, calls a second with a burst of twice as many, and
-    /// for a call that counts as `cost` calls, at most as a whole burst.
-    ///
-    /// # Errors
-    /// As [`check`](Self::check).
-    pub fn check_rate(&self, key: K, rate: u32, cost: u32, now: Instant) -> Result<(), Duration> {
-        let pace = (SECOND / rate.max(1), rate.saturating_mul(2));
+    /// The time until it is allowed; this one is not counted.
+    pub fn check(&self, key: K, rate: Rate, cost: u32, now: Instant) -> Result<(), Duration> {
+        let pace = (SECOND / rate.per_second.max(1), rate.burst);
         self.with(key, pace, now, |limiter| limiter.check_cost(cost, now))
     }
 
@@ -276,9 +302,10 @@ mod tests {
     #[test]
     fn rate_of_a_key_changes_at_once_in_both_directions() {
         let now = Instant::now();
-        let limiter = KeyedLimiter::per_second(1);
+        let limiter = RateLimiters::default();
         let allowed = |rate, now| {
-            let check = |_: &i32| limiter.check_rate(client(1), rate, 1, now).is_ok();
+            let rate = Rate::per_second(rate);
+            let check = |_: &i32| limiter.check(client(1), rate, 1, now).is_ok();
             (0..99).take_while(check).count()
         };
         assert_eq!(allowed(10, now), 20);
@@ -294,8 +321,8 @@ mod tests {
     #[test]
     fn a_call_may_count_as_several_and_never_as_more_than_a_burst() {
         let now = Instant::now();
-        let limiter = KeyedLimiter::per_second(1);
-        let check = |rate, cost, now| limiter.check_rate(client(1), rate, cost, now);
+        let limiter = RateLimiters::default();
+        let check = |rate, cost, now| limiter.check(client(1), Rate::per_second(rate), cost, now);
         assert_eq!(check(10, 15, now), Ok(()));
         assert_eq!(check(10, 15, now), Err(SECOND));
         assert_eq!(
@@ -319,7 +346,7 @@ mod tests {
         assert_eq!(limiter.check(client(most), later), Ok(()));
         assert_eq!(limiter.check(client(most + 1), later), Ok(()));
         assert_eq!(limiter.check(client(most), later), Err(MINUTE));
-        let remembered = limiter.keys.lock().expect("not poisoned");
+        let remembered = limiter.limiters.keys.lock().expect("not poisoned");
         assert_eq!(remembered.limiters.len(), 2);
     }
 }

@@ -19,7 +19,7 @@ mod shares;
 mod verdict;
 
 pub use breaker::{Admit, Breaker, OpenCause};
-pub use limiter::{KeyedLimiter, Limiter};
+pub use limiter::{KeyedLimiter, Limiter, Rate, RateLimiters};
 pub use owners::owners;
 pub use retry_after::{RETRY_AFTER_MAX, parse_retry_after};
 pub use shares::{Decision, Shares};

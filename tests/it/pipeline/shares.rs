@@ -144,7 +144,9 @@ async fn slow_answers_of_one_client_do_not_slow_another() {
 async fn large_messages_are_taken_up_within_the_memory_that_is_set() {
     const MESSAGES: usize = 300;
     const BYTES: usize = 250_000;
-    let app = App::playing("api,record", &[]).await;
+    // More bytes than may come in one burst.
+    let settings = [("QUOTA__MESSAGES_PER_SECOND", "100000")];
+    let app = App::playing("api,record", &settings).await;
     app.leaves_work("what waits at slow endpoints in the end is not waited for");
     let client = app.client(1).await;
     let receiver = Receiver::start([Reply::Slow(Duration::from_secs(1))]).await;
