@@ -17,8 +17,8 @@ pub const PARKED_AHEAD_MAX: Duration = Duration::from_secs(8 * 24 * 3600);
 const LOOKS_MAX: usize = 4;
 
 impl Bus {
-    /// Lets a delivery come back at this time of the server's clock, within [`PARKED_AHEAD_MAX`]. Parking
-    /// it again replaces the earlier time. Returns its number in the stream.
+    /// Lets a delivery come back at this time of the server's clock, within [`PARKED_AHEAD_MAX`].
+    /// Parking it again replaces the earlier time. Returns its number in the stream.
     pub async fn park(&self, delivery: &Delivery, at: Timestamp) -> Result<u64, Error> {
         self.park_with(HeaderMap::new(), delivery, at).await
     }

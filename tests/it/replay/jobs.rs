@@ -100,7 +100,7 @@ async fn have_come(receiver: &Receiver, letters: &[Attempt]) {
             .expect("came");
         assert_eq!(
             one.header("webhook-id"),
-            letter.delivery.event_id.to_string()
+            letter.delivery.event_id.header().to_string()
         );
     }
 }
