@@ -210,7 +210,6 @@ impl EventView {
     pub(super) fn whole(event: &Event) -> Self {
         let attempts = event.attempts.iter().map(AttemptView::from).collect();
         Self {
-            attempt_count: event.attempt_count(),
             attempts: Some(attempts),
             ..Self::listed(event, Bodies::Shown)
         }

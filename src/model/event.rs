@@ -54,7 +54,8 @@ impl FromStr for EventStatus {
 /// One event with its attempts, lowest number first. Never empty.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
-    /// All known attempts; the last one has the current status.
+    /// The newest attempts that are known, all with the same body; the last one has the current
+    /// status.
     pub attempts: Vec<Attempt>,
 }
 
@@ -64,14 +65,6 @@ impl Event {
         self.attempts
             .last()
             .expect("an event has at least one attempt")
-    }
-
-    /// How many requests were made; number 0 is not one.
-    pub fn attempt_count(&self) -> usize {
-        self.attempts
-            .iter()
-            .filter(|attempt| attempt.number > 0)
-            .count()
     }
 
     /// When the endpoint answered 2xx, if it did.

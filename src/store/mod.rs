@@ -38,13 +38,17 @@ use page::PageEvents;
 pub use page::{PAGE_BODY_BYTES_MAX, is_last_page};
 pub use sqlite::Sqlite;
 
+/// Attempts of one event that are read. By hand an event can be tried without end, and each attempt
+/// has a row with the body.
+pub const ATTEMPTS_MAX: usize = 100;
+
 /// A home of the audit.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Writes attempts; durable once it returns. Writing one again changes nothing.
     async fn record(&self, attempts: Vec<Attempt>) -> Result<(), Error>;
 
-    /// One event with all its attempts.
+    /// One event with its newest attempts, at most [`ATTEMPTS_MAX`].
     async fn event(
         &self,
         client: ClientId,

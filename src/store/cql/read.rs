@@ -2,6 +2,8 @@
 
 use std::{cmp::Reverse, collections::HashMap};
 
+use bytes::Bytes;
+use futures_util::TryStreamExt;
 use scylla::{
     serialize::row::SerializeRow, statement::prepared::PreparedStatement, value::CqlTimestamp,
 };
@@ -14,7 +16,7 @@ use super::{
 };
 use crate::{
     model::{Attempt, Event, EventId, HourStats, Timestamp},
-    store::{Error, hours::hour_of},
+    store::{ATTEMPTS_MAX, Error, hours::hour_of},
 };
 
 /// A row of `webhook_stats`: hour, attempts, delivered, failed, sum and maximum of the latency,
@@ -24,18 +26,36 @@ type StatsRow = (CqlTimestamp, i64, i64, i64, i64, i64, i64);
 impl Connected {
     pub(super) async fn event(&self, key: Key, event: EventId) -> Result<Option<Event>, Error> {
         let place = (id(key.0), key.1.0, event.timestamp().day(), event.0);
-        let rows: Vec<Row> = self.read_all(&self.statements.select_event, place).await?;
+        let _permit = self.reads.acquire().await.map_err(|_| Error::closed())?;
+        let statement = self.statements.select_event.clone();
+        let rows = self.session.execute_iter(statement, place).await;
+        let rows = rows.map_err(Error::failed)?;
+        let mut rows = rows.rows_stream::<Row>().map_err(damaged)?;
         let mut shown: Vec<Row> = Vec::new();
-        for row in rows {
+        let mut body = Bytes::new();
+        while let Some(mut row) = rows.try_next().await.map_err(Error::failed)? {
+            // All have the same.
+            let own = std::mem::take(&mut row.body);
+            if shown.is_empty() {
+                body = own.into();
+            }
             // Newest start first. An attempt that a crash made twice is shown once.
             match shown.last_mut() {
                 Some(newer) if row.counts_before(newer) => *newer = row,
                 Some(newer) if row.attempt == newer.attempt => {}
                 _ => shown.push(row),
             }
+            if shown.len() > ATTEMPTS_MAX {
+                shown.pop();
+                break;
+            }
         }
-        let attempts = shown.into_iter().rev().map(Attempt::try_from);
-        let attempts = attempts.collect::<Result<Vec<_>, _>>()?;
+        let attempts = shown.into_iter().rev().map(|row| {
+            let mut attempt = Attempt::try_from(row)?;
+            attempt.delivery.body = body.clone();
+            Ok(attempt)
+        });
+        let attempts = attempts.collect::<Result<Vec<_>, Error>>()?;
         Ok((!attempts.is_empty()).then_some(Event { attempts }))
     }
 

@@ -112,7 +112,7 @@ pub(super) struct Row {
     phone: String,
     message_id: String,
     kind: String,
-    body: Vec<u8>,
+    pub(super) body: Vec<u8>,
     tries: i32,
     outcome: String,
     status: String,

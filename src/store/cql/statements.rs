@@ -11,6 +11,8 @@ use crate::store::Error;
 
 /// Rows of attempts per page: their bodies may be large.
 const ATTEMPTS_PER_PAGE: i32 = 100;
+/// The same for one event, of which all rows have the same body.
+const ATTEMPTS_OF_EVENT_PER_PAGE: i32 = 10;
 /// Rows of all other tables per page: they are small.
 const INDEX_ROWS_PER_PAGE: i32 = 500;
 
@@ -96,7 +98,7 @@ statements! {
     select_attempts: read ATTEMPTS_PER_PAGE = format!("
         SELECT {COLUMNS} FROM events
         WHERE client_id = ? AND webhook_id = ? AND day = ? AND event_id < ? AND event_id >= ?");
-    select_event: read ATTEMPTS_PER_PAGE = format!("
+    select_event: read ATTEMPTS_OF_EVENT_PER_PAGE = format!("
         SELECT {COLUMNS} FROM events
         WHERE client_id = ? AND webhook_id = ? AND day = ? AND event_id = ?");
     select_newest: read ATTEMPTS_PER_PAGE = format!("

@@ -8,10 +8,10 @@ use uuid::Uuid;
 use super::rows::{COLUMNS, attempt, time};
 use crate::{
     model::{
-        ClientId, Event, EventFilter, EventId, EventStatus, HourStats, Position, Timestamp,
-        WebhookId, WebhookState,
+        Attempt, ClientId, Event, EventFilter, EventId, EventStatus, HourStats, Position,
+        Timestamp, WebhookId, WebhookState,
     },
-    store::{PageEvents, hours::hour_of},
+    store::{ATTEMPTS_MAX, PageEvents, hours::hour_of},
 };
 
 /// SQLite's integers are signed; client ids end at 2^53.
@@ -29,13 +29,20 @@ pub(super) fn event(
         "SELECT {COLUMNS}
          FROM attempts a
          WHERE client_id = ? AND webhook_id = ? AND event_id = ?
-         ORDER BY number"
+         ORDER BY number DESC
+         LIMIT ?"
     ))?;
-    let rows = statement.query_map(
-        params![id(client), webhook.to_string(), event.to_string()],
-        attempt,
-    )?;
-    let attempts: Vec<_> = rows.collect::<rusqlite::Result<_>>()?;
+    let limit = i64::try_from(ATTEMPTS_MAX).unwrap_or(i64::MAX);
+    let place = params![id(client), webhook.to_string(), event.to_string(), limit];
+    let mut attempts: Vec<Attempt> = Vec::new();
+    for attempt in statement.query_map(place, attempt)? {
+        let mut attempt = attempt?;
+        if let Some(newest) = attempts.first() {
+            attempt.delivery.body = newest.delivery.body.clone();
+        }
+        attempts.push(attempt);
+    }
+    attempts.reverse();
     Ok((!attempts.is_empty()).then_some(Event { attempts }))
 }
 

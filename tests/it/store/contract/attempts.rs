@@ -1,6 +1,6 @@
 //! What was written comes back.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use wahook::model::{
     EventFilter,
@@ -19,6 +19,7 @@ homes! { sqlite cql => {
     what_was_written_survives_reopening
     many_writers_at_once_lose_nothing
     bodies_and_answers_of_any_bytes_come_back
+    of_an_event_that_was_tried_without_end_the_newest_attempts_come_back
 } }
 
 async fn attempts_come_back_whole_in_order_and_once(home: Home) {
@@ -43,7 +44,6 @@ async fn attempts_come_back_whole_in_order_and_once(home: Home) {
         .expect("answers")
         .expect("is there");
     assert_eq!(event.attempts, all);
-    assert_eq!(event.attempt_count(), 3);
     assert_eq!(event.delivered_at(), Some(all[2].ended_at()));
     let state = home
         .store
@@ -53,6 +53,26 @@ async fn attempts_come_back_whole_in_order_and_once(home: Home) {
         .clone();
     assert_eq!((state.failure_count, state.failed), (0, false));
     assert_eq!(state.last_success_at, Some(all[2].ended_at()));
+}
+
+async fn of_an_event_that_was_tried_without_end_the_newest_attempts_come_back(home: Home) {
+    let all: Vec<_> = (1..=130)
+        .map(|number| attempt(1, number, Pending, 10 * i64::from(number)))
+        .collect();
+    home.store.record(all.clone()).await.expect("writes");
+    let event = home
+        .store
+        .event(client(1), webhook(1), all[0].delivery.event_id)
+        .await
+        .expect("answers")
+        .expect("is there");
+    assert_eq!(event.attempts, all[30..]);
+    let bodies: HashSet<_> = event
+        .attempts
+        .iter()
+        .map(|attempt| attempt.delivery.body.as_ptr())
+        .collect();
+    assert_eq!(bodies.len(), 1, "one body for all");
 }
 
 async fn an_attempt_that_a_crash_made_twice_counts_as_it_ended(home: Home) {
