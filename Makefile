@@ -1,7 +1,7 @@
 # The two main commands are `make demo` and `make test`.
 
 .PHONY: demo certs test chaos attack soak bench bench-compare bench-lab bench-rivals bench-scale \
-	bench-store bench-outage bench-whatsapp nats cassandra
+	bench-store bench-outage bench-whatsapp nats cassandra receivers
 
 # A whole delivery with the default settings, with explanations. KEEP=1 leaves everything running,
 # and STORE=cql puts the audit into Cassandra. This build of the client accepts the certificate of
@@ -19,8 +19,9 @@ certs:
 	@cargo run --quiet --locked --package certificates -- $(CERTS) $(NAMES)
 
 # All tests. They start the servers that they need on free ports. Those on Cassandra need JDK 17 and
-# Maven. `cql-tls` is off by default and on here, so that it is tested too.
-test: nats cassandra
+# Maven, those with other people's receivers Python, Node.js and Go. `cql-tls` is off by default and
+# on here, so that it is tested too.
+test: nats cassandra receivers
 	cargo test --workspace --features wahook/cql-tls --locked
 
 # The same kinds of faults as in `make test`, but more of them: 200 kills. The scenarios run one
@@ -105,3 +106,8 @@ nats:
 # Installs Cassandra into .tools, for the tests of the CQL store.
 cassandra:
 	@scripts/install-cassandra.sh
+
+# Installs what other people wrote for receiving webhooks into .tools, for the tests that hand real
+# deliveries to it.
+receivers:
+	@scripts/install-receivers.sh

@@ -33,6 +33,25 @@ def verified(secrets, headers, body, now=None):
     return False
 
 
+def message_id(body):
+    """What a body calls its message, in every format; "" if it is about none, as a notice."""
+    value = json.loads(body)
+    if "message_id" in value:  # native
+        return value["message_id"]
+    if "payload" in value:  # waha
+        payload = value["payload"]
+        return (payload.get("after") or payload).get("id", "")
+    if "data" in value and "instance" in value:  # evolution
+        data = value["data"]
+        return data.get("keyId") or data.get("id") or data.get("key", {}).get("id", "")
+    if "entry" in value:  # cloud
+        change = value["entry"][0]["changes"][0]["value"]
+        for name in ("messages", "message_echoes", "statuses"):
+            if name in change:
+                return change[name][0]["id"]
+    return ""
+
+
 class Receiver(ThreadingHTTPServer):
     """Remembers what came: (time, path, message id, signature verified, status answered)."""
 
@@ -53,7 +72,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["content-length"]))
         ok = verified(self.server.secrets, self.headers, body)
-        message = json.loads(body)["message_id"]
+        # Nothing is read before the signature is known to be right.
+        message = (message_id(body) or self.headers["webhook-id"]) if ok else ""
         with self.server.lock:
             tries = self.server.tries[self.headers["webhook-id"]] = self.server.tries.get(self.headers["webhook-id"], 0) + 1
             status = self.status(ok, tries)

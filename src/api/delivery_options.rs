@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::problem::{FieldErrors, Problem};
 use crate::{
-    model::{DeliveryOptions, Format, Secret, SignatureScheme},
+    model::{DeliveryOptions, Format, FormatOption, FormatOptions, Secret, SignatureScheme},
     policy::header::{HEADERS_MAX, check_header_name, check_header_value},
     wire::new_signing_key,
 };
@@ -20,10 +20,14 @@ const HINTED_CHARS_MIN: usize = 16;
 /// Headers to set; null drops one. Those that are not named stay.
 pub(super) type Headers = BTreeMap<String, Option<String>>;
 
+/// Options of the format to set; null drops one. Those that are not named stay.
+pub(super) type FormatOptionChanges = BTreeMap<String, Option<String>>;
+
 /// The part of a change that is about sending. Absent means unchanged.
 #[derive(Clone, Copy)]
 pub(super) struct DeliveryOptionsChange<'a> {
     pub(super) format: Option<&'a String>,
+    pub(super) format_options: Option<&'a FormatOptionChanges>,
     pub(super) signature: Option<&'a String>,
     pub(super) headers: Option<&'a Headers>,
 }
@@ -33,6 +37,14 @@ impl DeliveryOptionsChange<'_> {
     pub(super) fn check(self, errors: &mut FieldErrors) {
         let format = self.format.map(|text| text.parse::<Format>());
         errors.take("/format", format.transpose());
+        for (name, value) in self.format_options.into_iter().flatten() {
+            let option = name.parse::<FormatOption>();
+            let checked =
+                option.and_then(|option| value.as_deref().map_or(Ok(()), |v| option.check(v)));
+            if let Err(error) = checked {
+                errors.add(pointer_to("/format_options", name), error.to_string());
+            }
+        }
         let signature = self.signature.map(|text| text.parse::<SignatureScheme>());
         errors.take("/signature", signature.transpose());
         let count = self
@@ -44,9 +56,7 @@ impl DeliveryOptionsChange<'_> {
             let checked =
                 checked.and_then(|()| value.as_deref().map_or(Ok(()), check_header_value));
             if let Err(error) = checked {
-                // RFC 6901: a pointer has its own meaning for these two characters.
-                let name = name.replace('~', "~0").replace('/', "~1");
-                errors.add(format!("/headers/{name}"), error.to_string());
+                errors.add(pointer_to("/headers", name), error.to_string());
             }
         }
     }
@@ -72,6 +82,13 @@ impl DeliveryOptionsChange<'_> {
             .format
             .and_then(|text| text.parse().ok())
             .unwrap_or(sending.format);
+        let options = &mut sending.format_options.0;
+        for (name, value) in self.format_options.into_iter().flatten() {
+            match value {
+                Some(value) => options.insert(name.clone(), value.clone()),
+                None => options.remove(name),
+            };
+        }
         sending.signature = self
             .signature
             .and_then(|text| text.parse().ok())
@@ -83,10 +100,17 @@ impl DeliveryOptionsChange<'_> {
     }
 }
 
+/// RFC 6901: a pointer has its own meaning for two characters.
+fn pointer_to(parent: &str, name: &str) -> String {
+    let name = name.replace('~', "~0").replace('/', "~1");
+    format!("{parent}/{name}")
+}
+
 /// What callers see of it: no value of a header, no private key.
 #[derive(Serialize)]
 pub(super) struct DeliveryOptionsView {
     format: &'static str,
+    format_options: FormatOptions,
     signature: &'static str,
     public_keys: Vec<String>,
     headers: BTreeMap<String, String>,
@@ -100,6 +124,7 @@ impl From<&DeliveryOptions> for DeliveryOptionsView {
             .filter(|_| sending.signature.has_ed25519());
         Self {
             format: sending.format.as_str(),
+            format_options: sending.format_options.clone(),
             signature: sending.signature.as_str(),
             public_keys: keys.map(|key| key.public()).collect(),
             headers: sending

@@ -89,6 +89,7 @@ impl NoticeWebhookView {
 impl Wanted {
     fn delivery_options(&self) -> DeliveryOptionsChange<'_> {
         DeliveryOptionsChange {
+            format_options: None,
             format: None,
             signature: self.signature.as_ref(),
             headers: self.headers.as_ref(),

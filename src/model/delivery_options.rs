@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ParseError, Secret, SigningKey};
+use super::{FormatOptions, ParseError, Secret, SigningKey};
 
 /// The format of a webhook body.
 ///
@@ -113,6 +113,8 @@ impl FromStr for SignatureScheme {
 pub struct DeliveryOptions {
     /// The format of bodies that are built from now on.
     pub format: Format,
+    /// Names in such bodies.
+    pub format_options: FormatOptions,
     /// Which keys sign.
     pub signature: SignatureScheme,
     /// The current key first, then older ones that still sign. Empty until the first key is

@@ -20,6 +20,7 @@ mod operations;
 mod pipeline;
 mod quotas;
 mod readiness;
+mod receivers;
 mod remade_streams;
 mod repartition;
 mod replay;

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::super::{
     AppState,
-    delivery_options::{DeliveryOptionsChange, Headers},
+    delivery_options::{DeliveryOptionsChange, FormatOptionChanges, Headers},
     object_json::ObjectJson,
     problem::FieldErrors,
 };
@@ -37,6 +37,7 @@ pub(in crate::api) struct Settings {
     ordering: Option<DeliveryOrder>,
     event_types: Option<Vec<EventType>>,
     format: Option<String>,
+    format_options: Option<FormatOptionChanges>,
     signature: Option<String>,
     headers: Option<Headers>,
     metadata: Option<ObjectJson>,
@@ -49,6 +50,7 @@ impl Settings {
     fn delivery_options(&self) -> DeliveryOptionsChange<'_> {
         DeliveryOptionsChange {
             format: self.format.as_ref(),
+            format_options: self.format_options.as_ref(),
             signature: self.signature.as_ref(),
             headers: self.headers.as_ref(),
         }

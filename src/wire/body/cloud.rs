@@ -8,7 +8,13 @@ use super::{
     bounded::TooLong,
     parts::{Object, Parts, bare, object},
 };
-use crate::{model::Kind, wire::vcard::card_phones};
+use crate::{
+    model::{FormatOption, Kind},
+    wire::vcard::card_phones,
+};
+
+/// The country of a user id whose country is not known: one that ISO 3166 leaves to users.
+const USER_COUNTRY: &str = "ZZ.";
 
 #[derive(Serialize)]
 struct Body {
@@ -32,52 +38,99 @@ pub(super) fn body(source: &Source<'_>) -> Result<Vec<u8>, TooLong> {
     let parts = Parts::of(source.message);
     let message = source.message;
     let phone = message.phone.as_str();
+    let phone_id = source.options.get(FormatOption::PhoneNumberId);
     let mut value = json!({
         "messaging_product": "whatsapp",
-        "metadata": {"display_phone_number": phone, "phone_number_id": phone},
+        "metadata": {
+            "display_phone_number": phone, "phone_number_id": phone_id.unwrap_or(phone),
+        },
     });
+    let other = Party::other(&parts);
+    value["contacts"] = json!([other.contact(&parts)]);
     let field = match message.kind {
         Kind::Receipt => {
-            value["statuses"] = json!([status(&parts)]);
+            value["statuses"] = json!([status(&parts, &other)]);
             "messages"
         }
         _ if parts.is_own() => {
-            value["message_echoes"] = json!([echo(&parts)]);
+            value["message_echoes"] = json!([echo(&parts, &other)]);
             "smb_message_echoes"
         }
         _ => {
-            let from = bare(&message.from);
-            let profile = json!({"name": parts.push_name().unwrap_or_default()});
-            value["contacts"] = json!([{"profile": profile, "wa_id": from}]);
-            value["messages"] = json!([incoming(&parts)]);
+            value["messages"] = json!([incoming(&parts, &other)]);
             "messages"
         }
     };
+    let account_id = source.options.get(FormatOption::BusinessAccountId);
     let entry = Entry {
-        id: message.client_id.to_string(),
+        id: account_id.map_or_else(|| message.client_id.to_string(), str::to_owned),
         changes: [Change { field, value }],
     };
     let body = Body {
         object: "whatsapp_business_account",
         entry: [entry],
     };
-    bounded::json(&body, source.bytes_max)
+    // Meta signs a body whose other characters are escaped. Libraries escape what they got before
+    // they compare, so the bytes that are sent must be these, too.
+    bounded::ascii_json(&body, source.bytes_max)
 }
 
-fn incoming(parts: &Parts<'_>) -> Value {
-    let mut shown = json!({
-        "from": bare(&parts.message.from), "id": parts.message.message_id,
+/// The other side of a conversation.
+struct Party<'a> {
+    /// Meta leaves it out where the user hides it.
+    number: Option<&'a str>,
+    user_id: String,
+}
+
+impl<'a> Party<'a> {
+    fn other(parts: &Parts<'a>) -> Self {
+        let is_own_message = parts.is_own() && parts.message.kind != Kind::Receipt;
+        let (name, lid) = if is_own_message {
+            (parts.chat, None)
+        } else {
+            (parts.message.from.as_str(), parts.lid())
+        };
+        let name = bare(name);
+        Self {
+            number: Some(name).filter(|name| !name.contains('@')),
+            user_id: user_id(lid.unwrap_or(name)),
+        }
+    }
+
+    fn contact(&self, parts: &Parts<'_>) -> Value {
+        let name = parts.push_name().filter(|_| !parts.is_own());
+        let profile = json!({"name": name.unwrap_or_default()});
+        object(json!({"profile": profile, "wa_id": self.number, "user_id": self.user_id}))
+    }
+}
+
+/// An id of Meta's shape for a user: a country, a dot, letters and digits. It does not change with
+/// the number, as WhatsApp's own id (LID) does not; where that is not known, it is made of the
+/// number. The country is not told: ZZ.
+fn user_id(name: &str) -> String {
+    let own = name.split('@').next().unwrap_or_default();
+    let id: String = own.chars().filter(char::is_ascii_alphanumeric).collect();
+    format!("{USER_COUNTRY}{id}")
+}
+
+fn incoming(parts: &Parts<'_>, sender: &Party<'_>) -> Value {
+    let mut shown = object(json!({
+        "from": sender.number, "from_user_id": sender.user_id, "id": parts.message.message_id,
         "timestamp": parts.message.timestamp.seconds().to_string(),
-    });
+    }));
     if parts.is_group() {
         shown["group_id"] = parts.chat.into();
     }
     let quoted = parts.object("quoted");
-    let context = object(json!({
+    let mut context = object(json!({
         "from": quoted.text("from"), "id": quoted.text("message_id"),
         "forwarded": parts.scalar("forwarded"),
     }));
-    if context.as_object().is_some_and(|fields| !fields.is_empty()) {
+    if matches!(parts.message.kind, Kind::ButtonReply | Kind::ListReply) && context == json!({}) {
+        // Meta always has one here, and libraries read it.
+        context = json!({"from": parts.message.phone, "id": ""});
+    }
+    if context != json!({}) {
         shown["context"] = context;
     }
     let referral = parts.object("referral");
@@ -91,24 +144,25 @@ fn incoming(parts: &Parts<'_>) -> Value {
     with_content(shown, parts)
 }
 
-fn echo(parts: &Parts<'_>) -> Value {
+fn echo(parts: &Parts<'_>, receiver: &Party<'_>) -> Value {
     let shown = json!({
-        "from": bare(&parts.message.from), "to": bare(parts.chat), "id": parts.message.message_id,
+        "from": bare(&parts.message.from), "to": bare(parts.chat),
+        "to_user_id": receiver.user_id, "id": parts.message.message_id,
         "timestamp": parts.message.timestamp.seconds().to_string(),
     });
     with_content(shown, parts)
 }
 
-fn status(parts: &Parts<'_>) -> Value {
+fn status(parts: &Parts<'_>, receiver: &Party<'_>) -> Value {
     let status = match parts.message.content.as_str() {
         "server" => "sent",
         other => other,
     };
-    let mut shown = json!({
+    let mut shown = object(json!({
         "id": parts.message.message_id, "status": status,
         "timestamp": parts.message.timestamp.seconds().to_string(),
-        "recipient_id": bare(&parts.message.from),
-    });
+        "recipient_id": receiver.number, "recipient_user_id": receiver.user_id,
+    }));
     if status == "failed" {
         shown["errors"] = json!([{"code": 131_000, "title": "Something went wrong"}]);
     }
@@ -193,7 +247,11 @@ fn content(parts: &Parts<'_>) -> (&'static str, Value) {
             json!({"original_message_id": parts.text("revoked_message_id")}),
         ),
         Kind::FlowReply => ("interactive", flow_reply(parts.object("flow"), text)),
-        Kind::Order => ("order", object(json!({"text": text, "product_items": []}))),
+        // Neither catalogue nor items are told, and readers want to see both.
+        Kind::Order => (
+            "order",
+            object(json!({"catalog_id": "", "text": text, "product_items": []})),
+        ),
         // Polls have choices that a text would lose. Meta does not deliver them either.
         Kind::Poll => ("unsupported", json!([unsupported()])),
         // Other kinds have no name here, but most have a text.
@@ -258,9 +316,13 @@ pub(super) fn summary(body: &Value) -> Option<BodySummary> {
         .to_owned();
     let text =
         |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
+    let hidden = |value: &Value, name: &str| {
+        let id = value.get(name)?.as_str()?.strip_prefix(USER_COUNTRY)?;
+        Some(format!("{id}@lid"))
+    };
     if let Some(status) = value.pointer("/statuses/0") {
         return Some(BodySummary {
-            from: text(status, "recipient_id")?,
+            from: text(status, "recipient_id").or_else(|| hidden(status, "recipient_user_id"))?,
             to: phone,
             content: text(status, "status")?,
         });
@@ -288,7 +350,7 @@ pub(super) fn summary(body: &Value) -> Option<BodySummary> {
         .find_map(|name| content.pointer(name).and_then(Value::as_str));
     let to = text(message, "to").unwrap_or(phone);
     Some(BodySummary {
-        from: text(message, "from")?,
+        from: text(message, "from").or_else(|| hidden(message, "from_user_id"))?,
         to,
         content: shown.unwrap_or_default().to_owned(),
     })

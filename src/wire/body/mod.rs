@@ -26,7 +26,9 @@ use serde_json::Value;
 pub use bounded::json as bounded_json;
 pub use cut::cut_message;
 
-use crate::model::{EventId, Format, Kind, Message, PublicEventId, Timestamp, Webhook};
+use crate::model::{
+    EventId, Format, FormatOptions, Kind, Message, PublicEventId, Timestamp, Webhook,
+};
 
 /// Bytes of a body in a stream that takes messages of 2 MiB. The rest is for the envelope: the ids
 /// of a delivery, and in an attempt the response and the error.
@@ -49,6 +51,7 @@ struct Source<'a> {
     /// When the message was first published.
     at: Timestamp,
     url: &'a str,
+    options: &'a FormatOptions,
     bytes_max: usize,
 }
 
@@ -71,12 +74,18 @@ pub fn delivery_body(
         event,
         at: published_at,
         url: &webhook.url,
+        options: &webhook.sending.format_options,
         bytes_max,
     };
     let format = webhook.sending.format;
     let whole = body_in(format, &source);
     whole.unwrap_or_else(|TooLong| {
-        let message = &cut_message(message, bytes_max);
+        // Meta's escapes make up to three bytes of one.
+        let cut_bytes_max = match format {
+            Format::Cloud => bytes_max / 3,
+            Format::Native | Format::Waha | Format::Evolution => bytes_max,
+        };
+        let message = &cut_message(message, cut_bytes_max);
         body_in(format, &Source { message, ..source })
             .expect("a cut message leaves room for what a format adds")
     })

@@ -45,6 +45,12 @@ impl<'a> Parts<'a> {
             .unwrap_or_default()
     }
 
+    /// The sender's id that shows no number, where it is known.
+    pub(super) fn lid(&self) -> Option<&'a str> {
+        let named = self.text("from_lid");
+        named.or_else(|| Some(self.message.from.as_str()).filter(|from| from.ends_with("@lid")))
+    }
+
     pub(super) fn push_name(&self) -> Option<&'a str> {
         self.message
             .metadata

@@ -7,11 +7,13 @@ use super::{
     BodySummary, Source,
     bounded::{TooLong, json, json_bytes},
     native,
-    parts::{Object, Parts, bare, jid, merged},
+    parts::{Object, Parts, bare, jid, merged, object},
 };
-use crate::model::Kind;
+use crate::model::{FormatOption, Kind};
 
 const DOMAIN: &str = "c.us";
+/// The engine of WAHA's that is most like this: no browser. Receivers know a closed list of names.
+const ENGINE: &str = "NOWEB";
 /// The body of a longer message does not hold its native form, so that the body still fits into the
 /// stream.
 const NATIVE_FORM_BYTES_MAX: usize = 256 * 1024;
@@ -40,6 +42,13 @@ struct Payload<'a> {
 pub(super) fn body(source: &Source<'_>) -> Result<Vec<u8>, TooLong> {
     let parts = Parts::of(source.message);
     let (event, fields) = payload(&parts);
+    let is_any = source.options.get(FormatOption::MessageEvent) == Some("message.any");
+    let event = if is_any && event == "message" {
+        "message.any"
+    } else {
+        event
+    };
+    let session = source.options.get(FormatOption::Session);
     let native = native::Body::from(source.message);
     let native_bytes_max = NATIVE_FORM_BYTES_MAX.min(source.bytes_max / 8);
     let is_short = json_bytes(&native, native_bytes_max).is_ok();
@@ -48,19 +57,23 @@ pub(super) fn body(source: &Source<'_>) -> Result<Vec<u8>, TooLong> {
         id: source.event.to_string(),
         timestamp: source.at.millis(),
         event,
-        session: phone.to_owned(),
+        session: session.unwrap_or(phone).to_owned(),
         metadata: Map::new(),
-        me: json!({"id": jid(phone, DOMAIN), "pushName": null}),
+        me: json!({
+            "id": jid(phone, DOMAIN), "pushName": "", "jid": jid(phone, "s.whatsapp.net"),
+        }),
         payload: Payload {
             _data: is_short.then_some(native),
             fields,
         },
-        engine: "WAHOOK",
+        engine: ENGINE,
         environment: json!({
             "version": env!("CARGO_PKG_VERSION"),
-            "engine": "WAHOOK",
+            "engine": ENGINE,
             "tier": "CORE",
-            "browser": null,
+            "browser": "",
+            "platform": concat!("wahook/", env!("CARGO_PKG_VERSION")),
+            "worker": {"id": "wahook"},
         }),
     };
     json(&body, source.bytes_max)
@@ -132,7 +145,12 @@ fn payload(parts: &Parts<'_>) -> (&'static str, Value) {
     let chat = jid(parts.chat, DOMAIN);
     let sender = jid(&message.from, DOMAIN);
     let author = Author::of(parts);
-    let participant = parts.is_group().then(|| sender.clone());
+    // WAHA's own types have a text here in every conversation.
+    let participant = if parts.is_group() {
+        sender.clone()
+    } else {
+        String::new()
+    };
     let (from, to) = match (author, parts.is_group()) {
         (Author::Account, _) => (sender, chat),
         (Author::Other, true) => (chat, jid(message.phone.as_str(), DOMAIN)),
@@ -142,32 +160,27 @@ fn payload(parts: &Parts<'_>) -> (&'static str, Value) {
         "id": id(parts, author, message.message_id.as_str()),
         "timestamp": message.timestamp.seconds(),
         "from": from, "fromMe": author.is_account(), "to": to, "participant": participant,
+        "source": "app",
     });
     match message.kind {
         Kind::Receipt => ("message.ack", ack(parts)),
         Kind::Reaction => {
             let target = target_id(parts, author);
             let reaction = json!({"text": message.content, "messageId": target});
-            (
-                "message.reaction",
-                merged(head, json!({"source": "app", "reaction": reaction})),
-            )
+            let reaction = json!({"reaction": reaction});
+            ("message.reaction", merged(head, reaction))
         }
         Kind::Edit => {
-            let edited = parts.text("edited_message_id");
-            (
-                "message.edited",
-                merged(
-                    head,
-                    json!({"editedMessageId": edited, "body": message.content}),
-                ),
-            )
+            let edited = json!({"editedMessageId": parts.text("edited_message_id")});
+            let whole = merged(head, content(parts, author));
+            ("message.edited", merged(whole, edited))
         }
         Kind::Revoke => {
             let revoked = parts.text("revoked_message_id");
+            let after = merged(head, content(parts, author));
             (
                 "message.revoked",
-                json!({"after": head, "before": null, "revokedMessageId": revoked}),
+                json!({"after": after, "before": null, "revokedMessageId": revoked}),
             )
         }
         _ => (
@@ -182,9 +195,10 @@ fn payload(parts: &Parts<'_>) -> (&'static str, Value) {
 
 fn content(parts: &Parts<'_>, author: Author) -> Value {
     let media = parts.object("media");
+    let url = media.media_path();
     let shown = media.is_there().then(|| {
         json!({
-            "url": media.media_path(), "mimetype": media.get("mime_type"),
+            "url": url, "mimetype": media.get("mime_type"),
             "filename": media.get("file_name"),
             "s3": null, "error": null,
         })
@@ -194,32 +208,50 @@ fn content(parts: &Parts<'_>, author: Author) -> Value {
         .iter()
         .filter_map(|contact| Object::of(contact).get("vcard"))
         .collect();
-    let quoted = parts.object("quoted");
-    let quoted_from = quoted.text("from").map(|from| jid(from, DOMAIN));
-    let reply = quoted
-        .text("message_id")
-        .map(|id| json!({"id": id, "participant": quoted_from, "body": null}));
-    let place = parts.object("location");
-    let place = place.is_there().then(|| {
-        json!({
-            "latitude": place.get("latitude"), "longitude": place.get("longitude"),
-            "description": place.get("name"),
-            "live": place.get("live").is_some(),
-        })
-    });
     let (ack, name) = match author {
         Author::Account => (1, "SERVER"),
         Author::Other => (2, "DEVICE"),
     };
     let mut content = json!({
-        "source": "app", "body": parts.message.content, "hasMedia": media.is_there(),
-        "media": shown, "ack": ack,
-        "ackName": name, "vCards": cards, "replyTo": reply,
+        "body": parts.message.content, "hasMedia": media.is_there(),
+        "media": shown, "mediaUrl": url.unwrap_or_default(), "ack": ack,
+        "ackName": name, "vCards": cards, "replyTo": reply_to(parts.object("quoted")),
     });
-    if let Some(place) = place {
-        content["location"] = place;
+    let place = parts.object("location");
+    if place.is_there() {
+        content["location"] = location(place);
     }
     content
+}
+
+/// The message that this one answers.
+fn reply_to(quoted: Object<'_>) -> Option<Value> {
+    let id = quoted.text("message_id")?;
+    let has_media = matches!(
+        quoted.text("type"),
+        Some("image" | "video" | "audio" | "document" | "sticker")
+    );
+    Some(json!({
+        "id": id, "participant": quoted.text("from").map(|from| jid(from, DOMAIN)),
+        "body": quoted.text("content"), "hasMedia": has_media,
+    }))
+}
+
+fn location(place: Object<'_>) -> Value {
+    let text = |key| {
+        place.get(key).map(|value| {
+            value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned)
+        })
+    };
+    object(json!({
+        "latitude": text("latitude").unwrap_or_default(),
+        "longitude": text("longitude").unwrap_or_default(),
+        "live": place.get("live").is_some(),
+        "name": text("name"), "address": text("address"), "url": text("url"),
+        "description": text("name"),
+    }))
 }
 
 fn ack(parts: &Parts<'_>) -> Value {
@@ -232,11 +264,15 @@ fn ack(parts: &Parts<'_>) -> Value {
         "played" => (4, "PLAYED"),
         _ => (0, "PENDING"),
     };
+    let participant = if parts.is_group() {
+        jid(&message.from, DOMAIN)
+    } else {
+        String::new()
+    };
     json!({
         "id": id(parts, Author::Account, message.message_id.as_str()),
-        "from": jid(parts.chat, DOMAIN),
-        "participant": parts.is_group().then(|| jid(&message.from, DOMAIN)), "fromMe": true,
-        "ack": ack, "ackName": name,
+        "from": jid(parts.chat, DOMAIN), "to": jid(message.phone.as_str(), DOMAIN),
+        "participant": participant, "fromMe": true, "ack": ack, "ackName": name,
     })
 }
 
@@ -275,7 +311,8 @@ pub(super) fn summary(body: &[u8]) -> Option<BodySummary> {
         to: payload.to,
         body: payload.body,
     });
-    let from = head.participant.or(head.from)?;
+    let participant = head.participant.filter(|name| !name.is_empty());
+    let from = participant.or(head.from)?;
     Some(BodySummary {
         from: bare(&from).to_owned(),
         to: bare(&head.to.unwrap_or_default()).to_owned(),

@@ -308,3 +308,40 @@ async fn metadata_comes_back_as_it_was_written() {
         assert_eq!(pointer, "/metadata", "{wrong}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn options_of_a_format_are_shown_changed_dropped_and_checked() {
+    let app = App::playing("api", &[]).await;
+    let client = app.client(1).await;
+    let webhook = client
+        .register_with(json!({
+            "phone_number": PHONE, "webhook_url": "https://example.com/", "format": "waha",
+            "format_options": {"session": "default", "instance": "shop"},
+        }))
+        .await;
+    let shown = json!({"session": "default", "instance": "shop"});
+    assert_eq!(webhook["format_options"], shown);
+    let path = format!("/api/webhooks/{}", webhook["id"].as_str().expect("an id"));
+    let change = json!({"format_options": {"instance": null, "server_url": "https://a.b/"}});
+    let (status, changed) = client.call("PATCH", &path, Some(change)).await;
+    let shown = json!({"session": "default", "server_url": "https://a.b/"});
+    assert_eq!((status, &changed["format_options"]), (200, &shown));
+    for (name, value) in [
+        ("sesion", json!("x")),
+        ("session", json!("")),
+        ("session", json!("a\nb")),
+        ("session", json!("x".repeat(257))),
+        ("message_event", json!("any")),
+        ("a/b~c", json!("x")),
+    ] {
+        let change = json!({"format_options": {name: value}});
+        let (status, answer) = client.call("PATCH", &path, Some(change)).await;
+        let pointer = format!(
+            "/format_options/{}",
+            name.replace('~', "~0").replace('/', "~1")
+        );
+        let told = answer["errors"][0]["pointer"].as_str();
+        assert_eq!((status, told), (400, Some(pointer.as_str())), "{answer}");
+    }
+    assert_eq!(client.get(&path).await["format_options"], shown);
+}

@@ -10,7 +10,7 @@ use super::{
     bounded::TooLong,
     parts::{Object, Parts, bare, is_scalar, jid, merged, object},
 };
-use crate::model::Kind;
+use crate::model::{FormatOption, Kind};
 
 const DOMAIN: &str = "s.whatsapp.net";
 
@@ -22,7 +22,7 @@ struct Body<'a> {
     destination: &'a str,
     date_time: String,
     sender: String,
-    server_url: &'static str,
+    server_url: &'a str,
     apikey: String,
 }
 
@@ -32,13 +32,16 @@ pub(super) fn body(source: &Source<'_>) -> Result<Vec<u8>, TooLong> {
     let phone = source.message.phone.as_str();
     let body = Body {
         event,
-        instance: phone,
+        instance: source.options.get(FormatOption::Instance).unwrap_or(phone),
         data,
         // Without the query, which may hold a key.
         destination: source.url.split(['?', '#']).next().unwrap_or_default(),
         date_time: source.at.to_string(),
         sender: jid(phone, DOMAIN),
-        server_url: "",
+        server_url: source
+            .options
+            .get(FormatOption::ServerUrl)
+            .unwrap_or_default(),
         // Receivers tell instances apart by it. It is not a credential.
         apikey: source.event.webhook.to_string(),
     };
@@ -77,29 +80,63 @@ fn data(parts: &Parts<'_>, source: &Source<'_>) -> (&'static str, Value) {
             });
             ("messages.delete", object(data))
         }
+        // The protocol message itself: its key is that of the edited message.
+        Kind::Edit => ("messages.edited", edit(parts)),
         _ => {
-            let key = object(json!({
-                "remoteJid": remote, "fromMe": parts.is_own(), "id": message.message_id,
-                "participant": participant,
-            }));
+            let key = key(parts, remote, participant);
             let (kind, content) = content(parts);
             let data = json!({
-                "key": key, "pushName": parts.push_name(),
+                "key": key, "pushName": push_name(parts),
                 "status": if parts.is_own() { "SERVER_ACK" } else { "DELIVERY_ACK" },
                 "message": content, "contextInfo": context(parts), "messageType": kind,
                 "messageTimestamp": message.timestamp.seconds(), "instanceId": instance,
                 "source": "unknown",
             });
-            (
-                if message.kind == Kind::Edit {
-                    "messages.edited"
-                } else {
-                    "messages.upsert"
-                },
-                data,
-            )
+            ("messages.upsert", data)
         }
     }
+}
+
+/// The key of this message. Where both are known, the name that shows the number and the one that
+/// does not stand side by side.
+fn key(parts: &Parts<'_>, remote: String, participant: Option<String>) -> Value {
+    let lid = parts.lid().filter(|lid| *lid != parts.message.from);
+    let alternative = |name: &str| {
+        let is_sender = jid(&parts.message.from, DOMAIN) == name;
+        lid.filter(|_| is_sender).map(str::to_owned)
+    };
+    let is_lid = participant.as_deref().unwrap_or(&remote).ends_with("@lid");
+    object(json!({
+        "remoteJidAlt": alternative(&remote),
+        "participantAlt": participant.as_deref().and_then(alternative),
+        "remoteJid": remote, "fromMe": parts.is_own(), "id": parts.message.message_id,
+        "participant": participant,
+        "addressingMode": if is_lid { "lid" } else { "pn" },
+    }))
+}
+
+/// As Evolution API has it: a word for oneself, and the number of somebody without a name.
+fn push_name<'a>(parts: &Parts<'a>) -> &'a str {
+    if parts.is_own() {
+        return "Você";
+    }
+    let number = || {
+        bare(&parts.message.from)
+            .split('@')
+            .next()
+            .unwrap_or_default()
+    };
+    parts.push_name().unwrap_or_else(number)
+}
+
+fn edit(parts: &Parts<'_>) -> Value {
+    let edited = json!({"conversation": parts.message.content});
+    json!({
+        "key": target_key(parts, parts.text("edited_message_id")),
+        "type": "MESSAGE_EDIT",
+        "editedMessage": edited,
+        "timestampMs": parts.message.timestamp.millis().to_string(),
+    })
 }
 
 /// Who wrote the message that this one is about, as far as it is told.
@@ -213,14 +250,6 @@ fn other_content(parts: &Parts<'_>) -> (&'static str, Value) {
             )
         }
         Kind::Poll => ("pollCreationMessage", poll(parts)),
-        Kind::Edit => {
-            let key = target_key(parts, parts.text("edited_message_id"));
-            let edited = json!({"conversation": parts.message.content});
-            (
-                "protocolMessage",
-                json!({"key": key, "type": "MESSAGE_EDIT", "editedMessage": edited}),
-            )
-        }
         Kind::ButtonReply => {
             let id = parts.object("button").get("id");
             (
@@ -289,7 +318,7 @@ pub(super) fn summary(body: &Value) -> Option<BodySummary> {
     let text =
         |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
     let chat = text(key, "remoteJid")?;
-    let phone = body.get("instance")?.as_str()?.to_owned();
+    let phone = bare(body.get("sender")?.as_str()?).to_owned();
     let own = key
         .get("fromMe")
         .and_then(Value::as_bool)
@@ -309,7 +338,12 @@ pub(super) fn summary(body: &Value) -> Option<BodySummary> {
         .filter(|_| is_receipt)
     {
         Some(status) => status.to_lowercase(),
-        None => data.get("message").and_then(first_text).unwrap_or_default(),
+        None => {
+            let edited = data.pointer("/editedMessage/conversation");
+            let edited = edited.and_then(Value::as_str).map(str::to_owned);
+            let sent = || data.get("message").and_then(first_text);
+            edited.or_else(sent).unwrap_or_default()
+        }
     };
     Some(BodySummary {
         from: bare(&from).to_owned(),
@@ -346,6 +380,5 @@ fn first_text(message: &Value) -> Option<String> {
     let named = names
         .iter()
         .find_map(|name| content.get(name).and_then(Value::as_str));
-    let edited = || content.get("editedMessage")?.get("conversation")?.as_str();
-    named.or_else(deep).or_else(edited).map(str::to_owned)
+    named.or_else(deep).map(str::to_owned)
 }

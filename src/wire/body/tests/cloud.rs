@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 
 use super::{image, meets, message, receipt, render};
-use crate::model::{Format, Kind};
+use crate::{
+    model::{Format, Kind},
+    wire::{BODY_BYTES_MAX, summarize_body},
+};
 
 const VALUE: &str = "/entry/0/changes/0/value";
 
@@ -62,4 +65,52 @@ fn cloud_body_of_an_own_message_is_an_echo() {
     let change = &ours["entry"][0]["changes"][0];
     assert_eq!(change["field"], "smb_message_echoes");
     assert_eq!(change["value"]["message_echoes"][0]["to"], "4922200000");
+}
+
+#[test]
+fn cloud_body_of_a_hidden_sender_has_no_number_but_an_id() {
+    let mut hidden = message(Kind::Text, "hi", json!({"chat": "90003@lid"}));
+    hidden.from = "90003@lid".to_owned();
+    let (bytes, body) = render(Format::Cloud, &hidden);
+    let contact = json!({"profile": {"name": "Ann"}, "user_id": "ZZ.90003"});
+    assert_eq!(body.pointer(&format!("{VALUE}/contacts/0")), Some(&contact));
+    let shown = body.pointer(&format!("{VALUE}/messages/0"));
+    let shown = shown.expect("a message");
+    assert_eq!(
+        (shown.get("from"), &shown["from_user_id"]),
+        (None, &json!("ZZ.90003"))
+    );
+    let summary = summarize_body(&bytes).expect("its own body");
+    assert_eq!(summary.from, "90003@lid");
+}
+
+#[test]
+fn cloud_user_id_stays_when_the_number_becomes_known() {
+    let known = message(Kind::Text, "hi", json!({"from_lid": "90003@lid"}));
+    let (_, body) = render(Format::Cloud, &known);
+    let shown = body.pointer(&format!("{VALUE}/messages/0"));
+    let shown = shown.expect("a message");
+    assert_eq!(
+        (&shown["from"], &shown["from_user_id"]),
+        (&json!("4922200000"), &json!("ZZ.90003"))
+    );
+}
+
+#[test]
+fn cloud_body_is_ascii_and_fits_when_each_letter_grows() {
+    for letter in ["ä", "日", "👋", "\u{1}"] {
+        let text = letter.repeat(BODY_BYTES_MAX / letter.len());
+        let long = message(Kind::Text, &text, json!({"notes": text}));
+        let (bytes, body) = render(Format::Cloud, &long);
+        assert!(
+            bytes.is_ascii() && bytes.len() <= BODY_BYTES_MAX,
+            "{letter}"
+        );
+        let shown = body.pointer(&format!("{VALUE}/messages/0/text/body"));
+        assert!(
+            shown
+                .and_then(Value::as_str)
+                .is_some_and(|text| text.starts_with(letter))
+        );
+    }
 }

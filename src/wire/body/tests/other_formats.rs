@@ -1,12 +1,12 @@
 //! The formats of wahook, WAHA and Evolution API.
 
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{EVENT, image, meets, message, receipt, render};
+use super::{EVENT, at, image, meets, message, receipt, render, webhook};
 use crate::{
     model::{Format, Kind, PublicEventId, Timestamp, WebhookId},
-    wire::{body::format_of, webhook_body},
+    wire::{BODY_BYTES_MAX, body::format_of, delivery_body, summarize_body, webhook_body},
 };
 
 #[test]
@@ -28,8 +28,10 @@ fn native_body_has_the_documented_fields_in_order() {
 
 #[test]
 fn waha_body_has_the_fields_of_a_real_one() {
-    // Its event ids are ULIDs; ours are those of the API. The session's name is the number.
+    // Its event ids are ULIDs; ours are those of the API. The session's name is the number. Where
+    // the documents have a null, the types of its API have a text.
     let outer = [
+        "/payload/participant",
         "/id",
         "/session",
         "/engine",
@@ -146,4 +148,94 @@ fn evolution_body_has_the_fields_of_a_real_one() {
         (&ours["event"], &ours["data"]["id"]),
         (&json!("messages.delete"), &json!("3EB0BB"))
     );
+}
+
+#[test]
+fn names_by_which_receivers_route_are_those_of_the_options() {
+    let text = message(Kind::Text, "hi", json!({}));
+    let with = |format, name: &str, value: &str| {
+        let mut webhook = webhook(format);
+        let options = &mut webhook.sending.format_options.0;
+        options.insert(name.to_owned(), value.to_owned());
+        let body = delivery_body(&webhook, &text, EVENT, at(), BODY_BYTES_MAX);
+        serde_json::from_slice::<Value>(&body).expect("JSON")
+    };
+    let phone_id = "/entry/0/changes/0/value/metadata/phone_number_id";
+    for (format, name, pointer) in [
+        (Format::Cloud, "phone_number_id", phone_id),
+        (Format::Cloud, "business_account_id", "/entry/0/id"),
+        (Format::Waha, "session", "/session"),
+        (Format::Evolution, "instance", "/instance"),
+        (Format::Evolution, "server_url", "/server_url"),
+    ] {
+        let body = with(format, name, "mine");
+        assert_eq!(body.pointer(pointer), Some(&json!("mine")), "{name}");
+    }
+    let body = with(Format::Waha, "message_event", "message.any");
+    assert_eq!(body["event"], "message.any");
+    let body = with(Format::Waha, "message_event", "message");
+    assert_eq!(body["event"], "message");
+}
+
+#[test]
+fn waha_body_of_edits_replies_and_places_is_whole() {
+    let edit = message(Kind::Edit, "new", json!({"edited_message_id": "3EB0BB"}));
+    let (_, ours) = render(Format::Waha, &edit);
+    for field in ["ack", "ackName", "hasMedia", "source", "editedMessageId"] {
+        assert!(!ours["payload"][field].is_null(), "{field}: {ours}");
+    }
+    let quoted = json!({"message_id": "Q", "from": "4933", "type": "image", "content": "look"});
+    let reply = message(Kind::Text, "yes", json!({"quoted": quoted}));
+    let (_, ours) = render(Format::Waha, &reply);
+    let expected = json!({"id": "Q", "participant": "4933@c.us", "body": "look", "hasMedia": true});
+    assert_eq!(ours["payload"]["replyTo"], expected);
+    let place = json!({"location": {"latitude": 52.5, "longitude": -1, "address": "Ring 1"}});
+    let (_, ours) = render(Format::Waha, &message(Kind::Location, "", place));
+    let expected = json!({
+        "latitude": "52.5", "longitude": "-1", "live": false, "address": "Ring 1",
+    });
+    assert_eq!(ours["payload"]["location"], expected);
+}
+
+#[test]
+fn evolution_body_of_an_edit_is_the_protocol_message() {
+    let target = json!({"edited_message_id": "3EB0BB", "target": {"from_me": false}});
+    let (bytes, ours) = render(Format::Evolution, &message(Kind::Edit, "new", target));
+    let key = json!({"remoteJid": "4922200000@s.whatsapp.net", "fromMe": false, "id": "3EB0BB"});
+    let data = json!({
+        "key": key, "type": "MESSAGE_EDIT", "editedMessage": {"conversation": "new"},
+        "timestampMs": "1750000000000",
+    });
+    assert_eq!(
+        (&ours["event"], &ours["data"]),
+        (&json!("messages.edited"), &data)
+    );
+    let summary = summarize_body(&bytes).expect("its own body");
+    assert_eq!(
+        (summary.from.as_str(), summary.content.as_str()),
+        ("4922200000", "new")
+    );
+}
+
+#[test]
+fn evolution_key_has_the_other_name_of_the_sender() {
+    let known = message(
+        Kind::Text,
+        "hi",
+        json!({"from_lid": "90003@lid", "push_name": null}),
+    );
+    let (_, ours) = render(Format::Evolution, &known);
+    let key = json!({
+        "remoteJid": "4922200000@s.whatsapp.net", "remoteJidAlt": "90003@lid", "fromMe": false,
+        "id": "3EB0AA", "addressingMode": "pn",
+    });
+    assert_eq!(ours["data"]["key"], key);
+    assert_eq!(ours["data"]["pushName"], "4922200000");
+    let group = json!({"from_lid": "90003@lid", "chat": "120363@g.us"});
+    let (_, ours) = render(Format::Evolution, &message(Kind::Text, "hi", group));
+    let key = json!({
+        "remoteJid": "120363@g.us", "participant": "4922200000@s.whatsapp.net",
+        "participantAlt": "90003@lid", "fromMe": false, "id": "3EB0AA", "addressingMode": "pn",
+    });
+    assert_eq!(ours["data"]["key"], key);
 }
