@@ -1,6 +1,7 @@
 //! The connection.
 
 use std::{
+    fmt,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -40,6 +41,7 @@ const PHONE_DIGITS_MIN: usize = 5;
 pub struct Bus {
     pub(super) client: Client,
     pub(super) context: jetstream::Context,
+    api_prefix: Arc<str>,
     pub(super) settings: Arc<config::Bus>,
     /// Counts connections: an answer that was asked for on an earlier one will not come.
     pub(super) connections: watch::Sender<u64>,
@@ -86,7 +88,9 @@ impl Bus {
             elapsed_ms = started.elapsed().as_millis(),
             "connected to NATS"
         );
+        let api_prefix = nats.api_prefix();
         let context = ContextBuilder::new()
+            .api_prefix(api_prefix.clone())
             .timeout(nats.request_timeout)
             .ack_timeout(nats.request_timeout)
             .build(client.clone());
@@ -100,6 +104,7 @@ impl Bus {
         Ok(Self {
             client,
             context,
+            api_prefix: api_prefix.into(),
             settings,
             connections,
             retry_room,
@@ -110,6 +115,11 @@ impl Bus {
             request_timeout,
             body_bytes_max,
         })
+    }
+
+    /// A subject of JetStream's API. Most requests go through `context`, which knows the prefix.
+    pub(super) fn api_subject(&self, name: impl fmt::Display) -> String {
+        format!("{}.{name}", self.api_prefix)
     }
 
     /// Bytes of the body of a delivery at most, so that it fits into the streams with all that an

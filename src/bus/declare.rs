@@ -1,5 +1,7 @@
 //! The streams, consumers and buckets as the files of `nats/` declare them.
 
+mod placement;
+
 use std::fmt;
 
 use bytes::Bytes;
@@ -269,9 +271,7 @@ impl Bus {
     /// Asks the API about one thing that is named in the subject; `None`: there is none.
     pub(super) async fn api_info(&self, subject: &str) -> Result<Option<Value>, Error> {
         // Not `context.request`: it sends `null`, and consumers are asked for with no body at all.
-        let request = self
-            .client
-            .request(format!("$JS.API.{subject}"), Bytes::new());
+        let request = self.client.request(self.api_subject(subject), Bytes::new());
         let answer = request.await?;
         let answer: Value = serde_json::from_slice(&answer.payload)?;
         match answer["error"]["code"].as_u64() {
@@ -302,6 +302,9 @@ fn declared(settings: &config::Bus) -> Vec<Declared> {
         let mut config = parse(text);
         config["num_replicas"] = settings.replicas.into();
         config["max_bytes"] = room::max_bytes(&config, settings).into();
+        if let Some(placement) = placement::of(settings) {
+            config["placement"] = placement;
+        }
         if config["subject_transform"].is_object() {
             config["subject_transform"] =
                 with_partitions(&config["subject_transform"], settings.partitions);

@@ -81,7 +81,7 @@ impl Feed {
     pub(super) async fn open(bus: &Bus, stream: Stream, consumer: &str) -> Result<Self, Error> {
         let inbox = bus.client.new_inbox();
         let subscriber = bus.client.subscribe(inbox.clone()).await?;
-        let next = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}");
+        let next = bus.api_subject(format_args!("CONSUMER.MSG.NEXT.{stream}.{consumer}"));
         let connections = bus.connections.subscribe();
         // The client may report its first connection late.
         let connection = (*connections.borrow()).max(1);

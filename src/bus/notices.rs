@@ -85,7 +85,10 @@ impl Bus {
         let count = made["num_pending"].as_u64().unwrap_or_default();
         // Not `context.request`: it sends `null`, and a consumer is deleted with no body at all.
         let delete = self.client.request(
-            format!("$JS.API.CONSUMER.DELETE.{}.{name}", Stream::DeadLetters),
+            self.api_subject(format_args!(
+                "CONSUMER.DELETE.{}.{name}",
+                Stream::DeadLetters
+            )),
             Bytes::new(),
         );
         if let Err(error) = delete.await {

@@ -112,7 +112,7 @@ impl Bus {
     /// Asks the server for its time; a process that serves does so each second by itself. Returns
     /// the newest revision of the webhooks.
     pub async fn read_clock(&self) -> Result<Revision, Error> {
-        let subject = format!("$JS.API.STREAM.INFO.KV_{WEBHOOKS}");
+        let subject = self.api_subject(format_args!("STREAM.INFO.KV_{WEBHOOKS}"));
         let asked_at = Instant::now();
         let answer = timeout(ANSWER_TIMEOUT, self.client.request(subject, "".into())).await;
         let answer = answer.map_err(|_| Error::Timeout("answer about the webhooks"))??;

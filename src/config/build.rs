@@ -83,9 +83,25 @@ fn nats(r: &mut Reader<'_>) -> Nats {
         credentials_file: r.optional("nats.credentials_file"),
         root_ca_file: r.optional("nats.root_ca_file"),
         inbox_prefix: r.optional("nats.inbox_prefix"),
+        jetstream_domain: r.optional_parsed(
+            "nats.jetstream_domain",
+            "a name like \"hub\", without dots and spaces",
+            |text| is_token(text).then(|| text.to_owned()),
+        ),
+        jetstream_api_prefix: r.optional_parsed(
+            "nats.jetstream_api_prefix",
+            "a subject like \"JS.acc.API\", without a dot at its end",
+            |text| text.split('.').all(is_token).then(|| text.to_owned()),
+        ),
         connect_timeout: r.duration("nats.connect_timeout", "100ms", "1m"),
         request_timeout: r.duration("nats.request_timeout", "100ms", "1m"),
     }
+}
+
+/// Whether this may stand between two dots of a subject.
+fn is_token(text: &str) -> bool {
+    let is_plain = |letter: char| letter.is_ascii_graphic() && !"*>.".contains(letter);
+    !text.is_empty() && text.chars().all(is_plain)
 }
 
 /// The servers without the spaces around them. A user or password is refused here, since dumps and
@@ -109,6 +125,8 @@ fn nats_server(text: &str) -> Option<&str> {
 fn bus(r: &mut Reader<'_>, retry_bytes_max: u64) -> Bus {
     Bus {
         replicas: r.one_of("bus.replicas", [1, 3, 5]),
+        placement_cluster: r.optional("bus.placement_cluster"),
+        placement_tags: r.list("bus.placement_tags", "a list of tags like [\"region:eu\"]"),
         partitions: r.integer("bus.partitions", 1, 64),
         ack_wait: r.duration("bus.ack_wait", "15s", "30m"),
         message_bytes_max: r.size("bus.message_bytes_max", "1MiB", "16TiB"),

@@ -172,6 +172,12 @@ impl Check<'_> {
             "there can be only one way to log in",
             "drop it, or nats.user and nats.password",
         );
+        self.that(
+            nats.jetstream_domain.is_none() || nats.jetstream_api_prefix.is_none(),
+            &["nats.jetstream_api_prefix", "nats.jetstream_domain"],
+            "a domain is a prefix already: $JS.<domain>.API",
+            "drop it, or nats.jetstream_domain",
+        );
     }
 
     fn cql(&mut self, Config { cql, bus, .. }: &Config) {

@@ -56,11 +56,22 @@ pub struct Nats {
     pub credentials_file: Option<PathBuf>,
     pub root_ca_file: Option<PathBuf>,
     pub inbox_prefix: Option<String>,
+    pub jetstream_domain: Option<String>,
+    pub jetstream_api_prefix: Option<String>,
     pub connect_timeout: Duration,
     pub request_timeout: Duration,
 }
 
 impl Nats {
+    /// What subjects of JetStream's API begin with, without the last dot.
+    pub fn api_prefix(&self) -> String {
+        match (&self.jetstream_api_prefix, &self.jetstream_domain) {
+            (Some(prefix), _) => prefix.clone(),
+            (None, Some(domain)) => format!("$JS.{domain}.API"),
+            (None, None) => "$JS.API".to_owned(),
+        }
+    }
+
     /// The servers that `nats.url` lists.
     pub fn servers(&self) -> impl Iterator<Item = &str> {
         self.url.split(',')
@@ -71,6 +82,8 @@ impl Nats {
 #[expect(missing_docs, reason = "config/default.toml documents every key")]
 pub struct Bus {
     pub replicas: usize,
+    pub placement_cluster: Option<String>,
+    pub placement_tags: Vec<String>,
     pub partitions: u16,
     pub ack_wait: Duration,
     pub message_bytes_max: u64,

@@ -15,6 +15,7 @@ mod drain;
 mod egress;
 mod fresh_webhooks;
 mod hung_server;
+mod managed;
 #[cfg(feature = "whatsapp")]
 mod operations;
 mod pipeline;

@@ -126,6 +126,45 @@ fn old_timeout_must_be_milliseconds() {
     );
 }
 
+#[track_caller]
+fn assert_conflict(flags: &[(&str, &str)], key: &str) {
+    let found = errors(&Sources {
+        flags: own(flags),
+        ..Sources::default()
+    });
+    assert!(
+        matches!(&found[..], [Error::Conflict { key: k, .. }] if k == key),
+        "{flags:?}: {found:?}"
+    );
+    assert!(!Errors(found).to_string().contains("canary"));
+}
+
+#[test]
+fn ways_to_reach_nats_that_contradict_each_other_are_a_conflict() {
+    let table: [(&[(&str, &str)], &str); 4] = [
+        (&[("nats.password", "canary")], "nats.password"),
+        (&[("nats.user", "u")], "nats.user"),
+        (
+            &[
+                ("nats.user", "u"),
+                ("nats.password", "canary"),
+                ("nats.credentials_file", "f"),
+            ],
+            "nats.credentials_file",
+        ),
+        (
+            &[
+                ("nats.jetstream_domain", "hub"),
+                ("nats.jetstream_api_prefix", "JS.hub"),
+            ],
+            "nats.jetstream_api_prefix",
+        ),
+    ];
+    for (flags, key) in table {
+        assert_conflict(flags, key);
+    }
+}
+
 #[test]
 fn keys_that_contradict_each_other_are_a_conflict() {
     for (flags, key) in [
@@ -139,26 +178,8 @@ fn keys_that_contradict_each_other_are_a_conflict() {
         (&[("deliver.retry_max", "4s")], "deliver.retry_max"),
         (&[("deliver.in_flight_max", "7")], "deliver.in_flight_max"),
         (&[("api.listen", "127.0.0.1:9090")], "admin.listen"),
-        (&[("nats.password", "canary")], "nats.password"),
-        (&[("nats.user", "u")], "nats.user"),
-        (
-            &[
-                ("nats.user", "u"),
-                ("nats.password", "canary"),
-                ("nats.credentials_file", "f"),
-            ],
-            "nats.credentials_file",
-        ),
     ] {
-        let found = errors(&Sources {
-            flags: own(flags),
-            ..Sources::default()
-        });
-        assert!(
-            matches!(&found[..], [Error::Conflict { key: k, .. }] if k == key),
-            "{flags:?}: {found:?}"
-        );
-        assert!(!Errors(found).to_string().contains("canary"));
+        assert_conflict(flags, key);
     }
     let enough = [
         ("bus.ack_wait", "23s"),
