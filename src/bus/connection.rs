@@ -287,6 +287,9 @@ async fn options(
             if matches!(event, Event::Connected) {
                 connected.connected();
                 connections.send_modify(|count| *count += 1);
+                if *connections.borrow() > 1 {
+                    telemetry::bus_reconnected();
+                }
             }
             async move { note(&event) }
         });
@@ -313,7 +316,6 @@ fn note(event: &Event) {
         }
         Event::Disconnected => {
             telemetry::bus_connected(false);
-            telemetry::bus_reconnected();
             tracing::warn!("disconnected from NATS; connecting again");
         }
         Event::ServerError(error) => {

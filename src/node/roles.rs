@@ -17,7 +17,7 @@ use crate::{
     replay::Replay,
     store::{self, Store},
     tasks::{TaskKind, Tasks},
-    telemetry::Metrics,
+    telemetry::{self, Metrics},
 };
 
 /// A running node.
@@ -42,6 +42,9 @@ pub(super) async fn start(
     roles: &[Role],
 ) -> anyhow::Result<Node> {
     let metrics = Metrics::install();
+    for kind in TaskKind::ALL {
+        telemetry::task_kind(kind.as_str());
+    }
     let keys = keys::keyring(config, &bus).await?;
     let plays = |role| roles.contains(&role);
     // Results name webhooks by their ids alone.

@@ -11,6 +11,7 @@
 //! Until [`Metrics::install`] is called, events are not counted. Most tests want that.
 
 mod events;
+mod from_start;
 mod logs;
 mod names;
 mod printable;
@@ -18,6 +19,7 @@ mod recorder;
 mod report;
 
 pub use events::*;
+pub use from_start::task_kind;
 pub use logs::{Error, check_filter, init};
 pub use printable::printable;
 pub use recorder::Metrics;

@@ -11,7 +11,10 @@ use metrics_exporter_prometheus::{
 use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 
-use super::names::{self, Kind};
+use super::{
+    from_start,
+    names::{self, Kind},
+};
 
 /// How often samples of histograms are added to their buckets. Until then each sample takes memory.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
@@ -31,6 +34,7 @@ impl Metrics {
             let recorder = recorder();
             let handle = recorder.handle();
             describe(&recorder);
+            with_local_recorder(&recorder, from_start::register);
             metrics::set_global_recorder(recorder).expect("nothing else installs a recorder");
             Self(handle)
         };

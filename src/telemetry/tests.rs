@@ -1,4 +1,10 @@
-use std::{collections::BTreeMap, fmt::Write, fs, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+    fs,
+    path::PathBuf,
+    time::Duration,
+};
 
 use metrics::counter;
 
@@ -166,7 +172,10 @@ fn reference() -> String {
          --lib`. -->\n\n\
          At `/metrics` of the admin listener, in Prometheus' text format. No label holds a \
          client, a webhook, a message or\n\
-         a phone number; the API has those figures.\n\n\
+         a phone number; the API has those figures. Series are there from the start, at zero, but \
+         for those of\n\
+         `wahook_http_request_duration_seconds`, `wahook_egress_blocked_total` and \
+         `wahook_cql_…`: their labels come with the first use.\n\n\
          | metric | type | labels | meaning |\n| --- | --- | --- | --- |\n",
     );
     for metric in names::ALL {
@@ -197,4 +206,68 @@ fn the_page_on_metrics_is_up_to_date() {
     }
     let help = "docs/metrics.md is out of date: run `UPDATE_DOCS=1 cargo test --lib` and commit it";
     assert!(metrics == reference(), "{help}");
+}
+
+#[test]
+fn every_metric_is_there_before_anything_happens() {
+    let recorder = recorder();
+    let handle = recorder.handle();
+    describe(&recorder);
+    with_local_recorder(&recorder, || {
+        from_start::register();
+        from_start::task_kind("recorder");
+    });
+    let text = handle.render();
+    let absent: Vec<_> = names::ALL
+        .iter()
+        .map(|metric| metric.name)
+        .filter(|name| !text.lines().any(|line| line.starts_with(name)))
+        .collect();
+    let with_open_labels = [
+        names::BLOCKED,
+        names::CQL_STATEMENTS,
+        names::CQL_TROUBLE,
+        names::CQL_DRIVER,
+        names::HTTP_DURATION,
+    ];
+    assert_eq!(absent, with_open_labels);
+    let line = "wahook_errors_total{room=\"bus\",code=\"pull\"} 0";
+    assert!(text.lines().any(|found| found == line), "{text}");
+    let unheard = "wahook_delivery_end_to_end_seconds_count 0";
+    assert!(text.lines().any(|found| found == unheard), "{text}");
+}
+
+/// The rooms and codes of all errors that a file counts.
+fn errors_in(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.split("telemetry::error(").skip(1).filter_map(|call| {
+        let (room, more) = call.trim_start().strip_prefix('"')?.split_once('"')?;
+        let code = more
+            .trim_start_matches([',', ' ', '\n'])
+            .strip_prefix('"')?;
+        Some((room, code.split_once('"')?.0))
+    })
+}
+
+#[test]
+fn every_error_of_the_code_is_there_from_the_start() {
+    let mut found = BTreeSet::new();
+    let mut folders = vec![PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if !path.ends_with("telemetry/tests.rs") {
+                let text = fs::read_to_string(&path).expect("a text");
+                let errors = errors_in(&text);
+                found.extend(errors.map(|(room, code)| (room.to_owned(), code.to_owned())));
+            }
+        }
+    }
+    // Those have the codes of an enum.
+    let listed = from_start::ERRORS
+        .iter()
+        .filter(|(room, _)| *room != "egress");
+    let listed = listed.map(|(room, code)| ((*room).to_owned(), (*code).to_owned()));
+    assert_eq!(found, listed.collect());
 }
