@@ -26,6 +26,7 @@ mod messages;
 mod notices;
 mod object_json;
 mod pages;
+mod probe;
 mod problem;
 pub mod qr;
 mod query;
@@ -45,6 +46,7 @@ mod views;
 mod webhooks;
 
 pub use media::{Download, MediaError, MediaSource, Pieces};
+pub use probe::ask_probe;
 pub use routes::{router, routes};
 pub use server::{Limits, serve};
 pub use state::AppState;

@@ -78,6 +78,13 @@ pub enum Command {
     /// The keys that stored secrets are sealed with.
     #[command(subcommand)]
     Secrets(SecretsCommand),
+    /// Ask the node of this machine that listens at `admin.listen` how it is; exit 1 when it is not
+    /// well, or does not answer.
+    Healthcheck {
+        /// Whether it can work, or only whether it answers.
+        #[arg(long, value_enum, default_value = "ready")]
+        probe: Probe,
+    },
     /// Check the settings and exit: 0 when they are right, 78 when they are not.
     CheckConfig,
     /// Print the settings in force, each with its source; secrets are masked.
@@ -95,6 +102,15 @@ pub enum Role {
     Deliver,
     /// Results to the store.
     Record,
+}
+
+/// What a node is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Probe {
+    /// `/readyz`: whether it can do its work now.
+    Ready,
+    /// `/livez`: whether it answers.
+    Live,
 }
 
 /// `wahook bus …`

@@ -9,7 +9,8 @@ use super::{
     clients,
     connect::connect,
     data_dir::DataDir,
-    dev, drain, import, migrate, open_files, partitions, roles, secrets, session, token, whatsapp,
+    dev, drain, healthcheck, import, migrate, open_files, partitions, roles, secrets, session,
+    token, whatsapp,
 };
 use crate::{
     config::Config,
@@ -69,6 +70,7 @@ pub fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
             Command::Token(command) => token::run(&config, command).await,
             Command::Secrets(command) => secrets::run(&config, command).await,
             Command::Session(command) => session::run(&config, command).await,
+            Command::Healthcheck { probe } => healthcheck::run(&config, probe).await,
             Command::CheckConfig | Command::DumpConfig => Ok(ExitCode::SUCCESS),
         }
     });

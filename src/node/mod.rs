@@ -30,6 +30,7 @@ mod connect;
 mod data_dir;
 mod dev;
 mod drain;
+mod healthcheck;
 mod import;
 mod keys;
 mod migrate;

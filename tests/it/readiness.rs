@@ -43,3 +43,31 @@ async fn nats_that_refuses_writes_turns_readiness_red_until_it_takes_them() {
     limit(&app, -1).await;
     ready(200).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn healthcheck_says_what_the_probe_says() {
+    let mut app = App::playing("api,deliver,record", &[]).await;
+    let (code, said, error) = app.attempt(&["healthcheck"], &[]).await;
+    assert_eq!(code, Some(0), "{said}{error}");
+    assert!(said.contains("ready"), "{said}");
+    let everywhere = app.admin.replace("http://127.0.0.1", "0.0.0.0");
+    let more = [("ADMIN__LISTEN", everywhere)];
+    let (code, _, error) = app
+        .attempt(&["healthcheck", "--probe", "live"], &more)
+        .await;
+    assert_eq!(code, Some(0), "{error}");
+    app.nats.stop().await;
+    let refused = eventually("the check fails", async || {
+        let (code, said, _) = app.attempt(&["healthcheck"], &[]).await;
+        (code == Some(1)).then_some(said)
+    })
+    .await;
+    assert!(refused.contains("bus"), "{refused}");
+    let (code, _, _) = app.attempt(&["healthcheck", "--probe", "live"], &[]).await;
+    assert_eq!(code, Some(0), "it answers all the same");
+    let nobody = [("ADMIN__LISTEN", crate::support::process::free_address())];
+    let (code, _, error) = app.attempt(&["healthcheck"], &nobody).await;
+    assert_eq!(code, Some(1));
+    assert!(error.contains("asking admin.listen"), "{error}");
+    app.nats.start_again().await;
+}

@@ -55,7 +55,8 @@ impl Tally {
             Mode::DryRun => "would be imported",
             Mode::Import => "imported",
         };
-        println!(
+        // Secrets go to the output, which is often a file.
+        eprintln!(
             "{} {what} {did}, {} skipped, {} wrong",
             self.imported, self.skipped, self.wrong
         );

@@ -109,22 +109,27 @@ async fn webhooks_and_events_are_taken_over_once(app: App) {
         .attempt(&["import", "webhooks", &webhooks, "--dry-run"], &[])
         .await;
     assert!(
-        code == Some(1) && stdout.contains("2 webhooks would be imported, 0 skipped, 1 wrong"),
-        "{stdout}"
+        code == Some(1) && stderr.contains("2 webhooks would be imported, 0 skipped, 1 wrong"),
+        "{stderr}"
     );
+    assert_eq!(stdout, "", "nothing was made");
     assert!(
         stderr.contains("row 3: phone_number") && !stderr.contains("not-a-number"),
         "{stderr}"
     );
-    let (_, stdout, _) = app.attempt(&["import", "webhooks", &webhooks], &[]).await;
-    assert!(
-        stdout.contains("2 webhooks imported") && stdout.contains("whsec_"),
+    let (_, stdout, stderr) = app.attempt(&["import", "webhooks", &webhooks], &[]).await;
+    assert!(stderr.contains("2 webhooks imported"), "{stderr}");
+    // The output is a table, and nothing else: a heading, and a secret in each line.
+    let secrets = stdout.lines().filter(|line| line.contains("whsec_"));
+    assert_eq!(
+        (secrets.count(), stdout.lines().count()),
+        (2, 3),
         "{stdout}"
     );
-    let (_, stdout, _) = app.attempt(&["import", "webhooks", &webhooks], &[]).await;
+    let (_, _, stderr) = app.attempt(&["import", "webhooks", &webhooks], &[]).await;
     assert!(
-        stdout.contains("0 webhooks imported, 2 skipped"),
-        "{stdout}"
+        stderr.contains("0 webhooks imported, 2 skipped"),
+        "{stderr}"
     );
 
     let client = app.client(1).await;
@@ -181,11 +186,11 @@ async fn events_are_taken_over_once(app: &App, client: &Client, webhook: &Value)
         "3 events imported, 1 skipped",
         "0 events imported, 4 skipped",
     ] {
-        let (code, stdout, stderr) = app.attempt(&["import", "events", &events], &[]).await;
+        let (code, _, stderr) = app.attempt(&["import", "events", &events], &[]).await;
         assert_eq!(code, Some(1), "one is wrong: {stderr}");
         assert!(
-            stdout.contains(counts) && stdout.contains(", 1 wrong"),
-            "{stdout}"
+            stderr.contains(counts) && stderr.contains(", 1 wrong"),
+            "{stderr}"
         );
     }
     let stats = client
