@@ -1,6 +1,6 @@
 # The two main commands are `make demo` and `make test`.
 
-.PHONY: demo certs test chaos attack soak bench bench-compare bench-lab bench-rivals bench-scale \
+.PHONY: demo certs dist test chaos attack soak bench bench-compare bench-lab bench-rivals bench-scale \
 	bench-store bench-outage bench-whatsapp nats cassandra receivers
 
 # A whole delivery with the default settings, with explanations. KEEP=1 leaves everything running,
@@ -98,6 +98,10 @@ bench-whatsapp: nats
 	cargo build --release --locked --package wahook --package whatsapp-sim --bins \
 		--target-dir target/stand-in
 	target/stand-in/release/whatsapp-load
+
+# What can be installed, in dist/: a tar archive, a Debian package, and their checksums.
+dist:
+	scripts/dist.sh
 
 # Installs nats-server into .tools, if it is missing.
 nats:

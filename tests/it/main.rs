@@ -10,6 +10,7 @@ mod bus;
 mod chat;
 mod clock;
 mod cluster;
+mod deploy;
 mod dev;
 mod drain;
 mod egress;
