@@ -1,10 +1,13 @@
 //! How a webhook's deliveries are sent: what callers can set and see.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, str::FromStr};
 
 use serde::Serialize;
 
-use super::problem::{FieldErrors, Problem};
+use super::{
+    given::Given,
+    problem::{FieldErrors, Problem},
+};
 use crate::{
     model::{DeliveryOptions, Format, FormatOption, FormatOptions, Secret, SignatureScheme},
     policy::header::{HEADERS_MAX, check_header_name, check_header_value},
@@ -23,21 +26,21 @@ pub(super) type Headers = BTreeMap<String, Option<String>>;
 /// Options of the format to set; null drops one. Those that are not named stay.
 pub(super) type FormatOptionChanges = BTreeMap<String, Option<String>>;
 
-/// The part of a change that is about sending. Absent means unchanged.
+/// The part of a change that is about sending.
 #[derive(Clone, Copy)]
 pub(super) struct DeliveryOptionsChange<'a> {
-    pub(super) format: Option<&'a String>,
-    pub(super) format_options: Option<&'a FormatOptionChanges>,
-    pub(super) signature: Option<&'a String>,
-    pub(super) headers: Option<&'a Headers>,
+    pub(super) format: &'a Given<String>,
+    pub(super) format_options: &'a Given<FormatOptionChanges>,
+    pub(super) signature: &'a Given<String>,
+    pub(super) headers: &'a Given<Headers>,
 }
 
 impl DeliveryOptionsChange<'_> {
     /// Adds what is not valid.
     pub(super) fn check(self, errors: &mut FieldErrors) {
-        let format = self.format.map(|text| text.parse::<Format>());
+        let format = self.format.value().map(|text| text.parse::<Format>());
         errors.take("/format", format.transpose());
-        for (name, value) in self.format_options.into_iter().flatten() {
+        for (name, value) in self.format_options.value().into_iter().flatten() {
             let option = name.parse::<FormatOption>();
             let checked =
                 option.and_then(|option| value.as_deref().map_or(Ok(()), |v| option.check(v)));
@@ -45,13 +48,17 @@ impl DeliveryOptionsChange<'_> {
                 errors.add(pointer_to("/format_options", name), error.to_string());
             }
         }
-        let signature = self.signature.map(|text| text.parse::<SignatureScheme>());
+        let signature = self
+            .signature
+            .value()
+            .map(|text| text.parse::<SignatureScheme>());
         errors.take("/signature", signature.transpose());
         let count = self
             .headers
+            .value()
             .map_or(0, |headers| headers.values().flatten().count());
         errors.check(count <= HEADERS_MAX, "/headers", || TOO_MANY.to_owned());
-        for (name, value) in self.headers.into_iter().flatten() {
+        for (name, value) in self.headers.value().into_iter().flatten() {
             let checked = check_header_name(&name.to_ascii_lowercase());
             let checked =
                 checked.and_then(|()| value.as_deref().map_or(Ok(()), check_header_value));
@@ -66,8 +73,11 @@ impl DeliveryOptionsChange<'_> {
     /// # Errors
     /// When that would make too many headers; then nothing is changed.
     pub(super) fn apply(self, sending: &mut DeliveryOptions) -> Result<(), Problem> {
-        let mut headers = sending.headers.clone();
-        for (name, value) in self.headers.into_iter().flatten() {
+        let mut headers = match self.headers {
+            Given::Null => BTreeMap::new(),
+            Given::Absent | Given::Value(_) => sending.headers.clone(),
+        };
+        for (name, value) in self.headers.value().into_iter().flatten() {
             let name = name.to_ascii_lowercase();
             match value {
                 Some(value) => headers.insert(name, Secret::new(value.clone())),
@@ -78,25 +88,31 @@ impl DeliveryOptionsChange<'_> {
             return Err(Problem::field("/headers", TOO_MANY));
         }
         sending.headers = headers;
-        sending.format = self
-            .format
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(sending.format);
+        sending.format = changed(self.format, sending.format);
         let options = &mut sending.format_options.0;
-        for (name, value) in self.format_options.into_iter().flatten() {
+        if *self.format_options == Given::Null {
+            options.clear();
+        }
+        for (name, value) in self.format_options.value().into_iter().flatten() {
             match value {
                 Some(value) => options.insert(name.clone(), value.clone()),
                 None => options.remove(name),
             };
         }
-        sending.signature = self
-            .signature
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(sending.signature);
+        sending.signature = changed(self.signature, sending.signature);
         if sending.signature.has_ed25519() && sending.keys.is_empty() {
             sending.keys.push(new_signing_key());
         }
         Ok(())
+    }
+}
+
+/// What a field becomes whose text was checked.
+fn changed<T: FromStr + Default>(given: &Given<String>, before: T) -> T {
+    match given {
+        Given::Absent => before,
+        Given::Null => T::default(),
+        Given::Value(text) => text.parse().unwrap_or(before),
     }
 }
 

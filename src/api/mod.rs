@@ -20,6 +20,7 @@ mod dead_letters;
 mod delivery_options;
 mod events;
 mod extract;
+mod given;
 mod idempotency;
 mod media;
 mod messages;

@@ -8,6 +8,7 @@ use super::{
     auth::Caller,
     body::Body,
     delivery_options::{DeliveryOptionsChange, DeliveryOptionsView, Headers},
+    given::Given,
     problem::{FieldErrors, Problem},
     webhooks::new_webhook,
 };
@@ -30,8 +31,10 @@ pub(super) struct Wanted {
     events: Option<Vec<String>>,
     dead_letter_threshold: Option<u32>,
     is_active: Option<bool>,
-    signature: Option<String>,
-    headers: Option<Headers>,
+    #[serde(default)]
+    signature: Given<String>,
+    #[serde(default)]
+    headers: Given<Headers>,
 }
 
 /// What callers see of it.
@@ -89,10 +92,10 @@ impl NoticeWebhookView {
 impl Wanted {
     fn delivery_options(&self) -> DeliveryOptionsChange<'_> {
         DeliveryOptionsChange {
-            format_options: None,
-            format: None,
-            signature: self.signature.as_ref(),
-            headers: self.headers.as_ref(),
+            format: &Given::Absent,
+            format_options: &Given::Absent,
+            signature: &self.signature,
+            headers: &self.headers,
         }
     }
 

@@ -82,7 +82,8 @@ pub(super) async fn register(
         let mut webhook = present
             .cloned()
             .unwrap_or_else(|| new_webhook(&app, id, client, &phone, &secret));
-        settings.apply(&mut webhook, app.bus.now())?;
+        let default = default_webhook(&app, id, client, &phone);
+        settings.apply(&mut webhook, &default, app.bus.now())?;
         Ok::<_, Problem>(webhook)
     };
     let (webhook, created) = limit::register(&app, client, &phone, make).await?;
@@ -113,10 +114,17 @@ pub(super) fn new_webhook(
     secret: &SigningSecret,
 ) -> Webhook {
     Webhook {
+        secrets: vec![secret.clone()],
+        ..default_webhook(app, id, client_id, phone)
+    }
+}
+
+/// One with the defaults of the settings and no secret.
+fn default_webhook(app: &AppState, id: WebhookId, client_id: ClientId, phone: &Phone) -> Webhook {
+    Webhook {
         max_retries: app.deliver.max_retries,
         rate_per_second: app.deliver.rate_per_second,
         in_flight: app.deliver.in_flight,
-        secrets: vec![secret.clone()],
         ..Webhook::new(id, client_id, phone.clone(), String::new(), app.bus.now())
     }
 }
@@ -140,7 +148,8 @@ pub(super) async fn patch(
     let mut was_disabled = false;
     let apply = |webhook: &mut Webhook| {
         was_disabled = webhook.disabled.is_some();
-        settings.apply(webhook, app.bus.now())
+        let default = default_webhook(&app, id, client, &webhook.phone);
+        settings.apply(webhook, &default, app.bus.now())
     };
     let changed = app.bus.webhooks().try_update(client, id, apply).await?;
     let webhook = changed.ok_or_else(Problem::not_found)?;

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::super::{
     AppState,
     delivery_options::{DeliveryOptionsChange, FormatOptionChanges, Headers},
+    given::Given,
     object_json::ObjectJson,
     problem::FieldErrors,
 };
@@ -20,7 +21,8 @@ use crate::{
     policy::address::check_url,
 };
 
-/// Body of a registration or a change. Absent means unchanged, or the default of a new webhook.
+/// Body of a registration or a change. Absent means unchanged, or the default of a new webhook;
+/// null means the default.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::api) struct Settings {
@@ -29,18 +31,30 @@ pub(in crate::api) struct Settings {
     pub(super) client_id: Option<u64>,
     pub(super) webhook_url: Option<String>,
     pub(super) is_active: Option<bool>,
-    max_retries: Option<u16>,
-    rate_per_second: Option<u32>,
-    burst: Option<u32>,
-    in_flight: Option<u32>,
-    retry_schedule: Option<Vec<u32>>,
-    ordering: Option<DeliveryOrder>,
-    event_types: Option<Vec<EventType>>,
-    format: Option<String>,
-    format_options: Option<FormatOptionChanges>,
-    signature: Option<String>,
-    headers: Option<Headers>,
-    metadata: Option<ObjectJson>,
+    #[serde(default)]
+    max_retries: Given<u16>,
+    #[serde(default)]
+    rate_per_second: Given<u32>,
+    #[serde(default)]
+    burst: Given<u32>,
+    #[serde(default)]
+    in_flight: Given<u32>,
+    #[serde(default)]
+    retry_schedule: Given<Vec<u32>>,
+    #[serde(default)]
+    ordering: Given<DeliveryOrder>,
+    #[serde(default)]
+    event_types: Given<Vec<EventType>>,
+    #[serde(default)]
+    format: Given<String>,
+    #[serde(default)]
+    format_options: Given<FormatOptionChanges>,
+    #[serde(default)]
+    signature: Given<String>,
+    #[serde(default)]
+    headers: Given<Headers>,
+    #[serde(default)]
+    metadata: Given<ObjectJson>,
     /// `metadata`, once it is checked.
     #[serde(skip)]
     parsed_metadata: Option<Metadata>,
@@ -49,10 +63,10 @@ pub(in crate::api) struct Settings {
 impl Settings {
     fn delivery_options(&self) -> DeliveryOptionsChange<'_> {
         DeliveryOptionsChange {
-            format: self.format.as_ref(),
-            format_options: self.format_options.as_ref(),
-            signature: self.signature.as_ref(),
-            headers: self.headers.as_ref(),
+            format: &self.format,
+            format_options: &self.format_options,
+            signature: &self.signature,
+            headers: &self.headers,
         }
     }
 
@@ -109,7 +123,7 @@ impl Settings {
         self.check_retries(&mut errors);
         let has_types = self
             .event_types
-            .as_ref()
+            .value()
             .is_none_or(|types| !types.is_empty());
         errors.check(has_types, "/event_types", || {
             "names at least one of message and receipt".to_owned()
@@ -120,7 +134,9 @@ impl Settings {
     }
 
     fn check_metadata(&mut self, errors: &mut FieldErrors) {
-        let Some(json) = &self.metadata else { return };
+        let Some(json) = self.metadata.value() else {
+            return;
+        };
         let parsed = parse_metadata(json.get());
         self.parsed_metadata = errors.take("/metadata", parsed);
         let Some(metadata) = &self.parsed_metadata else {
@@ -137,19 +153,18 @@ impl Settings {
 
     fn check_pace(&self, errors: &mut FieldErrors) {
         let is_rate = |rate: &u32| (1..=RATE_PER_SECOND_MAX).contains(rate);
-        let rate = self.rate_per_second;
-        errors.check(
-            rate.as_ref().is_none_or(is_rate),
-            "/rate_per_second",
-            || format!("is from 1 to {RATE_PER_SECOND_MAX}"),
-        );
+        let rate = self.rate_per_second.value();
+        errors.check(rate.is_none_or(is_rate), "/rate_per_second", || {
+            format!("is from 1 to {RATE_PER_SECOND_MAX}")
+        });
         let is_in_range = self
             .in_flight
-            .is_none_or(|number| (1..=IN_FLIGHT_MAX).contains(&number));
+            .value()
+            .is_none_or(|number| (1..=IN_FLIGHT_MAX).contains(number));
         errors.check(is_in_range, "/in_flight", || {
             format!("is from 1 to {IN_FLIGHT_MAX}")
         });
-        let Some(burst) = self.burst else {
+        let Some(&burst) = self.burst.value() else {
             return;
         };
         if !is_rate(&burst) {
@@ -159,18 +174,20 @@ impl Settings {
             errors.add("/burst", detail);
             return;
         }
-        let most = rate.map_or(u32::MAX, burst_max);
+        let most = rate.map_or(u32::MAX, |rate| burst_max(*rate));
         errors.check(burst <= most, "/burst", || {
             format!("is at most {BURST_SECONDS_MAX} times the rate, which makes {most}")
         });
     }
 
     fn check_retries(&self, errors: &mut FieldErrors) {
-        let is_in_range = self.max_retries.is_none_or(|number| number <= RETRIES_MAX);
+        let retries = self.max_retries.value();
+        let is_in_range = retries.is_none_or(|number| *number <= RETRIES_MAX);
         errors.check(is_in_range, "/max_retries", || {
             format!("is from 0 to {RETRIES_MAX}")
         });
-        let schedule = self.retry_schedule.as_deref().unwrap_or_default();
+        let schedule = self.retry_schedule.value();
+        let schedule = schedule.map(Vec::as_slice).unwrap_or_default();
         let is_short = schedule.len() <= usize::from(RETRIES_MAX);
         errors.check(is_short, "/retry_schedule", || {
             format!("has at most {RETRIES_MAX} waits")
@@ -181,13 +198,15 @@ impl Settings {
         });
     }
 
-    /// Puts what is set into a webhook. Making it active ends a stop by wahook too.
+    /// Puts what is set into a webhook, and what is null from the default one. Making it active
+    /// ends a stop by wahook too.
     ///
     /// # Errors
     /// When the webhook would have too many headers; then nothing is changed.
     pub(super) fn apply(
         &self,
         webhook: &mut Webhook,
+        default: &Webhook,
         now: Timestamp,
     ) -> Result<(), super::Problem> {
         self.delivery_options().apply(&mut webhook.sending)?;
@@ -201,29 +220,46 @@ impl Settings {
                 webhook.failing_since = None;
             }
         }
-        webhook.max_retries = self.max_retries.unwrap_or(webhook.max_retries);
-        webhook.rate_per_second = self.rate_per_second.unwrap_or(webhook.rate_per_second);
-        webhook.burst = self.burst.or(webhook.burst);
+        self.apply_pace(webhook, default);
+        let schedule = &mut webhook.retry_schedule;
+        self.retry_schedule.apply(schedule, &default.retry_schedule);
+        let retries = &mut webhook.max_retries;
+        self.max_retries.apply(retries, &default.max_retries);
+        self.ordering
+            .apply(&mut webhook.ordering, &default.ordering);
+        let event_types = &mut webhook.event_types;
+        self.event_types.apply(event_types, &default.event_types);
+        event_types.sort_unstable();
+        event_types.dedup();
+        match (&self.metadata, &self.parsed_metadata) {
+            (Given::Null, _) => {
+                webhook.metadata.clone_from(&default.metadata);
+                webhook.metadata_json.clone_from(&default.metadata_json);
+            }
+            (_, Some(metadata)) => {
+                webhook.metadata.clone_from(&metadata.fields);
+                webhook.metadata_json.clone_from(&metadata.json);
+            }
+            (_, None) => {}
+        }
+        webhook.updated_at = now;
+        Ok(())
+    }
+
+    fn apply_pace(&self, webhook: &mut Webhook, default: &Webhook) {
+        let rate = &mut webhook.rate_per_second;
+        self.rate_per_second.apply(rate, &default.rate_per_second);
+        self.in_flight
+            .apply(&mut webhook.in_flight, &default.in_flight);
+        match self.burst {
+            Given::Absent => {}
+            Given::Null => webhook.burst = default.burst,
+            Given::Value(burst) => webhook.burst = Some(burst),
+        }
         // A burst that was set for a faster rate goes down with it, and so does one that is set for
         // an older, slower rate.
         webhook.burst = webhook
             .burst
             .map(|burst| burst.min(burst_max(webhook.rate_per_second)));
-        webhook.in_flight = self.in_flight.unwrap_or(webhook.in_flight);
-        if let Some(schedule) = &self.retry_schedule {
-            webhook.retry_schedule.clone_from(schedule);
-        }
-        webhook.ordering = self.ordering.unwrap_or(webhook.ordering);
-        if let Some(event_types) = &self.event_types {
-            webhook.event_types.clone_from(event_types);
-            webhook.event_types.sort_unstable();
-            webhook.event_types.dedup();
-        }
-        if let Some(metadata) = &self.parsed_metadata {
-            webhook.metadata.clone_from(&metadata.fields);
-            webhook.metadata_json.clone_from(&metadata.json);
-        }
-        webhook.updated_at = now;
-        Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! What callers of the admin API are told when something is wrong, and how lists go on.
 
 mod abuse;
+mod changes;
 mod input;
 mod lists;
 mod paging;
