@@ -41,19 +41,20 @@ pub(super) async fn publish(
     Caller(client): Caller,
     Body(incoming): Body<Incoming>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    let message = message(client, incoming, app.bus.now())?;
-    let encoded = EncodedMessage::new(&message);
-    let phone = message.phone.clone();
-    let message_id = message.message_id.clone();
-    let kind = message.kind.clone();
-    // Not kept until the answer: metadata may take fifty times its JSON in memory.
-    drop(message);
-    let Some(webhook) = app.bus.webhooks().by_phone(client, &phone).await? else {
+    let mut message = message(client, incoming, app.bus.now())?;
+    let webhooks = app.bus.webhooks();
+    let Some(webhook) = webhooks.by_account(client, &message.phone).await? else {
         return Err(Problem::new(
             Code::NoWebhook,
             "register one first: without it the message would be dropped",
         ));
     };
+    message.phone = webhook.phone.clone();
+    let encoded = EncodedMessage::new(&message);
+    let message_id = message.message_id.clone();
+    let kind = message.kind.clone();
+    // Not kept until the answer: metadata may take fifty times its JSON in memory.
+    drop(message);
     if !webhook.wants(&kind) {
         let answer = json!({
             "status": "skipped",

@@ -227,6 +227,21 @@ impl Webhooks {
         }
     }
 
+    /// The webhook of an account: registered for its number, or for the other form of that (see
+    /// [`Phone::other_form`]). What is published for it goes under the webhook's number: streams
+    /// and deliver nodes know no other form.
+    pub async fn by_account(
+        &self,
+        client: ClientId,
+        phone: &Phone,
+    ) -> Result<Option<Arc<Webhook>>, Error> {
+        let exact = self.by_phone(client, phone).await?;
+        match (exact, phone.other_form()) {
+            (None, Some(other)) => self.by_phone(client, &other).await,
+            (exact, _) => Ok(exact),
+        }
+    }
+
     /// The webhook of a number, if the cache has it and is believed.
     pub fn cached_by_phone(&self, client: ClientId, phone: &Phone) -> Option<Arc<Webhook>> {
         self.trusted_cache()?.by_phone(&(client, phone.clone()))

@@ -91,21 +91,29 @@ impl Publisher {
     ) -> anyhow::Result<()> {
         for inbound in batch {
             match self.message(client, inbound).await? {
-                Some((message, dedupe_id)) if self.is_wanted(&message).await? => {
-                    self.publish(&message, &dedupe_id).await?;
-                }
-                _ => telemetry::inbound("skipped"),
+                Some((message, dedupe_id)) => self.publish_wanted(message, &dedupe_id).await?,
+                None => telemetry::inbound("skipped"),
             }
         }
         Ok(())
     }
 
-    /// Whether the number's webhook takes such messages. One without a webhook is published, too:
-    /// deliver nodes count it.
-    async fn is_wanted(&self, message: &Message) -> Result<bool, bus::Error> {
+    /// Publishes a message that the number's webhook takes. One without a webhook is published,
+    /// too: deliver nodes count it.
+    async fn publish_wanted(&self, mut message: Message, dedupe_id: &str) -> anyhow::Result<()> {
         let webhooks = self.bus.webhooks();
-        let webhook = webhooks.by_phone(message.client_id, &message.phone).await?;
-        Ok(webhook.is_none_or(|webhook| webhook.wants(&message.kind)))
+        let webhook = webhooks
+            .by_account(message.client_id, &message.phone)
+            .await?;
+        if let Some(webhook) = webhook {
+            if !webhook.wants(&message.kind) {
+                telemetry::inbound("skipped");
+                return Ok(());
+            }
+            // It may be registered for the number as people dial it.
+            message.phone = webhook.phone.clone();
+        }
+        self.publish(&message, dedupe_id).await
     }
 
     async fn publish(&self, message: &Message, dedupe_id: &str) -> anyhow::Result<()> {
@@ -222,11 +230,11 @@ impl Publisher {
         let webhook = self
             .bus
             .webhooks()
-            .by_phone(self.session.client_id, &phone)
+            .by_account(self.session.client_id, &phone)
             .await?;
-        if !webhook.is_some_and(|webhook| webhook.wants(&Kind::Receipt)) {
+        let Some(webhook) = webhook.filter(|webhook| webhook.wants(&Kind::Receipt)) else {
             return Ok(());
-        }
+        };
         let named = async |jid: &Option<Jid>| match jid {
             Some(jid) => name(client, jid, None).await,
             None => String::new(),
@@ -254,7 +262,7 @@ impl Publisher {
             metadata.insert("chat".to_owned(), chat.clone().into());
             let message = Message {
                 client_id: self.session.client_id,
-                phone: phone.clone(),
+                phone: webhook.phone.clone(),
                 message_id,
                 // Two receipts of one message are two events: the status tells their ids apart.
                 chat: format!("{chat}#{}", receipt.status),

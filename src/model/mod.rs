@@ -23,6 +23,7 @@ mod job;
 mod message;
 mod metadata;
 mod notice;
+mod number_forms;
 mod outbound_message;
 mod quota;
 mod secret;

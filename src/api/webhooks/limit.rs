@@ -11,8 +11,9 @@ use crate::{
     telemetry,
 };
 
-/// Registers or changes a webhook; `true` when it is a new one. New ones of a client are made one
-/// after the other, so that requests at the same time pass no limit.
+/// Registers or changes a webhook; `true` when it is a new one. A number whose other form has a
+/// webhook gets that one changed. New ones of a client are made one after the other, so that
+/// requests at the same time pass no limit, and make no second webhook of one account.
 pub(super) async fn register(
     app: &AppState,
     client: ClientId,
@@ -20,21 +21,32 @@ pub(super) async fn register(
     mut make: impl FnMut(Option<&Webhook>) -> Result<Webhook, Problem>,
 ) -> Result<(Arc<Webhook>, bool), Problem> {
     let webhooks = app.bus.webhooks();
-    if webhooks.by_phone(client, phone).await?.is_some() {
-        let change = |present: Option<&Webhook>| {
-            let present = present.ok_or_else(deleted_meanwhile)?;
-            make(Some(present))
-        };
-        return webhooks.try_register(client, phone, change).await;
+    if let Some(known) = webhooks.by_account(client, phone).await? {
+        return change(app, &known, &mut make).await;
     }
     let lock = app.locks.lock(&app.bus, client, "webhooks").await?;
     let registered = async {
+        if let Some(known) = webhooks.by_account(client, phone).await? {
+            return change(app, &known, &mut make).await;
+        }
         ensure_room(app, client).await?;
-        webhooks.try_register(client, phone, make).await
+        webhooks.try_register(client, phone, &mut make).await
     }
     .await;
     lock.release().await;
     registered
+}
+
+async fn change(
+    app: &AppState,
+    known: &Webhook,
+    make: &mut impl FnMut(Option<&Webhook>) -> Result<Webhook, Problem>,
+) -> Result<(Arc<Webhook>, bool), Problem> {
+    let webhooks = app.bus.webhooks();
+    let make = |present: Option<&Webhook>| make(Some(present.ok_or_else(deleted_meanwhile)?));
+    webhooks
+        .try_register(known.client_id, &known.phone, make)
+        .await
 }
 
 async fn ensure_room(app: &AppState, client: ClientId) -> Result<(), Problem> {

@@ -274,9 +274,13 @@ impl<'a> Live<'a> {
     }
 
     async fn on_paired(&mut self, phone: Option<Phone>) -> Option<Exit> {
-        let expected = &self.scope.setup.session.phone;
+        let expected = self.scope.setup.session.phone.as_ref();
         let status = &mut self.scope.status;
-        if expected.is_none() || *expected == phone {
+        let is_expected = |expected: &Phone| {
+            let linked = phone.as_ref();
+            linked.is_some_and(|linked| linked.is_same_account(expected))
+        };
+        if expected.is_none_or(is_expected) {
             status.set_phone(phone);
             return None;
         }
