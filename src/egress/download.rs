@@ -17,7 +17,7 @@ use crate::{model::ClientId, telemetry};
 pub struct Download {
     /// All of it.
     pub bytes: Vec<u8>,
-    /// What the server says it is, without parameters, in lower case; empty when it does not say.
+    /// What the server says it is, as it says it; empty when it does not.
     pub content_type: String,
 }
 
@@ -46,9 +46,8 @@ impl Client {
         let content_type = fields
             .get(header::CONTENT_TYPE)
             .and_then(|value| value.to_str().ok())
-            .and_then(|text| text.split(';').next())
-            .unwrap_or_default();
-        let content_type = content_type.trim().to_ascii_lowercase();
+            .unwrap_or_default()
+            .to_owned();
         Ok(Download {
             bytes: self.read_all(answered, &call, bytes_max).await?,
             content_type,

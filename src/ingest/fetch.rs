@@ -8,7 +8,7 @@ use crate::model::ClientId;
 pub struct Fetched {
     /// The whole file.
     pub bytes: Vec<u8>,
-    /// Its media type, like `image/jpeg`; empty when it is not known.
+    /// What its server says it is, like `image/jpeg; a=b`; empty when it does not say.
     pub content_type: String,
 }
 

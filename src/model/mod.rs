@@ -32,6 +32,7 @@ mod timestamp;
 mod token;
 mod webhook;
 pub mod webhook_limits;
+mod whatsapp_id;
 
 pub use attempt::{Attempt, ERROR_CHARS_MAX, Outcome, RESPONSE_BYTES_MAX, Verdict};
 pub use chat_key::ChatKey;
@@ -56,3 +57,4 @@ pub use session::{Pairing, PairingMethod, Session, SessionState, SessionStatus};
 pub use timestamp::Timestamp;
 pub use token::{Scope, Token, TokenHash};
 pub use webhook::{DeliveryOrder, DisabledReason, EventType, Webhook, WebhookStatus};
+pub use whatsapp_id::WhatsAppId;

@@ -9,7 +9,7 @@ use super::MessageId;
 pub struct OutboundMessage {
     /// Its id at WhatsApp. The receiver sees a message once, even if it is sent twice with one id.
     pub message_id: MessageId,
-    /// A phone number, or a group's id.
+    /// A phone number, a LID or a group's id: a [`WhatsAppId`](super::WhatsAppId).
     pub to: String,
     /// The text, or the caption of a file.
     pub text: String,
@@ -27,6 +27,9 @@ pub struct OutboundMedia {
     pub url: String,
     /// The file name of a document.
     pub file_name: Option<String>,
+    /// Whether it is a voice note. `None`: if it is Opus in Ogg, as voice notes are.
+    #[serde(default)]
+    pub voice: Option<bool>,
 }
 
 /// A quoted message.
@@ -34,8 +37,14 @@ pub struct OutboundMedia {
 pub struct Quoted {
     /// Its id.
     pub message_id: String,
-    /// The number of its sender.
-    pub from: String,
+    /// Its sender, as a [`WhatsAppId`](super::WhatsAppId); `None` for the account itself.
+    pub from: Option<String>,
+    /// Its text, to be shown in the quotation.
+    #[serde(default)]
+    pub content: Option<String>,
+    /// The chat in which it was written, if that is another one.
+    #[serde(default)]
+    pub chat: Option<String>,
 }
 
 /// The result of sending an [`OutboundMessage`].
@@ -56,6 +65,17 @@ pub enum SendOutcome {
         /// Why; the client sees this text.
         reason: String,
     },
+    /// A field does not fit the file; nothing was sent.
+    InvalidField {
+        /// A JSON pointer into the request.
+        pointer: String,
+        /// What would be right; the client sees this text.
+        reason: String,
+    },
+    /// WhatsApp knows no account of this number; nothing was sent.
+    NotOnWhatsApp,
+    /// WhatsApp did not say whether the number has an account; nothing was sent.
+    LookupFailed,
     /// WhatsApp or its client library refused it.
     Refused,
 }

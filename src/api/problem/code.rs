@@ -45,11 +45,13 @@ codes! {
     TooLarge PAYLOAD_TOO_LARGE "too_large" "The body is too large";
     NotJson UNSUPPORTED_MEDIA_TYPE "not_json" "The body must be application/json";
     KeyReused UNPROCESSABLE_ENTITY "key_reused" "The idempotency key is taken";
+    NotOnWhatsApp UNPROCESSABLE_ENTITY "not_on_whatsapp" "The number has no WhatsApp account";
     TooManyRequests TOO_MANY_REQUESTS "too_many_requests" "Too many requests";
     Quota TOO_MANY_REQUESTS "quota" "A quota of the client is used up";
     Internal INTERNAL_SERVER_ERROR "internal" "Something went wrong on our side";
     MediaGone BAD_GATEWAY "media_gone" "WhatsApp did not give the file";
     Unavailable SERVICE_UNAVAILABLE "unavailable" "A part of the system is down";
+    LookupFailed SERVICE_UNAVAILABLE "lookup_failed" "WhatsApp did not answer a look-up";
     Busy SERVICE_UNAVAILABLE "busy" "Messages come in faster than they are delivered";
     Timeout GATEWAY_TIMEOUT "timeout" "The request took too long";
 }

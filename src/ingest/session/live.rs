@@ -30,7 +30,7 @@ use crate::{
         context::Context,
         hook::Publisher,
         receipt::Receipt,
-        send::{SendLimiter, send},
+        send::{Lookups, SendLimiter, send},
     },
     model::{OutboundMessage, Pairing, Phone, SendOutcome, Session, SessionState, Timestamp},
     tasks::{End, TaskKind},
@@ -38,7 +38,7 @@ use crate::{
 
 /// How often the status is written, if it has changed.
 const STATUS_INTERVAL: Duration = Duration::from_millis(500);
-/// Handing one message to WhatsApp: the keys of a new contact, and a file, included.
+/// Handing one message to WhatsApp: the look-up and keys of a new contact, and a file, included.
 const SEND_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// What the session's task lends to a running client.
@@ -62,6 +62,7 @@ pub(super) struct Live<'a> {
     events: mpsc::Receiver<Arc<Event>>,
     requests: SendRequests,
     send_limiter: SendLimiter,
+    lookups: Arc<Lookups>,
     /// Messages that are being sent; aborted with the session.
     sending: JoinSet<End>,
     ticks: Interval,
@@ -102,6 +103,7 @@ impl<'a> Live<'a> {
             events,
             requests,
             send_limiter: SendLimiter::new(per_minute, Instant::now()),
+            lookups: Arc::default(),
             sending: JoinSet::new(),
             ticks: status_ticks(),
         })
@@ -193,10 +195,11 @@ impl<'a> Live<'a> {
         };
         let client = self.handle.client();
         let context = Arc::clone(self.scope.context);
+        let lookups = Arc::clone(&self.lookups);
         let owner = self.scope.setup.session.client_id;
         let task = async move {
             sleep_until(at).await;
-            let sending = send(owner, &client, &context, &outgoing);
+            let sending = send(owner, &client, &context, &lookups, &outgoing);
             let sent = timeout(SEND_TIMEOUT, sending).await;
             // Without an answer the caller learns that the outcome is not known.
             if let Ok(outcome) = sent {

@@ -35,7 +35,7 @@ async fn a_file_is_got_whole_or_not_at_all() {
         .expect("a file of exactly that size");
     assert_eq!(
         (&got.bytes[..], got.content_type.as_str()),
-        (&b"hello"[..], "image/png")
+        (&b"hello"[..], "Image/PNG; a=b")
     );
     assert!(
         client

@@ -1,11 +1,14 @@
 //! Real WhatsApp clients against the stand-in server, through the real executable.
 
+mod files;
 mod identity;
 mod kills;
 mod kinds;
 mod lifecycle;
+mod number_forms;
 mod order;
 mod panics;
+mod receivers;
 mod refusals;
 mod safety;
 mod sending;

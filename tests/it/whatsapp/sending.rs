@@ -7,19 +7,35 @@ use serde_json::{Value, json};
 use whatsapp_rust::prelude::MessageExt;
 
 use super::{Linked, PHONE, STEP_MAX};
-use crate::support::{app::http_client, receiver::Receiver};
+use crate::support::{
+    app::{App, Client, http_client},
+    receiver::Receiver,
+};
 
 const BOB: &str = "4915200000009";
 
-async fn send(linked: &Linked, key: Option<&str>, body: Value) -> (u16, HeaderMap, Value) {
+pub(super) async fn send(
+    linked: &Linked,
+    key: Option<&str>,
+    body: Value,
+) -> (u16, HeaderMap, Value) {
+    send_through(&linked.app, &linked.client, key, body).await
+}
+
+pub(super) async fn send_through(
+    app: &App,
+    client: &Client,
+    key: Option<&str>,
+    body: Value,
+) -> (u16, HeaderMap, Value) {
     let mut request = http_client()
-        .post(format!("{}/api/messages/send", linked.app.api))
+        .post(format!("{}/api/messages/send", app.api))
         .json(&body);
     if let Some(key) = key {
         request = request.header("idempotency-key", key);
     }
     let answer = request
-        .bearer_auth(&linked.client.token)
+        .bearer_auth(&client.token)
         .send()
         .await
         .expect("the API answers");
@@ -112,7 +128,7 @@ async fn a_key_stands_for_one_message_and_a_session_has_its_pace() {
 }
 
 /// Serves a file at `/file` and says what it is.
-async fn file_server(content_type: &'static str, bytes: Vec<u8>) -> String {
+pub(super) async fn file_server(content_type: &'static str, bytes: Vec<u8>) -> String {
     let answer = move || async move { ([("content-type", content_type)], bytes) };
     let router = axum::Router::new().route("/file", axum::routing::get(answer));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0")

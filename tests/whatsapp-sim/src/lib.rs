@@ -29,6 +29,7 @@ use buffa::Message as _;
 pub use contact::Contact;
 pub use device::Device;
 pub use phone::Phone;
+pub use state::LookupMode;
 use state::State;
 use tokio::{net::TcpListener, task::AbortHandle, time::Instant};
 use wacore_binary::{Jid, builder::NodeBuilder};
@@ -144,6 +145,22 @@ impl Server {
         tells_number: bool,
     ) -> Contact {
         Contact::new(self.clone(), number, name, Some((lid, tells_number)))
+    }
+
+    /// People dial an account's number in this form, which is not its own.
+    pub fn dial(&self, dialled: &str, number: &str) {
+        let mut state = self.state();
+        state.dialled.insert(dialled.to_owned(), number.to_owned());
+    }
+
+    /// What becomes of look-ups of numbers from now on.
+    pub fn look_up(&self, mode: LookupMode) {
+        self.state().lookup_mode = mode;
+    }
+
+    /// The numbers that were looked up.
+    pub fn lookups(&self) -> Vec<String> {
+        self.state().lookups.clone()
     }
 
     /// A group of these contacts and of an account; a device of the account can write to it.

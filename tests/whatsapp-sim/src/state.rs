@@ -86,6 +86,20 @@ pub(crate) struct CodePairing {
     pub(crate) finish: Option<(Vec<u8>, [u8; 32])>,
 }
 
+/// What becomes of a look-up of a number.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum LookupMode {
+    /// It is answered: whether the number has an account, and which.
+    #[default]
+    Answered,
+    /// It is answered with an error.
+    Refused,
+    /// Nobody answers it.
+    Ignored,
+    /// It is answered without a word about the number.
+    LeftOut,
+}
+
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) accounts: HashMap<String, Account>,
@@ -104,4 +118,11 @@ pub(crate) struct State {
     pub(crate) groups: HashMap<String, Vec<Jid>>,
     /// Contacts' keys, by JID.
     pub(crate) contacts: HashMap<String, Bundle>,
+    /// LIDs of contacts that have one, by number.
+    pub(crate) lids: HashMap<String, String>,
+    /// Numbers of accounts, by the form in which people dial them.
+    pub(crate) dialled: HashMap<String, String>,
+    /// Numbers that were looked up, in the order in which that was asked.
+    pub(crate) lookups: Vec<String>,
+    pub(crate) lookup_mode: LookupMode,
 }

@@ -95,6 +95,9 @@ impl Contact {
         for name in [Some(&jid), lid.as_ref()].into_iter().flatten() {
             state.contacts.insert(name.to_string(), bundle.clone());
         }
+        if let Some(lid) = &lid {
+            state.lids.insert(number.to_owned(), lid.user.to_string());
+        }
         drop(state);
         let person = Person {
             jid,

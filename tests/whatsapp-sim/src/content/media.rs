@@ -143,20 +143,23 @@ impl Server {
         })
     }
 
-    /// What an image that a device sent shows, decrypted with the key in its message.
+    /// The image or audio that a device sent, decrypted with the key in its message.
     ///
     /// # Errors
-    /// When it is no image, was never stored, or does not fit its key.
+    /// When it is neither, was never stored, or does not fit its key.
     pub fn open(&self, message: wa::Message) -> anyhow::Result<Vec<u8>> {
-        let image = message.image_message.into_option().context("no image")?;
-        let path = image.direct_path.as_deref().context("no path")?;
-        let sealed = self.0.media.file(path).context("no such file")?;
-        let key = image.media_key.as_deref().context("no key")?;
-        Ok(DownloadUtils::verify_and_decrypt(
-            &sealed,
-            key,
-            MediaType::Image,
-        )?)
+        let (path, key, kind) = match (
+            message.image_message.into_option(),
+            message.audio_message.into_option(),
+        ) {
+            (Some(image), _) => (image.direct_path, image.media_key, MediaType::Image),
+            (_, Some(audio)) => (audio.direct_path, audio.media_key, MediaType::Audio),
+            _ => anyhow::bail!("neither an image nor audio"),
+        };
+        let path = path.context("no path")?;
+        let sealed = self.0.media.file(&path).context("no such file")?;
+        let key = key.context("no key")?;
+        Ok(DownloadUtils::verify_and_decrypt(&sealed, &key, kind)?)
     }
 
     /// Changes a byte in the middle of a stored file.

@@ -3,6 +3,7 @@
 mod keys;
 mod linking;
 mod lists;
+mod lookup;
 
 use anyhow::Context;
 use wacore_binary::{Node, NodeRef, builder::NodeBuilder};
@@ -17,7 +18,7 @@ enum Answer {
     Result(Vec<Node>),
     /// The stand-in does not know the request.
     Refused,
-    /// The answer is on its way already.
+    /// The answer is on its way already, or there is to be none.
     Sent,
 }
 
@@ -68,7 +69,13 @@ fn request(
             None => return Ok(Answer::Refused),
         },
         ("usync", _, "usync") => {
-            vec![lists::device_lists(connection, child.context("no child")?)?]
+            let asked = child.context("no child")?;
+            return match lookup::numbers(asked) {
+                Some(numbers) => lookup::answer(connection, &numbers),
+                None => Ok(Answer::Result(vec![lists::device_lists(
+                    connection, asked,
+                )?])),
+            };
         }
         ("abt", ..) => vec![lists::props()],
         ("privacy", ..) => vec![NodeBuilder::new("privacy").build()],

@@ -1,0 +1,60 @@
+//! Sending through a session, no faster than people write, and only to those who have an account.
+
+mod file_type;
+mod limiter;
+mod lookup;
+mod message;
+
+use std::sync::Arc;
+
+use whatsapp_rust::{Jid, SendOptions, prelude::Client};
+
+pub(super) use self::{limiter::SendLimiter, lookup::Lookups};
+use super::context::Context;
+use crate::model::{ClientId, OutboundMessage, SendOutcome, WhatsAppId};
+
+/// Hands a message to WhatsApp. `owner` is whose session it is.
+pub(super) async fn send(
+    owner: ClientId,
+    client: &Arc<Client>,
+    context: &Context,
+    lookups: &Lookups,
+    outgoing: &OutboundMessage,
+) -> SendOutcome {
+    if !client.is_logged_in() {
+        return SendOutcome::NotConnected;
+    }
+    let to = match receiver(client, lookups, &outgoing.to).await {
+        Ok(to) => to,
+        Err(outcome) => return outcome,
+    };
+    let message = match &outgoing.media {
+        None => message::text(client, outgoing),
+        Some(media) => match message::with_file(owner, client, context, outgoing, media).await {
+            Ok(message) => message,
+            Err(outcome) => return outcome,
+        },
+    };
+    let options = SendOptions::default().with_message_id(outgoing.message_id.as_str());
+    match client.send_message_with_options(to, message, options).await {
+        Ok(_) => SendOutcome::Sent,
+        Err(_) => {
+            // The error's text may hold numbers.
+            tracing::warn!("WhatsApp's client refused to send a message");
+            SendOutcome::Refused
+        }
+    }
+}
+
+/// Where it goes: a number is looked up.
+async fn receiver(client: &Client, lookups: &Lookups, to: &str) -> Result<Jid, SendOutcome> {
+    let id: WhatsAppId = to.parse().map_err(|_| SendOutcome::Refused)?;
+    if let WhatsAppId::Phone(phone) = &id {
+        return match lookups.account(client, phone).await {
+            Ok(Some(account)) => Ok(account),
+            Ok(None) => Err(SendOutcome::NotOnWhatsApp),
+            Err(_) => Err(SendOutcome::LookupFailed),
+        };
+    }
+    id.address().parse().map_err(|_| SendOutcome::Refused)
+}
