@@ -23,7 +23,10 @@ use tracing::Instrument as _;
 use whatsapp_rust::{
     InboundDurabilityHook, Jid,
     prelude::Client,
-    types::{events::InboundMessage, message::MessageCategory},
+    types::{
+        events::{InboundMessage, UnavailableType, UndecryptableMessage},
+        message::{MessageCategory, MessageInfo},
+    },
     wacore_binary::JidExt,
 };
 
@@ -32,6 +35,7 @@ use super::{
     names::Names,
     parties::{Parties, name},
     receipt::Receipt,
+    unread::Unread,
 };
 use crate::{
     bus::{self, Bus},
@@ -51,6 +55,8 @@ pub(super) struct Publisher {
     pub(super) offline: Arc<Notify>,
     /// When the newest message was sent, in milliseconds since 1970.
     pub(super) last_message: Arc<AtomicI64>,
+    /// What came without its content.
+    pub(super) unread: Arc<Unread>,
     /// The session's span: the client calls the hook from tasks of its own.
     pub(super) span: tracing::Span,
 }
@@ -160,15 +166,50 @@ impl Publisher {
         inbound: &InboundMessage,
     ) -> anyhow::Result<Option<(Message, String)>> {
         let info = &inbound.info;
-        let source = &info.source;
-        let is_private = info.category == MessageCategory::Peer
-            || source.is_from_me && !self.session.own_messages;
-        if is_private || source.chat.is_status_broadcast() {
+        if self.is_private(info) {
             return Ok(None);
         }
-        let Some(content) = unpanicked(|| content::read(&inbound.message)) else {
+        let Some(mut content) = unpanicked(|| content::read(&inbound.message)) else {
             return Ok(None);
         };
+        if self.unread.read(info) || info.unavailable_request_id.is_some() {
+            content = content.with("replaces_unavailable", true.into());
+        }
+        self.message_of(client, info, content).await.map(Some)
+    }
+
+    /// Traffic between devices, own messages that the owner did not ask for, and statuses.
+    fn is_private(&self, info: &MessageInfo) -> bool {
+        let source = &info.source;
+        info.category == MessageCategory::Peer
+            || source.is_from_me && !self.session.own_messages
+            || source.chat.is_status_broadcast()
+    }
+
+    /// Says that a message came, whose content may follow.
+    pub(super) async fn publish_unreadable(
+        &self,
+        client: &Client,
+        unreadable: &UndecryptableMessage,
+    ) -> anyhow::Result<()> {
+        let info = &unreadable.info;
+        if self.is_private(info) || !self.unread.tell(info) {
+            telemetry::inbound("skipped");
+            return Ok(());
+        }
+        let content = Content::unavailable(reason(unreadable));
+        let (message, dedupe_id) = self.message_of(client, info, content).await?;
+        self.publish_wanted(message, &dedupe_id).await
+    }
+
+    /// The message to publish, and its id for deduplication.
+    async fn message_of(
+        &self,
+        client: &Client,
+        info: &MessageInfo,
+        content: Content,
+    ) -> anyhow::Result<(Message, String)> {
+        let source = &info.source;
         // An error: WhatsApp hands the message out again.
         let phone = self
             .own_phone(client)
@@ -214,7 +255,7 @@ impl Publisher {
             metadata,
             metadata_json: None,
         };
-        Ok(Some((message, dedupe_id)))
+        Ok((message, dedupe_id))
     }
 
     /// Publishes the new status of messages if the number's webhook asks for receipts. WhatsApp
@@ -284,6 +325,17 @@ impl Publisher {
             .pn()
             .and_then(|jid| jid.user.parse().ok())
             .or_else(|| self.session.phone.clone())
+    }
+}
+
+/// Why a message has no content.
+fn reason(unreadable: &UndecryptableMessage) -> &'static str {
+    match unreadable.unavailable_type {
+        UnavailableType::ViewOnce => "view_once",
+        UnavailableType::Hosted => "hosted",
+        UnavailableType::Bot => "bot",
+        UnavailableType::Unknown if unreadable.is_unavailable => "on_phone_only",
+        UnavailableType::Unknown => "undecryptable",
     }
 }
 

@@ -29,6 +29,7 @@ mod parties;
 mod receipt;
 mod send;
 mod session;
+mod unread;
 
 pub use fetch::{Fetch, Fetched, Fetching};
 pub use files::{Open, Opening, sqlite};

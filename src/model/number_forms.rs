@@ -1,7 +1,8 @@
 //! Numbers that people dial in one form, and WhatsApp knows in another.
 //!
-//! WhatsApp keeps the form in which a number was registered. Three countries have changed theirs, or
-//! write mobile numbers in two ways, so an account's id may lack or have a digit that others dial:
+//! WhatsApp keeps the form in which a number was registered. Three countries have changed theirs,
+//! or write mobile numbers in two ways, so an account's id may lack or have a digit that others
+//! dial:
 //!
 //! - Brazil: `55`, area code, `9`, 8 digits. Mobile numbers had 8 digits, which began with 6 to 9,
 //!   until the regulator put a 9 before all of them (Anatel, resolution 553/2010, in force
@@ -245,7 +246,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_other_form_of_the_other_form_is_the_number(text in "5[245][0-9]{3,13}|[1-9][0-9]{4,14}") {
+        fn the_other_form_of_the_other_form_is_the_number(
+            text in "5[245][0-9]{3,13}|[1-9][0-9]{4,14}",
+        ) {
             let phone = phone(&text);
             if let Some(other) = phone.other_form() {
                 prop_assert_ne!(&other, &phone);

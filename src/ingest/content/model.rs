@@ -1,6 +1,6 @@
 //! The content of a message, and helpers that make it.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::target::Target;
 use crate::{
@@ -41,12 +41,17 @@ impl Content {
         Self::new(Kind::Unknown, None)
     }
 
+    /// The content of a message that came without it.
+    pub(in crate::ingest) fn unavailable(reason: &str) -> Self {
+        Self::new(Kind::Unavailable, None).with("unavailable", json!({"reason": reason}))
+    }
+
     pub(super) fn about(mut self, target: Option<Target>) -> Self {
         self.target = target;
         self
     }
 
-    pub(super) fn with(mut self, key: &str, value: Value) -> Self {
+    pub(in crate::ingest) fn with(mut self, key: &str, value: Value) -> Self {
         if !value.is_null() {
             self.metadata.insert(key.to_owned(), value);
         }

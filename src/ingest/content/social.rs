@@ -181,10 +181,7 @@ fn unavailable(base: &wa::Message) -> Option<Content> {
     if base.request_phone_number_message.is_set() {
         return Some(Content::new(Kind::NumberRequest, None));
     }
-    let unreadable = |reason: &str, key| {
-        let content = Content::new(Kind::Unavailable, None);
-        content.with("reason", reason.into()).about(Target::of(key))
-    };
+    let unreadable = |reason: &str, key| Content::unavailable(reason).about(Target::of(key));
     if base.placeholder_message.is_set() {
         return Some(unreadable("hidden_from_linked_devices", None));
     }

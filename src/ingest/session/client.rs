@@ -55,6 +55,7 @@ impl ClientSetup<'_> {
             publish_timeout: self.context.settings.publish_patience,
             offline: Arc::new(Notify::new()),
             last_message: Arc::new(AtomicI64::new(0)),
+            unread: Arc::default(),
             span: tracing::Span::current(),
         }
     }

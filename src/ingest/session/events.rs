@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use whatsapp_rust::{
-    types::events::{Event, EventHandler, EventInterest, EventKind, MessageBatch},
+    types::events::{
+        DecryptFailMode, Event, EventHandler, EventInterest, EventKind, MessageBatch,
+        UndecryptableMessage,
+    },
     types::presence::ReceiptType,
     wacore::types::events::ConnectFailureReason,
 };
 
 use crate::{
-    ingest::receipt::Receipt,
+    ingest::{hook::Publisher, receipt::Receipt, unread::Unread},
     model::{PairingMethod, Phone, SessionState},
     telemetry,
 };
@@ -21,11 +24,24 @@ pub(super) const EVENTS_MAX: usize = 256;
 const STREAM_CODE_CHARS_MAX: usize = 16;
 
 /// Hands the client's events on, in their order.
-pub(super) struct EventForwarder(pub(super) mpsc::Sender<Arc<Event>>);
+pub(super) struct EventForwarder {
+    events: mpsc::Sender<Arc<Event>>,
+    unread: Arc<Unread>,
+}
+
+impl EventForwarder {
+    pub(super) fn new(events: mpsc::Sender<Arc<Event>>, publisher: &Publisher) -> Self {
+        let unread = Arc::clone(&publisher.unread);
+        Self { events, unread }
+    }
+}
 
 impl EventHandler for EventForwarder {
     fn handle_event(&self, event: Arc<Event>) {
-        if self.0.try_send(event).is_err() {
+        if let Event::UndecryptableMessage(unreadable) = &*event {
+            self.unread.report(&unreadable.info);
+        }
+        if self.events.try_send(event).is_err() {
             telemetry::error("ingest", "event_dropped");
         }
     }
@@ -48,6 +64,7 @@ impl EventHandler for EventForwarder {
             EventKind::TemporaryBan,
             EventKind::ConnectFailure,
             EventKind::Messages,
+            EventKind::UndecryptableMessage,
             EventKind::Receipt,
             EventKind::ServerAck,
         ])
@@ -73,6 +90,8 @@ pub(super) enum SessionEvent {
     Receipt(Receipt),
     /// Messages that bypassed the hook: published now, at most once.
     BypassedHook(MessageBatch),
+    /// A message without its content: published now, at most once.
+    Unreadable(UndecryptableMessage),
     Nothing,
 }
 
@@ -83,6 +102,12 @@ pub(super) fn meaning(event: &Event) -> SessionEvent {
         .unwrap_or_else(|| match event {
             Event::Messages(batch) if !batch.hook_committed => {
                 SessionEvent::BypassedHook(batch.clone())
+            }
+            // Others are for clients alone: nobody misses them.
+            Event::UndecryptableMessage(message)
+                if message.decrypt_fail_mode == DecryptFailMode::Show =>
+            {
+                SessionEvent::Unreadable(message.clone())
             }
             _ => SessionEvent::Nothing,
         })

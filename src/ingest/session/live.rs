@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 use whatsapp_rust::{
     bot::BotHandle,
-    types::events::{Event, MessageBatch},
+    types::events::{Event, MessageBatch, UndecryptableMessage},
 };
 
 use super::{
@@ -89,7 +89,7 @@ impl<'a> Live<'a> {
         let Session { client_id, id, .. } = *scope.setup.session;
         let (sender, events) = mpsc::channel(EVENTS_MAX);
         let publisher = scope.setup.publisher();
-        let forwarder = EventForwarder(sender);
+        let forwarder = EventForwarder::new(sender, &publisher);
         let linked = scope.status.phone();
         let bot = scope.setup.bot(linked, publisher.clone(), forwarder);
         let handle = bot.await?.spawn();
@@ -256,6 +256,10 @@ impl<'a> Live<'a> {
                 self.publish_bypassed(&batch).await;
                 None
             }
+            SessionEvent::Unreadable(message) => {
+                self.publish_unreadable(&message).await;
+                None
+            }
             SessionEvent::Receipt(receipt) => {
                 self.publish_receipt(&receipt).await;
                 None
@@ -321,6 +325,16 @@ impl<'a> Live<'a> {
         let published = timeout(self.publisher.publish_timeout, published).await;
         if !matches!(published, Ok(Ok(()))) {
             tracing::error!("messages outside the hook could not be published");
+        }
+    }
+
+    /// The same holds for messages without their content.
+    async fn publish_unreadable(&self, message: &UndecryptableMessage) {
+        let client = self.handle.client();
+        let published = self.publisher.publish_unreadable(&client, message);
+        let published = timeout(self.publisher.publish_timeout, published).await;
+        if !matches!(published, Ok(Ok(()))) {
+            tracing::error!("nobody was told of a message that could not be read");
         }
     }
 

@@ -72,7 +72,9 @@ pub(super) async fn delete(
 /// Connects a session that no node ran, to unlink it.
 async fn connect_to_unlink(setup: ClientSetup<'_>, linked: &Phone) -> anyhow::Result<Unlinked> {
     let (sender, _events) = mpsc::channel(EVENTS_MAX);
-    let bot = setup.bot(Some(linked), setup.publisher(), EventForwarder(sender));
+    let publisher = setup.publisher();
+    let forwarder = EventForwarder::new(sender, &publisher);
+    let bot = setup.bot(Some(linked), publisher, forwarder);
     let mut handle = bot.await?.spawn();
     let client = handle.client();
     let is_connected = tokio::select! {

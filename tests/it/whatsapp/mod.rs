@@ -13,6 +13,7 @@ mod refusals;
 mod safety;
 mod sending;
 mod sources;
+mod unavailable;
 
 use std::time::Duration;
 

@@ -6,13 +6,13 @@ use std::{
 };
 
 use async_nats::jetstream::stream::Stream;
-use wahook::wire::decode_message;
+use wahook::{model::Kind, wire::decode_message};
 use whatsapp_sim::{Seen, Server, Watching};
 
 use crate::support::nats::NatsServer;
 
-/// The ids of the messages in WA_MSG, read on from where the last look ended. Nobody may take
-/// messages out meanwhile.
+/// The ids of the messages in WA_MSG whose content came, read on from where the last look ended.
+/// Nobody may take messages out meanwhile.
 pub(super) struct Stored {
     stream: Stream,
     read: u64,
@@ -49,13 +49,10 @@ impl Stored {
                 .get_raw_message(self.read)
                 .await
                 .expect("nobody took it out");
-            self.ids.push(
-                decode_message(&raw.payload)
-                    .expect("ours")
-                    .message_id
-                    .as_str()
-                    .to_owned(),
-            );
+            let message = decode_message(&raw.payload).expect("ours");
+            if message.kind != Kind::Unavailable {
+                self.ids.push(message.message_id.as_str().to_owned());
+            }
         }
         &self.ids
     }

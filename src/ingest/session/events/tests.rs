@@ -153,7 +153,11 @@ fn only_a_log_out_event_leads_to_the_state_that_erases_the_keys() {
 #[test]
 fn each_event_with_a_meaning_is_subscribed_to() {
     let (sender, _events) = mpsc::channel(1);
-    let interest = EventForwarder(sender).interest();
+    let interest = EventForwarder {
+        events: sender,
+        unread: Arc::default(),
+    }
+    .interest();
     for (name, event, _, _) in ends() {
         assert!(interest.wants(event.kind()), "{name}");
     }

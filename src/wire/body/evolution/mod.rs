@@ -267,6 +267,9 @@ fn other_content(parts: &Parts<'_>) -> (&'static str, Value) {
             });
             ("listResponseMessage", object(list))
         }
+        Kind::Unavailable if text.is_none() => {
+            ("placeholderMessage", json!({"type": "MASK_LINKED_DEVICES"}))
+        }
         Kind::Order => {
             let order = parts.object("order");
             let order = json!({

@@ -245,6 +245,43 @@ impl Contact {
         Ok(id)
     }
 
+    /// Writes something that cannot be decrypted, and does not write it again.
+    ///
+    /// # Errors
+    /// When the device has no keys left.
+    pub async fn send_unreadable(
+        &self,
+        device: &Device,
+        message: &wa::Message,
+    ) -> anyhow::Result<String> {
+        let id = new_id();
+        let mut sealed = self
+            .person
+            .signal
+            .lock()
+            .await
+            .seal(device, message)
+            .await?;
+        if let Some(NodeContent::Bytes(bytes)) = &mut sealed.content {
+            let at = bytes.len() / 2;
+            bytes[at] ^= 1;
+        }
+        device.deliver(self.direct(&id).children([sealed]).build());
+        Ok(id)
+    }
+
+    /// WhatsApp tells a device of a message without its content, as it does for view-once media
+    /// (`type="view_once"`), and for what it has for the phone alone.
+    pub fn send_unavailable(&self, device: &Device, attributes: &[(&'static str, &str)]) -> String {
+        let id = new_id();
+        let mut unavailable = NodeBuilder::new("unavailable");
+        for (name, value) in attributes {
+            unavailable = unavailable.attr(name, (*value).to_owned());
+        }
+        device.deliver(self.direct(&id).children([unavailable.build()]).build());
+        id
+    }
+
     /// Traffic from the account's handset to its own device.
     pub(crate) async fn send_peer(
         &self,
