@@ -46,7 +46,7 @@ pub mod token;
 mod views;
 mod webhooks;
 
-pub use media::{Download, MediaError, MediaSource, Pieces};
+pub use media::{Download, MediaError, MediaFile, MediaSource, Pieces};
 pub use probe::ask_probe;
 pub use routes::{router, routes};
 pub use server::{Limits, serve};

@@ -235,12 +235,11 @@ impl Publisher {
         if let (Some(reference), Some(Value::Object(media))) =
             (&content.media, metadata.get_mut("media"))
         {
-            media.insert(
-                "id".to_owned(),
-                reference
-                    .seal(&self.media_secret, self.session.client_id)
-                    .into(),
-            );
+            // Nothing is encrypted in channels, whatever a message says.
+            let in_clear = source.chat.is_newsletter().then(|| reference.in_clear());
+            let reference = in_clear.as_ref().unwrap_or(reference);
+            let id = reference.seal(&self.media_secret, self.session.client_id);
+            media.insert("id".to_owned(), id.into());
         }
         let message = Message {
             client_id: self.session.client_id,

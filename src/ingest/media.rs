@@ -6,7 +6,10 @@
 //!
 //! Files are decrypted as they come and handed on in small pieces, never held whole. The code that
 //! authenticates a file is at its end. The last bytes are handed on only after that code was
-//! checked, so a file that was tampered with never arrives whole.
+//! checked, so a file that was tampered with never arrives whole. Files of channels are not
+//! encrypted: their hash is checked in the same way.
+
+mod reference;
 
 use std::{
     io::{self, Write},
@@ -18,24 +21,24 @@ use std::{
 use anyhow::Context;
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, stream};
-use serde::{Deserialize, Serialize};
-use serde_bytes::ByteBuf;
 use tokio::{
     runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     time::timeout,
 };
 use whatsapp_rust::{
-    download::{DownloadParams, MediaHost, MediaRoute, MediaType},
+    download::{DownloadParams, MediaHost, MediaRoute},
     http::UreqHttpClient,
-    wacore::download::DownloadUtils,
+    wacore::download::{DownloadUtils, MediaDecryption},
 };
+
+pub(super) use self::reference::Described;
+use self::reference::KINDS;
+pub use self::reference::Reference;
 
 use crate::{
     config,
-    model::ClientId,
     tasks::{TaskKind, Tasks},
-    wire,
 };
 
 /// WhatsApp's own limit for documents.
@@ -51,68 +54,11 @@ const PIECES_MAX: usize = 4;
 const STALL_TIMEOUT: Duration = Duration::from_secs(20);
 /// The slowest average speed of a download, since its thread is one of few.
 const BYTES_PER_SECOND_MIN: u64 = 256 * 1024;
+/// What a file is taken for whose message does not say how long it is.
+const LENGTH_ASSUMED: u64 = 256 * 1024 * 1024;
 /// All other HTTP requests to WhatsApp: files to upload, the version of WhatsApp Web.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 const RESPONSE_BYTES_MAX: u64 = 16 * 1024 * 1024;
-
-/// Where one file is, and the key to it.
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
-pub struct Reference {
-    kind: u8,
-    path: String,
-    key: ByteBuf,
-    sha256: ByteBuf,
-    encrypted_sha256: ByteBuf,
-    length: u64,
-}
-
-const KINDS: [MediaType; 5] = [
-    MediaType::Image,
-    MediaType::Video,
-    MediaType::Audio,
-    MediaType::Document,
-    MediaType::Sticker,
-];
-
-/// Hides the key.
-impl std::fmt::Debug for Reference {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reference")
-            .field("length", &self.length)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Reference {
-    /// `None` when the message lacks something that is needed to get the file.
-    pub(super) fn new(
-        kind: MediaType,
-        path: Option<&str>,
-        key: Option<&[u8]>,
-        sha256: Option<&[u8]>,
-        encrypted_sha256: Option<&[u8]>,
-        length: Option<u64>,
-    ) -> Option<Self> {
-        Some(Self {
-            kind: u8::try_from(KINDS.iter().position(|known| *known == kind)?).ok()?,
-            path: path?.to_owned(),
-            key: ByteBuf::from(key?),
-            sha256: ByteBuf::from(sha256?),
-            encrypted_sha256: ByteBuf::from(encrypted_sha256?),
-            length: length?,
-        })
-    }
-
-    /// The id that webhooks show.
-    pub(super) fn seal(&self, secret: &[u8; 32], client: ClientId) -> String {
-        wire::encode_opaque_id(secret, client, self)
-    }
-
-    /// The reference behind an id, if it is this client's.
-    pub fn unseal(secret: &[u8; 32], client: ClientId, id: &str) -> Option<Self> {
-        wire::decode_opaque_id(secret, client, id)
-    }
-}
 
 /// The client for uploads and for the version of WhatsApp Web: HTTPS only.
 ///
@@ -182,8 +128,7 @@ pub struct Media {
 /// One file to get.
 struct Task {
     url: String,
-    key: Vec<u8>,
-    kind: MediaType,
+    decryption: MediaDecryption,
     deadline: Duration,
 }
 
@@ -242,9 +187,8 @@ impl Media {
             };
             // If nobody waits any more, sending the first piece fails.
             let _ = began.send(Ok(()));
-            let decrypted =
-                DownloadUtils::decrypt_stream_to_writer(body, &task.key, task.kind, &mut writer);
-            writer.end(decrypted.map(drop), permit);
+            let decrypted = decrypt(body, &task.decryption, &mut writer);
+            writer.end(decrypted, permit);
         });
         // Its pieces, or their end, are its result.
         drop(download);
@@ -265,24 +209,26 @@ impl Media {
         let kind = *KINDS
             .get(usize::from(reference.kind))
             .context("an unknown kind of media")?;
-        let key = reference.key.to_vec();
+        let only_encrypted = |bytes: &[u8]| reference.is_encrypted().then(|| bytes.to_vec());
         let params = DownloadParams {
             direct_path: reference.path.clone(),
-            media_key: Some(key.clone()),
+            media_key: only_encrypted(&reference.key),
             file_sha256: reference.sha256.to_vec(),
-            file_enc_sha256: Some(reference.encrypted_sha256.to_vec()),
+            file_enc_sha256: only_encrypted(&reference.encrypted_sha256),
             file_length: reference.length,
             media_type: kind,
         };
         let mut requests =
             DownloadUtils::prepare_download_requests(&params, &self.route)?.into_iter();
-        let url = requests.next().context("no media host")?.url;
-        let deadline = self.stall + Duration::from_secs(reference.length / BYTES_PER_SECOND_MIN);
+        let request = requests.next().context("no media host")?;
+        let length = match reference.length {
+            0 => LENGTH_ASSUMED,
+            length => length,
+        };
         Ok(Task {
-            url,
-            key,
-            kind,
-            deadline,
+            url: request.url,
+            decryption: request.decryption,
+            deadline: self.stall + Duration::from_secs(length / BYTES_PER_SECOND_MIN),
         })
     }
 }
@@ -305,6 +251,26 @@ fn open(agent: &ureq::Agent, task: &Task) -> anyhow::Result<impl io::Read> {
         .into_with_config()
         .limit(MEDIA_BYTES_MAX)
         .reader())
+}
+
+/// Fails at the end of a file that is not the one that the message names.
+fn decrypt(
+    body: impl io::Read,
+    decryption: &MediaDecryption,
+    writer: &mut Writer,
+) -> anyhow::Result<()> {
+    match decryption {
+        MediaDecryption::Encrypted {
+            media_key,
+            media_type,
+        } => {
+            DownloadUtils::decrypt_stream_to_writer(body, media_key, *media_type, writer).map(drop)
+        }
+        MediaDecryption::Plaintext { file_sha256 } => {
+            DownloadUtils::copy_and_validate_plaintext_to_writer(body, file_sha256, writer)
+                .map(drop)
+        }
+    }
 }
 
 /// Hands the decrypted file on in pieces. A reader that is too slow ends the download.

@@ -4,20 +4,28 @@ use serde_json::{Value, json};
 use whatsapp_rust::{download::MediaType, prelude::wa};
 
 use super::model::{Content, hex, merged, object, short};
-use crate::{ingest::media::Reference, model::Kind};
+use crate::{
+    ingest::media::{Described, Reference},
+    model::Kind,
+};
 
 macro_rules! media_of {
-    ($kind:expr, $type:expr, $media:expr, $caption:expr) => {{
+    ($kind:expr, $type:expr, $media:expr, $caption:expr) => {
+        media_of!($kind, $type, $media, $caption, None)
+    };
+    ($kind:expr, $type:expr, $media:expr, $caption:expr, $file_name:expr) => {{
         let media = $media;
         let mut content = Content::new($kind, $caption);
-        content.media = Reference::new(
-            $type,
-            media.direct_path.as_deref(),
-            media.media_key.as_deref(),
-            media.file_sha256.as_deref(),
-            media.file_enc_sha256.as_deref(),
-            media.file_length,
-        );
+        let file = Described {
+            path: media.direct_path.as_deref(),
+            key: media.media_key.as_deref(),
+            sha256: media.file_sha256.as_deref(),
+            encrypted_sha256: media.file_enc_sha256.as_deref(),
+            length: media.file_length,
+            mime_type: media.mimetype.as_deref(),
+            file_name: $file_name,
+        };
+        content.media = Reference::new($type, &file);
         let description = object(json!({
             "mime_type": short(media.mimetype.as_ref()),
             "size": media.file_length,
@@ -66,8 +74,14 @@ fn audio(base: &wa::Message) -> Option<Content> {
 }
 
 pub(super) fn document(m: &wa::message::DocumentMessage) -> Content {
-    let both = media_of!(Kind::Document, MediaType::Document, m, m.caption.as_deref());
     let name = m.file_name.as_ref().or(m.title.as_ref());
+    let both = media_of!(
+        Kind::Document,
+        MediaType::Document,
+        m,
+        m.caption.as_deref(),
+        name.map(String::as_str)
+    );
     let further = json!({"file_name": short(name), "pages": m.page_count});
     described(both, further)
 }

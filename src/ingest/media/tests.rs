@@ -1,4 +1,5 @@
 use futures_util::StreamExt;
+use whatsapp_rust::download::MediaType;
 use whatsapp_sim::Server;
 
 use super::*;
@@ -39,15 +40,16 @@ impl Scene {
             .image_message
             .into_option()
             .expect("an image");
-        let reference = Reference::new(
-            MediaType::Image,
-            image.direct_path.as_deref(),
-            image.media_key.as_deref(),
-            image.file_sha256.as_deref(),
-            image.file_enc_sha256.as_deref(),
-            image.file_length,
-        );
-        let reference = reference.expect("complete");
+        let file_described = Described {
+            path: image.direct_path.as_deref(),
+            key: image.media_key.as_deref(),
+            sha256: image.file_sha256.as_deref(),
+            encrypted_sha256: image.file_enc_sha256.as_deref(),
+            length: image.file_length,
+            mime_type: image.mimetype.as_deref(),
+            file_name: None,
+        };
+        let reference = Reference::new(MediaType::Image, &file_described).expect("complete");
         let path = image.direct_path.expect("a path");
         Self {
             server,

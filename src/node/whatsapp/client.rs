@@ -69,14 +69,19 @@ pub(in crate::node) async fn media_source(
         let media = media.clone();
         Box::pin(async move {
             let reference = reference.ok_or(api::MediaError::Unknown)?;
-            media
+            let pieces = media
                 .download(&reference)
                 .await
                 .map_err(|error| match error {
                     MediaError::Busy => api::MediaError::Busy,
                     MediaError::TooLarge => api::MediaError::TooLarge,
                     MediaError::Gone(error) => api::MediaError::Gone(format!("{error:#}")),
-                })
+                })?;
+            Ok(api::MediaFile {
+                mime_type: reference.mime_type().to_owned(),
+                file_name: reference.file_name().map(str::to_owned),
+                pieces,
+            })
         })
     }))
 }

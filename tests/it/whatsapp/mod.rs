@@ -5,6 +5,7 @@ mod identity;
 mod kills;
 mod kinds;
 mod lifecycle;
+mod media;
 mod number_forms;
 mod order;
 mod panics;

@@ -143,6 +143,24 @@ impl Server {
         })
     }
 
+    /// An image as channels publish it: stored as it is, without a key.
+    pub fn image_in_clear(&self, file: &[u8]) -> wa::Message {
+        use sha2::Digest as _;
+        let path = format!("/m1/{:016x}", rand::random::<u64>());
+        self.0.media.store(&path, file.to_vec());
+        let image = wa::message::ImageMessage {
+            direct_path: Some(path),
+            file_sha256: Some(sha2::Sha256::digest(file).to_vec()),
+            file_length: Some(file.len() as u64),
+            mimetype: Some("image/png".to_owned()),
+            ..Default::default()
+        };
+        wa::Message {
+            image_message: MessageField::some(image),
+            ..Default::default()
+        }
+    }
+
     /// The image or audio that a device sent, decrypted with the key in its message.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! Media of messages, decrypted.
 
+mod headers;
+
 use std::{future::Future, io, pin::Pin, sync::Arc, time::Duration};
 
 use axum::{
@@ -11,6 +13,7 @@ use axum::{
 use bytes::Bytes;
 use futures_util::Stream;
 
+use self::headers::{content_type, disposition};
 use super::{
     AppState,
     extract::MediaPath,
@@ -22,7 +25,17 @@ use crate::{model::ClientId, telemetry};
 const BUSY_WAIT: Duration = Duration::from_secs(5);
 
 /// A file as it comes, or why it cannot be had.
-pub type Download = Pin<Box<dyn Future<Output = Result<Pieces, MediaError>> + Send>>;
+pub type Download = Pin<Box<dyn Future<Output = Result<MediaFile, MediaError>> + Send>>;
+
+/// A file, and what its sender said of it.
+pub struct MediaFile {
+    /// Its type; may be empty, or nonsense.
+    pub mime_type: String,
+    /// Its name, if it has one.
+    pub file_name: Option<String>,
+    /// The file itself.
+    pub pieces: Pieces,
+}
 
 /// The pieces of a file; after an error none follow.
 pub type Pieces = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
@@ -51,14 +64,23 @@ pub(super) async fn get(
 ) -> Result<Response, Problem> {
     match (app.media)(client, &id).await {
         Ok(file) => {
-            // Never shown by a browser as what its sender says it is.
-            let headers = [
-                (header::CONTENT_TYPE, "application/octet-stream"),
+            // A browser saves it, whatever its sender says it is, and runs nothing in it.
+            let fixed = [
                 (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-                (header::CONTENT_DISPOSITION, "attachment"),
+                (
+                    header::CONTENT_SECURITY_POLICY,
+                    "default-src 'none'; sandbox",
+                ),
                 (header::CACHE_CONTROL, "private, no-store"),
             ];
-            Ok((headers, Body::from_stream(file)).into_response())
+            let own = [
+                (header::CONTENT_TYPE, content_type(&file.mime_type)),
+                (
+                    header::CONTENT_DISPOSITION,
+                    disposition(file.file_name.as_deref()),
+                ),
+            ];
+            Ok((fixed, own, Body::from_stream(file.pieces)).into_response())
         }
         Err(MediaError::Unknown) => Err(Problem::not_found()),
         Err(MediaError::TooLarge) => Err(Problem::new(

@@ -1,0 +1,100 @@
+//! Files that somebody sent: encrypted or not, and what is said of them.
+
+use serde_json::Value;
+use whatsapp_rust::waproto::whatsapp as wa;
+
+use super::Linked;
+use crate::support::{app::http_client, receiver::Receiver};
+
+const CHANNEL: &str = "120363000000000009@newsletter";
+
+async fn get(linked: &Linked, received: &Value) -> reqwest::Response {
+    let id = received["metadata"]["media"]["id"].as_str();
+    let id = id.expect("a media id");
+    let answer = http_client()
+        .get(format!("{}/api/media/{id}", linked.app.api))
+        .bearer_auth(&linked.client.token)
+        .send();
+    answer.await.expect("the API answers")
+}
+
+async fn published(linked: &Linked, receiver: &Receiver, message: &wa::Message) -> Value {
+    let before = receiver.received().len();
+    let sent = linked.server.publish(&linked.device, CHANNEL, message);
+    sent.expect("published");
+    receiver.wait_for(before + 1).await.remove(before).json()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_channels_come_in_clear_and_their_hash_is_checked() {
+    let linked = Linked::start().await;
+    let (_, receiver) = linked.webhook().await;
+    let file: Vec<u8> = (0..200_000_u32).map(|at| (at % 251) as u8).collect();
+    let plain = linked.server.image_in_clear(&file);
+    let mut with_key = plain.clone();
+    with_key.image_message.get_or_insert_default().media_key = Some(vec![1; 32]);
+    let mut without_length = plain.clone();
+    without_length
+        .image_message
+        .get_or_insert_default()
+        .file_length = None;
+    for message in [&plain, &with_key, &without_length] {
+        let one = published(&linked, &receiver, message).await;
+        let answer = get(&linked, &one).await;
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.headers()["content-type"], "image/png");
+        assert!(answer.bytes().await.expect("a whole body") == file);
+    }
+    // Changed on the way.
+    let path = plain.image_message.direct_path.clone().expect("a path");
+    linked.server.spoil_file(&path);
+    let one = published(&linked, &receiver, &plain).await;
+    let answer = get(&linked, &one).await;
+    assert!(answer.bytes().await.is_err(), "it breaks off");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_has_its_type_and_name_and_no_browser_runs_it() {
+    let linked = Linked::start().await;
+    let (_, receiver) = linked.webhook().await;
+    let ann = linked.server.contact("4915200000001", "Ann");
+    let file = b"<script>alert(1)</script>".to_vec();
+    let table = [
+        (
+            "Ärger.pdf",
+            "application/pdf",
+            "filename*=UTF-8''%C3%84rger.pdf",
+        ),
+        ("../a.html", "text/html", "filename=\"a.html\""),
+        ("x.svg", "image/svg+xml", "filename=\"x.svg\""),
+        ("x", "no type\r\nx: y", "filename=\"x\""),
+    ];
+    for (at, (name, mime_type, disposition)) in table.into_iter().enumerate() {
+        let mut message = linked.server.document(&file, name).expect("a document");
+        let document = message.document_message.get_or_insert_default();
+        document.mimetype = Some(mime_type.to_owned());
+        // Encrypted files may lack it as well.
+        document.file_length = None;
+        ann.send(&linked.device, message).await.expect("sent");
+        let one = receiver.wait_for(at + 1).await.remove(at).json();
+        let answer = get(&linked, &one).await;
+        let headers = answer.headers().clone();
+        let expected = if mime_type.contains(' ') {
+            "application/octet-stream"
+        } else {
+            mime_type
+        };
+        assert_eq!(headers["content-type"], expected);
+        let shown = headers["content-disposition"].to_str().expect("ASCII");
+        assert!(
+            shown.starts_with("attachment; ") && shown.contains(disposition),
+            "{shown}"
+        );
+        assert_eq!(headers["x-content-type-options"], "nosniff");
+        assert_eq!(
+            headers["content-security-policy"],
+            "default-src 'none'; sandbox"
+        );
+        assert!(answer.bytes().await.expect("a whole body") == file);
+    }
+}
