@@ -42,6 +42,15 @@ async fn talk(client: &Client, phone: &str, chat: &str, stop: &AtomicBool) -> us
     count
 }
 
+/// Also when the test fails: threads that stay busy disturb all tests after it.
+struct StopAtEnd(Arc<AtomicBool>);
+
+impl Drop for StopAtEnd {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Messages that came after a later one of their chat.
 fn overtaken(ids: &[String]) -> Vec<String> {
     let mut latest = BTreeMap::<&str, usize>::new();
@@ -76,6 +85,7 @@ async fn chats_keep_their_order_while_nodes_join_and_leave() {
         client.register_ordered(phone, &receiver.url("/")).await;
     }
     let stop = Arc::new(AtomicBool::new(false));
+    let _stop_at_end = StopAtEnd(Arc::clone(&stop));
     let busy: Vec<_> = (0..BUSY_THREADS)
         .map(|_| {
             let stop = Arc::clone(&stop);
