@@ -77,7 +77,7 @@ pub(super) fn body(source: &Source<'_>) -> Result<Vec<u8>, TooLong> {
 
 /// The other side of a conversation.
 struct Party<'a> {
-    /// Meta leaves it out where the user hides it.
+    /// Meta leaves it out where the user hides it. A group or a channel has its id here.
     number: Option<&'a str>,
     user_id: String,
 }
@@ -92,7 +92,7 @@ impl<'a> Party<'a> {
         };
         let name = bare(name);
         Self {
-            number: Some(name).filter(|name| !name.contains('@')),
+            number: Some(name).filter(|name| !name.ends_with("@lid")),
             user_id: user_id(lid.unwrap_or(name)),
         }
     }

@@ -85,6 +85,17 @@ fn cloud_body_of_a_hidden_sender_has_no_number_but_an_id() {
 }
 
 #[test]
+fn cloud_body_of_a_channel_names_the_channel() {
+    let mut channel = message(Kind::Text, "hi", json!({"chat": "120363@newsletter"}));
+    channel.from = "120363@newsletter".to_owned();
+    let (bytes, body) = render(Format::Cloud, &channel);
+    let from = body.pointer(&format!("{VALUE}/messages/0/from"));
+    assert_eq!(from, Some(&json!("120363@newsletter")));
+    let summary = summarize_body(&bytes).expect("its own body");
+    assert_eq!(summary.from, "120363@newsletter");
+}
+
+#[test]
 fn cloud_user_id_stays_when_the_number_becomes_known() {
     let known = message(Kind::Text, "hi", json!({"from_lid": "90003@lid"}));
     let (_, body) = render(Format::Cloud, &known);
