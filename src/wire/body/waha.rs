@@ -140,17 +140,21 @@ fn target_id(parts: &Parts<'_>, reactor: Author) -> String {
     id_from(parts, author, id, from)
 }
 
+/// The sender in a group. WAHA's own types have a text here in every conversation.
+fn participant(parts: &Parts<'_>) -> String {
+    if parts.is_group() {
+        jid(&parts.message.from, DOMAIN)
+    } else {
+        String::new()
+    }
+}
+
 fn payload(parts: &Parts<'_>) -> (&'static str, Value) {
     let message = parts.message;
     let chat = jid(parts.chat, DOMAIN);
     let sender = jid(&message.from, DOMAIN);
     let author = Author::of(parts);
-    // WAHA's own types have a text here in every conversation.
-    let participant = if parts.is_group() {
-        sender.clone()
-    } else {
-        String::new()
-    };
+    let participant = participant(parts);
     let (from, to) = match (author, parts.is_group()) {
         (Author::Account, _) => (sender, chat),
         (Author::Other, true) => (chat, jid(message.phone.as_str(), DOMAIN)),
@@ -264,15 +268,10 @@ fn ack(parts: &Parts<'_>) -> Value {
         "played" => (4, "PLAYED"),
         _ => (0, "PENDING"),
     };
-    let participant = if parts.is_group() {
-        jid(&message.from, DOMAIN)
-    } else {
-        String::new()
-    };
     json!({
         "id": id(parts, Author::Account, message.message_id.as_str()),
         "from": jid(parts.chat, DOMAIN), "to": jid(message.phone.as_str(), DOMAIN),
-        "participant": participant, "fromMe": true, "ack": ack, "ackName": name,
+        "participant": participant(parts), "fromMe": true, "ack": ack, "ackName": name,
     })
 }
 
