@@ -20,6 +20,7 @@ mod format_options;
 mod hex;
 mod ids;
 mod job;
+mod media_type;
 mod message;
 mod metadata;
 mod notice;
@@ -45,6 +46,7 @@ pub use format_options::{FormatOption, FormatOptions};
 pub use hex::{hex, parse_hex};
 pub use ids::{ClientId, JobId, MessageId, ParseError, Phone, SessionId, WebhookId};
 pub use job::{Job, JobCursor, JobFilter, JobState, JobWork};
+pub use media_type::{UNKNOWN_MEDIA_TYPE, is_media_type};
 pub use message::{CONTENT_BYTES_MAX, Kind, Message, PARTY_CHARS_MAX};
 pub use metadata::{
     METADATA_DEPTH_MAX, METADATA_VALUES_MAX, Metadata, MetadataError, parse_metadata,

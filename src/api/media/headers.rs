@@ -2,27 +2,19 @@
 
 use axum::http::HeaderValue;
 
-const UNKNOWN: &str = "application/octet-stream";
+use crate::model::{UNKNOWN_MEDIA_TYPE, is_media_type};
+
 /// Characters of a file name that are shown.
 const NAME_CHARS_MAX: usize = 150;
 
-/// The type that the sender gave, if it is written as one (RFC 9110, 8.3.1). A browser that follows
+/// The type that the sender gave, if it is written as one. A browser that follows
 /// the headers beside it shows nothing of any type.
 pub(super) fn content_type(mime_type: &str) -> HeaderValue {
-    let is_token = |text: &str| {
-        !text.is_empty()
-            && text
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&byte))
-    };
     let base = mime_type.split(';').next().unwrap_or_default().trim_end();
-    let is_type = base
-        .split_once('/')
-        .is_some_and(|(kind, subtype)| is_token(kind) && is_token(subtype));
     let value = HeaderValue::from_str(mime_type).ok();
     value
-        .filter(|value| is_type && value.to_str().is_ok())
-        .unwrap_or(HeaderValue::from_static(UNKNOWN))
+        .filter(|value| is_media_type(base) && value.to_str().is_ok())
+        .unwrap_or(HeaderValue::from_static(UNKNOWN_MEDIA_TYPE))
 }
 
 /// To be saved, never shown, under this name (RFC 6266, RFC 8187).
@@ -92,7 +84,7 @@ mod tests {
             "a/bü",
         ];
         for text in wrong {
-            assert_eq!(content_type(text), UNKNOWN, "{text:?}");
+            assert_eq!(content_type(text), UNKNOWN_MEDIA_TYPE, "{text:?}");
         }
     }
 

@@ -6,12 +6,15 @@
 
 use whatsapp_rust::download::MediaType;
 
-const UNKNOWN: &str = "application/octet-stream";
+use crate::model::{UNKNOWN_MEDIA_TYPE, is_media_type};
+
 const OPUS: &str = "audio/ogg; codecs=opus";
 const PICTURES: [&str; 4] = ["image/jpeg", "image/png", "image/webp", "image/gif"];
 const VIDEOS: [&str; 3] = ["video/mp4", "video/3gpp", "video/quicktime"];
 /// Opus counts samples at this rate, whatever the recording's was (RFC 7845).
 const OPUS_SAMPLES_PER_SECOND: u64 = 48_000;
+/// Characters of each half of a type.
+const TYPE_CHARS_MAX: usize = 64;
 const CODECS_CHARS_MAX: usize = 64;
 
 /// What a file is.
@@ -56,8 +59,13 @@ fn mime_type(served: &str, bytes: &[u8]) -> String {
     if is_ogg && opus_head(bytes).is_some() {
         return OPUS.to_owned();
     }
-    if !is_type(base) || matches!(base, UNKNOWN | "binary/octet-stream" | "application/binary") {
-        return sniffed(bytes).unwrap_or(UNKNOWN).to_owned();
+    if !is_type(base)
+        || matches!(
+            base,
+            UNKNOWN_MEDIA_TYPE | "binary/octet-stream" | "application/binary"
+        )
+    {
+        return sniffed(bytes).unwrap_or(UNKNOWN_MEDIA_TYPE).to_owned();
     }
     let codecs = parts.find_map(|part| part.strip_prefix("codecs="));
     match codecs.map(|codecs| codecs.trim_matches('"')) {
@@ -72,16 +80,8 @@ fn mime_type(served: &str, bytes: &[u8]) -> String {
     }
 }
 
-/// Whether it is `type/subtype` (RFC 9110, 8.3.1).
 fn is_type(text: &str) -> bool {
-    let is_token = |text: &str| {
-        (1..=64).contains(&text.len())
-            && text
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&byte))
-    };
-    text.split_once('/')
-        .is_some_and(|(kind, subtype)| is_token(kind) && is_token(subtype))
+    is_media_type(text) && text.split('/').all(|part| part.len() <= TYPE_CHARS_MAX)
 }
 
 /// What the first bytes say.
@@ -199,8 +199,8 @@ mod tests {
             ("", b"\0\0\0\x20ftypM4A \0", Audio, "audio/mp4"),
             ("", b"\0\0\0\x20ftypisom\0", Video, "video/mp4"),
             ("", b"%PDF-1.7", Document, "application/pdf"),
-            ("", nothing, Document, UNKNOWN),
-            ("", b"", Document, UNKNOWN),
+            ("", nothing, Document, UNKNOWN_MEDIA_TYPE),
+            ("", b"", Document, UNKNOWN_MEDIA_TYPE),
             ("jpeg", jpeg, Image, "image/jpeg"),
         ];
         for (served, bytes, kind, mime_type) in table {
