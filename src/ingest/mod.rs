@@ -27,6 +27,7 @@ mod media;
 mod names;
 mod parties;
 mod receipt;
+mod recent;
 mod send;
 mod session;
 mod unread;

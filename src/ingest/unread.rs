@@ -4,13 +4,11 @@
 //! account's phone passes it on. That message has the same id, and is marked as what replaces the
 //! earlier one.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use whatsapp_rust::types::message::MessageInfo;
 
+use super::recent::Recent;
 use crate::wire;
 
 /// Messages that a session remembers; about 120 bytes each.
@@ -30,11 +28,16 @@ enum Step {
 #[derive(Default)]
 pub(super) struct Unread(Mutex<Remembered>);
 
-#[derive(Default)]
 struct Remembered {
-    steps: HashMap<String, Step>,
-    /// In the order in which they came.
-    order: VecDeque<String>,
+    steps: Recent<String, Step>,
+}
+
+impl Default for Remembered {
+    fn default() -> Self {
+        Self {
+            steps: Recent::new(REMEMBERED_MAX),
+        }
+    }
 }
 
 impl Unread {
@@ -71,16 +74,9 @@ fn key(info: &MessageInfo) -> String {
 
 impl Remembered {
     fn add(&mut self, key: String, step: Step) {
-        if self.steps.contains_key(&key) {
-            return;
+        if self.steps.get(&key).is_none() {
+            self.steps.insert(key, step);
         }
-        if self.order.len() >= REMEMBERED_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.steps.remove(&oldest);
-        }
-        self.order.push_back(key.clone());
-        self.steps.insert(key, step);
     }
 
     fn tell(&mut self, key: String) -> bool {
@@ -133,7 +129,6 @@ mod tests {
             known.tell(number.to_string());
         }
         assert_eq!(known.steps.len(), REMEMBERED_MAX);
-        assert_eq!(known.order.len(), REMEMBERED_MAX);
         assert!(!known.read("0"));
         assert!(known.read(&(3 * REMEMBERED_MAX - 1).to_string()));
     }

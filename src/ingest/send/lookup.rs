@@ -4,10 +4,7 @@
 //! look as if it was sent. The answer also tells the account's own form of the number, which in
 //! some countries is not the one that people dial.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    time::Duration,
-};
+use std::time::Duration;
 
 use tokio::{
     sync::Mutex,
@@ -15,7 +12,7 @@ use tokio::{
 };
 use whatsapp_rust::{Jid, prelude::Client};
 
-use crate::model::Phone;
+use crate::{ingest::recent::Recent, model::Phone};
 
 /// Answers that a session keeps; about 150 bytes each.
 const ANSWERS_MAX: usize = 1024;
@@ -77,17 +74,18 @@ async fn ask(client: &Client, jid: Jid) -> Result<Option<Jid>, LookupFailed> {
     Ok(result.is_registered.then(|| number.to_non_ad()))
 }
 
-/// What was answered lately. The oldest make room for new ones.
-#[derive(Default)]
-struct Answers {
-    known: HashMap<Phone, (Instant, Option<Jid>)>,
-    /// In the order in which they came. A number whose answer was renewed is in it twice.
-    order: VecDeque<(Instant, Phone)>,
+/// What was answered lately, and when.
+struct Answers(Recent<Phone, (Instant, Option<Jid>)>);
+
+impl Default for Answers {
+    fn default() -> Self {
+        Self(Recent::new(ANSWERS_MAX))
+    }
 }
 
 impl Answers {
     fn get(&self, phone: &Phone, now: Instant) -> Option<Option<Jid>> {
-        let (at, answer) = self.known.get(phone)?;
+        let (at, answer) = self.0.get(phone)?;
         let ttl = if answer.is_some() {
             FOUND_TTL
         } else {
@@ -97,20 +95,7 @@ impl Answers {
     }
 
     fn put(&mut self, phone: Phone, answer: Option<Jid>, now: Instant) {
-        while self.order.len() >= ANSWERS_MAX {
-            let Some((at, oldest)) = self.order.pop_front() else {
-                break;
-            };
-            if self
-                .known
-                .get(&oldest)
-                .is_some_and(|(known, _)| *known == at)
-            {
-                self.known.remove(&oldest);
-            }
-        }
-        self.order.push_back((now, phone.clone()));
-        self.known.insert(phone, (now, answer));
+        self.0.insert(phone, (now, answer));
     }
 }
 
@@ -152,6 +137,6 @@ mod tests {
             answers.put(phone(number), None, later);
         }
         assert_eq!(answers.get(&phone(0), later), None);
-        assert!(answers.known.len() <= ANSWERS_MAX && answers.order.len() <= ANSWERS_MAX);
+        assert!(answers.0.len() <= ANSWERS_MAX);
     }
 }
