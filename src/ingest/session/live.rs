@@ -321,9 +321,8 @@ impl<'a> Live<'a> {
     /// WhatsApp does not hand these messages out again: this one try is all there is.
     async fn publish_bypassed(&self, batch: &MessageBatch) {
         let client = self.handle.client();
-        let published = self.publisher.publish_all(&client, &batch.messages);
-        let published = timeout(self.publisher.publish_timeout, published).await;
-        if !matches!(published, Ok(Ok(()))) {
+        let publishing = self.publisher.publish_all(&client, &batch.messages);
+        if !self.is_published(publishing).await {
             tracing::error!("messages outside the hook could not be published");
         }
     }
@@ -331,9 +330,8 @@ impl<'a> Live<'a> {
     /// The same holds for messages without their content.
     async fn publish_unreadable(&self, message: &UndecryptableMessage) {
         let client = self.handle.client();
-        let published = self.publisher.publish_unreadable(&client, message);
-        let published = timeout(self.publisher.publish_timeout, published).await;
-        if !matches!(published, Ok(Ok(()))) {
+        let publishing = self.publisher.publish_unreadable(&client, message);
+        if !self.is_published(publishing).await {
             tracing::error!("nobody was told of a message that could not be read");
         }
     }
@@ -341,11 +339,16 @@ impl<'a> Live<'a> {
     /// The same holds for receipts.
     async fn publish_receipt(&self, receipt: &Receipt) {
         let client = self.handle.client();
-        let published = self.publisher.publish_receipt(&client, receipt);
-        let published = timeout(self.publisher.publish_timeout, published).await;
-        if !matches!(published, Ok(Ok(()))) {
+        let publishing = self.publisher.publish_receipt(&client, receipt);
+        if !self.is_published(publishing).await {
             tracing::error!("a receipt could not be published");
         }
+    }
+
+    /// Whether it is published in time.
+    async fn is_published(&self, publishing: impl Future<Output = anyhow::Result<()>>) -> bool {
+        let published = timeout(self.publisher.publish_timeout, publishing).await;
+        matches!(published, Ok(Ok(())))
     }
 }
 

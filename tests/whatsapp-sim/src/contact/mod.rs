@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::sync::Mutex;
-use wacore_binary::{Jid, NodeContent, builder::NodeBuilder};
+use wacore_binary::{Jid, Node, NodeContent, builder::NodeBuilder};
 use whatsapp_rust::{wacore::libsignal::protocol::IdentityKeyPair, waproto::whatsapp as wa};
 
 use self::signal::{PreKeys, Signal};
@@ -214,6 +214,20 @@ impl Contact {
         }
     }
 
+    /// The message as it leaves, with one bit that is wrong.
+    async fn spoiled(&self, device: &Device, message: &wa::Message) -> anyhow::Result<Node> {
+        let mut signal = self.person.signal.lock().await;
+        let mut sealed = signal.seal(device, message).await?;
+        if let Some(NodeContent::Bytes(bytes)) = &mut sealed.content {
+            let at = bytes
+                .len()
+                .checked_sub(12)
+                .context("too short to be corrupted")?;
+            bytes[at] ^= 1;
+        }
+        Ok(sealed)
+    }
+
     /// Writes something that cannot be decrypted, and the real message under the same id once the
     /// device has said so.
     ///
@@ -225,20 +239,7 @@ impl Contact {
         message: wa::Message,
     ) -> anyhow::Result<String> {
         let id = new_id();
-        let mut sealed = self
-            .person
-            .signal
-            .lock()
-            .await
-            .seal(device, &message)
-            .await?;
-        if let Some(NodeContent::Bytes(bytes)) = &mut sealed.content {
-            let at = bytes
-                .len()
-                .checked_sub(12)
-                .context("too short to be corrupted")?;
-            bytes[at] ^= 1;
-        }
+        let sealed = self.spoiled(device, &message).await?;
         self.keep(&id, None, message);
         device.deliver(self.direct(&id).children([sealed]).build());
         device.wait_retry(&id, crate::STEP_MAX).await?;
@@ -255,17 +256,7 @@ impl Contact {
         message: &wa::Message,
     ) -> anyhow::Result<String> {
         let id = new_id();
-        let mut sealed = self
-            .person
-            .signal
-            .lock()
-            .await
-            .seal(device, message)
-            .await?;
-        if let Some(NodeContent::Bytes(bytes)) = &mut sealed.content {
-            let at = bytes.len() / 2;
-            bytes[at] ^= 1;
-        }
+        let sealed = self.spoiled(device, message).await?;
         device.deliver(self.direct(&id).children([sealed]).build());
         Ok(id)
     }
