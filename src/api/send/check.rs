@@ -1,11 +1,13 @@
 //! What a request to send must hold.
 
-use super::Send;
-use crate::{
-    api::{
+use super::{
+    super::{
         AppState,
         problem::{FieldErrors, Problem},
     },
+    Send,
+};
+use crate::{
     model::{MessageId, WhatsAppId},
     policy::address::check_url,
 };

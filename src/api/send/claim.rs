@@ -2,13 +2,15 @@
 
 use axum::http::HeaderMap;
 
-use super::Send;
-use crate::{
-    api::{
+use super::{
+    super::{
         AppState,
         idempotency::idempotency_key,
         problem::{Code, Problem},
     },
+    Send,
+};
+use crate::{
     bus::SendClaim,
     model::{ClientId, MessageId, SendOutcome, SessionId},
     wire::dedupe_id,

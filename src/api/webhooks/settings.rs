@@ -23,37 +23,25 @@ use crate::{
 
 /// Body of a registration or a change. Absent means unchanged, or the default of a new webhook;
 /// null means the default.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub(in crate::api) struct Settings {
     /// Only a registration has this and the next one.
     pub(super) phone_number: Option<String>,
     pub(super) client_id: Option<u64>,
     pub(super) webhook_url: Option<String>,
     pub(super) is_active: Option<bool>,
-    #[serde(default)]
     max_retries: Given<u16>,
-    #[serde(default)]
     rate_per_second: Given<u32>,
-    #[serde(default)]
     burst: Given<u32>,
-    #[serde(default)]
     in_flight: Given<u32>,
-    #[serde(default)]
     retry_schedule: Given<Vec<u32>>,
-    #[serde(default)]
     ordering: Given<DeliveryOrder>,
-    #[serde(default)]
     event_types: Given<Vec<EventType>>,
-    #[serde(default)]
     format: Given<String>,
-    #[serde(default)]
     format_options: Given<FormatOptionChanges>,
-    #[serde(default)]
     signature: Given<String>,
-    #[serde(default)]
     headers: Given<Headers>,
-    #[serde(default)]
     metadata: Given<ObjectJson>,
     /// `metadata`, once it is checked.
     #[serde(skip)]
