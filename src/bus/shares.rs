@@ -1,9 +1,9 @@
 //! Each client's share of the streams that all clients fill.
 //!
-//! A client may add to a stream while it holds less of it than is free (a dynamic threshold:
-//! Choudhury and Hahne, 1998). So a client that is alone gets half, two that want all get a third
-//! each, and there is always room for one that comes in. Whatever the quotas allow, no client fills
-//! a stream for the others.
+//! A client may add to a stream while it holds less of it than [`FACTOR`] times what is free (a
+//! dynamic threshold: Choudhury and Hahne, 1998). So a client that is alone gets four fifths, two
+//! that want all get four ninths each, and there is always room for one that comes in. Whatever the
+//! quotas allow, no client fills a stream for the others.
 //!
 //! The counters in WA_USAGE say what a client holds. How full a stream is is read once a second;
 //! what this process stores and removes meanwhile is added to it.
@@ -16,6 +16,9 @@ use crate::{
     model::{ClientId, Quota},
 };
 
+/// How many times what is free a client may hold. A larger one leaves less to a client that comes
+/// into a full stream: of what one client left, four fifths.
+const FACTOR: u64 = 4;
 /// What each client may hold of a stream, however full it is: one of so many parts.
 const MINIMUM_PARTS: u64 = 1024;
 /// What those minima come from beyond the capacity, and what several nodes store at the same
@@ -147,8 +150,8 @@ impl Bus {
         closes_at(capacity(stream, &self.settings))
     }
 
-    /// Whether a client holds as much of a stream as is free, or more. `more`: bytes to be counted
-    /// beside what is stored.
+    /// Whether a client holds its share of a stream, or more. `more`: bytes to be counted beside what
+    /// is stored.
     pub(super) async fn is_over_share(
         &self,
         stream: Stream,
@@ -160,7 +163,7 @@ impl Bus {
         };
         let capacity = capacity(stream, &self.settings);
         // Nobody is, so no counter need be asked.
-        if total.saturating_mul(2).saturating_add(more) < capacity {
+        if is_free(total, more, capacity) {
             return Ok(false);
         }
         let held = self.held_in(stream, client).await?.saturating_add(more);
@@ -198,7 +201,13 @@ fn closes_at(capacity: u64) -> u64 {
 }
 
 fn is_over(held: u64, total: u64, capacity: u64) -> bool {
-    held > capacity / MINIMUM_PARTS && held >= capacity.saturating_sub(total)
+    let share = capacity.saturating_sub(total).saturating_mul(FACTOR);
+    held > capacity / MINIMUM_PARTS && held >= share
+}
+
+/// Whether even a client that holds all, and `more`, has not its share.
+fn is_free(total: u64, more: u64, capacity: u64) -> bool {
+    total.saturating_add(more) < capacity.saturating_sub(total).saturating_mul(FACTOR)
 }
 
 #[cfg(test)]
@@ -226,11 +235,11 @@ mod tests {
     }
 
     #[test]
-    fn one_gets_half_and_two_get_a_third_each() {
-        for (clients, part) in [(1, 2), (2, 3), (7, 8)] {
+    fn one_gets_four_fifths_and_two_get_four_ninths_each() {
+        for (clients, part) in [(1, 5), (2, 9), (7, 29)] {
             for held in filled(clients) {
                 assert!(
-                    held.abs_diff(CAPACITY / part) <= STEP,
+                    held.abs_diff(CAPACITY * 4 / part) <= STEP,
                     "{held} of {clients}"
                 );
             }
@@ -238,11 +247,26 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_over_while_its_bytes_and_the_double_total_are_below_the_capacity() {
+    fn one_that_comes_gets_four_fifths_of_what_one_left() {
+        let first = filled(1)[0];
+        let mut second = 0;
+        while !is_over(second, first + second, CAPACITY) {
+            second += STEP;
+        }
+        let left = CAPACITY - first;
+        assert!(second.abs_diff(left * 4 / 5) <= STEP, "{second} of {left}");
+    }
+
+    #[test]
+    fn nobody_is_over_while_no_counter_is_asked() {
         for total in (0..CAPACITY).step_by(777) {
-            let more = CAPACITY.saturating_sub(2 * total + 1);
-            let asks = 2 * total + more < CAPACITY;
-            assert!(!asks || !is_over(total + more, total, CAPACITY), "{total}");
+            for more in (0..CAPACITY).step_by(777) {
+                let is_over = is_over(total + more, total, CAPACITY);
+                assert!(
+                    !is_free(total, more, CAPACITY) || !is_over,
+                    "{total} {more}"
+                );
+            }
         }
     }
 

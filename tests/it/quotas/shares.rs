@@ -91,7 +91,7 @@ async fn one_client_cannot_fill_the_room_for_retries() {
     flood(&app, &attacker).await;
     let_pass(LONGER_THAN_A_LOOK).await;
     let stored = app.nats.bytes("WA_RETRY").await;
-    assert!((2 * MIB..6 * MIB).contains(&stored), "{stored}");
+    assert!((4 * MIB..7 * MIB + MIB / 2).contains(&stored), "{stored}");
     others_go_on(&app).await;
     app.leaves_work(WEEK);
 }
