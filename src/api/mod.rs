@@ -14,7 +14,9 @@
 pub mod admin;
 mod auth;
 mod body;
+mod chats;
 mod client_lock;
+mod contacts;
 mod cursor;
 mod dead_letters;
 mod delivery_options;
@@ -38,6 +40,7 @@ mod request_id;
 mod routes;
 mod send;
 mod server;
+mod session_call;
 mod session_list;
 mod sessions;
 mod state;

@@ -12,7 +12,7 @@ use axum::{
 use super::{
     AppState,
     auth::{Guard, authorize},
-    dead_letters, events, media, messages, notices,
+    chats, contacts, dead_letters, events, media, messages, notices,
     problem::{Code, Problem},
     quotas, replays,
     request_context::request_context,
@@ -25,6 +25,9 @@ use crate::model::Scope::{
 
 /// The query parameters of a list without filters.
 const PAGED: &[&str] = &["limit", "cursor"];
+
+/// The query parameter that names a session.
+const SESSION: &[&str] = &["session_id"];
 
 struct Route {
     method: &'static str,
@@ -228,6 +231,27 @@ fn message_routes() -> Vec<Route> {
         ),
         route("POST", "/api/messages/send", MessagesSend, post(send::send)),
         route("GET", "/api/media/{media_id}", EventsRead, get(media::get)),
+        route("POST", "/api/chats/read", MessagesSend, post(chats::read)),
+        route(
+            "POST",
+            "/api/chats/typing",
+            MessagesSend,
+            post(chats::typing),
+        ),
+        route(
+            "GET",
+            "/api/contacts/{phone_number}",
+            MessagesSend,
+            get(contacts::by_number),
+        )
+        .with_query(SESSION),
+        route(
+            "GET",
+            "/api/contacts/lid/{lid}",
+            MessagesSend,
+            get(contacts::by_lid),
+        )
+        .with_query(SESSION),
     ]
 }
 
@@ -281,7 +305,7 @@ fn session_routes() -> Vec<Route> {
 }
 
 /// Every route: its method, its path with `{webhook_id}`, `{event_id}`, `{session_id}`,
-/// `{replay_id}` or `{media_id}`, and the scope it asks for.
+/// `{replay_id}`, `{media_id}`, `{phone_number}` or `{lid}`, and the scope it asks for.
 pub fn routes() -> Vec<(String, String, Scope)> {
     table()
         .into_iter()

@@ -1,4 +1,4 @@
-//! Asking the node that runs a session to send something.
+//! Asking the node that runs a session to send something, or to do something else.
 //!
 //! A plain request, not a stream: the sender wants to know now, and nobody wants a message sent
 //! that has waited in a queue for hours.
@@ -15,7 +15,7 @@ use super::{
     bucket::{Bucket, Raw},
 };
 use crate::{
-    model::{ClientId, OutboundMessage, SendOutcome, SessionId},
+    model::{ClientId, SendOutcome, SessionId, SessionRequest},
     wire::subject,
 };
 
@@ -56,17 +56,17 @@ pub struct SendReply {
 
 impl SendRequests {
     /// The next one; `None` when the connection is closed for good.
-    pub async fn next(&mut self) -> Option<(OutboundMessage, SendReply)> {
+    pub async fn next(&mut self) -> Option<(SessionRequest, SendReply)> {
         loop {
             let request = self.requests.next().await?;
-            let (Some(inbox), Ok(outgoing)) =
+            let (Some(inbox), Ok(wanted)) =
                 (request.reply, serde_json::from_slice(&request.payload))
             else {
                 tracing::error!("skipping a request to send that cannot be read");
                 continue;
             };
             return Some((
-                outgoing,
+                wanted,
                 SendReply {
                     bus: self.bus.clone(),
                     inbox,
@@ -95,15 +95,15 @@ fn known_claim(stored: &[u8]) -> SendClaim {
 }
 
 impl Bus {
-    /// Sends through a session; `None` when it is not known whether it was sent.
-    pub async fn send(
+    /// Asks a session for something; `None` when it is not known whether it was done.
+    pub async fn ask_session(
         &self,
         client: ClientId,
         session: SessionId,
-        outgoing: &OutboundMessage,
+        wanted: &SessionRequest,
         answer_timeout: Duration,
     ) -> Result<Option<SendOutcome>, Error> {
-        let bytes = serde_json::to_vec(outgoing)?;
+        let bytes = serde_json::to_vec(wanted)?;
         let request = async_nats::Request::new()
             .payload(bytes.into())
             .timeout(Some(answer_timeout));

@@ -150,8 +150,8 @@ impl Bus {
         closes_at(capacity(stream, &self.settings))
     }
 
-    /// Whether a client holds its share of a stream, or more. `more`: bytes to be counted beside what
-    /// is stored.
+    /// Whether a client holds its share of a stream, or more. `more`: bytes to be counted beside
+    /// what is stored.
     pub(super) async fn is_over_share(
         &self,
         stream: Stream,

@@ -17,7 +17,7 @@ use std::{
 use anyhow::Context;
 use async_trait::async_trait;
 use futures_util::FutureExt;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tokio::{sync::Notify, time::timeout};
 use tracing::Instrument as _;
 use whatsapp_rust::{
@@ -34,7 +34,7 @@ use super::{
     content::{self, Content},
     names::Names,
     parties::{Parties, name},
-    receipt::Receipt,
+    receipt::{Receipt, failure},
     unread::Unread,
 };
 use crate::{
@@ -300,6 +300,10 @@ impl Publisher {
             let dedupe_id = wire::dedupe_id(&parts);
             let mut metadata = Map::new();
             metadata.insert("chat".to_owned(), chat.clone().into());
+            if let Some(code) = &receipt.error {
+                let error = json!({"code": code, "reason": failure(code)});
+                metadata.insert("error".to_owned(), error);
+            }
             let message = Message {
                 client_id: self.session.client_id,
                 phone: webhook.phone.clone(),

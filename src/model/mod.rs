@@ -29,6 +29,7 @@ mod outbound_message;
 mod quota;
 mod secret;
 mod session;
+mod session_request;
 mod timestamp;
 mod token;
 mod webhook;
@@ -52,10 +53,14 @@ pub use metadata::{
     METADATA_DEPTH_MAX, METADATA_VALUES_MAX, Metadata, MetadataError, parse_metadata,
 };
 pub use notice::{NoticeKind, NoticeSettings};
-pub use outbound_message::{OutboundMedia, OutboundMessage, Quoted, SendOutcome};
+pub use outbound_message::{
+    OutboundContact, OutboundKind, OutboundLocation, OutboundMedia, OutboundMessage, OutboundPoll,
+    Quoted, SendOutcome, ShownAs,
+};
 pub use quota::{Quota, Usage};
 pub use secret::{Secret, SigningKey, SigningSecret};
 pub use session::{Pairing, PairingMethod, Session, SessionState, SessionStatus};
+pub use session_request::{FoundContact, ReadMark, SessionAct, SessionRequest, TypingState};
 pub use timestamp::Timestamp;
 pub use token::{Scope, Token, TokenHash};
 pub use webhook::{DeliveryOrder, DisabledReason, EventType, Webhook, WebhookStatus};

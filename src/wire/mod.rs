@@ -38,7 +38,7 @@ pub use opaque_id::{decode_opaque_id, encode_opaque_id};
 pub use secret_box::{Keyring, KeyringError, SealError};
 pub use signature::{new_signing_key, new_signing_secret, request_headers};
 pub use subject::{dedupe_id, message_dedupe_id, partition};
-pub use vcard::{card_phones, shorten_card};
+pub use vcard::{CARD_BYTES_MAX, card_phones, contact_card, shorten_card};
 pub use webhook_codec::{
     SealedWith, WebhookCodecError, decode_webhook, encode_webhook, sealed_with,
 };

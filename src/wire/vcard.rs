@@ -2,8 +2,10 @@
 
 use serde_json::{Value, json};
 
+use crate::model::Phone;
+
 /// Bytes of a contact card.
-const CARD_BYTES_MAX: usize = 16 * 1024;
+pub const CARD_BYTES_MAX: usize = 16 * 1024;
 /// Numbers of one card that are listed, and the characters of each.
 const PHONES_MAX: usize = 16;
 const PHONE_CHARS_MAX: usize = 1024;
@@ -44,6 +46,34 @@ pub fn shorten_card(card: &str) -> String {
         shown.push_str(line);
     }
     shown
+}
+
+/// A card for one number, as phones send it (RFC 2426). `waid` leads to the account.
+///
+/// # Examples
+///
+/// ```
+/// use wahook::wire::contact_card;
+///
+/// let card = contact_card("Ann; Lee", &"4915112345678".parse()?);
+/// assert!(card.contains("FN:Ann\\; Lee\n"));
+/// # Ok::<(), wahook::model::ParseError>(())
+/// ```
+pub fn contact_card(name: &str, phone: &Phone) -> String {
+    let mut escaped = String::with_capacity(name.len());
+    for letter in name.chars() {
+        match letter {
+            '\\' | ',' | ';' => escaped.extend(['\\', letter]),
+            '\n' => escaped.push_str("\\n"),
+            '\r' => {}
+            _ => escaped.push(letter),
+        }
+    }
+    let number = phone.as_str();
+    format!(
+        "BEGIN:VCARD\nVERSION:3.0\nN:;{escaped};;;\nFN:{escaped}\n\
+         TEL;type=CELL;waid={number}:+{number}\nEND:VCARD"
+    )
 }
 
 /// The numbers of a card: as they are written, and the WhatsApp id where the card has it.

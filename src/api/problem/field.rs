@@ -37,7 +37,7 @@ impl FieldErrors {
     pub(in crate::api) fn check(
         &mut self,
         is_valid: bool,
-        pointer: &'static str,
+        pointer: impl Into<Cow<'static, str>>,
         detail: impl FnOnce() -> String,
     ) {
         if !is_valid {
@@ -48,7 +48,7 @@ impl FieldErrors {
     /// The value, or its error is added.
     pub(in crate::api) fn take<T, E: ToString>(
         &mut self,
-        pointer: &'static str,
+        pointer: impl Into<Cow<'static, str>>,
         value: Result<T, E>,
     ) -> Option<T> {
         value

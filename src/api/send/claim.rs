@@ -12,12 +12,12 @@ use super::{
 };
 use crate::{
     bus::SendClaim,
-    model::{ClientId, MessageId, SendOutcome, SessionId},
+    model::{ClientId, MessageId, OutboundKind, SendOutcome, SessionId, ShownAs},
     wire::dedupe_id,
 };
 
 /// A hash of everything that makes one message another.
-fn content_hash(wanted: &Send) -> String {
+pub(super) fn content_hash(wanted: &Send, kind: Option<&OutboundKind>) -> String {
     let media = wanted.media.as_ref();
     let reply = wanted.reply_to.as_ref();
     let mut parts: Vec<&str> = vec![
@@ -39,6 +39,13 @@ fn content_hash(wanted: &Send) -> String {
         Some(false) => parts.push("no voice"),
         None => {}
     }
+    match media.and_then(|media| media.shown_as) {
+        Some(ShownAs::Document) => parts.push("document"),
+        Some(ShownAs::Sticker) => parts.push("sticker"),
+        None => {}
+    }
+    let kind = kind.map(|kind| serde_json::to_string(kind).unwrap_or_default());
+    parts.extend(kind.as_deref());
     if let Some(reply) = reply {
         let further = [reply.content.as_deref(), reply.chat.as_deref()];
         let flags = [reply.from_me, reply.is_status];
@@ -68,7 +75,7 @@ impl Claim {
         client: ClientId,
         session: SessionId,
         headers: &HeaderMap,
-        wanted: &Send,
+        content: String,
     ) -> Result<Self, Problem> {
         let id = |text: String| text.parse().map_err(|_| Problem::not_found());
         let Some(key) = idempotency_key(headers)? else {
@@ -81,7 +88,6 @@ impl Claim {
             });
         };
         let name = dedupe_id(&["send", &client.to_string(), &session.to_string(), key]);
-        let content = content_hash(wanted);
         let (is_sent, revision) = match app.bus.claim_send(&name, &content).await? {
             SendClaim::New { revision } => (false, Some(revision)),
             SendClaim::Known {

@@ -1,9 +1,8 @@
-//! Sending a text or a file through a session.
+//! Sending through a session.
 
 mod check;
 mod claim;
-
-use std::time::Duration;
+mod kinds;
 
 use axum::{
     Json,
@@ -13,19 +12,20 @@ use axum::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use self::{check::check, claim::Claim};
+use self::{
+    check::check,
+    claim::{Claim, content_hash},
+};
 use super::{
     AppState,
     auth::Caller,
     body::Body,
-    problem::{Code, Problem},
+    problem::Problem,
+    session_call::{ACCEPT_TIMEOUT, Named, status_of},
 };
 use crate::model::{
-    ClientId, MessageId, OutboundMedia, OutboundMessage, Phone, Quoted, SendOutcome, SessionId,
+    MessageId, OutboundKind, OutboundMedia, OutboundMessage, Quoted, SessionRequest, ShownAs,
 };
-
-/// How long a request waits until WhatsApp accepts the message; below `api.request_timeout`.
-const ACCEPT_TIMEOUT: Duration = Duration::from_secs(9);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -36,6 +36,12 @@ pub(super) struct Send {
     #[serde(default)]
     text: String,
     media: Option<Media>,
+    location: Option<kinds::Location>,
+    contacts: Option<Vec<kinds::Contact>>,
+    poll: Option<kinds::Poll>,
+    reaction: Option<kinds::Reaction>,
+    edit: Option<kinds::Edit>,
+    delete: Option<kinds::Target>,
     reply_to: Option<Reply>,
 }
 
@@ -45,6 +51,7 @@ struct Media {
     url: String,
     file_name: Option<String>,
     voice: Option<bool>,
+    shown_as: Option<ShownAs>,
 }
 
 /// The message that is answered: `quoted` and `target` of a webhook fit as they are.
@@ -72,9 +79,11 @@ pub(super) async fn send(
     headers: HeaderMap,
     Body(mut wanted): Body<Send>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    check(&app, &mut wanted)?;
-    let session = session(&app, client, &wanted).await?;
-    let claim = Claim::make(&app, client, session, &headers, &wanted).await?;
+    let kind = check(&app, &mut wanted)?;
+    let named = Named::new(wanted.session_id.as_deref(), wanted.phone_number.as_deref());
+    let session = named.find(&app, client).await?;
+    let content = content_hash(&wanted, kind.as_ref());
+    let claim = Claim::make(&app, client, session, &headers, content).await?;
     let message_id = claim.message_id.clone();
     let answer = |status| {
         Json(json!({"message_id": message_id.as_str(), "session_id": session, "status": status}))
@@ -83,17 +92,22 @@ pub(super) async fn send(
         // Sending again would bring no second message, but its receipts a second time.
         return Ok((StatusCode::ACCEPTED, answer("sent")));
     }
-    let outgoing = outgoing(&message_id, wanted);
+    let outgoing = Box::new(outgoing(&message_id, wanted, kind));
     let outcome = app
         .bus
-        .send(client, session, &outgoing, ACCEPT_TIMEOUT)
+        .ask_session(
+            client,
+            session,
+            &SessionRequest::Send(outgoing),
+            ACCEPT_TIMEOUT,
+        )
         .await?;
     claim.end(&app, outcome.as_ref()).await;
     let status = status_of(outcome)?;
     Ok((StatusCode::ACCEPTED, answer(status)))
 }
 
-fn outgoing(message_id: &MessageId, wanted: Send) -> OutboundMessage {
+fn outgoing(message_id: &MessageId, wanted: Send, kind: Option<OutboundKind>) -> OutboundMessage {
     let reply_to = wanted.reply_to.map(|reply| Quoted {
         message_id: reply.message_id,
         from: reply.from.filter(|_| !reply.from_me),
@@ -108,70 +122,14 @@ fn outgoing(message_id: &MessageId, wanted: Send) -> OutboundMessage {
         url: media.url,
         file_name: media.file_name,
         voice: media.voice,
+        shown_as: media.shown_as,
     });
     OutboundMessage {
         message_id: message_id.clone(),
         to: wanted.to,
-        text: wanted.text,
+        text: kind.is_none().then_some(wanted.text),
         media,
+        kind,
         reply_to,
     }
-}
-
-/// What the caller is told; `None` stands for a session that did not answer in time.
-fn status_of(outcome: Option<SendOutcome>) -> Result<&'static str, Problem> {
-    match outcome {
-        Some(SendOutcome::Sent) => Ok("sent"),
-        None => Ok("unknown"),
-        Some(SendOutcome::NotConnected) => Err(Problem::new(
-            Code::NotConnected,
-            "the session is not connected now; see its state",
-        )),
-        Some(SendOutcome::TooFast {
-            retry_after_seconds,
-        }) => Err(Problem::too_many(
-            Duration::from_secs(retry_after_seconds),
-            "the session sends no more than whatsapp.sends_per_minute; see the retry-after header",
-        )),
-        Some(SendOutcome::MediaFailed { reason }) => Err(Problem::field("/media/url", reason)),
-        Some(SendOutcome::InvalidField { pointer, reason }) => Err(Problem::field(pointer, reason)),
-        Some(SendOutcome::NotOnWhatsApp) => Err(Problem::new(
-            Code::NotOnWhatsApp,
-            "the number of \"to\" has no WhatsApp account; nothing was sent",
-        )),
-        Some(SendOutcome::LookupFailed) => Err(Problem::new(
-            Code::LookupFailed,
-            "WhatsApp did not say whether \"to\" has an account; nothing was sent, try again later",
-        )),
-        Some(SendOutcome::Refused) => Err(Problem::field(
-            "/to",
-            "WhatsApp takes no message to this number or group",
-        )),
-    }
-}
-
-async fn session(app: &AppState, client: ClientId, wanted: &Send) -> Result<SessionId, Problem> {
-    let sessions = app.bus.sessions();
-    if let Some(text) = &wanted.session_id {
-        let id: SessionId = text.parse().map_err(|_| Problem::not_found())?;
-        return Ok(sessions
-            .get(client, id)
-            .await?
-            .ok_or_else(Problem::not_found)?
-            .id);
-    }
-    let number = wanted.phone_number.as_deref().unwrap_or_default();
-    let phone: Phone = number.parse().map_err(|error: crate::model::ParseError| {
-        Problem::field("/phone_number", error.to_string())
-    })?;
-    let mut found = None;
-    for session in sessions.list(client).await? {
-        let status = sessions.status(client, session.id).await?;
-        match status.and_then(|status| status.phone) {
-            Some(linked) if linked == phone => return Ok(session.id),
-            Some(linked) if linked.is_same_account(&phone) => found = found.or(Some(session.id)),
-            _ => {}
-        }
-    }
-    found.ok_or_else(Problem::not_found)
 }

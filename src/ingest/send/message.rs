@@ -10,17 +10,17 @@ use whatsapp_rust::{
 use super::file_type::{FileType, opus_seconds};
 use crate::{
     ingest::{context::Context, fetch::Fetched},
-    model::{ClientId, OutboundMedia, OutboundMessage, Quoted, SendOutcome, WhatsAppId},
+    model::{ClientId, OutboundMedia, OutboundMessage, Quoted, SendOutcome, ShownAs, WhatsAppId},
 };
 
 /// The id with its domain.
-fn address(id: &str) -> String {
+pub(super) fn address(id: &str) -> String {
     id.parse::<WhatsAppId>()
         .map_or_else(|_| id.to_owned(), |id| id.address())
 }
 
 /// What the message refers to. `own` is the account itself.
-fn quoted(reply: Option<&Quoted>, own: &str) -> MessageField<wa::ContextInfo> {
+pub(super) fn quoted(reply: Option<&Quoted>, own: &str) -> MessageField<wa::ContextInfo> {
     let Some(reply) = reply else {
         return MessageField::none();
     };
@@ -38,20 +38,24 @@ fn quoted(reply: Option<&Quoted>, own: &str) -> MessageField<wa::ContextInfo> {
     })
 }
 
-fn own_address(client: &Client) -> String {
+pub(super) fn own_address(client: &Client) -> String {
     let own = client.pn();
     own.map_or_else(String::new, |jid| jid.to_non_ad().to_string())
+}
+
+fn caption(outgoing: &OutboundMessage) -> Option<String> {
+    outgoing.text.clone().filter(|text| !text.is_empty())
 }
 
 pub(super) fn text(client: &Client, outgoing: &OutboundMessage) -> wa::Message {
     if outgoing.reply_to.is_none() {
         return wa::Message {
-            conversation: Some(outgoing.text.clone()),
+            conversation: outgoing.text.clone(),
             ..Default::default()
         };
     }
     let text = wa::message::ExtendedTextMessage {
-        text: Some(outgoing.text.clone()),
+        text: outgoing.text.clone(),
         context_info: quoted(outgoing.reply_to.as_ref(), &own_address(client)),
         ..Default::default()
     };
@@ -74,16 +78,35 @@ fn invalid(pointer: &str, reason: &str) -> SendOutcome {
     }
 }
 
-/// Whether audio goes as a voice note, or why what is wanted does not fit.
-fn is_voice(
+/// As what the file goes, or why what is wanted does not fit.
+fn media_type(
     file: &FileType,
     media: &OutboundMedia,
-    outgoing: &OutboundMessage,
-) -> Result<bool, SendOutcome> {
-    if file.kind == MediaType::Audio && !outgoing.text.is_empty() {
-        let reason = "audio has no caption: send the text as a message of its own";
-        return Err(invalid("/text", reason));
+    caption: Option<&str>,
+) -> Result<MediaType, SendOutcome> {
+    let kind = match media.shown_as {
+        None => file.kind,
+        Some(ShownAs::Document) => MediaType::Document,
+        Some(ShownAs::Sticker) if file.mime_type == "image/webp" => MediaType::Sticker,
+        Some(ShownAs::Sticker) => {
+            let reason = "a sticker is a WebP picture: give such a file, or leave this out";
+            return Err(invalid("/media/shown_as", reason));
+        }
+    };
+    let what = match kind {
+        MediaType::Audio => "audio",
+        MediaType::Sticker => "a sticker",
+        _ => return Ok(kind),
+    };
+    if caption.is_none() {
+        return Ok(kind);
     }
+    let reason = format!("{what} has no caption: send the text as a message of its own");
+    Err(invalid("/text", &reason))
+}
+
+/// Whether audio goes as a voice note, or why it cannot.
+fn is_voice(file: &FileType, media: &OutboundMedia) -> Result<bool, SendOutcome> {
     if media.voice == Some(true) && !file.is_opus() {
         let reason = "a voice note is Opus in Ogg: give such a file, or leave this out";
         return Err(invalid("/media/voice", reason));
@@ -110,13 +133,14 @@ pub(super) async fn with_file(
         .await
         .map_err(|reason| SendOutcome::MediaFailed { reason })?;
     let file = FileType::of(&content_type, &bytes);
-    let is_voice = is_voice(&file, media, outgoing)?;
+    let caption = caption(outgoing);
+    let kind = media_type(&file, media, caption.as_deref())?;
+    let is_voice = is_voice(&file, media)?;
     let seconds = opus_seconds(&bytes);
     let stored = client
-        .upload(bytes, file.kind, Default::default())
+        .upload(bytes, kind, Default::default())
         .await
         .map_err(|_| failed("WhatsApp's media servers did not take it"))?;
-    let caption = Some(outgoing.text.clone()).filter(|text| !text.is_empty());
     let context_info = quoted(outgoing.reply_to.as_ref(), &own_address(client));
     macro_rules! stored {
         ($field:ident, $type:ident { $($own:ident: $value:expr),* }) => {
@@ -138,7 +162,8 @@ pub(super) async fn with_file(
             }
         };
     }
-    Ok(match file.kind {
+    Ok(match kind {
+        MediaType::Sticker => stored!(sticker_message, StickerMessage {}),
         MediaType::Image => stored!(image_message, ImageMessage { caption: caption }),
         MediaType::Video => stored!(video_message, VideoMessage { caption: caption }),
         MediaType::Audio => stored!(

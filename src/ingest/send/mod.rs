@@ -1,6 +1,8 @@
 //! Sending through a session, no faster than people write, and only to those who have an account.
 
+mod acts;
 mod file_type;
+mod kinds;
 mod limiter;
 mod lookup;
 mod message;
@@ -9,7 +11,11 @@ use std::sync::Arc;
 
 use whatsapp_rust::{Jid, SendOptions, prelude::Client};
 
-pub(super) use self::{limiter::SendLimiter, lookup::Lookups};
+pub(super) use self::{
+    acts::{act, is_lookup},
+    limiter::SendLimiter,
+    lookup::Lookups,
+};
 use super::context::Context;
 use crate::model::{ClientId, OutboundMessage, SendOutcome, WhatsAppId};
 
@@ -28,22 +34,30 @@ pub(super) async fn send(
         Ok(to) => to,
         Err(outcome) => return outcome,
     };
-    let message = match &outgoing.media {
-        None => message::text(client, outgoing),
-        Some(media) => match message::with_file(owner, client, context, outgoing, media).await {
-            Ok(message) => message,
-            Err(outcome) => return outcome,
-        },
+    let message = match (&outgoing.kind, &outgoing.media) {
+        (Some(kind), _) => {
+            let now = context.bus.now();
+            kinds::message(client, &to, outgoing, kind, now)
+        }
+        (None, None) => message::text(client, outgoing),
+        (None, Some(media)) => {
+            match message::with_file(owner, client, context, outgoing, media).await {
+                Ok(message) => message,
+                Err(outcome) => return outcome,
+            }
+        }
     };
     let options = SendOptions::default().with_message_id(outgoing.message_id.as_str());
     match client.send_message_with_options(to, message, options).await {
         Ok(_) => SendOutcome::Sent,
-        Err(_) => {
-            // The error's text may hold numbers.
-            tracing::warn!("WhatsApp's client refused to send a message");
-            SendOutcome::Refused
-        }
+        Err(_) => refused(),
     }
+}
+
+/// The client refused it. The error's text may hold numbers, so it is not logged.
+fn refused() -> SendOutcome {
+    tracing::warn!("WhatsApp's client refused to send something");
+    SendOutcome::Refused
 }
 
 /// Where it goes: a number is looked up.

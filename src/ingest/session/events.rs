@@ -201,6 +201,7 @@ fn receipt(event: &Event) -> Option<SessionEvent> {
             from: None,
             chat: ack.from.clone(),
             at_millis: ack.timestamp.map_or(0, |at| at.timestamp_millis()),
+            error: ack.error.clone(),
         },
         Event::Receipt(receipt) if !receipt.source.is_from_me => Receipt {
             message_ids: receipt
@@ -212,6 +213,7 @@ fn receipt(event: &Event) -> Option<SessionEvent> {
             from: Some(receipt.source.sender.clone()),
             chat: Some(receipt.source.chat.clone()),
             at_millis: receipt.timestamp.timestamp_millis(),
+            error: None,
         },
         _ => return None,
     };

@@ -30,9 +30,9 @@ use crate::{
         context::Context,
         hook::Publisher,
         receipt::Receipt,
-        send::{Lookups, SendLimiter, send},
+        send::{Lookups, SendLimiter, act, is_lookup, send},
     },
-    model::{OutboundMessage, Pairing, Phone, SendOutcome, Session, SessionState, Timestamp},
+    model::{Pairing, Phone, SendOutcome, Session, SessionRequest, SessionState, Timestamp},
     tasks::{End, TaskKind},
 };
 
@@ -62,6 +62,8 @@ pub(super) struct Live<'a> {
     events: mpsc::Receiver<Arc<Event>>,
     requests: SendRequests,
     send_limiter: SendLimiter,
+    /// For what is no message and no look-up: it costs WhatsApp little, and must not slow messages.
+    act_limiter: SendLimiter,
     lookups: Arc<Lookups>,
     /// Messages that are being sent; aborted with the session.
     sending: JoinSet<End>,
@@ -74,7 +76,7 @@ enum Step {
     /// The stream takes no messages, so WhatsApp is to keep them.
     StreamIsDown,
     Tick,
-    Send(Box<(OutboundMessage, SendReply)>),
+    Send(Box<(SessionRequest, SendReply)>),
     Sent,
     Event(Arc<Event>),
     ClientEnded,
@@ -103,6 +105,7 @@ impl<'a> Live<'a> {
             events,
             requests,
             send_limiter: SendLimiter::new(per_minute, Instant::now()),
+            act_limiter: SendLimiter::new(per_minute, Instant::now()),
             lookups: Arc::default(),
             sending: JoinSet::new(),
             ticks: status_ticks(),
@@ -181,9 +184,18 @@ impl<'a> Live<'a> {
         None
     }
 
-    /// Sends a message in a task of its own, or says when there is room for it.
-    async fn send(&mut self, (outgoing, reply): (OutboundMessage, SendReply)) {
-        let at = match self.send_limiter.take(Instant::now()) {
+    /// When a request may go, or how long until there is room for it.
+    fn take_turn(&mut self, wanted: &SessionRequest) -> Result<Instant, Duration> {
+        let limiter = match wanted {
+            SessionRequest::Act { act } if !is_lookup(act) => &mut self.act_limiter,
+            _ => &mut self.send_limiter,
+        };
+        limiter.take(Instant::now())
+    }
+
+    /// Does what is asked in a task of its own, or says when there is room for it.
+    async fn send(&mut self, (wanted, reply): (SessionRequest, SendReply)) {
+        let at = match self.take_turn(&wanted) {
             Ok(at) => at,
             Err(wait) => {
                 let retry_after_seconds = wait.as_secs() + 1;
@@ -199,7 +211,14 @@ impl<'a> Live<'a> {
         let owner = self.scope.setup.session.client_id;
         let task = async move {
             sleep_until(at).await;
-            let sending = send(owner, &client, &context, &lookups, &outgoing);
+            let sending = async {
+                match &wanted {
+                    SessionRequest::Act { act: wanted } => act(&client, &lookups, wanted).await,
+                    SessionRequest::Send(outgoing) => {
+                        send(owner, &client, &context, &lookups, outgoing).await
+                    }
+                }
+            };
             let sent = timeout(SEND_TIMEOUT, sending).await;
             // Without an answer the caller learns that the outcome is not known.
             if let Ok(outcome) = sent {

@@ -164,9 +164,22 @@ fn status(parts: &Parts<'_>, receiver: &Party<'_>) -> Value {
         "recipient_id": receiver.number, "recipient_user_id": receiver.user_id,
     }));
     if status == "failed" {
-        shown["errors"] = json!([{"code": 131_000, "title": "Something went wrong"}]);
+        shown["errors"] = json!([failure(parts)]);
     }
     shown
+}
+
+/// Meta's code of errors that it has no other for; what WhatsApp said beside it.
+fn failure(parts: &Parts<'_>) -> Value {
+    let title = "Something went wrong";
+    let mut failure = json!({"code": 131_000, "title": title, "message": title});
+    let error = parts.message.metadata.get("error");
+    if let Some(reason) = error.and_then(|error| error["reason"].as_str()) {
+        let code = error.and_then(|error| error["code"].as_str());
+        let details = format!("{reason} ({})", code.unwrap_or_default());
+        failure["error_data"] = json!({"details": details});
+    }
+    failure
 }
 
 /// The advertisement that somebody came from.

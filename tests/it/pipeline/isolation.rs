@@ -40,6 +40,8 @@ fn absent_ids() -> Ids {
         ("{session_id}", uuid.clone()),
         ("{replay_id}", uuid),
         ("{media_id}", "A".repeat(64)),
+        ("{phone_number}", "4915299999999".to_owned()),
+        ("{lid}", "90000000000009@lid".to_owned()),
     ])
 }
 
@@ -68,6 +70,8 @@ async fn own_ids(ann: &Client, server: &Server, receiver: &Receiver) -> Ids {
         ("{session_id}", session),
         ("{replay_id}", text(&replay["id"])),
         ("{media_id}", text(&image["metadata"]["media"]["id"])),
+        ("{phone_number}", "4915200000001".to_owned()),
+        ("{lid}", "90000000000001@lid".to_owned()),
     ])
 }
 

@@ -13,6 +13,8 @@ mod receivers;
 mod refusals;
 mod safety;
 mod sending;
+mod sending_kinds;
+mod sending_refused;
 mod sources;
 mod unavailable;
 

@@ -186,6 +186,7 @@ impl Connection {
             "iq" => iq::answer(self, stanza)?,
             "message" => self.message(stanza)?,
             "receipt" => self.receipt(stanza),
+            "chatstate" => self.shows(stanza, typing(stanza)),
             "ack" => self
                 .acknowledges(stanza)
                 .into_iter()
@@ -201,12 +202,15 @@ impl Connection {
 
     fn message(&self, stanza: &NodeRef<'_>) -> anyhow::Result<()> {
         let key = self.key()?;
-        if let Some(device) = self.server.state().devices.get_mut(&key) {
-            device.sent.push(stanza.to_owned());
-        }
-        let ack = NodeBuilder::new("ack")
+        let mut ack = NodeBuilder::new("ack")
             .attr("class", "message")
             .attr("id", attr(stanza, "id"));
+        if let Some(device) = self.server.state().devices.get_mut(&key) {
+            device.sent.push(stanza.to_owned());
+            if let Some(code) = device.send_error {
+                ack = ack.attr("error", code.to_string());
+            }
+        }
         self.send(
             ack.attr("from", attr(stanza, "to"))
                 .attr("t", now().to_string())
@@ -219,6 +223,9 @@ impl Connection {
         let id = attr(stanza, "id");
         if attr(stanza, "type") == "retry" {
             self.send_again(&id);
+        } else if attr(stanza, "type") == "read" {
+            let ids = acknowledged(stanza).unwrap_or_default();
+            self.shows(stanza, format!("read {}", ids.join(" ")));
         } else {
             acknowledged(stanza)
                 .into_iter()
@@ -229,6 +236,16 @@ impl Connection {
             .attr("class", "receipt")
             .attr("id", id);
         self.send(ack.attr("from", attr(stanza, "to")).build());
+    }
+
+    fn shows(&self, stanza: &NodeRef<'_>, what: String) {
+        let device = self.device.as_ref();
+        let mut state = self.server.state();
+        if let Some(device) = device.and_then(|key| state.devices.get_mut(key)) {
+            let parts = [attr(stanza, "to"), attr(stanza, "participant"), what];
+            let parts = parts.into_iter().filter(|part| !part.is_empty());
+            device.shown.push(parts.collect::<Vec<_>>().join(" "));
+        }
     }
 
     /// The messages of which this stanza says that the device has them. One that it could not
@@ -320,4 +337,15 @@ impl Connection {
         }
         self.server.touch();
     }
+}
+
+/// What a `<chatstate>` shows.
+fn typing(stanza: &NodeRef<'_>) -> String {
+    let is = |tag: &str| stanza.get_optional_child(tag).is_some();
+    let child = stanza.get_optional_child("composing");
+    if child.is_some_and(|child| attr(child, "media") == "audio") {
+        return "recording".to_owned();
+    }
+    let states = ["composing", "paused"].into_iter().filter(|tag| is(tag));
+    states.collect()
 }

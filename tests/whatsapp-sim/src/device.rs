@@ -152,6 +152,24 @@ impl Device {
         }
     }
 
+    /// Waits until it has shown this in a chat, like `4915200000001@s.whatsapp.net composing`, or
+    /// `… read ID`.
+    ///
+    /// # Errors
+    /// When it did not in time.
+    pub async fn wait_shown(&self, what: &str, patience: Duration) -> anyhow::Result<()> {
+        let is_shown = |device: &DeviceRecord| {
+            let mut shown = device.shown.iter();
+            shown.any(|shown| shown == what).then_some(())
+        };
+        self.wait(patience, what, is_shown).await
+    }
+
+    /// Messages that it sends are answered with this error from now on.
+    pub fn fail_sends(&self, code: u16) {
+        self.look(|device| device.send_error = Some(code));
+    }
+
     /// Lets the connection go without a word.
     pub fn cut(&self) {
         self.tell(vec![Out::Abort]);

@@ -62,6 +62,10 @@ pub(crate) struct DeviceRecord {
     /// What the next login is answered with.
     pub(crate) refusal: Option<Node>,
     pub(crate) sent: Vec<Node>,
+    /// What it showed beside messages: that it read some, or that somebody writes.
+    pub(crate) shown: Vec<String>,
+    /// The error with which its messages are answered.
+    pub(crate) send_error: Option<u16>,
     /// Retry receipts: ids of what it could not decrypt.
     pub(crate) retries: Vec<String>,
     /// Of those: what it has still to acknowledge as undecryptable.

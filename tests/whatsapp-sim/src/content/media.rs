@@ -161,19 +161,19 @@ impl Server {
         }
     }
 
-    /// The image or audio that a device sent, decrypted with the key in its message.
+    /// The image, audio or sticker that a device sent, decrypted with the key in its message.
     ///
     /// # Errors
-    /// When it is neither, was never stored, or does not fit its key.
+    /// When it is none of them, was never stored, or does not fit its key.
     pub fn open(&self, message: wa::Message) -> anyhow::Result<Vec<u8>> {
-        let (path, key, kind) = match (
-            message.image_message.into_option(),
-            message.audio_message.into_option(),
-        ) {
-            (Some(image), _) => (image.direct_path, image.media_key, MediaType::Image),
-            (_, Some(audio)) => (audio.direct_path, audio.media_key, MediaType::Audio),
-            _ => anyhow::bail!("neither an image nor audio"),
-        };
+        let image = message.image_message.into_option();
+        let image = image.map(|one| (one.direct_path, one.media_key, MediaType::Image));
+        let audio = message.audio_message.into_option();
+        let audio = audio.map(|one| (one.direct_path, one.media_key, MediaType::Audio));
+        let sticker = message.sticker_message.into_option();
+        let sticker = sticker.map(|one| (one.direct_path, one.media_key, MediaType::Sticker));
+        let file = image.or(audio).or(sticker);
+        let (path, key, kind) = file.context("neither an image, audio nor a sticker")?;
         let path = path.context("no path")?;
         let sealed = self.0.media.file(&path).context("no such file")?;
         let key = key.context("no key")?;
