@@ -4,12 +4,13 @@ use std::time::{Duration, Instant};
 
 use axum::{Json, extract::State};
 use serde::Serialize;
+use tokio::time::sleep;
 
 use super::{AppState, auth::Caller, problem::Problem};
 use crate::{
     bus::{Stream, UsedUp},
     model::{ClientId, Limit, Quota},
-    policy::{Rate, RateLimiters},
+    policy::{Rate, RateLimiters, Turns},
     telemetry,
 };
 
@@ -21,9 +22,20 @@ const COUNTED_BYTES: usize = 4 * 1024;
 /// So many bytes may come at once, whatever the rate: a hundred of the largest texts and pictures.
 const BURST_BYTES: usize = 64 << 20;
 
+/// What has fewer bytes goes at once. Larger ones take turns.
+const LARGE_BYTES: usize = 64 << 10;
+/// So many bytes of large messages a second: a disk that syncs every tenth of a second lets nobody
+/// wait for long behind them.
+const LARGE_BYTES_PER_SECOND: usize = 8 << 20;
+/// So many of them go at once after a pause.
+const LARGE_BURST_BYTES: usize = 4 << 20;
+/// A request that would wait longer for its turn is refused; below `api.request_timeout`.
+const TURN_WAIT_MAX: Duration = Duration::from_secs(7);
+
 const TOO_MANY: &str = "more messages than quota.messages_per_second: publish more slowly";
 const TOO_LARGE: &str = "more bytes than 4 KiB for each message of quota.messages_per_second, \
-                         after a burst of 64 MiB: publish more slowly";
+                         after a burst of 64 MiB, or than 8 MiB a second of messages above \
+                         64 KiB: publish more slowly";
 
 /// What a client may store or do, and has.
 #[derive(Serialize)]
@@ -55,22 +67,50 @@ impl AppState {
             telemetry::quota_refused("messages_per_second");
             return Err(Problem::quota(wait, detail));
         }
-        let Some(used_up) = self.bus.used_up(client).await? else {
-            return Ok(());
-        };
-        telemetry::quota_refused(used_up.as_str());
-        Err(Problem::quota(FULL_PAUSE, explanation(used_up)))
+        if let Some(used_up) = self.bus.used_up(client).await? {
+            telemetry::quota_refused(used_up.as_str());
+            return Err(Problem::quota(FULL_PAUSE, explanation(used_up)));
+        }
+        let wait = self.publish_rates.turn(client, bytes, now);
+        let wait = wait.map_err(|wait| {
+            telemetry::quota_refused("messages_per_second");
+            Problem::quota(wait, TOO_LARGE)
+        })?;
+        sleep(wait).await;
+        Ok(())
     }
 }
 
 /// How fast each client may publish.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct PublishRates {
     messages: RateLimiters,
     units: RateLimiters,
+    large: Turns<ClientId>,
+}
+
+impl Default for PublishRates {
+    fn default() -> Self {
+        Self {
+            messages: RateLimiters::default(),
+            units: RateLimiters::default(),
+            large: Turns::new(units(LARGE_BYTES_PER_SECOND), units(LARGE_BURST_BYTES)),
+        }
+    }
 }
 
 impl PublishRates {
+    /// How long a message of this size is to wait, so that large ones come evenly.
+    ///
+    /// # Errors
+    /// When to try again, where the wait would be too long.
+    fn turn(&self, client: ClientId, bytes: usize, now: Instant) -> Result<Duration, Duration> {
+        if bytes < LARGE_BYTES {
+            return Ok(Duration::ZERO);
+        }
+        self.large.take(client, units(bytes), now, TURN_WAIT_MAX)
+    }
+
     /// Counts a message of this size if it may be published now; `rate` are messages a second.
     ///
     /// # Errors
@@ -168,6 +208,20 @@ mod tests {
         assert_eq!(taken(&rates, 1_000, 500 << 10, later), 8, "4 MiB a second");
         let later = later + SECOND;
         assert_eq!(taken(&rates, 1_000, 2 << 20, later), 1, "one of 2 MiB");
+    }
+
+    #[test]
+    fn large_messages_take_turns_and_small_ones_do_not_wait_for_them() {
+        let rates = PublishRates::default();
+        let client = ClientId::try_from(1).expect("in range");
+        let now = Instant::now();
+        let waits: Vec<_> = (0..100).map(|_| rates.turn(client, 480_000, now)).collect();
+        assert_eq!(waits[8], Ok(Duration::ZERO), "4 MiB go at once");
+        let last = waits[99].expect("a hundred may come at once");
+        assert!((5 * SECOND..6 * SECOND).contains(&last), "{last:?}");
+        assert_eq!(rates.turn(client, LARGE_BYTES - 1, now), Ok(Duration::ZERO));
+        let refused = (0..100).find_map(|_| rates.turn(client, 480_000, now).err());
+        assert!(refused.is_some_and(|wait| wait > TURN_WAIT_MAX));
     }
 
     #[test]

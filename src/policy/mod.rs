@@ -3,6 +3,7 @@
 //!
 //! - [`verdict()`] with [`outcome_of_status`] and [`parse_retry_after`]: what follows an attempt.
 //! - [`Limiter`] and [`KeyedLimiter`]: how often something may happen.
+//! - [`Turns`]: when something may happen that is not refused.
 //! - [`Shares`]: how clients share what can run out.
 //! - [`Breaker`]: when an endpoint gets no requests for a while.
 //! - [`owners()`]: which node owns which partition.
@@ -16,6 +17,7 @@ mod limiter;
 mod owners;
 mod retry_after;
 mod shares;
+mod turns;
 mod verdict;
 
 pub use breaker::{Admit, Breaker, OpenCause};
@@ -23,4 +25,5 @@ pub use limiter::{KeyedLimiter, Limiter, Rate, RateLimiters};
 pub use owners::owners;
 pub use retry_after::{RETRY_AFTER_MAX, parse_retry_after};
 pub use shares::{Decision, Shares};
+pub use turns::Turns;
 pub use verdict::{Backoff, RetryPolicy, outcome_of_status, verdict};
