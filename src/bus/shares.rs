@@ -162,8 +162,10 @@ impl Bus {
             return Ok(false);
         };
         let capacity = capacity(stream, &self.settings);
+        // What is under way will be stored as well.
+        let total = total.saturating_add(more);
         // Nobody is, so no counter need be asked.
-        if is_free(total, more, capacity) {
+        if !is_over(total, total, capacity) {
             return Ok(false);
         }
         let held = self.held_in(stream, client).await?.saturating_add(more);
@@ -203,11 +205,6 @@ fn closes_at(capacity: u64) -> u64 {
 fn is_over(held: u64, total: u64, capacity: u64) -> bool {
     let share = capacity.saturating_sub(total).saturating_mul(FACTOR);
     held > capacity / MINIMUM_PARTS && held >= share
-}
-
-/// Whether even a client that holds all, and `more`, has not its share.
-fn is_free(total: u64, more: u64, capacity: u64) -> bool {
-    total.saturating_add(more) < capacity.saturating_sub(total).saturating_mul(FACTOR)
 }
 
 #[cfg(test)]
@@ -258,13 +255,13 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_over_while_no_counter_is_asked() {
+    fn who_holds_a_part_is_not_over_if_nobody_with_all_would_be() {
         for total in (0..CAPACITY).step_by(777) {
-            for more in (0..CAPACITY).step_by(777) {
-                let is_over = is_over(total + more, total, CAPACITY);
+            for held in (0..total).step_by(777) {
+                let nobody_is = !is_over(total, total, CAPACITY);
                 assert!(
-                    !is_free(total, more, CAPACITY) || !is_over,
-                    "{total} {more}"
+                    !nobody_is || !is_over(held, total, CAPACITY),
+                    "{held} of {total}"
                 );
             }
         }

@@ -45,6 +45,7 @@ pub enum SessionState {
     Pairing,
     Connected,
     Reconnecting,
+    Silent,
     Refused,
     Replaced,
     LoggedOut,
@@ -54,10 +55,11 @@ pub enum SessionState {
 
 impl SessionState {
     /// Every state.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Pairing,
         Self::Connected,
         Self::Reconnecting,
+        Self::Silent,
         Self::Refused,
         Self::Replaced,
         Self::LoggedOut,
@@ -71,6 +73,7 @@ impl SessionState {
             Self::Pairing => "pairing",
             Self::Connected => "connected",
             Self::Reconnecting => "reconnecting",
+            Self::Silent => "silent",
             Self::Refused => "refused",
             Self::Replaced => "replaced",
             Self::LoggedOut => "logged_out",

@@ -58,6 +58,11 @@ pub fn dead_letter(reason: &'static str) {
     counter!(names::DEAD_LETTERS, "reason" => reason).increment(1);
 }
 
+/// A session's connection was left because it was mute.
+pub fn session_silent(cause: &'static str) {
+    counter!(names::SESSION_SILENCES, "cause" => cause).increment(1);
+}
+
 /// A message was refused: this quota of its client is used up.
 pub fn quota_refused(quota: &'static str) {
     counter!(names::QUOTA_REFUSED, "quota" => quota).increment(1);

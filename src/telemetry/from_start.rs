@@ -69,6 +69,7 @@ fn values(name: &str) -> Vec<&'static str> {
             .iter()
             .map(|state| state.as_str())
             .collect(),
+        names::SESSION_SILENCES => vec!["connection", "sends", "queue"],
         names::REDELIVERED => vec!["deliver", "retry"],
         names::ATTEMPT_DURATION | names::DEAD_LETTERS => Outcome::ALL
             .iter()

@@ -58,6 +58,10 @@ table! {
     INBOUND = "wahook_inbound_messages_total", Counter, ["outcome"],
         "WhatsApp messages by what ingest did with them: published, duplicate, skipped, \
          too_large, failed.";
+    SESSION_SILENCES = "wahook_session_silences_total", Counter, ["cause"],
+        "Connections of WhatsApp sessions that were left because they stood and were mute: \
+         cause=connection when nothing came at all, sends when messages were not acknowledged, \
+         queue when announced messages did not come.";
     SESSIONS = "wahook_sessions", Gauge, ["state"],
         "WhatsApp sessions that this node runs, by state.";
     MESSAGES_UNROUTED = "wahook_messages_unrouted_total", Counter, [],

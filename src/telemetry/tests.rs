@@ -48,6 +48,7 @@ fn scrape_after_all_events() -> String {
         event::message_published(true);
         event::inbound("published");
         event::session_state(None, Some(SessionState::Connected));
+        event::session_silent("connection");
         event::unrouted();
         event::redelivered("message");
         event::results_recorded(3);

@@ -67,6 +67,8 @@ impl EventHandler for EventForwarder {
             EventKind::UndecryptableMessage,
             EventKind::Receipt,
             EventKind::ServerAck,
+            EventKind::OfflineSyncPreview,
+            EventKind::OfflineSyncCompleted,
         ])
     }
 }

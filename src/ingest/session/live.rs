@@ -21,6 +21,7 @@ use super::{
     client::{ClientSetup, Shutdown, stop},
     events::{EVENTS_MAX, EventForwarder, SessionEvent, meaning},
     exit::{Exit, wait_for_change},
+    liveness::Liveness,
     status::StatusWriter,
     unlink::{UNLINK_TIMEOUT, unlink},
 };
@@ -55,9 +56,9 @@ pub(super) struct Scope<'a> {
 
 /// A session whose client runs.
 pub(super) struct Live<'a> {
-    scope: Scope<'a>,
+    pub(super) scope: Scope<'a>,
     publisher: Publisher,
-    handle: BotHandle,
+    pub(super) handle: BotHandle,
     has_ended: bool,
     events: mpsc::Receiver<Arc<Event>>,
     requests: SendRequests,
@@ -65,6 +66,7 @@ pub(super) struct Live<'a> {
     /// For what is no message and no look-up: it costs WhatsApp little, and must not slow messages.
     act_limiter: SendLimiter,
     lookups: Arc<Lookups>,
+    pub(super) liveness: Liveness,
     /// Messages that are being sent; aborted with the session.
     sending: JoinSet<End>,
     ticks: Interval,
@@ -107,6 +109,7 @@ impl<'a> Live<'a> {
             send_limiter: SendLimiter::new(per_minute, Instant::now()),
             act_limiter: SendLimiter::new(per_minute, Instant::now()),
             lookups: Arc::default(),
+            liveness: Liveness::new(Instant::now()),
             sending: JoinSet::new(),
             ticks: status_ticks(),
         })
@@ -171,6 +174,7 @@ impl<'a> Live<'a> {
                 let status = &mut self.scope.status;
                 status.set_last_message(Timestamp::from_millis(last));
                 self.scope.lost.run_until_cancelled(status.write()).await;
+                return self.look_for_silence().await;
             }
             Step::Send(request) => self.send(*request).await,
             Step::Sent => {}
@@ -209,13 +213,20 @@ impl<'a> Live<'a> {
         let context = Arc::clone(self.scope.context);
         let lookups = Arc::clone(&self.lookups);
         let owner = self.scope.setup.session.client_id;
+        let unanswered = self.liveness.unanswered.clone();
         let task = async move {
             sleep_until(at).await;
             let sending = async {
                 match &wanted {
                     SessionRequest::Act { act: wanted } => act(&client, &lookups, wanted).await,
                     SessionRequest::Send(outgoing) => {
-                        send(owner, &client, &context, &lookups, outgoing).await
+                        let id = outgoing.message_id.as_str();
+                        unanswered.sent(id, Instant::now());
+                        let outcome = send(owner, &client, &context, &lookups, outgoing).await;
+                        if outcome != SendOutcome::Sent {
+                            unanswered.answered(id);
+                        }
+                        outcome
                     }
                 }
             };
@@ -248,6 +259,7 @@ impl<'a> Live<'a> {
 
     /// `Some` when the client is to stop.
     async fn on_event(&mut self, event: &Event) -> Option<Exit> {
+        self.note_life(event);
         match meaning(event) {
             SessionEvent::Pairing {
                 method,
@@ -321,6 +333,8 @@ impl<'a> Live<'a> {
         match state {
             // A closed connection is no news while a code waits to be used.
             SessionState::Reconnecting if status.state() == SessionState::Pairing => return None,
+            // Its owner is to see why the connection was closed until there is another.
+            SessionState::Reconnecting if status.state() == SessionState::Silent => return None,
             SessionState::Connected => {
                 let jid = self.handle.client().pn();
                 status.set_phone(jid.and_then(|jid| jid.user.parse().ok()));

@@ -8,6 +8,8 @@ mod client;
 mod events;
 mod exit;
 mod live;
+mod liveness;
+mod silence;
 mod status;
 mod task;
 mod unlink;

@@ -5,6 +5,7 @@ mod identity;
 mod kills;
 mod kinds;
 mod lifecycle;
+mod liveness;
 mod media;
 mod number_forms;
 mod order;

@@ -9,7 +9,7 @@ use crate::{
     Device, Server, iq,
     keys::{attr, now, own_attr},
     noise::{Secured, accept},
-    state::{DeviceKey, OUTBOX, Out, Outbox},
+    state::{DeviceKey, Mute, OUTBOX, Out, Outbox},
     watch::{Seen, acknowledged},
 };
 
@@ -138,6 +138,7 @@ impl Connection {
             let _ = earlier.try_send(Out::Close);
         }
         device.is_active = false;
+        device.mute = device.next_mute.take();
         device.logins += 1;
         drop(state);
         let lid: Jid = format!("{lid}:{}@lid", key.1).parse()?;
@@ -181,7 +182,16 @@ impl Connection {
         Ok(())
     }
 
+    fn mute(&self) -> Option<Mute> {
+        let state = self.server.state();
+        let device = self.device.as_ref().and_then(|key| state.devices.get(key));
+        device.and_then(|device| device.mute)
+    }
+
     fn handle(&mut self, stanza: &NodeRef<'_>) -> anyhow::Result<()> {
+        if self.mute() == Some(Mute::Connection) {
+            return Ok(());
+        }
         match stanza.tag.as_ref() {
             "iq" => iq::answer(self, stanza)?,
             "message" => self.message(stanza)?,
@@ -209,6 +219,9 @@ impl Connection {
             device.sent.push(stanza.to_owned());
             if let Some(code) = device.send_error {
                 ack = ack.attr("error", code.to_string());
+            }
+            if device.mute == Some(Mute::Sends) {
+                return Ok(());
             }
         }
         self.send(
@@ -295,6 +308,9 @@ impl Connection {
     /// All that is queued, then the mark without which the client does not count as connected.
     pub(crate) fn send_queue(&self) {
         let Some(key) = &self.device else { return };
+        if self.mute() == Some(Mute::Queue) {
+            return;
+        }
         let queued: Vec<Node> = {
             let mut state = self.server.state();
             let Some(device) = state

@@ -7,7 +7,7 @@ use wacore_binary::{Node, builder::NodeBuilder};
 use crate::{
     Server,
     keys::own_attr,
-    state::{Bundle, DeviceKey, DeviceRecord, Out},
+    state::{Bundle, DeviceKey, DeviceRecord, Mute, Out},
 };
 
 /// A linked device.
@@ -163,6 +163,18 @@ impl Device {
             shown.any(|shown| shown == what).then_some(())
         };
         self.wait(patience, what, is_shown).await
+    }
+
+    /// Its connection stands from now on and is mute; the next one is not.
+    pub fn fall_mute(&self, how: Mute) {
+        self.look(|device| {
+            match how {
+                Mute::Queue => device.next_mute = Some(how),
+                _ => device.mute = Some(how),
+            }
+            // What comes for it waits for its next connection.
+            device.is_active = false;
+        });
     }
 
     /// Messages that it sends are answered with this error from now on.

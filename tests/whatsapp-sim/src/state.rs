@@ -64,6 +64,10 @@ pub(crate) struct DeviceRecord {
     pub(crate) sent: Vec<Node>,
     /// What it showed beside messages: that it read some, or that somebody writes.
     pub(crate) shown: Vec<String>,
+    /// How its connection is mute.
+    pub(crate) mute: Option<Mute>,
+    /// How the one after its next login is.
+    pub(crate) next_mute: Option<Mute>,
     /// The error with which its messages are answered.
     pub(crate) send_error: Option<u16>,
     /// Retry receipts: ids of what it could not decrypt.
@@ -88,6 +92,17 @@ pub(crate) struct CodePairing {
     pub(crate) out: Outbox,
     /// The companion's answer: its wrapped key bundle and its identity.
     pub(crate) finish: Option<(Vec<u8>, [u8; 32])>,
+}
+
+/// How a connection stands and says nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mute {
+    /// What the device sends is not answered, pings included, and nothing is sent to it.
+    Connection,
+    /// Its messages are not acknowledged, and it gets none. Pings are answered.
+    Sends,
+    /// It is told that messages wait, and gets none of them. From its next login on.
+    Queue,
 }
 
 /// What becomes of a look-up of a number.
