@@ -183,6 +183,10 @@ impl Bus {
         &self.clients.buckets
     }
 
+    pub(super) fn loaded_keys(&self) -> &LoadedKeys {
+        &self.clients.keys
+    }
+
     /// Loads the keys that open secrets. Needs the buckets.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::config;
 
-const STREAMS: [&str; 18] = [
+const STREAMS: [&str; 19] = [
     include_str!("../../nats/streams/WA_MSG.json"),
     include_str!("../../nats/streams/WA_RETRY.json"),
     include_str!("../../nats/streams/WA_HOLD.json"),
@@ -23,6 +23,7 @@ const STREAMS: [&str; 18] = [
     include_str!("../../nats/streams/WA_DLQ.json"),
     include_str!("../../nats/streams/WA_ADV.json"),
     include_str!("../../nats/streams/WA_USAGE.json"),
+    include_str!("../../nats/streams/WA_KEYS.json"),
     include_str!("../../nats/streams/KV_wa_webhooks.json"),
     include_str!("../../nats/streams/KV_wa_tokens.json"),
     include_str!("../../nats/streams/KV_wa_clients.json"),

@@ -4,7 +4,7 @@ use std::fmt;
 
 use async_nats::jetstream::{self, ErrorCode, consumer, context, kv, stream};
 
-use crate::wire::{SealError, WebhookCodecError};
+use crate::wire::{KeyRecordError, SealError, WebhookCodecError};
 
 /// The server's codes for too little storage.
 pub(super) const STORAGE_REFUSALS: [ErrorCode; 4] = [
@@ -129,6 +129,28 @@ pub enum Error {
         of: String,
         /// Why.
         source: SealError,
+    },
+    /// A later owner writes to the log of a session's keys.
+    #[error("another node has taken this session over")]
+    TakenOver,
+    /// A log of keys that cannot be read to its end.
+    #[error("the keys of a session do not open, at message {sequence} of WA_KEYS: {source}")]
+    SessionKeys {
+        /// The number of the record in the stream.
+        sequence: u64,
+        /// Why.
+        source: KeyRecordError,
+    },
+    /// The log of a session's keys has lost its last records, or is from a backup.
+    #[error(
+        "the stored keys of a session are older than those that it used last: record {found}, and \
+         it had {known}. Were they used, its contacts could no longer read what it sends"
+    )]
+    KeysRolledBack {
+        /// The number of the last record there is.
+        found: u64,
+        /// The number of the last one that the session is known to have written.
+        known: u64,
     },
     /// A stored value that this version cannot read.
     #[error("cannot read what is stored in {bucket}: {source}")]

@@ -118,6 +118,13 @@ impl Bus {
         self.lease_bucket().keys().await
     }
 
+    /// The leases under names like this that are held, and the revision of each.
+    pub async fn lease_revisions(&self, filter: &str) -> Result<Vec<(String, u64)>, Error> {
+        let held = self.lease_bucket().list(filter).await?;
+        let revisions = held.into_iter().map(|(name, entry)| (name, entry.revision));
+        Ok(revisions.collect())
+    }
+
     fn lease_bucket(&self) -> Bucket<Holder> {
         self.buckets().json(LEASES)
     }
@@ -192,7 +199,12 @@ impl Lease {
 
     /// Renews it again and again; ends when it is lost.
     pub async fn keep(&self) {
-        let mut ticks = interval(RENEW_INTERVAL);
+        self.keep_every(RENEW_INTERVAL).await;
+    }
+
+    /// The same with this interval.
+    pub async fn keep_every(&self, renew_interval: Duration) {
+        let mut ticks = interval(renew_interval);
         ticks.tick().await;
         loop {
             ticks.tick().await;

@@ -13,6 +13,7 @@
 //! - [`Advisory`] and [`ExhaustedMessage`]: messages that reached `max_deliver`.
 //! - [`SendRequests`]: what a session is asked to send.
 //! - [`Lease`]: the right to be the only one who runs something, for as long as it is renewed.
+//! - [`KeyLog`]: the keys of a WhatsApp session, in a log that one owner alone can write to.
 //! - [`Queued`]: the queue of a chat whose messages go one after the other.
 //! - [`AttemptQuery`]: whether an attempt is on record, asked of the nodes that record.
 //! - [`Membership`]: which nodes deliver, and whether this one may still count itself among them.
@@ -41,7 +42,10 @@ mod hearing;
 mod hold;
 mod incoming;
 mod jobs;
+mod key_log;
+mod key_reading;
 mod key_rotation;
+mod key_takeover;
 mod lease;
 mod member_view;
 mod members;
@@ -87,6 +91,7 @@ pub use give_up::TOO_LARGE;
 pub use hold::{Held, HeldReader};
 pub use incoming::{Incoming, Redelivery};
 pub use jobs::{JobChanges, Jobs};
+pub use key_log::KeyLog;
 pub use key_rotation::{KeyRotation, Resealed};
 pub use lease::{LEASE_TTL, Lease};
 pub use members::{Member, Membership};

@@ -21,6 +21,7 @@ pub(super) fn setting(stream: &str, settings: &config::Bus) -> Option<(&'static 
         "WA_MSG" | "WA_CHAT" | "WA_RESULT" => ("bus.message_bytes_max", settings.message_bytes_max),
         "WA_HOLD" => ("bus.hold_bytes_max", settings.hold_bytes_max),
         "WA_DLQ" => ("bus.dead_letter_bytes_max", settings.dead_letter_bytes_max),
+        "WA_KEYS" => ("bus.session_key_bytes_max", settings.session_key_bytes_max),
         "WA_RETRY" => ("deliver.retry_bytes_max", settings.retry_bytes_max),
         _ => return None,
     })

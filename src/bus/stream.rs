@@ -33,6 +33,8 @@ pub enum Stream {
     DeadLetters,
     /// What the server says of messages that reached `max_deliver`.
     Advisories,
+    /// Logs of the keys of WhatsApp sessions.
+    SessionKeys,
 }
 
 impl Stream {
@@ -46,6 +48,7 @@ impl Stream {
             Self::Results => "WA_RESULT",
             Self::DeadLetters => "WA_DLQ",
             Self::Advisories => "WA_ADV",
+            Self::SessionKeys => "WA_KEYS",
         }
     }
 }

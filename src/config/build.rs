@@ -7,8 +7,8 @@ use url::Url;
 use super::{
     read::Reader,
     settings::{
-        Admin, Api, Bus, Config, Cql, Deliver, Egress, Log, LogFormat, Nats, Node, ProxyAddress,
-        ProxyKind, Quota, Replay, Secrets, Store, StoreKind, WhatsApp,
+        Admin, Api, Bus, Config, Cql, Deliver, Egress, KeysHome, Log, LogFormat, Nats, Node,
+        ProxyAddress, ProxyKind, Quota, Replay, Secrets, Store, StoreKind, WhatsApp,
     },
 };
 use crate::model::{
@@ -132,6 +132,7 @@ fn bus(r: &mut Reader<'_>, retry_bytes_max: u64) -> Bus {
         message_bytes_max: r.size("bus.message_bytes_max", "1MiB", "16TiB"),
         hold_bytes_max: r.size("bus.hold_bytes_max", "1MiB", "16TiB"),
         dead_letter_bytes_max: r.size("bus.dead_letter_bytes_max", "1MiB", "16TiB"),
+        session_key_bytes_max: r.size("bus.session_key_bytes_max", "1MiB", "16TiB"),
         publish_deadline: r.duration("bus.publish_deadline", "100ms", "5m"),
         result_group_max: r.integer("bus.result_group_max", 1, 1024),
         result_group_wait: r.duration("bus.result_group_wait", "0s", "1s"),
@@ -315,7 +316,15 @@ fn whatsapp(r: &mut Reader<'_>) -> WhatsApp {
     };
     let name =
         |text: &str| Some(text.to_owned()).filter(|text| (1..=40).contains(&text.chars().count()));
+    let home = |text: &str| match text {
+        "files" => Some(KeysHome::Files),
+        "jetstream" => Some(KeysHome::JetStream),
+        _ => None,
+    };
     WhatsApp {
+        keys: r
+            .parsed("whatsapp.keys", "\"files\" or \"jetstream\"", home)
+            .unwrap_or(KeysHome::Files),
         sessions_dir: r.path("whatsapp.sessions_dir"),
         url: r
             .parsed(

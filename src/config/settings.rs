@@ -89,6 +89,7 @@ pub struct Bus {
     pub message_bytes_max: u64,
     pub hold_bytes_max: u64,
     pub dead_letter_bytes_max: u64,
+    pub session_key_bytes_max: u64,
     pub publish_deadline: Duration,
     pub result_group_max: usize,
     pub result_group_wait: Duration,
@@ -222,6 +223,7 @@ pub struct Cql {
 #[derive(Debug, Clone, PartialEq)]
 #[expect(missing_docs, reason = "config/default.toml documents every key")]
 pub struct WhatsApp {
+    pub keys: KeysHome,
     pub sessions_dir: PathBuf,
     pub url: String,
     pub version: Option<WebVersion>,
@@ -231,6 +233,15 @@ pub struct WhatsApp {
     pub sends_per_minute: u32,
     pub media_host: String,
     pub root_ca_file: Option<PathBuf>,
+}
+
+/// Where the keys of WhatsApp sessions are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeysHome {
+    /// In files of `whatsapp.sessions_dir`.
+    Files,
+    /// In JetStream.
+    JetStream,
 }
 
 /// A version of WhatsApp Web: three numbers with dots between.

@@ -8,6 +8,7 @@
 //!   holds its body once it is built, so all attempts send the same bytes.
 //! - [`Keyring`]: secrets are stored sealed, each bound to its place. [`encode_webhook`] is the
 //!   only way to store a webhook.
+//! - [`KeyRecord`]: what the log of a session's keys is made of, sealed like secrets.
 //! - [`encode_opaque_id`]: ids that clients return unread and unchanged.
 //! - [`request_headers`]: [Standard Webhooks](https://www.standardwebhooks.com), `v1` HMAC-SHA256
 //!   and `v1a` ed25519.
@@ -17,6 +18,7 @@
 
 mod body;
 mod envelope;
+mod key_record;
 mod mac;
 mod opaque_id;
 mod secret_box;
@@ -32,6 +34,10 @@ pub use body::{
 pub use envelope::{
     DeadLetter, Error, decode_attempts, decode_dead_letter, decode_delivery, decode_message,
     encode_attempts, encode_dead_letter, encode_delivery, encode_message,
+};
+pub use key_record::{
+    KeyEntry, KeyRecord, KeyRecordError, decode_key_record, decode_key_value, encode_key_record,
+    encode_key_value,
 };
 pub use mac::{mac, verify_mac};
 pub use opaque_id::{decode_opaque_id, encode_opaque_id};

@@ -118,19 +118,22 @@ impl Keyring {
     /// XChaCha20-Poly1305 authenticates the place, too. The nonce is random: among 192 bits no two
     /// are ever equal.
     pub fn seal(&self, place: &str, text: &str) -> String {
+        let (id, sealed) = self.seal_bytes(place, text.as_bytes());
+        format!("{PREFIX}{id}.{}", BASE64_URL_SAFE_NO_PAD.encode(sealed))
+    }
+
+    /// Seals bytes like [`Keyring::seal`], and gives the key's id beside them.
+    pub fn seal_bytes(&self, place: &str, bytes: &[u8]) -> (&str, Vec<u8>) {
         let (id, cipher) = &self.0[0];
         let nonce: [u8; NONCE_BYTES] = rand::random();
         let payload = Payload {
-            msg: text.as_bytes(),
+            msg: bytes,
             aad: &covered(place, id),
         };
         let sealed = cipher
             .encrypt(&XNonce::from(nonce), payload)
             .expect("far below the cipher's limit");
-        format!(
-            "{PREFIX}{id}.{}",
-            BASE64_URL_SAFE_NO_PAD.encode([&nonce[..], &sealed].concat())
-        )
+        (id, [&nonce[..], &sealed].concat())
     }
 
     /// Opens a text that was sealed for this place. A text that is not sealed was stored before
@@ -142,22 +145,35 @@ impl Keyring {
         let Some((id, rest)) = sealed_parts(stored) else {
             return Ok(stored.to_owned());
         };
-        let (_, cipher) = self
-            .0
-            .iter()
-            .find(|(known, _)| known == id)
-            .ok_or_else(|| SealError::MissingKey(id.to_owned()))?;
+        let damaged = || SealError::Damaged(id.to_owned());
+        self.cipher(id)?;
+        let sealed = BASE64_URL_SAFE_NO_PAD.decode(rest).map_err(|_| damaged())?;
+        let opened = self.open_bytes(place, id, &sealed)?;
+        String::from_utf8(opened).map_err(|_| damaged())
+    }
+
+    /// Opens bytes that were sealed for this place with the key of this id.
+    ///
+    /// # Errors
+    /// When the key is missing, or the bytes were changed or copied.
+    pub fn open_bytes(&self, place: &str, id: &str, sealed: &[u8]) -> Result<Vec<u8>, SealError> {
+        let cipher = self.cipher(id)?;
         let opened = || {
-            let bytes = BASE64_URL_SAFE_NO_PAD.decode(rest).ok()?;
-            let (nonce, sealed) = bytes.split_at_checked(NONCE_BYTES)?;
+            let (nonce, sealed) = sealed.split_at_checked(NONCE_BYTES)?;
             let nonce = <[u8; NONCE_BYTES]>::try_from(nonce).ok()?;
             let payload = Payload {
                 msg: sealed,
                 aad: &covered(place, id),
             };
-            String::from_utf8(cipher.decrypt(&XNonce::from(nonce), payload).ok()?).ok()
+            cipher.decrypt(&XNonce::from(nonce), payload).ok()
         };
         opened().ok_or_else(|| SealError::Damaged(id.to_owned()))
+    }
+
+    fn cipher(&self, id: &str) -> Result<&XChaCha20Poly1305, SealError> {
+        let found = self.0.iter().find(|(known, _)| known == id);
+        let found = found.map(|(_, cipher)| cipher);
+        found.ok_or_else(|| SealError::MissingKey(id.to_owned()))
     }
 }
 

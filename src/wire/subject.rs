@@ -75,6 +75,22 @@ pub fn park(client: ClientId, event: EventId) -> String {
     format!("wa.park.{client}.{}", event.0.simple())
 }
 
+/// The subject of the log of a session's keys.
+pub fn session_keys(session: SessionId) -> String {
+    format!("wa.keys.{session}")
+}
+
+/// The filter for all parts of snapshots of a session's keys.
+pub fn session_key_parts(session: SessionId) -> String {
+    format!("{}.part.*", session_keys(session))
+}
+
+/// The subject of one part of the snapshot that the record of this epoch and number is. No two
+/// owners of a session write the same one.
+pub fn session_key_part(session: SessionId, epoch: u64, number: u64, part: u16) -> String {
+    format!("{}.part.{epoch}-{number}-{part}", session_keys(session))
+}
+
 /// The subject of the held deliveries of a paused or disabled webhook.
 pub fn hold(client: ClientId, phone: &Phone) -> String {
     format!("wa.hold.{client}.{}", phone.as_str())

@@ -3,6 +3,7 @@
 mod listing;
 mod parked;
 mod pull;
+mod session_keys;
 mod tls;
 mod watch;
 mod webhooks;
