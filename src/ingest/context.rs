@@ -1,6 +1,6 @@
 //! What all sessions of a node share.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use tokio::{
@@ -9,7 +9,7 @@ use tokio::{
 };
 use whatsapp_rust::{http::UreqHttpClient, version::fetch_latest_app_version};
 
-use super::{fetch::Fetch, files::Open, media};
+use super::{fetch::Fetch, files::Open, media, storage::Storage};
 use crate::{bus::Bus, config};
 
 /// How long a version of WhatsApp Web is used before it is looked up again.
@@ -27,7 +27,7 @@ pub(super) struct Context {
     pub(super) http: UreqHttpClient,
     pub(super) media_secret: Arc<[u8; 32]>,
     pub(super) fetch: Fetch,
-    pub(super) open: Open,
+    pub(super) storage: Storage,
     /// Files to send that are held in memory at once.
     pub(super) files: Semaphore,
     next_turn: Mutex<Instant>,
@@ -45,20 +45,15 @@ impl Context {
     ) -> anyhow::Result<Self> {
         Ok(Self {
             media_secret: Arc::new(bus.shared_keys().media_key().await?),
+            storage: Storage::new(&bus, settings, open),
             bus,
             http: media::http_client(settings)?,
             fetch,
-            open,
             files: Semaphore::new(FILES_MAX),
             settings: settings.clone(),
             next_turn: Mutex::new(Instant::now()),
             version: Mutex::new(None),
         })
-    }
-
-    /// Where the sessions' files are.
-    pub(super) fn folder(&self) -> PathBuf {
-        self.settings.sessions_dir.clone()
     }
 
     /// Waits until one more session may connect.

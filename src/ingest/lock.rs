@@ -69,6 +69,11 @@ impl NodeIdentity {
         }
     }
 
+    /// A name that no other node has, also not one of the same machine.
+    pub(super) fn name(&self) -> &str {
+        &self.own
+    }
+
     /// What goes into a lease. It names the kernel only if this node has the session's lock.
     pub(super) fn lease_value(&self, lock: Option<&Lock>) -> String {
         match (&self.kernel, lock) {

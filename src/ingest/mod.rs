@@ -3,7 +3,8 @@
 //! A **session** is one linked device of one account. Its owner asks for it through the admin API,
 //! which writes it to a bucket that every ingest node watches. The node that gets the session's
 //! lease runs it. The lease's epoch fences the session's files against a node that lost the lease
-//! without noticing. A node that stops gives its leases back.
+//! without noticing. A node that stops gives its leases back. Keys in JetStream ([`keys`]) need no
+//! files: then the nodes share the sessions ([`holders`]) and take them over from each other.
 //!
 //! Messages are published from the client's durability hook, before WhatsApp gets a receipt. While
 //! NATS takes nothing, sessions go offline and WhatsApp keeps the messages. A message that WhatsApp
@@ -20,7 +21,9 @@ mod content;
 mod context;
 mod fetch;
 mod files;
+mod holders;
 mod hook;
+mod keys;
 mod lock;
 mod manager;
 mod media;
@@ -30,10 +33,12 @@ mod receipt;
 mod recent;
 mod send;
 mod session;
+mod storage;
 mod unread;
 
 pub use fetch::{Fetch, Fetched, Fetching};
 pub use files::{Open, Opening, sqlite};
+pub use keys::KeyStore;
 pub use manager::Ingest;
 pub use media::{MEDIA_BYTES_MAX, Media, MediaError, Pieces, Reference};
 

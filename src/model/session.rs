@@ -51,11 +51,12 @@ pub enum SessionState {
     LoggedOut,
     Banned,
     Outdated,
+    KeysOutdated,
 }
 
 impl SessionState {
     /// Every state.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Pairing,
         Self::Connected,
         Self::Reconnecting,
@@ -65,6 +66,7 @@ impl SessionState {
         Self::LoggedOut,
         Self::Banned,
         Self::Outdated,
+        Self::KeysOutdated,
     ];
 
     /// The text that the API and metrics use.
@@ -79,6 +81,7 @@ impl SessionState {
             Self::LoggedOut => "logged_out",
             Self::Banned => "banned",
             Self::Outdated => "outdated",
+            Self::KeysOutdated => "keys_outdated",
         }
     }
 
@@ -86,7 +89,7 @@ impl SessionState {
     pub fn is_final(self) -> bool {
         matches!(
             self,
-            Self::Replaced | Self::LoggedOut | Self::Banned | Self::Outdated
+            Self::Replaced | Self::LoggedOut | Self::Banned | Self::Outdated | Self::KeysOutdated
         )
     }
 }
@@ -122,6 +125,10 @@ pub struct SessionStatus {
     pub pairing: Option<Pairing>,
     /// When the newest message was published.
     pub last_message_at: Option<Timestamp>,
+    /// The number of the last record that the log of its keys is known to have, if they are in
+    /// JetStream. Keys that end before it are not used.
+    #[serde(default)]
+    pub keys_number: Option<u64>,
     /// The generation of the session that this status belongs to.
     pub generation: u32,
     /// When this status last changed.
@@ -137,6 +144,7 @@ impl SessionStatus {
             phone: None,
             pairing: None,
             last_message_at: None,
+            keys_number: None,
             generation,
             updated_at: now,
         }

@@ -131,8 +131,12 @@ kinds! {
     SessionManager = "session_manager", StopNode;
     /// One WhatsApp session.
     Session = "session", Nothing;
+    /// Renews the lease by which other ingest nodes see that this one lives.
+    NodeLease = "node_lease", Restart;
     /// Renews the lease of one session.
     LeaseRenewal = "lease_renewal", Nothing;
+    /// Stores what changes in the keys of one session.
+    KeyWriter = "key_writer", Nothing;
     /// Hands one outbound message to WhatsApp.
     OutboundMessage = "outbound_message", Nothing;
     /// Lets a WhatsApp client end in its own time.

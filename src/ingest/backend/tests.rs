@@ -22,7 +22,7 @@ const SOON: Duration = Duration::from_secs(20);
 fn fenced(folder: &Path, epoch: u64, inner: Arc<dyn Backend>) -> std::io::Result<Fenced> {
     Ok(Fenced::new(
         inner,
-        Fence::claim(folder.join("s.epoch"), epoch)?,
+        Some(Fence::claim(folder.join("s.epoch"), epoch)?),
     ))
 }
 

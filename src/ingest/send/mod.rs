@@ -47,6 +47,12 @@ pub(super) async fn send(
             }
         }
     };
+    // A message that was just received may have made a key that this one is encrypted with. Were
+    // it lost, the receiver's next message could not be read.
+    if client.flush_pending_signal_state().await.is_err() {
+        tracing::warn!("nothing is sent while the session's keys cannot be stored");
+        return SendOutcome::Refused;
+    }
     let options = SendOptions::default().with_message_id(outgoing.message_id.as_str());
     match client.send_message_with_options(to, message, options).await {
         Ok(_) => SendOutcome::Sent,

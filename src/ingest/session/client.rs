@@ -20,12 +20,7 @@ use whatsapp_rust::{
 use super::events::EventForwarder;
 use crate::{
     bus::Lease,
-    ingest::{
-        backend::{Fence, Fenced},
-        context::Context,
-        files,
-        hook::Publisher,
-    },
+    ingest::{backend::Fenced, context::Context, hook::Publisher, storage::Opened},
     model::{PairingMethod, Phone, Session},
     tasks::{End, TaskKind, Tasks},
 };
@@ -60,9 +55,11 @@ impl ClientSetup<'_> {
         }
     }
 
-    /// The client, not yet running. `linked` is the number that the session is linked to.
+    /// The client, not yet running, on its keys. `linked` is the number that the session is linked
+    /// to.
     pub(super) async fn bot(
         &self,
+        keys: Fenced,
         linked: Option<&Phone>,
         publisher: Publisher,
         forwarder: EventForwarder,
@@ -72,7 +69,7 @@ impl ClientSetup<'_> {
             .with_os(&settings.device_name)
             .with_platform_type(PlatformType::CHROME);
         let mut builder = Bot::builder()
-            .with_backend(self.fenced_store().await?)
+            .with_backend(keys)
             .with_transport_factory(TokioWebSocketTransportFactory::new().with_url(&settings.url))
             .with_http_client(self.context.http.clone())
             .with_runtime(TokioRuntime)
@@ -93,12 +90,13 @@ impl ClientSetup<'_> {
             .context("setting up the WhatsApp client")
     }
 
-    async fn fenced_store(&self) -> anyhow::Result<Fenced> {
-        let folder = self.context.folder();
-        let epoch = files::epoch(&folder, self.session.id);
-        let fence = Fence::claim(epoch, self.lease.epoch()).context("claiming the files")?;
-        let store = (self.context.open)(files::database(&folder, self.session.id)).await?;
-        Ok(Fenced::new(store, fence))
+    /// Opens the session's keys. `known` is the number of the last record that they are known to
+    /// have.
+    pub(super) async fn open_keys(&self, known: Option<u64>) -> anyhow::Result<Opened> {
+        let storage = &self.context.storage;
+        storage
+            .open(self.session.id, self.lease, known, self.tasks)
+            .await
     }
 
     /// The number to ask a pairing code for: only of a session that is to be linked that way.

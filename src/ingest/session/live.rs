@@ -12,10 +12,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
-use whatsapp_rust::{
-    bot::BotHandle,
-    types::events::{Event, MessageBatch, UndecryptableMessage},
-};
+use whatsapp_rust::{bot::BotHandle, types::events::Event};
 
 use super::{
     client::{ClientSetup, Shutdown, stop},
@@ -30,8 +27,8 @@ use crate::{
     ingest::{
         context::Context,
         hook::Publisher,
-        receipt::Receipt,
         send::{Lookups, SendLimiter, act, is_lookup, send},
+        storage::{OpenKeys, Opened},
     },
     model::{Pairing, Phone, SendOutcome, Session, SessionRequest, SessionState, Timestamp},
     tasks::{End, TaskKind},
@@ -57,7 +54,8 @@ pub(super) struct Scope<'a> {
 /// A session whose client runs.
 pub(super) struct Live<'a> {
     pub(super) scope: Scope<'a>,
-    publisher: Publisher,
+    pub(super) publisher: Publisher,
+    keys: OpenKeys,
     pub(super) handle: BotHandle,
     has_ended: bool,
     events: mpsc::Receiver<Arc<Event>>,
@@ -77,6 +75,8 @@ enum Step {
     Leave(Exit),
     /// The stream takes no messages, so WhatsApp is to keep them.
     StreamIsDown,
+    /// The session's keys cannot be written any more: nothing that the client does would last.
+    KeysAreLost,
     Tick,
     Send(Box<(SessionRequest, SendReply)>),
     Sent,
@@ -95,13 +95,17 @@ impl<'a> Live<'a> {
         let publisher = scope.setup.publisher();
         let forwarder = EventForwarder::new(sender, &publisher);
         let linked = scope.status.phone();
-        let bot = scope.setup.bot(linked, publisher.clone(), forwarder);
+        let Opened { backend, keys } = scope.setup.open_keys(scope.status.keys_number()).await?;
+        let bot = scope
+            .setup
+            .bot(backend, linked, publisher.clone(), forwarder);
         let handle = bot.await?.spawn();
         let requests = scope.context.bus.serve_sends(client_id, id).await?;
         let per_minute = scope.context.settings.sends_per_minute;
         Ok(Self {
             scope,
             publisher,
+            keys,
             handle,
             has_ended: false,
             events,
@@ -130,7 +134,9 @@ impl<'a> Live<'a> {
             other => other,
         };
         let shutdown = stop(self.scope.setup.tasks, self.handle).await;
+        self.keys.close().await;
         let status = self.scope.status;
+        status.set_keys_number(self.keys.number());
         let exit = match exit {
             Exit::Restart if shutdown == Shutdown::Unfinished => Exit::HandOver,
             other => other,
@@ -150,6 +156,7 @@ impl<'a> Live<'a> {
             () = self.scope.cancel.cancelled() => Step::Leave(Exit::HandOver),
             () = self.scope.lost.cancelled() => Step::Leave(Exit::HandOver),
             () = self.publisher.offline.notified() => Step::StreamIsDown,
+            _ = self.keys.lost() => Step::KeysAreLost,
             exit = wait_for_change(self.scope.wanted, generation) => Step::Leave(exit),
             _ = self.ticks.tick() => Step::Tick,
             Some(request) = self.requests.next() => Step::Send(Box::new(request)),
@@ -169,10 +176,16 @@ impl<'a> Live<'a> {
                 status.set(SessionState::Reconnecting, Some(reason));
                 return Some(Exit::HandOver);
             }
+            Step::KeysAreLost => return Some(self.on_keys_lost()),
             Step::Tick => {
+                // After many failures the client saves nothing any more, and goes on.
+                if self.handle.client().persistence_manager().is_saver_halted() {
+                    return Some(self.on_keys_lost());
+                }
                 let last = self.publisher.last_message.load(Ordering::Relaxed);
                 let status = &mut self.scope.status;
                 status.set_last_message(Timestamp::from_millis(last));
+                status.set_keys_number(self.keys.number());
                 self.scope.lost.run_until_cancelled(status.write()).await;
                 return self.look_for_silence().await;
             }
@@ -186,6 +199,14 @@ impl<'a> Live<'a> {
             Step::ClientEnded => return self.on_client_end().await,
         }
         None
+    }
+
+    fn on_keys_lost(&mut self) -> Exit {
+        let reason = "the session's keys cannot be stored now".to_owned();
+        self.scope
+            .status
+            .set(SessionState::Reconnecting, Some(reason));
+        Exit::HandOver
     }
 
     /// When a request may go, or how long until there is room for it.
@@ -349,39 +370,6 @@ impl<'a> Live<'a> {
             SessionState::Refused => Some(Exit::Refused),
             state => state.is_final().then_some(Exit::Final),
         }
-    }
-
-    /// WhatsApp does not hand these messages out again: this one try is all there is.
-    async fn publish_bypassed(&self, batch: &MessageBatch) {
-        let client = self.handle.client();
-        let publishing = self.publisher.publish_all(&client, &batch.messages);
-        if !self.is_published(publishing).await {
-            tracing::error!("messages outside the hook could not be published");
-        }
-    }
-
-    /// The same holds for messages without their content.
-    async fn publish_unreadable(&self, message: &UndecryptableMessage) {
-        let client = self.handle.client();
-        let publishing = self.publisher.publish_unreadable(&client, message);
-        if !self.is_published(publishing).await {
-            tracing::error!("nobody was told of a message that could not be read");
-        }
-    }
-
-    /// The same holds for receipts.
-    async fn publish_receipt(&self, receipt: &Receipt) {
-        let client = self.handle.client();
-        let publishing = self.publisher.publish_receipt(&client, receipt);
-        if !self.is_published(publishing).await {
-            tracing::error!("a receipt could not be published");
-        }
-    }
-
-    /// Whether it is published in time.
-    async fn is_published(&self, publishing: impl Future<Output = anyhow::Result<()>>) -> bool {
-        let published = timeout(self.publisher.publish_timeout, publishing).await;
-        matches!(published, Ok(Ok(())))
     }
 }
 

@@ -9,6 +9,7 @@ mod events;
 mod exit;
 mod live;
 mod liveness;
+mod outside_hook;
 mod silence;
 mod status;
 mod task;

@@ -122,6 +122,17 @@ impl StatusWriter {
         self.touch();
     }
 
+    /// The number of the last record that the log of the session's keys is known to have.
+    pub(super) fn keys_number(&self) -> Option<u64> {
+        self.status.keys_number
+    }
+
+    /// Notes it. For its owner nothing has changed.
+    pub(super) fn set_keys_number(&mut self, number: Option<u64>) {
+        self.is_changed |= self.status.keys_number != number;
+        self.status.keys_number = number;
+    }
+
     pub(super) fn set_last_message(&mut self, at: Timestamp) {
         if self.status.last_message_at != Some(at) && at != Timestamp::EPOCH {
             self.status.last_message_at = Some(at);

@@ -14,8 +14,8 @@ use super::{
     unlink::delete,
 };
 use crate::{
-    bus::Lease,
-    ingest::{context::Context, files, lock::Lock},
+    bus::{self, Lease},
+    ingest::{context::Context, lock::Lock},
     model::{Session, SessionState},
     tasks::{TaskKind, Tasks},
 };
@@ -98,8 +98,10 @@ impl SessionTask {
                     pause = Some(wait);
                 }
                 Exit::LoggedOut => {
-                    files::erase(&self.context.folder(), session.id)?;
+                    let storage = &self.context.storage;
+                    storage.erase(session.id, &self.lease).await?;
                     status.set_phone(None);
+                    status.set_keys_number(None);
                 }
             }
         }
@@ -141,6 +143,14 @@ impl SessionTask {
         };
         match Live::start(scope).await {
             Ok(live) => Ok(live.run().await),
+            Err(error) if is_rolled_back(&error) => {
+                tracing::error!(%error, "a session is not connected");
+                let reason = "its stored keys are older than those that it used last, and its \
+                              contacts could not read what it sends: restore the newer stream \
+                              WA_KEYS and restart it, or delete it and link the phone again";
+                status.set(SessionState::KeysOutdated, Some(reason.to_owned()));
+                Ok(Exit::Final)
+            }
             Err(error) => {
                 let reason = "the WhatsApp client could not be started; the node's log says why";
                 status.set(status.state(), Some(reason.to_owned()));
@@ -168,6 +178,11 @@ impl SessionTask {
             }
         }
     }
+}
+
+fn is_rolled_back(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<bus::Error>();
+    matches!(error, Some(bus::Error::KeysRolledBack { .. }))
 }
 
 /// How long to wait after the last of several refused logins in a row.

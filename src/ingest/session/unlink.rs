@@ -15,7 +15,7 @@ use super::{
     status::StatusWriter,
 };
 use crate::{
-    ingest::files,
+    ingest::storage::Opened,
     model::{Phone, SessionState},
 };
 
@@ -48,8 +48,8 @@ pub(super) async fn delete(
     unlinked: Unlinked,
 ) -> anyhow::Result<()> {
     let session = setup.session;
-    let folder = setup.context.folder();
-    let has_keys = files::database(&folder, session.id).exists();
+    let storage = &setup.context.storage;
+    let has_keys = storage.has_keys(session.id).await;
     if let Some(phone) = status.phone()
         && status.state() != SessionState::LoggedOut
         && unlinked == Unlinked::No
@@ -62,7 +62,7 @@ pub(super) async fn delete(
             );
         }
     }
-    files::erase(&folder, session.id)?;
+    storage.erase(session.id, setup.lease).await?;
     let sessions = setup.context.bus.sessions();
     sessions.remove(session.client_id, session.id).await?;
     tracing::info!("session deleted");
@@ -74,7 +74,9 @@ async fn connect_to_unlink(setup: ClientSetup<'_>, linked: &Phone) -> anyhow::Re
     let (sender, _events) = mpsc::channel(EVENTS_MAX);
     let publisher = setup.publisher();
     let forwarder = EventForwarder::new(sender, &publisher);
-    let bot = setup.bot(Some(linked), publisher, forwarder);
+    // There is no harm in old keys here: nothing is sent with them.
+    let Opened { backend, keys } = setup.open_keys(None).await?;
+    let bot = setup.bot(backend, Some(linked), publisher, forwarder);
     let mut handle = bot.await?.spawn();
     let client = handle.client();
     let is_connected = tokio::select! {
@@ -88,5 +90,6 @@ async fn connect_to_unlink(setup: ClientSetup<'_>, linked: &Phone) -> anyhow::Re
         Unlinked::No
     };
     stop(setup.tasks, handle).await;
+    keys.close().await;
     Ok(unlinked)
 }

@@ -84,7 +84,7 @@ async fn apply_creates_once_and_check_names_each_difference() {
     let missing = bus.check().await.expect("answers");
     assert_eq!(
         missing.len(),
-        18 + 3 * usize::from(bus.partition_count()) + 1
+        19 + 3 * usize::from(bus.partition_count()) + 1
     );
     assert!(
         missing

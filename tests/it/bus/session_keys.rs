@@ -52,7 +52,7 @@ async fn an_owner_of_the_past_can_neither_write_nor_shorten_nor_erase() {
     let a = put("a", "1");
     first.append(vec![a.clone()]).await.expect("its own");
     let (mut second, found) = owner(&bus, session, 2).await;
-    assert_eq!(found, tables(&[a.clone()]));
+    assert_eq!(found, tables(std::slice::from_ref(&a)));
 
     let refused = first.append(vec![put("a", "2")]).await;
     assert!(matches!(refused, Err(Error::TakenOver)), "{refused:?}");

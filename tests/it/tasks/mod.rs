@@ -80,6 +80,8 @@ fn place(kind: TaskKind) -> Place {
         | TaskKind::SessionManager => Place::Node,
         TaskKind::Session
         | TaskKind::LeaseRenewal
+        | TaskKind::NodeLease
+        | TaskKind::KeyWriter
         | TaskKind::OutboundMessage
         | TaskKind::ClientShutdown
         | TaskKind::MediaDownload => Place::Session,

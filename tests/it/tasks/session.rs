@@ -26,7 +26,8 @@ struct Linked {
 async fn work_of_a_session_that_panics_costs_at_most_a_new_login() {
     let server = Server::start().await.expect("the stand-in starts");
     let mut linked = linked(&server).await;
-    for kind in kinds(Place::Session, OnEnd::Nothing) {
+    let restarted = kinds(Place::Session, OnEnd::Restart);
+    for kind in kinds(Place::Session, OnEnd::Nothing).chain(restarted) {
         let logins = linked.device.logins();
         linked.scene.app.break_task(kind).await;
         start_one(&linked, kind).await;
@@ -44,8 +45,11 @@ async fn work_of_a_session_that_panics_costs_at_most_a_new_login() {
 }
 
 async fn linked(server: &Server) -> Linked {
-    let unlimited = ("WHATSAPP__SENDS_PER_MINUTE", "6000");
-    let app = App::on_whatsapp(server, &[&SETTINGS[..], &[unlimited]].concat()).await;
+    let own = [
+        ("WHATSAPP__SENDS_PER_MINUTE", "6000"),
+        ("WHATSAPP__KEYS", "jetstream"),
+    ];
+    let app = App::on_whatsapp(server, &[&SETTINGS[..], &own].concat()).await;
     let scene = Scene::new(app).await;
     let (session, device) = link(&scene.client, server, json!({}), PHONE).await;
     let alice = server.contact(ALICE, "Alice");
@@ -66,8 +70,11 @@ async fn linked(server: &Server) -> Linked {
 /// Whether the session ends with it, and another is started.
 fn ends_session(kind: TaskKind) -> bool {
     match kind {
-        TaskKind::Session | TaskKind::LeaseRenewal | TaskKind::ClientShutdown => true,
-        TaskKind::OutboundMessage | TaskKind::MediaDownload => false,
+        TaskKind::Session
+        | TaskKind::LeaseRenewal
+        | TaskKind::KeyWriter
+        | TaskKind::ClientShutdown => true,
+        TaskKind::OutboundMessage | TaskKind::MediaDownload | TaskKind::NodeLease => false,
         other => unreachable!("say whether {other:?} ends a session"),
     }
 }
@@ -86,8 +93,8 @@ async fn start_one(linked: &Linked, kind: TaskKind) {
             let status = download(linked).await;
             assert!(status >= 500, "{status}");
         }
-        // One lives as long as the session.
-        TaskKind::Session | TaskKind::LeaseRenewal => {}
+        // One lives as long as the session, or the node.
+        TaskKind::Session | TaskKind::LeaseRenewal | TaskKind::KeyWriter | TaskKind::NodeLease => {}
         other => unreachable!("say how a task of the kind {other:?} starts"),
     }
 }

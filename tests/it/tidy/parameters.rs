@@ -3,7 +3,7 @@
 use super::{files, is_test_file, product};
 
 /// Functions whose `bool` is the value that they set, count, send or assert.
-const VALUES: [&str; 14] = [
+const VALUES: [&str; 16] = [
     "src/api/body.rs set",
     "src/api/problem/field.rs check",
     "src/api/webhooks/mod.rs notify_enabled",
@@ -17,6 +17,8 @@ const VALUES: [&str; 14] = [
     "src/telemetry/events.rs store_request",
     "src/telemetry/events.rs truth",
     "src/telemetry/events.rs wrong_token",
+    "src/ingest/keys/signal.rs store_prekey",
+    "src/ingest/keys/signal.rs store_prekeys_batch",
     "src/telemetry/logs.rs subscriber",
 ];
 /// Functions of `policy` that take the settings `egress.allow_http` and `egress.allow_cidrs`.

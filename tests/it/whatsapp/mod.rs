@@ -16,6 +16,7 @@ mod safety;
 mod sending;
 mod sending_kinds;
 mod sending_refused;
+mod shared_keys;
 mod sources;
 mod unavailable;
 

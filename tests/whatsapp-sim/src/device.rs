@@ -67,6 +67,11 @@ impl Device {
         })
     }
 
+    /// The messages that it has asked for again, since it could not decrypt them.
+    pub fn retries(&self) -> Vec<String> {
+        self.look(|device| device.retries.clone())
+    }
+
     /// Ids of messages in the order in which it acknowledged them.
     pub fn acked(&self) -> Vec<String> {
         self.look(|device| device.acked.clone())
