@@ -142,6 +142,10 @@ impl<T, C: Codec<T>> Bucket<T, C> {
         }
     }
 
+    pub(super) fn context(&self) -> jetstream::Context {
+        self.buckets.context.clone()
+    }
+
     pub(super) fn decode(&self, bytes: &Bytes) -> Result<T, Error> {
         self.codec.decode(self.name, bytes)
     }

@@ -1,25 +1,22 @@
 //! Watching a bucket.
 
-use async_nats::jetstream::kv::{self, Operation};
-use futures_util::StreamExt;
-use time::OffsetDateTime;
 use tokio::sync::watch;
 
 use super::{
     Error,
     bucket::{Bucket, Codec},
     freshness::Revision,
+    key_feed::{Change, KeyFeed},
 };
 
 /// What a bucket holds, and then each change.
 ///
-/// It ends with an error when there is a new connection. The client's own watch may sleep through a
-/// reconnect until it misses a heartbeat, ten seconds later. The user of this one watches again at
-/// once, and gets all that the bucket holds then. A deleted key may have no marker, so what is
-/// known and missing from the new snapshot is gone.
+/// It ends with an error when there is a new connection, or when its consumer is silent. The user
+/// watches again at once, and gets all that the bucket holds then. A deleted key may have no
+/// marker, so what is known and missing from the new snapshot is gone.
 pub(super) struct Watch<T, C> {
     bucket: Bucket<T, C>,
-    entries: kv::Watch,
+    feed: KeyFeed,
     connections: watch::Receiver<u64>,
     /// The number of the connection that it is for.
     connection: u64,
@@ -47,14 +44,6 @@ pub(super) enum Update<T> {
     CaughtUp,
 }
 
-/// Which key changed, and when.
-pub(super) struct Change {
-    pub(super) key: String,
-    pub(super) revision: u64,
-    /// By the server's clock.
-    pub(super) created: OffsetDateTime,
-}
-
 impl<T, C: Codec<T>> Bucket<T, C> {
     /// Watches all keys whose name matches this filter: first what there is, then each change.
     pub(super) async fn watch(&self, filter: &str) -> Result<Watch<T, C>, Error> {
@@ -70,9 +59,9 @@ impl<T, C: Codec<T>> Watch<T, C> {
         let opening = async {
             let store = bucket.store().await?;
             let info = store.stream.get_info().await?;
-            Ok::<_, Error>((info, store.watch_with_history(filter).await?))
+            Ok::<_, Error>((info, KeyFeed::open(bucket.context(), &store, filter).await?))
         };
-        let (info, entries) = tokio::select! {
+        let (info, feed) = tokio::select! {
             biased;
             // No answer of the earlier connection will come.
             () = newer_connection(&mut connections, connection) => return Err(connection_lost()),
@@ -85,7 +74,7 @@ impl<T, C: Codec<T>> Watch<T, C> {
         };
         Ok(Self {
             bucket,
-            entries,
+            feed,
             connections,
             connection,
             last_revision: Revision::of(&info),
@@ -104,23 +93,19 @@ impl<T, C: Codec<T>> Watch<T, C> {
             self.snapshot = Snapshot::Reported;
             return Ok(Update::CaughtUp);
         }
-        let entry = tokio::select! {
+        let fed = tokio::select! {
             biased;
-            () = newer_connection(&mut self.connections, self.connection) => None,
-            entry = self.entries.next() => entry,
+            () = newer_connection(&mut self.connections, self.connection) => {
+                return Err(connection_lost());
+            }
+            fed = self.feed.next() => fed?,
         };
-        let entry = entry.ok_or_else(connection_lost)??;
-        if entry.delta == 0 && self.snapshot == Snapshot::Partly {
+        if fed.pending == 0 && self.snapshot == Snapshot::Partly {
             self.snapshot = Snapshot::Wholly;
         }
-        let change = Change {
-            key: entry.key,
-            revision: entry.revision,
-            created: entry.created,
-        };
-        Ok(match entry.operation {
-            Operation::Put => Update::Put(change, self.bucket.decode(&entry.value)),
-            Operation::Delete | Operation::Purge => Update::Deleted(change),
+        Ok(match fed.value {
+            Some(value) => Update::Put(fed.change, self.bucket.decode(&value)),
+            None => Update::Deleted(fed.change),
         })
     }
 }

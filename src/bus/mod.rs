@@ -44,6 +44,7 @@ mod incoming;
 mod jobs;
 mod key_log;
 mod key_reading;
+mod key_feed;
 mod key_rotation;
 mod key_takeover;
 mod lease;

@@ -5,6 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 use whatsapp_sim::{Server, content};
 
+use super::{log_of, role};
 use crate::{
     support::{
         app::{App, Client, eventually},
@@ -18,21 +19,6 @@ use crate::{
 const ORDERED: &str = "4915112345679";
 const SLOW: &str = "4915112345670";
 const DELETED: &str = "4915112345671";
-
-async fn role(app: &App, role: &str) -> Node {
-    let log = fs::File::options()
-        .create(true)
-        .append(true)
-        .open(log_of(app, role))
-        .expect("a writable folder");
-    let (mut node, _) = app.second_logging(role, &[], log.into());
-    node.ready().await;
-    node
-}
-
-fn log_of(app: &App, role: &str) -> std::path::PathBuf {
-    app.data.path().join(format!("{role}.log"))
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_role_does_its_work_with_the_permissions_of_its_user() {

@@ -253,6 +253,22 @@ impl Cluster {
         .await;
     }
 
+    /// The number of the server that leads the whole.
+    pub(crate) async fn meta_leader(&self) -> usize {
+        eventually("the servers have a leader", async || {
+            for number in 0..NAMES.len() {
+                let told = self.monitor(number, "jsz").await;
+                let told: Value = serde_json::from_str(&told.unwrap_or_default()).ok()?;
+                let leader = told["meta_cluster"]["leader"].as_str();
+                if let Some(leader) = leader.filter(|name| NAMES.contains(name)) {
+                    return Some(Self::number(leader));
+                }
+            }
+            None
+        })
+        .await
+    }
+
     /// Lines of the servers' logs in which a permission was missing.
     pub(crate) fn violations(&self) -> Vec<String> {
         let logs = NAMES.map(|name| fs::read_to_string(self.log_file(name)));
@@ -277,8 +293,13 @@ impl Cluster {
     /// SIGTERM, and waits for the end.
     pub(crate) async fn terminate(&mut self, number: usize) {
         self.signal(number, "TERM").await;
+        self.ended(number).await;
+    }
+
+    /// Waits for the end of a server that was told to end.
+    pub(crate) async fn ended(&mut self, number: usize) {
         let mut process = self.servers[number].process.take().expect("it runs");
-        tokio::time::timeout(super::app::WAIT_MAX, process.wait())
+        tokio::time::timeout(super::app::WAIT_MAX * 2, process.wait())
             .await
             .expect("ends in time")
             .expect("was started here");
