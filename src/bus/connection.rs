@@ -15,8 +15,8 @@ use tokio::{sync::watch, time::timeout};
 
 use super::{
     ApiTokens, ClientLimits, Error, Jobs, KeyRotation, Sessions, SharedKeys, Webhooks,
-    bucket::Buckets, hearing::Hearing, retry_room::RetryRoom, server_clock::ServerClock,
-    servers::ServerChoice, shared_keys::LoadedKeys, usage::UsageCounts,
+    bucket::Buckets, hearing::Hearing, patience::patiently, retry_room::RetryRoom,
+    server_clock::ServerClock, servers::ServerChoice, shared_keys::LoadedKeys, usage::UsageCounts,
 };
 use crate::{
     config,
@@ -192,7 +192,7 @@ impl Bus {
     /// # Errors
     /// When the keys are not those of the bus.
     pub async fn load_keys(&self, keys: Keyring) -> Result<(), Error> {
-        self.clients.key_rotation.check_keys(&keys).await?;
+        patiently(async || self.clients.key_rotation.check_keys(&keys).await).await?;
         self.clients.keys.set(keys);
         Ok(())
     }

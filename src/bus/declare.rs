@@ -1,18 +1,20 @@
 //! The streams, consumers and buckets as the files of `nats/` declare them.
 
 mod placement;
-
-use std::fmt;
+mod told;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::{
     Bus, Error, Stream,
+    patience::patiently,
     repartition::{partitions_in, with_partitions},
     room,
 };
 use crate::config;
+
+pub use told::{Change, Difference};
 
 const STREAMS: [&str; 19] = [
     include_str!("../../nats/streams/WA_MSG.json"),
@@ -59,8 +61,8 @@ const CONSUMERS: [(Stream, &str); 4] = [
 const NOT_FOUND: u64 = 404;
 
 /// One thing to declare: where it is asked for, and how it should be.
-struct Declared {
-    what: String,
+pub(super) struct Declared {
+    pub(super) what: String,
     info: String,
     config: Value,
     /// The stream, when this is a consumer of it.
@@ -117,54 +119,6 @@ impl Declared {
     }
 }
 
-/// What `apply` did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
-    /// Like `stream WA_MSG`.
-    pub what: String,
-    /// Whether it was missing before.
-    pub created: bool,
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} {}",
-            if self.created { "created" } else { "updated" },
-            self.what
-        )
-    }
-}
-
-/// How the server differs from the declaration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Difference {
-    /// Like `stream WA_MSG`.
-    pub what: String,
-    /// Like `max_bytes`; empty when the whole thing is missing.
-    pub field: String,
-    /// As declared.
-    pub expected: String,
-    /// As found.
-    pub found: String,
-}
-
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            what,
-            field,
-            expected,
-            found,
-        } = self;
-        if field.is_empty() {
-            return write!(f, "{what} is missing");
-        }
-        write!(f, "{what}: {field} is {found}, declared {expected}")
-    }
-}
-
 impl Bus {
     /// Creates what is missing and updates what differs.
     ///
@@ -178,9 +132,10 @@ impl Bus {
             .iter()
             .find(|one| one.is_stream(Stream::Messages))
             .expect("embedded files are tested");
-        let mut changes = Vec::from_iter(self.repartition(&messages.config).await?);
+        let repartition = patiently(async || self.repartition(&messages.config).await);
+        let mut changes = Vec::from_iter(repartition.await?);
         for declared in &all {
-            let found = self.found(declared).await?;
+            let found = patiently(async || self.found(declared).await).await?;
             let created = found.is_none();
             if found.is_some_and(|found| differences(declared, &found["config"]).is_empty()) {
                 continue;
@@ -191,7 +146,7 @@ impl Bus {
                 Action::Update
             };
             let (subject, body) = declared.request(action);
-            let answer: Value = self.context.request(subject.clone(), &body).await?;
+            let answer = patiently(async || self.changed(&subject, &body).await).await?;
             if room::is_refusal(&answer["error"]) {
                 let found = answer["error"]["description"].to_string();
                 let streams: Vec<_> = all.iter().filter_map(Declared::stream_config).collect();
@@ -203,7 +158,7 @@ impl Bus {
                 created,
             });
         }
-        self.drop_surplus().await?;
+        patiently(async || self.drop_surplus().await).await?;
         Ok(changes)
     }
 
@@ -218,14 +173,16 @@ impl Bus {
                 sorted.push((i128::MAX, declared));
                 continue;
             };
-            let found = self.found(&declared).await?.unwrap_or_default();
+            let found = patiently(async || self.found(&declared).await).await?;
+            let found = found.unwrap_or_default();
             room::ensure_keeps_all(config, &found, &self.settings)?;
             let has = found["config"]["max_bytes"].as_u64().unwrap_or(0);
             reserved = reserved.saturating_add(has);
             let growth = i128::from(room::max_bytes(config, &self.settings)) - i128::from(has);
             sorted.push((growth, declared));
         }
-        let account = self.api_info("INFO").await?.unwrap_or_default();
+        let account = patiently(async || self.api_info("INFO").await).await?;
+        let account = account.unwrap_or_default();
         let account = room::Account {
             info: &account,
             reserved,
@@ -246,7 +203,7 @@ impl Bus {
     pub async fn check(&self) -> Result<Vec<Difference>, Error> {
         let mut all = Vec::new();
         for declared in declared(&self.settings) {
-            match self.found(&declared).await? {
+            match patiently(async || self.found(&declared).await).await? {
                 Some(found) => all.extend(differences(&declared, &found["config"])),
                 None => all.push(Difference {
                     what: declared.what,
@@ -259,8 +216,18 @@ impl Bus {
         Ok(all)
     }
 
-    async fn found(&self, declared: &Declared) -> Result<Option<Value>, Error> {
+    pub(super) async fn found(&self, declared: &Declared) -> Result<Option<Value>, Error> {
         self.api_info(&declared.info).await
+    }
+
+    /// Asks for a change. Its answer, unless there is no leader that could make it.
+    async fn changed(&self, subject: &str, body: &Value) -> Result<Value, Error> {
+        let answer: Value = self.context.request(subject.to_owned(), body).await?;
+        let error = &answer["error"];
+        match error.is_object().then(|| Error::refused(subject, error)) {
+            Some(refused) if refused.is_transient() => Err(refused),
+            _ => Ok(answer),
+        }
     }
 
     /// Has the API change something.
@@ -277,10 +244,7 @@ impl Bus {
         let answer: Value = serde_json::from_slice(&answer.payload)?;
         match answer["error"]["code"].as_u64() {
             Some(NOT_FOUND) => Ok(None),
-            Some(_) => Err(Error::Refused(format!(
-                "{subject}: {}",
-                answer["error"]["description"]
-            ))),
+            Some(_) => Err(Error::refused(subject, &answer["error"])),
             None => Ok(Some(answer)),
         }
     }
@@ -288,14 +252,14 @@ impl Bus {
 
 /// Whether the API did what it was asked for.
 fn accepted(subject: &str, answer: &Value) -> Result<(), Error> {
-    match answer["error"]["description"].as_str() {
-        Some(text) => Err(Error::Refused(format!("{subject}: {text}"))),
-        None => Ok(()),
+    match &answer["error"] {
+        Value::Null => Ok(()),
+        error => Err(Error::refused(subject, error)),
     }
 }
 
 /// The files with the settings put in.
-fn declared(settings: &config::Bus) -> Vec<Declared> {
+pub(super) fn declared(settings: &config::Bus) -> Vec<Declared> {
     let parse =
         |text: &str| -> Value { serde_json::from_str(text).expect("embedded files are tested") };
     let mut all = Vec::new();

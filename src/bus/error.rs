@@ -14,6 +14,18 @@ pub(super) const STORAGE_REFUSALS: [ErrorCode; 4] = [
     ErrorCode::STREAM_MAX_STREAM_BYTES_EXCEEDED,
 ];
 
+/// The server's codes while no leader, or too few servers, can answer.
+const LEADERLESS: [ErrorCode; 6] = [
+    ErrorCode::CLUSTER_INCOMPLETE,
+    ErrorCode::CLUSTER_NO_PEERS,
+    ErrorCode::CLUSTER_NOT_AVAILABLE,
+    ErrorCode::CLUSTER_NOT_LEADER,
+    ErrorCode::STREAM_OFFLINE,
+    ErrorCode::CONSUMER_OFFLINE,
+];
+/// In the server's word on servers that are there and are not those asked for.
+const OTHER_TAGS: &str = "tags not matched";
+
 /// Why the bus did not do it.
 ///
 /// Each call that asks the server fails when no answer, or no acknowledgement of a publish, came in
@@ -91,6 +103,9 @@ pub enum Error {
     /// JetStream refused, in these words.
     #[error("JetStream: {0}")]
     Refused(String),
+    /// No server can answer for all of them now, in these words.
+    #[error("JetStream has no leader now, or too few servers: {0}")]
+    Leaderless(String),
     /// What did not come before its deadline.
     #[error("JetStream: no {0} in time")]
     Timeout(&'static str),
@@ -176,6 +191,17 @@ impl Error {
         }
     }
 
+    /// What the API's refusal of a request means.
+    pub(super) fn refused(subject: &str, error: &serde_json::Value) -> Self {
+        let text = error["description"].as_str().unwrap_or_default();
+        let told = format!("{subject}: {text}");
+        let code = ErrorCode(error["err_code"].as_u64().unwrap_or(0));
+        if LEADERLESS.contains(&code) && !text.contains(OTHER_TAGS) {
+            return Self::Leaderless(told);
+        }
+        Self::Refused(told)
+    }
+
     /// What an error of the client's says about room, if that is what it is about. The server's
     /// word is the cause of the cause of some.
     pub(super) fn no_room(error: &(dyn std::error::Error + 'static)) -> Option<Self> {
@@ -197,7 +223,11 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Request { kind, .. } => *kind != RequestKind::Invalid,
-            Self::Connect(_) | Self::Unacknowledged(_) | Self::Timeout(_) | Self::Closed(_) => true,
+            Self::Connect(_)
+            | Self::Leaderless(_)
+            | Self::Unacknowledged(_)
+            | Self::Timeout(_)
+            | Self::Closed(_) => true,
             _ => false,
         }
     }

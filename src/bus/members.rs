@@ -23,6 +23,7 @@ use super::{
     bucket_watch::Update,
     freshness::Revision,
     member_view::{DEAD_AFTER, MemberView, SELF_EXPIRY, WATCH_STALE_AFTER},
+    patience::patiently,
 };
 use crate::{
     model::Timestamp,
@@ -70,7 +71,7 @@ impl Bus {
     /// known.
     pub async fn join(&self, node: &str, tasks: &Tasks) -> Result<Membership, Error> {
         let membership = Membership(Arc::new(Shared {
-            bucket: self.member_bucket().open().await?,
+            bucket: patiently(async || self.member_bucket().open().await).await?,
             key: format!("{PREFIX}{node}"),
             partitions: watch::Sender::default(),
             webhooks: self.webhooks().seen(),
@@ -79,8 +80,8 @@ impl Bus {
             members: watch::Sender::default(),
             cancel: CancellationToken::new(),
         }));
-        membership.beat().await?;
-        membership.load().await?;
+        patiently(async || membership.beat().await).await?;
+        patiently(async || membership.load().await).await?;
         let left = &membership.0.cancel;
         let beating = membership.clone();
         tasks.keep(TaskKind::Heartbeat, left, move || {

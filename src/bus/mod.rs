@@ -19,7 +19,8 @@
 //! - [`Membership`]: which nodes deliver, and whether this one may still count itself among them.
 //! - [`Partition`]: what operators see: who runs what, and how far behind it is.
 //! - [`Change`] and [`Difference`]: the streams and consumers as `nats/` declares them, applied or
-//!   compared.
+//!   compared; [`IncompleteCopy`]: a copy of one that lacks something.
+//! - [`patiently`]: asking until the servers have elected a leader.
 //!
 //! There is a fixed number of partitions, each with a pinned consumer, and not a consumer per
 //! endpoint: consumers cost the server memory and start-up time, endpoints are only data.
@@ -32,6 +33,7 @@ mod bucket_watch;
 mod chat;
 mod client_limits;
 mod connection;
+mod copies;
 mod declare;
 mod error;
 mod feed;
@@ -42,9 +44,9 @@ mod hearing;
 mod hold;
 mod incoming;
 mod jobs;
+mod key_feed;
 mod key_log;
 mod key_reading;
-mod key_feed;
 mod key_rotation;
 mod key_takeover;
 mod lease;
@@ -54,6 +56,7 @@ mod notices;
 mod outbound;
 mod parked;
 mod partitions;
+mod patience;
 mod probe;
 mod publish;
 mod pull;
@@ -85,6 +88,7 @@ pub use attempt_query::{AttemptQueries, AttemptQuery, Reply};
 pub use chat::Queued;
 pub use client_limits::ClientLimits;
 pub use connection::Bus;
+pub use copies::{CopyFault, IncompleteCopy};
 pub use declare::{Change, Difference};
 pub use error::Error;
 pub use freshness::Revision;
@@ -99,6 +103,7 @@ pub use members::{Member, Membership};
 pub use outbound::{SendClaim, SendReply, SendRequests};
 pub use parked::PARKED_AHEAD_MAX;
 pub use partitions::{Backlog, Partition};
+pub use patience::patiently;
 pub use publish::{EncodedMessage, Published};
 pub use pull::{Pull, Work};
 pub use quotas::Recount;

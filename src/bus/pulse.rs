@@ -11,7 +11,7 @@ use serde::Deserialize;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Bus, Error, Revision, webhooks::WEBHOOKS};
+use super::{Bus, Error, Revision, patience::patiently, webhooks::WEBHOOKS};
 use crate::{
     model::Timestamp,
     tasks::{TaskKind, Tasks},
@@ -67,7 +67,7 @@ impl Bus {
     /// Asks the server once, so that its time is known, and then each second for as long as the
     /// process lives. [`Self::load_webhooks`] does so by itself.
     pub async fn start_pulse(&self, tasks: &Tasks) -> Result<(), Error> {
-        self.read_clock().await?;
+        patiently(async || self.read_clock().await).await?;
         let bus = self.clone();
         // Not among the tasks that a drain waits for: deliveries need the time to their end.
         let never = CancellationToken::new();

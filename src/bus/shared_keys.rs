@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::{
     Error,
     bucket::{Bucket, Buckets, Raw},
+    patience::patiently,
 };
 use crate::wire::{Keyring, SealError};
 
@@ -58,10 +59,12 @@ impl SharedKeys {
     async fn get_or_make(&self, name: &'static str) -> Result<[u8; 32], Error> {
         let keys = self.keys.get()?;
         let made: [u8; 32] = rand::random();
-        let stored = self
-            .bucket
-            .get_or_create(name, || seal_shared(keys, name, &made))
-            .await?;
+        // Asked for once, at the start.
+        let stored = patiently(async || {
+            let sealed = || seal_shared(keys, name, &made);
+            self.bucket.get_or_create(name, sealed).await
+        });
+        let stored = stored.await?;
         open_shared(keys, name, &stored)
     }
 }

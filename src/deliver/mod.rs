@@ -59,7 +59,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    bus::{Bus, Error, Work},
+    bus::{Bus, Error, Work, patiently},
     config::Config,
     egress,
     tasks::{TaskKind, Tasks},
@@ -87,8 +87,8 @@ impl Deliver {
         let settings = &config.bus;
         let membership = bus.join(node, tasks).await?;
         // Only now: a change of the number checks which nodes have joined.
-        bus.ensure_partitions().await?;
-        let last_owner = if membership.is_first().await? {
+        patiently(async || bus.ensure_partitions().await).await?;
+        let last_owner = if patiently(async || membership.is_first().await).await? {
             shared::LastOwner::Nobody
         } else {
             shared::LastOwner::AnotherNode

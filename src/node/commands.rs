@@ -13,10 +13,19 @@ use super::{
     token, whatsapp,
 };
 use crate::{
+    bus::IncompleteCopy,
     config::Config,
     tasks::Tasks,
     telemetry::{self, Metrics, printable},
 };
+
+/// How long new copies may take to get what there is.
+const COPIES_MAX: Duration = Duration::from_secs(30);
+/// How long a copy may be behind while messages come in.
+const COPIES_LAG_MAX: Duration = Duration::from_secs(2);
+
+/// Incomplete copies that are named; a server that is away has one of each stream and consumer.
+const COPIES_SHOWN: usize = 8;
 
 /// Runs a command to its end.
 ///
@@ -139,6 +148,8 @@ async fn bus(config: &Config, command: &BusCommand) -> anyhow::Result<ExitCode> 
                 println!("{}", printable(change));
             }
             println!("{} changed; the streams are as declared", changes.len());
+            // All that can be done is done: whether they are complete is for `check` to judge.
+            print_incomplete(&bus.incomplete_copies(COPIES_MAX).await?);
             Ok(ExitCode::SUCCESS)
         }
         BusCommand::Check => {
@@ -146,15 +157,37 @@ async fn bus(config: &Config, command: &BusCommand) -> anyhow::Result<ExitCode> 
             for difference in &differences {
                 println!("{}", printable(difference));
             }
-            if differences.is_empty() {
-                println!("the streams are as declared");
-                return Ok(ExitCode::SUCCESS);
+            if !differences.is_empty() {
+                println!(
+                    "{} differences; `wahook bus apply` corrects them",
+                    differences.len()
+                );
+                return Ok(ExitCode::FAILURE);
             }
-            println!(
-                "{} differences; `wahook bus apply` corrects them",
-                differences.len()
-            );
-            Ok(ExitCode::FAILURE)
+            println!("the streams are as declared");
+            let incomplete = bus.incomplete_copies(COPIES_LAG_MAX).await?;
+            print_incomplete(&incomplete);
+            if incomplete.is_empty() {
+                Ok(ExitCode::SUCCESS)
+            } else {
+                Ok(ExitCode::FAILURE)
+            }
         }
+    }
+}
+
+fn print_incomplete(copies: &[IncompleteCopy]) {
+    for copy in copies.iter().take(COPIES_SHOWN) {
+        println!("{}", printable(copy));
+    }
+    if copies.len() > COPIES_SHOWN {
+        println!("and {} more", copies.len() - COPIES_SHOWN);
+    }
+    if !copies.is_empty() {
+        println!(
+            "{} copies are not complete: stop no other server of NATS until `wahook bus check` \
+             finds them complete",
+            copies.len()
+        );
     }
 }

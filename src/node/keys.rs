@@ -8,7 +8,11 @@ use std::{
 
 use anyhow::{Context, bail};
 
-use crate::{bus::Bus, config::Config, wire::Keyring};
+use crate::{
+    bus::{Bus, patiently},
+    config::Config,
+    wire::Keyring,
+};
 
 const FILE_HEADER: &str = "# Keys that seal stored secrets: the first one seals, all of them \
     open. Without this file the secrets are lost.";
@@ -20,8 +24,7 @@ const OPEN_TO_OTHERS: u32 = 0o027;
 pub(super) async fn keyring(config: &Config, bus: &Bus) -> anyhow::Result<Keyring> {
     let file = file(config);
     if let Some(keys) = read(&file)? {
-        bus.key_rotation()
-            .check_keys(&keys)
+        patiently(async || bus.key_rotation().check_keys(&keys).await)
             .await
             .with_context(|| format!("opening with the keys of {}", file.display()))?;
         return Ok(keys);
@@ -32,7 +35,7 @@ pub(super) async fn keyring(config: &Config, bus: &Bus) -> anyhow::Result<Keyrin
             file.display()
         );
     }
-    if bus.key_rotation().is_sealed().await? {
+    if patiently(async || bus.key_rotation().is_sealed().await).await? {
         bail!(
             "the secrets on this bus are sealed, and {} does not exist: set secrets.keys_file to \
              the keys file of the running nodes",
@@ -41,7 +44,8 @@ pub(super) async fn keyring(config: &Config, bus: &Bus) -> anyhow::Result<Keyrin
     }
     make(&file)?;
     let keys = read(&file)?.context("the keys file was removed while it was created")?;
-    if let Err(error) = bus.key_rotation().check_keys(&keys).await {
+    let checked = patiently(async || bus.key_rotation().check_keys(&keys).await).await;
+    if let Err(error) = checked {
         // Another node created its file first. The key of this file has not sealed anything.
         let _ = std::fs::remove_file(&file);
         return Err(error).context(
