@@ -20,6 +20,7 @@ use futures_util::StreamExt;
 
 use super::{
     Bus, Error, Redelivery, StoredAs, Stream,
+    patience::soon,
     stream::{is_missing, reader},
     usage::signed,
 };
@@ -265,11 +266,14 @@ impl Bus {
         subject: &str,
         from: u64,
     ) -> Result<Option<StreamMessage>, Error> {
-        let stream = self.stream(stream).await?;
-        match stream.get_first_raw_message_by_subject(subject, from).await {
-            Ok(message) => Ok(Some(message)),
-            Err(error) if is_missing(&error) => Ok(None),
-            Err(error) => Err(Error::from(error)),
-        }
+        let stream = &self.stream(stream).await?;
+        soon(|| async move {
+            match stream.get_first_raw_message_by_subject(subject, from).await {
+                Ok(message) => Ok(Some(message)),
+                Err(error) if is_missing(&error) => Ok(None),
+                Err(error) => Err(Error::from(error)),
+            }
+        })
+        .await
     }
 }

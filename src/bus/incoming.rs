@@ -6,10 +6,11 @@ use std::{
 };
 
 use async_nats::{
-    header,
+    RequestErrorKind, header,
     jetstream::{self, AckKind},
 };
 use bytes::Bytes;
+use tokio::time::{sleep, timeout};
 
 use super::{
     Error, StoredAs,
@@ -20,6 +21,38 @@ use crate::model::Timestamp;
 
 /// Clocks differ a little, and what is decided takes its way.
 const ACK_MARGIN: Duration = Duration::from_secs(5);
+
+/// Between two tries to give a message back that nobody heard of.
+pub(super) const NAK_PAUSE: Duration = Duration::from_millis(200);
+/// Most elections are over by then.
+const NAK_REPEATED_FOR: Duration = Duration::from_secs(8);
+
+/// What became of giving a message back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Nak {
+    Confirmed,
+    /// The consumer has no leader, so it can be done again.
+    Unheard,
+    /// No answer came. Done again, it could give back what another node has by now.
+    Unknown,
+}
+
+/// Gives a message back, with the server's word on it. async-nats takes any answer for a
+/// confirmation, also the one that nobody listens.
+pub(super) async fn confirm_nak(message: &jetstream::Message, after: Option<Duration>) -> Nak {
+    let Some(reply) = message.reply.clone() else {
+        return Nak::Unknown;
+    };
+    let kind = AckKind::Nak(after).into();
+    match message.context.client().request(reply, kind).await {
+        Ok(_) => Nak::Confirmed,
+        Err(error) if error.kind() == RequestErrorKind::NoResponders => Nak::Unheard,
+        Err(error) => {
+            tracing::debug!(%error, "no word on a message that was given back");
+            Nak::Unknown
+        }
+    }
+}
 
 /// Whether a message was handed out before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,10 +164,19 @@ impl Incoming {
         self.usage.note(self.subject(), -signed(self.payload.len()));
     }
 
-    /// Not done: hand it out again after this time.
+    /// Not done: hand it out again after this time. Returns once the server has confirmed it, or
+    /// does not: then it comes again after `ack_wait`.
     pub async fn nak(self, after: Option<Duration>) {
-        if let Err(error) = self.message.ack_with(AckKind::Nak(after)).await {
-            tracing::debug!(%error, "a message could not be given back; it comes again by itself");
+        if confirm_nak(&self.message, after).await != Nak::Unheard {
+            return;
+        }
+        let repeated = async {
+            while confirm_nak(&self.message, after).await == Nak::Unheard {
+                sleep(NAK_PAUSE).await;
+            }
+        };
+        if timeout(NAK_REPEATED_FOR, repeated).await.is_err() {
+            tracing::debug!("a message could not be given back; it comes again by itself");
         }
     }
 

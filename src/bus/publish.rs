@@ -9,7 +9,7 @@ use async_nats::{
 use bytes::Bytes;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{Bus, Error, StoredAs, Stream, usage::signed};
+use super::{Bus, Error, StoredAs, Stream, patience::FIRST_ANSWER_WITHIN, usage::signed};
 use crate::{
     model::{Attempt, Delivery, Message, Quota},
     telemetry,
@@ -253,6 +253,7 @@ impl Bus {
         let payload = Bytes::from(payload);
         let deadline = Instant::now() + self.settings.publish_deadline;
         let mut pause = FIRST_PAUSE;
+        let mut answer_within = FIRST_ANSWER_WITHIN;
         loop {
             let once = async {
                 self.context
@@ -260,7 +261,10 @@ impl Bus {
                     .await?
                     .await
             };
-            let error = match timeout_at(deadline, once).await {
+            // A leader that loses its office acknowledges no more of what it took.
+            let tried_until = deadline.min(Instant::now() + answer_within);
+            answer_within *= 2;
+            let error = match timeout_at(tried_until, once).await {
                 Ok(Ok(ack)) => {
                     if !ack.duplicate {
                         self.usage.note(&subject, signed(payload.len()));
@@ -274,7 +278,10 @@ impl Bus {
                     return Err(Error::Exists);
                 }
                 Ok(Err(error)) => error,
-                Err(_) => return Err(Error::Unacknowledged("deadline passed".to_owned())),
+                Err(_) if Instant::now() >= deadline => {
+                    return Err(Error::Unacknowledged("deadline passed".to_owned()));
+                }
+                Err(_) => continue,
             };
             let no_room = Error::no_room(&error);
             let is_final = no_room.is_some() && !drains_soon(&subject);

@@ -13,15 +13,18 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Bus, Error, Stream,
     feed::{Fed, Feed},
-    incoming::Incoming,
+    incoming::{Incoming, NAK_PAUSE, Nak, confirm_nak},
 };
 use crate::telemetry;
 
 /// When nothing has come for this long, the server is asked whether there is more.
 const QUIET: Duration = Duration::from_millis(20);
 const NAK_DEADLINE: Duration = Duration::from_secs(2);
+/// How long the server may take to say that it has heard of the first NAK of many.
+const HEARD_WITHIN: Duration = Duration::from_millis(500);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// An election takes some seconds, and what waits should not wait much longer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// What kind of work a consumer brings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -231,12 +234,25 @@ impl Pull {
     /// Gives back the fetched messages that were not started, and opens a new feed.
     pub async fn give_back(&mut self) {
         self.pinned = false;
-        let Some(mut feed) = self.feed.take() else {
-            return;
-        };
         let mut unstarted = self.take_unstarted();
-        unstarted.extend(std::iter::from_fn(|| feed.ready()));
-        nak_all(unstarted).await;
+        if let Some(mut feed) = self.feed.take() {
+            unstarted.extend(std::iter::from_fn(|| feed.ready()));
+        }
+        // Without a leader nobody hears of it, and nothing can be pulled either. What is not given
+        // back by then comes by itself before long.
+        let given_back_until = self.bus.settings.ack_wait / 2;
+        let confirmed = timeout(given_back_until, nak_in_order(unstarted));
+        tokio::select! {
+            biased;
+            _ = confirmed => {}
+            () = cut_off(&self.cancel) => {}
+        }
+    }
+
+    /// The same, together with one that was given out and not started.
+    pub async fn give_back_with(&mut self, incoming: Incoming) {
+        self.unstarted.push(incoming.into_message());
+        self.give_back().await;
     }
 
     /// The fetched messages that were not given out and have left the feed.
@@ -268,7 +284,8 @@ impl Pull {
         self.stop().await;
         let mut messages = self.take_unstarted();
         messages.extend(returned.into_iter().map(|incoming| incoming.into_message()));
-        let is_confirmed = nak_in_order(messages).await;
+        let given_back = timeout(NAK_DEADLINE, nak_in_order(messages)).await;
+        let is_confirmed = given_back.unwrap_or(false);
         self.pinned = false;
         let Some(feed) = self.feed.take() else { return };
         if !is_confirmed {
@@ -287,15 +304,10 @@ impl Pull {
     }
 }
 
-/// A lost NAK costs a wait, no message: without a connection the client's queue may be full, so
-/// this has an end.
-async fn nak_all(messages: Vec<jetstream::Message>) {
-    let all = async {
-        for message in messages {
-            let _ = message.ack_with(AckKind::Nak(None)).await;
-        }
-    };
-    let _ = timeout(NAK_DEADLINE, all).await;
+/// When a node that stops gives up to give messages back.
+async fn cut_off(cancel: &CancellationToken) {
+    cancel.cancelled().await;
+    sleep(NAK_DEADLINE).await;
 }
 
 /// In the order of their stream.
@@ -303,19 +315,35 @@ fn sort(messages: &mut [jetstream::Message]) {
     messages.sort_by_key(|message| message.info().map_or(0, |info| info.stream_sequence));
 }
 
-/// Gives messages back in the order of their stream. Whether the server has confirmed it.
+/// Gives messages back in the order of their stream. Whether the server has confirmed it; while
+/// their consumer has no leader, it is done again, since a lost NAK costs `ack_wait`.
 async fn nak_in_order(mut messages: Vec<jetstream::Message>) -> bool {
     sort(&mut messages);
-    let Some(last) = messages.pop() else {
-        return true;
-    };
-    let all = async {
-        for message in messages {
-            message.ack_with(AckKind::Nak(None)).await?;
+    loop {
+        match nak_all(&messages).await {
+            Nak::Confirmed => return true,
+            Nak::Unknown => return false,
+            Nak::Unheard => sleep(NAK_PAUSE).await,
         }
-        // The server handles the acknowledgements of a consumer in the order in which they come, so
-        // this answer stands for all.
-        last.double_ack_with(AckKind::Nak(None)).await
+    }
+}
+
+/// The server handles the acknowledgements of a consumer in the order in which they come. So its
+/// word on the first one says that there is a leader, and that on the last one stands for all.
+/// Without a word all are sent, too: it may be on its way.
+async fn nak_all(messages: &[jetstream::Message]) -> Nak {
+    let Some((first, others)) = messages.split_first() else {
+        return Nak::Confirmed;
     };
-    matches!(timeout(NAK_DEADLINE, all).await, Ok(Ok(())))
+    let heard = timeout(HEARD_WITHIN, confirm_nak(first, None)).await;
+    let heard = heard.unwrap_or(Nak::Unknown);
+    let Some((last, between)) = others.split_last().filter(|_| heard != Nak::Unheard) else {
+        return heard;
+    };
+    for message in between {
+        if message.ack_with(AckKind::Nak(None)).await.is_err() {
+            return Nak::Unknown;
+        }
+    }
+    confirm_nak(last, None).await
 }

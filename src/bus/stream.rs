@@ -10,7 +10,7 @@ use async_nats::jetstream::{
 use futures_util::future::try_join_all;
 use serde_json::json;
 
-use super::{Bus, Error};
+use super::{Bus, Error, patience::soon};
 use crate::model::Timestamp;
 
 /// Messages that are deleted at once.
@@ -105,7 +105,8 @@ impl Bus {
     pub(super) async fn delete(&self, stream: Stream, sequence: u64) -> Result<bool, Error> {
         let request = json!({"seq": sequence, "no_erase": true});
         let subject = format!("STREAM.MSG.DELETE.{stream}");
-        let Err(refused) = self.command(subject, &request).await else {
+        let deleted = soon(|| self.command(subject.clone(), &request)).await;
+        let Err(refused) = deleted else {
             return Ok(true);
         };
         let handle = self.stream(stream).await?;

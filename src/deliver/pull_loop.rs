@@ -23,6 +23,7 @@ use super::{
 use crate::{
     bus::{Error, Incoming, Pull, Work},
     tasks::{TaskKind, Tasks},
+    telemetry,
 };
 
 /// How long another node waits at most for what is in flight here. Requests that take longer
@@ -167,8 +168,7 @@ impl PullLoop {
                 Err(Stop::Skip)
             }
             Fetched::GiveBack => {
-                incoming.nak(None).await;
-                self.pull.give_back().await;
+                self.pull.give_back_with(incoming).await;
                 Err(Stop::Skip)
             }
         }
@@ -200,8 +200,9 @@ impl PullLoop {
     /// in their order. A webhook that cannot be read concerns its own messages alone.
     async fn give_back(&mut self, incoming: Incoming, error: &Error) {
         if error.is_transient() {
-            give_back(incoming, error, None).await;
-            self.pull.give_back().await;
+            telemetry::error("deliver", "bus");
+            tracing::warn!(%error, "giving messages back");
+            self.pull.give_back_with(incoming).await;
         } else {
             let pause = redelivery_pause(incoming.deliveries);
             give_back(incoming, error, Some(pause)).await;

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep, timeout_at},
@@ -104,11 +105,16 @@ impl Grouper {
             attempts.push(*attempt);
             messages.push((incoming, _held));
         }
-        let durable = self.publish(attempts).await;
-        for (incoming, _held) in messages {
-            if !durable {
+        if !self.publish(attempts).await {
+            let returned = messages.into_iter().map(|(incoming, held)| async move {
                 incoming.nak(None).await;
-            } else if incoming.ack().await.is_err() {
+                drop(held);
+            });
+            join_all(returned).await;
+            return;
+        }
+        for (incoming, _held) in messages {
+            if incoming.ack().await.is_err() {
                 telemetry::error("deliver", "ack");
             }
         }
