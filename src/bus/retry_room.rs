@@ -2,9 +2,12 @@
 //!
 //! The server refuses `discard: new` on a stream with schedules, so at its limit the stream would
 //! drop the oldest retries. All publishers therefore stop before it: each asks the stream how full
-//! it is, and may then publish a small [share](SHARE) of what is left, for a [moment](VALIDITY).
-//! What several nodes may publish at once, by readings that are a moment old, is less than what is
-//! left, so together they come close to the limit and never reach it.
+//! it is, and may then publish a small [share](SHARE) of what is left.
+//!
+//! A reading counts by when it was asked for, since a busy server answers late. What the others may
+//! have published since then is taken off: each asks again at most every [`READ_INTERVAL`], and
+//! publishes at most [`SHARE_BYTES_MAX`] after each reading. So together they come close to the
+//! limit and never reach it.
 //!
 //! A due retry needs no room: the server replaces the schedule by its copy.
 
@@ -16,15 +19,19 @@ use std::{
 use async_nats::jetstream;
 use tokio::time::sleep;
 
-use super::{Error, room::retry_limit};
+use super::{Error, patience::soon, room::retry_limit};
+use crate::wire::MESSAGE_BYTES_MAX;
 
 const STREAM: &str = "WA_RETRY";
-/// The part of what is left that one publisher may use until it asks again. Eight nodes with
-/// readings of different age stay below the whole; [`retry_limit`] leaves more than the largest
-/// message times this above `deliver.retry_bytes_max`.
+/// The part of what is left that one publisher may use until it asks again. Eight nodes stay below
+/// the whole; [`retry_limit`] leaves more than the largest message times this above
+/// `deliver.retry_bytes_max`.
 const SHARE: u64 = 32;
-/// How long a reading counts.
-const VALIDITY: Duration = Duration::from_millis(250);
+/// The most of it, so that a reading counts for as long as answers of a busy server take: the
+/// others publish less than 400 MiB a second. One of the largest messages fits.
+const SHARE_BYTES_MAX: u64 = MESSAGE_BYTES_MAX as u64 + MESSAGE_BYTES_MAX as u64 / 4;
+/// Other publishers than this one.
+const OTHERS: u64 = 7;
 /// Between two readings of one publisher.
 const READ_INTERVAL: Duration = Duration::from_millis(50);
 /// What a stored message takes beside payload and subject: headers and the server's record.
@@ -39,32 +46,53 @@ pub(super) struct RetryRoom {
     reading: tokio::sync::Mutex<()>,
 }
 
+/// What may be published after a reading.
 #[derive(Default)]
 struct Allowance {
-    bytes: u64,
-    read_at: Option<Instant>,
+    /// What the reading found.
+    room: u64,
+    /// What was published since.
+    taken: u64,
+    /// When it was asked for.
+    asked_at: Option<Instant>,
 }
 
 impl Allowance {
-    /// After a reading at `now` that found this much room.
-    fn renewed(room: u64, now: Instant) -> Self {
+    /// After a reading that was asked for at `asked_at` and found this much room.
+    fn renewed(room: u64, asked_at: Instant) -> Self {
         Self {
-            bytes: room / SHARE,
-            read_at: Some(now),
+            room,
+            taken: 0,
+            asked_at: Some(asked_at),
         }
     }
 
-    /// Takes so many bytes, if the reading still counts and there are enough.
+    /// Takes so many bytes, if there are enough.
     fn take(&mut self, bytes: u64, now: Instant) -> bool {
-        let counts = self
-            .read_at
-            .is_some_and(|read_at| now.saturating_duration_since(read_at) < VALIDITY);
-        if !counts || self.bytes < bytes {
+        let age = |asked_at| now.saturating_duration_since(asked_at);
+        let allowed = self
+            .asked_at
+            .map_or(0, |asked_at| share(self.room, age(asked_at)));
+        if allowed.saturating_sub(self.taken) < bytes {
             return false;
         }
-        self.bytes -= bytes;
+        self.taken += bytes;
         true
     }
+}
+
+/// What one publisher may use of the room that a reading of this age found.
+fn share(room: u64, age: Duration) -> u64 {
+    // What a reading before that one allows, and one that begins now.
+    let rounds = age.as_millis() / READ_INTERVAL.as_millis() + 2;
+    let rounds = u64::try_from(rounds).unwrap_or(u64::MAX);
+    let taken_max = rounds.saturating_mul(OTHERS * SHARE_BYTES_MAX);
+    // Where little is left, nobody takes so much.
+    let kept = 1.0 - OTHERS as f64 / SHARE as f64;
+    let left_of_little = room as f64 * kept.powi(i32::try_from(rounds).unwrap_or(i32::MAX));
+    let left = room.saturating_sub(taken_max).max(left_of_little as u64);
+    // All of them may have readings as old as this one.
+    (room / SHARE).min(left / (OTHERS + 1)).min(SHARE_BYTES_MAX)
 }
 
 impl RetryRoom {
@@ -99,21 +127,21 @@ impl RetryRoom {
             if Instant::now() >= deadline {
                 return Err(Error::Full);
             }
-            let read_at = self.allowance().read_at;
-            let pause = read_at.map_or(Duration::ZERO, |read_at| {
-                READ_INTERVAL.saturating_sub(read_at.elapsed())
+            let asked_at = self.allowance().asked_at;
+            let pause = asked_at.map_or(Duration::ZERO, |asked_at| {
+                READ_INTERVAL.saturating_sub(asked_at.elapsed())
             });
             sleep(pause).await;
             // Before the reading: what is published while it is made is not in it.
-            let now = Instant::now();
+            let asked_at = Instant::now();
             let room = self.limit.saturating_sub(self.stored().await?);
-            *self.allowance() = Allowance::renewed(room, now);
+            *self.allowance() = Allowance::renewed(room, asked_at);
         }
     }
 
     /// Bytes that the stream holds.
     async fn stored(&self) -> Result<u64, Error> {
-        let stream = self.context.get_stream(STREAM).await?;
+        let stream = soon(|| async { Ok(self.context.get_stream(STREAM).await?) }).await?;
         Ok(stream.cached_info().state.bytes)
     }
 
@@ -128,35 +156,58 @@ impl RetryRoom {
 mod tests {
     use super::*;
 
+    const MIB: u64 = 1 << 20;
+
     #[test]
-    fn part_of_the_room_may_be_taken_for_a_moment() {
+    fn part_of_the_room_may_be_taken_and_less_of_it_by_an_old_reading() {
         let start = Instant::now();
         let mut none = Allowance::default();
         assert!(!none.take(1, start), "nothing was read yet");
-        let mut allowance = Allowance::renewed(3200, start);
-        assert!(allowance.take(60, start));
-        assert!(!allowance.take(41, start), "more than a share");
-        assert!(allowance.take(40, start));
-        let mut old = Allowance::renewed(3200, start);
-        assert!(!old.take(1, start + VALIDITY));
+        let all = share(64 * MIB, Duration::ZERO);
+        assert_eq!(all, 2 * MIB);
+        let mut allowance = Allowance::renewed(64 * MIB, start);
+        assert!(allowance.take(all - 10, start));
+        assert!(!allowance.take(11, start), "more than a share");
+        assert!(allowance.take(10, start));
+        let mut old = Allowance::renewed(64 * MIB, start);
+        assert!(
+            !old.take(all, start + READ_INTERVAL * 9),
+            "others took some"
+        );
+        assert!(old.take(1000, start + READ_INTERVAL * 9));
     }
 
-    /// Eight publishers that take all they may, with readings as old as they may be, in the order
+    #[test]
+    fn late_reading_allows_the_largest_message_where_there_is_room() {
+        let largest = MESSAGE_BYTES_MAX as u64 + OVERHEAD_BYTES;
+        for (room, late_ms) in [(1 << 30, 0), (1 << 30, 1_000), (2 << 30, 3_000)] {
+            let allowed = share(room, Duration::from_millis(late_ms));
+            assert!(allowed >= largest, "{room} after {late_ms} ms: {allowed}");
+        }
+        assert_eq!(share(1 << 30, Duration::from_secs(60)), 0);
+    }
+
+    /// Eight publishers that take all they may, one of them by a reading of any age, in the order
     /// that hurts most.
     #[test]
     fn eight_publishers_together_stay_below_the_limit() {
-        const LIMIT: u64 = 1_000_000_000;
+        for limit in [10 * MIB, 1_000_000_000, 64 << 30] {
+            for late in [0, 1, 5, 20, 60, 200] {
+                stays_below(limit, late);
+            }
+        }
+    }
+
+    fn stays_below(limit: u64, late: u32) {
         let mut stored = 0;
         for round in 0..1000 {
             // One reads and waits, while the others read as often as they may and fill.
-            let kept = Allowance::renewed(LIMIT - stored, Instant::now()).bytes;
-            for _ in 0..VALIDITY.as_millis() / READ_INTERVAL.as_millis() {
-                for _ in 0..7 {
-                    stored += Allowance::renewed(LIMIT - stored, Instant::now()).bytes;
-                }
+            let room = limit - stored;
+            for _ in 0..=late {
+                stored += OTHERS * share(limit - stored, Duration::ZERO);
             }
-            stored += kept;
-            assert!(stored < LIMIT, "in round {round}");
+            stored += share(room, READ_INTERVAL * late);
+            assert!(stored < limit, "{limit}, {late}: in round {round}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The bus room on a real server.
 
+mod late_reading;
 mod listing;
 mod parked;
 mod pull;
