@@ -4,6 +4,7 @@ use std::{fs, process::Stdio};
 
 use crate::support::{
     app::{App, WAIT_MAX, http_client},
+    cluster::Cluster,
     nats::NatsServer,
     process,
 };
@@ -22,6 +23,24 @@ pub(crate) const IN_FLIGHT_MAX: usize = 64;
 /// Warnings and errors of each log that a failure shows.
 const LOG_LINES: usize = 15;
 
+/// How a process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// SIGKILL.
+    Kill,
+    /// SIGTERM, and what is under way is worked off.
+    Term,
+}
+
+impl End {
+    async fn of(self, process: &mut process::Node) {
+        match self {
+            Self::Kill => process.kill().await,
+            Self::Term => assert_eq!(process.terminate().await, Some(0), "a clean end"),
+        }
+    }
+}
+
 /// One process.
 pub(crate) struct Node {
     pub(crate) process: process::Node,
@@ -33,7 +52,7 @@ pub(crate) struct Node {
 /// One process for `api`, one for `record`, and some for `deliver`.
 pub(crate) struct Fleet {
     pub(crate) app: App,
-    _record: Node,
+    record: Node,
     pub(crate) deliver: Vec<Node>,
     http: reqwest::Client,
     started: usize,
@@ -41,12 +60,23 @@ pub(crate) struct Fleet {
 
 impl Fleet {
     pub(crate) async fn start(deliver: usize) -> Self {
-        let app = App::playing("api", &SETTINGS).await;
+        Self::around(App::playing("api", &SETTINGS).await, deliver).await
+    }
+
+    /// The same on three servers, each process under the user of its role.
+    pub(crate) async fn start_on_three(deliver: usize) -> Self {
+        let nats = NatsServer::cluster().await;
+        let mut settings = SETTINGS.to_vec();
+        settings.push(("BUS__REPLICAS", "3"));
+        Self::around(App::playing_on(nats, "api", &settings).await, deliver).await
+    }
+
+    async fn around(app: App, deliver: usize) -> Self {
         let mut record = Node::start(&app, "record", "record");
         record.process.ready().await;
         let mut fleet = Self {
             app,
-            _record: record,
+            record,
             deliver: Vec::new(),
             http: http_client(),
             started: 0,
@@ -59,6 +89,29 @@ impl Fleet {
 
     pub(crate) fn nats(&mut self) -> &mut NatsServer {
         &mut self.app.nats
+    }
+
+    /// The three servers.
+    pub(crate) fn three(&mut self) -> &mut Cluster {
+        self.app.nats.cluster.as_mut().expect("three servers")
+    }
+
+    /// Ends the process that records, and starts another one.
+    pub(crate) async fn replace_record(&mut self, end: End) {
+        self.started += 1;
+        end.of(&mut self.record.process).await;
+        let name = format!("record-{}", self.started);
+        self.record = Node::start(&self.app, "record", &name);
+        self.record.process.ready().await;
+    }
+
+    /// The same with the process of the API.
+    pub(crate) async fn replace_api(&mut self, end: End) {
+        match end {
+            End::Kill => self.app.kill().await,
+            End::Term => assert_eq!(self.app.terminate().await, Some(0), "a clean end"),
+        }
+        self.app.restart().await;
     }
 
     /// One more deliver process; its place.

@@ -114,12 +114,21 @@ impl Run {
     /// Starts everything and registers the webhooks, each in the partition of its number modulo
     /// [`PARTITIONS`].
     pub(crate) async fn start(scenario: &'static str, deliver: usize, wanted: &[Wanted]) -> Self {
+        Self::start_with(scenario, Fleet::start(deliver), wanted).await
+    }
+
+    /// The same with this fleet.
+    pub(crate) async fn start_with(
+        scenario: &'static str,
+        fleet: impl Future<Output = Fleet>,
+        wanted: &[Wanted],
+    ) -> Self {
         let seed = seed();
         // Shown when the run fails, wherever it does.
         println!("{scenario}: CHAOS_SEED={seed}");
         let manners: Vec<_> = wanted.iter().map(|one| one.manner).collect();
         let farm = Farm::start(seed, &manners).await;
-        let fleet = Fleet::start(deliver).await;
+        let fleet = fleet.await;
         let endpoints: Vec<Endpoint> = (0..wanted.len()).map(place).collect();
         for client in 1..=CLIENTS {
             let caller = fleet.app.client(client).await;

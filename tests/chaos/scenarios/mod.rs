@@ -1,6 +1,7 @@
 //! What is done to the fleet, and what must hold then.
 
 mod broker;
+mod cluster;
 mod drain;
 mod kills;
 mod limits;
