@@ -1,6 +1,6 @@
 # The two main commands are `make demo` and `make test`.
 
-.PHONY: demo certs dist test chaos attack soak bench bench-compare bench-lab bench-rivals bench-scale \
+.PHONY: demo cluster certs dist test chaos attack soak bench bench-compare bench-lab bench-rivals bench-scale \
 	bench-store bench-outage bench-whatsapp nats cassandra receivers
 
 # A whole delivery with the default settings, with explanations. KEEP=1 leaves everything running,
@@ -10,6 +10,13 @@
 demo: nats $(if $(filter cql,$(STORE)),cassandra)
 	cargo build --locked --package wahook --package whatsapp-sim --bins
 	python3 examples/demo.py $(if $(KEEP),--keep) $(if $(filter cql,$(STORE)),--cql)
+
+# Three nats-servers and a process for each role. A node that delivers, a server, and the process of
+# the WhatsApp session are killed while messages flow, and it tells what became of these. KEEP=1
+# leaves everything running.
+cluster: nats
+	cargo build --locked --package wahook --package whatsapp-sim --package certificates --bins
+	python3 examples/cluster.py $(if $(KEEP),--keep)
 
 # Certificates for trying out three servers with nats/cluster.conf: an authority, and a certificate
 # with its key for each name. See docs/cluster.md.
@@ -24,11 +31,11 @@ certs:
 test: nats cassandra receivers
 	cargo test --workspace --features wahook/cql-tls --locked
 
-# The same kinds of faults as in `make test`, but more of them: 200 kills. The scenarios run one
-# after the other, so that they do not disturb each other's times. CHAOS_SEED=… repeats the random
-# choices of an earlier run.
+# The same kinds of faults as in `make test`, but more of them: 200 kills, and all faults of the
+# cluster. The scenarios run one after the other, so that they do not disturb each other's times.
+# CHAOS_SEED=… repeats the random choices of an earlier run.
 chaos: nats
-	CHAOS_KILLS=$(or $(CHAOS_KILLS),200) cargo test --locked --test chaos -- --test-threads=1
+	CHAOS_KILLS=$(or $(CHAOS_KILLS),200) CHAOS_FAULTS=$(or $(CHAOS_FAULTS),all) cargo test --locked --test chaos -- --test-threads=1
 
 # The demo and all tests, ROUNDS times beside two busy loops, with a table of results. It finds what
 # fails only now and then.
