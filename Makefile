@@ -1,7 +1,7 @@
 # The two main commands are `make demo` and `make test`.
 
 .PHONY: demo cluster certs dist test chaos attack soak bench bench-compare bench-lab bench-rivals bench-scale \
-	bench-store bench-outage bench-whatsapp nats cassandra receivers
+	bench-store bench-outage bench-whatsapp page page-test nats cassandra receivers
 
 # A whole delivery with the default settings, with explanations. KEEP=1 leaves everything running,
 # and STORE=cql puts the audit into Cassandra. This build of the client accepts the certificate of
@@ -105,6 +105,16 @@ bench-whatsapp: nats
 	cargo build --release --locked --package wahook --package whatsapp-sim --bins \
 		--target-dir target/stand-in
 	target/stand-in/release/whatsapp-load
+
+# Checks and builds the page from web/. The result is committed: see CONTRIBUTING.md.
+page:
+	web/build.sh
+
+# The page in a real Chromium, which is installed by apt if there is none and this is root.
+# PAGE_IMAGES=1 makes the pictures of docs/images.
+page-test: nats
+	cargo build --locked --package wahook --package whatsapp-sim --bins
+	scripts/page-test.sh
 
 # What can be installed, in dist/: a tar archive, a Debian package, and their checksums.
 dist:

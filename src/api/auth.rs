@@ -1,10 +1,11 @@
-//! What a route asks of a request: a token, its scope, and known query parameters.
+//! What a route asks of a request: a token or the page's cookie, its scope, and known query
+//! parameters.
 
 use std::time::{Duration, Instant};
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, header},
+    http::{HeaderMap, HeaderValue, Method, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -13,6 +14,7 @@ use tracing::Span;
 
 use super::{
     AppState,
+    page::{cookie, origin},
     problem::{Code, Problem},
     query,
     server::{Peer, peer_of},
@@ -23,7 +25,7 @@ use crate::{
 };
 
 /// Longer tokens are not even hashed.
-const TOKEN_BYTES_MAX: usize = 256;
+pub(super) const TOKEN_BYTES_MAX: usize = 256;
 /// How many wrong tokens a peer may send per minute before its answers are delayed.
 pub(super) const WRONG_TOKENS_PER_MINUTE: u32 = 60;
 /// The delay of each answer beyond that. Answers to valid tokens are never delayed, since the peer
@@ -51,7 +53,7 @@ pub(super) async fn authorize(
 ) -> Result<Response, Problem> {
     let Guard { app, scope, query } = guard;
     let peer = peer_of(&request);
-    let Some(token) = token(&app, request.headers()).await? else {
+    let Some(token) = token(&app, request.method(), request.headers()).await? else {
         return Ok(refuse(&app, peer).await);
     };
     if !token.scopes.contains(&scope) {
@@ -68,18 +70,47 @@ pub(super) async fn authorize(
 }
 
 /// The request's token; `None` when it has none that is valid.
-async fn token(app: &AppState, headers: &HeaderMap) -> Result<Option<Token>, Problem> {
-    let Some(text) = bearer(headers) else {
+pub(super) async fn token(
+    app: &AppState,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Option<Token>, Problem> {
+    match presented(app, method, headers).await? {
+        Some(hash) => valid_token(app, &hash).await,
+        None => Ok(None),
+    }
+}
+
+/// What the request presents: a bearer token, or without one the cookie of the page.
+async fn presented(
+    app: &AppState,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Option<TokenHash>, Problem> {
+    if headers.contains_key(header::AUTHORIZATION) || !app.settings.page {
+        return Ok(bearer(headers).map(TokenHash::of));
+    }
+    let Some(session) = cookie::session(&app.cursor_key, headers, app.bus.now()) else {
         return Ok(None);
     };
-    let token = app.bus.tokens().get(&TokenHash::of(text)).await?;
+    origin::check(method, headers)?;
+    let has_ended = app.bus.has_page_session_ended(session.id).await?;
+    Ok((!has_ended).then_some(session.token))
+}
+
+/// The token of this hash, if it exists and has not expired.
+pub(super) async fn valid_token(
+    app: &AppState,
+    hash: &TokenHash,
+) -> Result<Option<Token>, Problem> {
+    let token = app.bus.tokens().get(hash).await?;
     let is_valid = |token: &Token| token.expires_at.is_none_or(|end| end > app.bus.now());
     Ok(token.filter(is_valid))
 }
 
 /// The answer to a wrong token. When the peer has sent many, it comes after a delay and ends the
 /// connection, so that requests behind it do not keep the connection for as many delays.
-async fn refuse(app: &AppState, peer: Option<Peer>) -> Response {
+pub(super) async fn refuse(app: &AppState, peer: Option<Peer>) -> Response {
     const DETAIL: &str = "send `authorization: Bearer …` with a token from `wahook token create`";
     let allow = |peer: Peer| app.wrong_tokens.check(peer.network(), Instant::now());
     let is_slowed = peer.is_some_and(|peer| allow(peer).is_err());

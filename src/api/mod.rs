@@ -9,7 +9,8 @@
 //! the caller reads is fixed per code, what happened inside goes to the log. Lists are
 //! keyset pages: `{data, next_cursor, has_more}`, with sealed cursors ([`cursor`]).
 //!
-//! [`routes()`] is the one list of routes: it builds the router, and tests walk it.
+//! [`routes()`] is the one list of routes: it builds the router, and tests walk it. The page
+//! ([`page`]) adds its files, and signing in.
 
 pub mod admin;
 mod auth;
@@ -28,6 +29,7 @@ mod media;
 mod messages;
 mod notices;
 mod object_json;
+mod page;
 mod pages;
 mod probe;
 mod problem;

@@ -12,7 +12,7 @@ use axum::{
 use super::{
     AppState,
     auth::{Guard, authorize},
-    chats, contacts, dead_letters, events, media, messages, notices,
+    chats, contacts, dead_letters, events, media, messages, notices, page,
     problem::{Code, Problem},
     quotas, replays,
     request_context::request_context,
@@ -329,6 +329,9 @@ pub fn router(app: AppState) -> Router {
         // A layer per route: none can be without its scope.
         let handler = handler.route_layer(from_fn_with_state(guard, authorize));
         router = router.route(path, handler);
+    }
+    if app.settings.page {
+        router = router.merge(page::router());
     }
     router
         .fallback(async || Problem::not_found())

@@ -54,6 +54,7 @@ mod member_view;
 mod members;
 mod notices;
 mod outbound;
+mod page_sessions;
 mod parked;
 mod partitions;
 mod patience;

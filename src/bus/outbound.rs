@@ -173,7 +173,7 @@ impl Bus {
             .map(drop)
     }
 
-    fn send_bucket(&self) -> Bucket<Bytes, Raw> {
+    pub(super) fn send_bucket(&self) -> Bucket<Bytes, Raw> {
         self.buckets().bucket(SENDS, Raw)
     }
 }

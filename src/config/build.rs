@@ -372,6 +372,7 @@ fn api(r: &mut Reader<'_>) -> Api {
         ),
         registrations_per_minute: r.integer("api.registrations_per_minute", 1, 100_000),
         secret_overlap: r.duration("api.secret_overlap", "0s", "168h"),
+        page: r.boolean("api.page"),
     }
 }
 

@@ -280,6 +280,7 @@ pub struct Api {
     pub proxy_cidrs: Vec<ipnet::IpNet>,
     pub registrations_per_minute: u32,
     pub secret_overlap: Duration,
+    pub page: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]

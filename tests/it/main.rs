@@ -19,6 +19,7 @@ mod hung_server;
 mod managed;
 #[cfg(feature = "whatsapp")]
 mod operations;
+mod page;
 mod pipeline;
 mod quotas;
 mod readiness;

@@ -30,6 +30,7 @@ codes! {
     InvalidJson BAD_REQUEST "invalid_json" "The body is not the JSON expected here";
     InvalidCursor BAD_REQUEST "invalid_cursor" "The cursor does not fit this list";
     Unauthorized UNAUTHORIZED "unauthorized" "A valid bearer token is needed";
+    CrossSite FORBIDDEN "cross_site" "The request did not come from the page";
     MissingScope FORBIDDEN "missing_scope" "The token may not do this";
     NotFound NOT_FOUND "not_found" "There is no such thing here";
     NoWebhook NOT_FOUND "no_webhook" "No webhook is registered for this number";

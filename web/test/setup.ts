@@ -1,0 +1,2 @@
+// What the modules look at when they are loaded.
+Object.assign(globalThis, { location: { hash: "" }, window: globalThis });
