@@ -23,6 +23,9 @@ use crate::support::{
 
 const GROUP: &str = "120363000000000001@g.us";
 const PREFIX: &str = "KILL";
+/// Where the keys of the session are.
+const FILES: &str = "files";
+const JETSTREAM: &str = "jetstream";
 
 /// Where ingest dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,10 +103,10 @@ struct Scene {
 }
 
 impl Scene {
-    async fn set() -> Self {
+    async fn set(keys: &'static str) -> Self {
         let server = Server::start().await.expect("the stand-in starts");
         // Nobody takes messages out of the stream until the end.
-        let app = App::on_whatsapp_playing("api", &server, &[]).await;
+        let app = App::on_whatsapp_playing("api", &server, &[("WHATSAPP__KEYS", keys)]).await;
         let client = app.client(1).await;
         let proxy = NatsProxy::start(app.nats.port()).await;
         let ingest = app.second_with("ingest", &[("NATS__URL", &proxy.url())]);
@@ -229,8 +232,8 @@ impl Scene {
     }
 }
 
-async fn dies_everywhere(chat: Chat) {
-    let mut scene = Scene::set().await;
+async fn dies_everywhere(chat: Chat, keys: &'static str) {
+    let mut scene = Scene::set(keys).await;
     for point in POINTS {
         scene.die_at(point, chat, false).await;
         scene.die_at(point, chat, true).await;
@@ -293,10 +296,20 @@ async fn dies_everywhere(chat: Chat) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_every_point_of_a_direct_message_nothing_is_lost_or_doubled() {
-    dies_everywhere(Chat::Direct).await;
+    dies_everywhere(Chat::Direct, FILES).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_every_point_of_a_group_message_nothing_is_lost_or_doubled() {
-    dies_everywhere(Chat::Group).await;
+    dies_everywhere(Chat::Group, FILES).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_of_a_direct_message_with_keys_in_jetstream() {
+    dies_everywhere(Chat::Direct, JETSTREAM).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_of_a_group_message_with_keys_in_jetstream() {
+    dies_everywhere(Chat::Group, JETSTREAM).await;
 }

@@ -2,6 +2,7 @@
 
 mod files;
 mod identity;
+mod key_store;
 mod kills;
 mod kinds;
 mod lifecycle;
