@@ -19,6 +19,7 @@
 mod backend;
 mod content;
 mod context;
+mod doctor;
 mod fetch;
 mod files;
 mod holders;
@@ -36,6 +37,7 @@ mod session;
 mod storage;
 mod unread;
 
+pub use doctor::{Finding, examine};
 pub use fetch::{Fetch, Fetched, Fetching};
 pub use files::{Open, Opening, sqlite};
 pub use keys::KeyStore;

@@ -240,6 +240,13 @@ pub enum SessionCommand {
         #[arg(long)]
         own_messages: bool,
     },
+    /// Try what sessions need on this machine, and say what is wrong: NATS and its clock, the way
+    /// to WhatsApp, the version of WhatsApp Web, the files. Exit code 1 if anything is.
+    Doctor {
+        /// Show this client's sessions that are not connected, too.
+        #[arg(long)]
+        client: Option<ClientId>,
+    },
     /// List a client's sessions: id, state, number, reason.
     List {
         /// The client.

@@ -29,6 +29,7 @@ mod commands;
 mod connect;
 mod data_dir;
 mod dev;
+mod doctor;
 mod drain;
 mod healthcheck;
 mod import;

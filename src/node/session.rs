@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use super::{cli::SessionCommand, connect::connect, keys};
+use super::{cli::SessionCommand, connect::connect, doctor, keys};
 use crate::{
     api::qr::Qr,
     bus::Bus,
@@ -23,8 +23,13 @@ const STATUS_POLL_INTERVAL: Duration = Duration::from_millis(250);
 const FIRST_STATUS_TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(super) async fn run(config: &Config, command: SessionCommand) -> anyhow::Result<ExitCode> {
-    let bus = connect(config, "wahook-session").await?;
+    let connected = connect(config, "wahook-session").await;
+    if let SessionCommand::Doctor { client } = command {
+        return doctor::run(config, connected, client).await;
+    }
+    let bus = connected?;
     match command {
+        SessionCommand::Doctor { .. } => unreachable!("it is run above"),
         SessionCommand::Pair {
             client,
             phone,

@@ -1,5 +1,6 @@
 //! Real WhatsApp clients against the stand-in server, through the real executable.
 
+mod doctor;
 mod files;
 mod identity;
 mod key_store;
