@@ -119,6 +119,9 @@ impl Pull {
     /// to the server then.
     pub async fn next(&mut self) -> Option<Incoming> {
         let cancel = self.cancel.clone();
+        if self.feed.is_none() && !self.unstarted.is_empty() {
+            self.give_back().await;
+        }
         loop {
             let next = tokio::select! {
                 biased;
@@ -238,6 +241,8 @@ impl Pull {
         if let Some(mut feed) = self.feed.take() {
             unstarted.extend(std::iter::from_fn(|| feed.ready()));
         }
+        // Kept until then: should this be dropped while it waits, they are given back later.
+        self.unstarted.clone_from(&unstarted);
         // Without a leader nobody hears of it, and nothing can be pulled either. What is not given
         // back by then comes by itself before long.
         let given_back_until = self.bus.settings.ack_wait / 2;
@@ -247,6 +252,7 @@ impl Pull {
             _ = confirmed => {}
             () = cut_off(&self.cancel) => {}
         }
+        self.unstarted.clear();
     }
 
     /// The same, together with one that was given out and not started.
