@@ -298,13 +298,18 @@ impl Run {
 
     /// Waits until no work is left in the streams; how much is, when that takes too long.
     async fn quiet(&self, within: Duration) -> u64 {
+        self.worked_off(0, within).await
+    }
+
+    /// Waits until so little work is left; how much is, when that takes too long.
+    pub(crate) async fn worked_off(&self, waiting_max: u64, within: Duration) -> u64 {
         let end = Instant::now() + within;
         loop {
             let mut left = 0;
             for stream in STREAMS {
                 left += self.fleet.app.nats.messages(stream).await;
             }
-            if left == 0 || Instant::now() > end {
+            if left <= waiting_max || Instant::now() > end {
                 return left;
             }
             tokio::time::sleep(Duration::from_millis(250)).await;

@@ -6,6 +6,7 @@ use std::{
 };
 
 use async_nats::jetstream::Context;
+use bytes::Bytes;
 use futures_util::future::join_all;
 use serde_json::Value;
 use tokio::time::timeout;
@@ -56,8 +57,12 @@ async fn watches(operator: &Context) -> Option<BTreeSet<Watch>> {
             .ok()?;
         let names = named["consumers"].as_array()?.iter();
         let asked = names.filter_map(Value::as_str).map(async |name| {
-            let info = operator.request(format!("CONSUMER.INFO.{bucket}.{name}"), &());
-            let info: Value = timeout(ANSWER_WITHIN, info).await.ok()?.ok()?;
+            // With no body at all: the server refuses any other.
+            let subject = format!("$JS.API.CONSUMER.INFO.{bucket}.{name}");
+            let client = operator.client();
+            let info = client.request(subject, Bytes::new());
+            let info = timeout(ANSWER_WITHIN, info).await.ok()?.ok()?;
+            let info: Value = serde_json::from_slice(&info.payload).ok()?;
             let inbox = info["config"]["deliver_subject"].as_str()?;
             Some(Watch {
                 bucket,

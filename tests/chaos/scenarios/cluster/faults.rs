@@ -82,6 +82,11 @@ impl Kind {
         self != Self::Process(Role::Deliver, End::Kill)
     }
 
+    /// Whether partitions are handed over by nodes that leave in order.
+    pub(super) fn is_clean_handover(self) -> bool {
+        matches!(self, Self::Process(_, End::Term) | Self::NodesComeAndGo)
+    }
+
     pub(super) fn name(self) -> String {
         match self {
             Self::LeaderKilled(Of::Stream(stream)) => format!("leader of {stream} killed"),
