@@ -119,6 +119,8 @@ async fn files_are_served_with_strict_headers() {
     );
     let absent = get("/page/other.js", "accept-encoding", "gzip").await;
     assert_eq!(absent.status(), StatusCode::NOT_FOUND);
+    let odd = get("/page/%ff", "accept-encoding", "gzip").await;
+    assert_eq!(odd.headers()["content-type"], "application/problem+json");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,8 +3,7 @@
 use std::{io::Write, sync::LazyLock};
 
 use axum::{
-    extract::Path,
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -82,11 +81,10 @@ pub(super) async fn index(headers: HeaderMap) -> Response {
 }
 
 /// `GET /page/{file}`.
-pub(super) async fn file(
-    Path(name): Path<String>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let file = FILES.iter().find(|file| file.name == name);
+pub(super) async fn file(uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
+    // Not by axum's `Path`, which answers bytes that are no text without a problem.
+    let name = uri.path().strip_prefix("/page/");
+    let file = FILES.iter().find(|file| Some(file.name) == name);
     let file = file.ok_or_else(Problem::not_found)?;
     Ok(answer(file, &headers))
 }
