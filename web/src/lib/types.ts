@@ -140,6 +140,7 @@ export type SessionState =
   | "replaced"
   | "logged_out"
   | "banned"
+  | "keys_outdated"
   | "outdated";
 
 export interface Session {

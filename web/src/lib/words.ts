@@ -57,6 +57,11 @@ const SESSION_STATES: Record<SessionState, StateWords> = {
     help: "The device was unlinked on the phone or by WhatsApp. Restart, and link the phone again.",
   },
   banned: { word: "Banned", tone: "bad", help: "WhatsApp has banned the account. Wait as long as it says, then restart." },
+  keys_outdated: {
+    word: "Keys outdated",
+    tone: "bad",
+    help: "The stored keys are older than those it used last. Restore them, or delete the session and link the phone again.",
+  },
   outdated: {
     word: "Outdated",
     tone: "bad",
@@ -71,7 +76,7 @@ export function sessionState(state: string): StateWords {
 
 /** Whether a restart is what a session needs. */
 export function needsRestart(session: Session): boolean {
-  return ["replaced", "logged_out", "banned", "outdated", "refused"].includes(session.state) || isUnlinked(session);
+  return ["replaced", "logged_out", "banned", "keys_outdated", "outdated", "refused"].includes(session.state) || isUnlinked(session);
 }
 
 /** Whether the codes of this round are used up. */
