@@ -2,7 +2,7 @@
 
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::{Path, State, rejection::PathRejection},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -30,9 +30,10 @@ pub(super) struct Through {
 pub(super) async fn by_number(
     State(app): State<AppState>,
     Caller(client): Caller,
-    Path(asked): Path<String>,
+    asked: Result<Path<String>, PathRejection>,
     Params(through): Params<Through>,
 ) -> Result<Json<Value>, Problem> {
+    let asked = text(asked)?;
     let phone: Phone = asked.parse().map_err(|_| Problem::not_found())?;
     let session = session(&app, client, &through).await?;
     let act = SessionAct::FindNumber(phone);
@@ -50,9 +51,10 @@ pub(super) async fn by_number(
 pub(super) async fn by_lid(
     State(app): State<AppState>,
     Caller(client): Caller,
-    Path(asked): Path<String>,
+    asked: Result<Path<String>, PathRejection>,
     Params(through): Params<Through>,
 ) -> Result<Json<Value>, Problem> {
+    let asked = text(asked)?;
     let whole = if asked.contains('@') {
         asked
     } else {
@@ -69,6 +71,13 @@ pub(super) async fn by_lid(
         "phone_number": found.and_then(|found| found.phone_number),
         "session_id": session,
     })))
+}
+
+/// What is no text names nobody.
+fn text(asked: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
+    asked
+        .map(|Path(text)| text)
+        .map_err(|_| Problem::not_found())
 }
 
 /// The session that is named, else one that is connected.
