@@ -24,7 +24,8 @@ const DELETED: &str = "4915112345671";
 async fn each_role_does_its_work_with_the_permissions_of_its_user() {
     let nats = NatsServer::cluster().await;
     let whatsapp = Server::start().await.expect("the stand-in starts");
-    let app = App::on_both(nats, "api", &whatsapp, &[("BUS__REPLICAS", "3")]).await;
+    let settings = [("BUS__REPLICAS", "3"), ("WHATSAPP__KEYS", "jetstream")];
+    let app = App::on_both(nats, "api", &whatsapp, &settings).await;
     let _record = role(&app, "record").await;
     let _ingest = role(&app, "ingest").await;
     let mut deliver = role(&app, "deliver").await;

@@ -151,6 +151,8 @@ const FOREIGN: [(&str, &[&str]); 4] = [
     (
         "api",
         &[
+            "$JS.API.STREAM.MSG.GET.WA_KEYS",
+            "wa.keys.s",
             "$JS.ACK.WA_MSG.deliver-00.1.1.1.1.0",
             "$JS.ACK.WA_RETRY.retry-00.1.1.1.1.0",
             "$JS.ACK.WA_RESULT.record-00.1.1.1.1.0",
@@ -180,6 +182,8 @@ const FOREIGN: [(&str, &[&str]); 4] = [
     (
         "deliver",
         &[
+            "$JS.API.STREAM.MSG.GET.WA_KEYS",
+            "wa.keys.s",
             "$JS.ACK.WA_RESULT.record-00.1.1.1.1.0",
             "$JS.API.STREAM.MSG.GET.KV_wa_tokens",
             "$JS.API.CONSUMER.MSG.NEXT.WA_RESULT.record-00",
@@ -194,6 +198,8 @@ const FOREIGN: [(&str, &[&str]); 4] = [
     (
         "record",
         &[
+            "$JS.API.STREAM.MSG.GET.WA_KEYS",
+            "wa.keys.s",
             "$JS.ACK.WA_MSG.deliver-00.1.1.1.1.0",
             "$JS.ACK.WA_RETRY.retry-00.1.1.1.1.0",
             "$JS.API.STREAM.MSG.GET.KV_wa_webhooks",
