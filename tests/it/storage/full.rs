@@ -41,10 +41,11 @@ fn token() -> Token {
 }
 
 /// The settings of a node on a small server.
-const SMALL: [(&str, &str); 7] = [
+const SMALL: [(&str, &str); 8] = [
     ("BUS__MESSAGE_BYTES_MAX", "4MiB"),
     ("BUS__HOLD_BYTES_MAX", "4MiB"),
     ("BUS__DEAD_LETTER_BYTES_MAX", "2MiB"),
+    ("BUS__SESSION_KEY_BYTES_MAX", "1MiB"),
     ("DELIVER__RETRY_BYTES_MAX", "1MiB"),
     ("BUS__PUBLISH_DEADLINE", "300ms"),
     ("API__REGISTRATIONS_PER_MINUTE", "1000"),

@@ -94,6 +94,7 @@ fn small(config: Config) -> Config {
     small.bus.hold_bytes_max = MIB;
     small.bus.dead_letter_bytes_max = MIB;
     small.bus.retry_bytes_max = MIB;
+    small.bus.session_key_bytes_max = MIB;
     small.bus.publish_deadline = Duration::from_millis(300);
     small
 }
