@@ -273,13 +273,14 @@ impl NatsServer {
         self.state(stream, "consumer_count").await
     }
 
+    /// Of a cluster it may be electing a leader, and then answers later.
     async fn state(&self, stream: &str, field: &str) -> u64 {
-        let info: Value = self
-            .jetstream()
-            .await
-            .request(format!("STREAM.INFO.{stream}"), &())
-            .await
-            .expect("the stream is there");
-        info["state"][field].as_u64().expect("a number")
+        let context = self.jetstream().await;
+        super::app::eventually("the stream answers", async || {
+            let subject = format!("STREAM.INFO.{stream}");
+            let info: Value = context.request(subject, &()).await.ok()?;
+            info["state"][field].as_u64()
+        })
+        .await
     }
 }
