@@ -9,11 +9,9 @@ use super::{
     auth::Caller,
     body::Body,
     problem::{FieldErrors, Problem},
-    session_call::{ACCEPT_TIMEOUT, Named, status_of},
+    session_call::{self, Named, status_of},
 };
-use crate::model::{
-    ClientId, MessageId, ReadMark, SessionAct, SessionRequest, TypingState, WhatsAppId,
-};
+use crate::model::{ClientId, MessageId, ReadMark, SessionAct, TypingState, WhatsAppId};
 
 /// As many as WhatsApp takes at once.
 const MESSAGES_MAX: usize = 256;
@@ -95,11 +93,6 @@ async fn ask(
     act: SessionAct,
 ) -> Result<Json<Value>, Problem> {
     let session = named.find(app, client).await?;
-    let asked = SessionRequest::Act { act };
-    let answer = app
-        .bus
-        .ask_session(client, session, &asked, ACCEPT_TIMEOUT)
-        .await?;
-    let status = status_of(answer)?;
+    let status = status_of(session_call::act(app, client, session, act).await?)?;
     Ok(Json(json!({"session_id": session, "status": status})))
 }

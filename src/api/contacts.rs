@@ -1,22 +1,18 @@
 //! Who is behind a number or a LID, as one of the client's sessions knows it.
 
-use axum::{
-    Json,
-    extract::{Path, State, rejection::PathRejection},
-};
+use axum::{Json, extract::State};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
     AppState,
-    auth::Caller,
+    extract::ContactPath,
     problem::{Code, Problem},
     query::Params,
-    session_call::{ACCEPT_TIMEOUT, Named, status_of},
+    session_call::{self, Named, status_of},
 };
 use crate::model::{
-    ClientId, FoundContact, Phone, SendOutcome, SessionAct, SessionId, SessionRequest,
-    SessionState, WhatsAppId,
+    ClientId, FoundContact, Phone, SendOutcome, SessionAct, SessionId, SessionState, WhatsAppId,
 };
 
 #[derive(Deserialize)]
@@ -29,11 +25,9 @@ pub(super) struct Through {
 /// it.
 pub(super) async fn by_number(
     State(app): State<AppState>,
-    Caller(client): Caller,
-    asked: Result<Path<String>, PathRejection>,
+    ContactPath(client, asked): ContactPath,
     Params(through): Params<Through>,
 ) -> Result<Json<Value>, Problem> {
-    let asked = text(asked)?;
     let phone: Phone = asked.parse().map_err(|_| Problem::not_found())?;
     let session = session(&app, client, &through).await?;
     let act = SessionAct::FindNumber(phone);
@@ -50,11 +44,9 @@ pub(super) async fn by_number(
 /// `GET /api/contacts/lid/{lid}`: the number behind a LID, if WhatsApp has told it.
 pub(super) async fn by_lid(
     State(app): State<AppState>,
-    Caller(client): Caller,
-    asked: Result<Path<String>, PathRejection>,
+    ContactPath(client, asked): ContactPath,
     Params(through): Params<Through>,
 ) -> Result<Json<Value>, Problem> {
-    let asked = text(asked)?;
     let whole = if asked.contains('@') {
         asked
     } else {
@@ -71,13 +63,6 @@ pub(super) async fn by_lid(
         "phone_number": found.and_then(|found| found.phone_number),
         "session_id": session,
     })))
-}
-
-/// What is no text names nobody.
-fn text(asked: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
-    asked
-        .map(|Path(text)| text)
-        .map_err(|_| Problem::not_found())
 }
 
 /// The session that is named, else one that is connected.
@@ -108,12 +93,7 @@ async fn find(
     session: SessionId,
     act: SessionAct,
 ) -> Result<Option<FoundContact>, Problem> {
-    let asked = SessionRequest::Act { act };
-    let answer = app
-        .bus
-        .ask_session(client, session, &asked, ACCEPT_TIMEOUT)
-        .await?;
-    match answer {
+    match session_call::act(app, client, session, act).await? {
         Some(SendOutcome::Found(contact)) => Ok(Some(contact)),
         Some(SendOutcome::NotOnWhatsApp) => Ok(None),
         None | Some(SendOutcome::LookupFailed) => Err(Problem::new(

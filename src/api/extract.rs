@@ -39,6 +39,17 @@ impl FromRequestParts<AppState> for WebhookPath {
     }
 }
 
+/// `{phone_number}` or `{lid}` of the path, with the client that asks for it.
+pub(super) struct ContactPath(pub(super) ClientId, pub(super) String);
+
+impl FromRequestParts<AppState> for ContactPath {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Problem> {
+        let Caller(client) = Caller::from_request_parts(parts, app).await?;
+        Ok(Self(client, id(parts, app).await?))
+    }
+}
+
 /// `{event_id}` of the path, with the client that asks for it.
 pub(super) struct EventPath(pub(super) ClientId, pub(super) PublicEventId);
 

@@ -6,7 +6,7 @@ use super::{
     AppState,
     problem::{Code, FieldErrors, Problem},
 };
-use crate::model::{ClientId, Phone, SendOutcome, SessionId};
+use crate::model::{ClientId, Phone, SendOutcome, SessionAct, SessionId, SessionRequest};
 
 /// How long a request waits until WhatsApp accepts what is asked; below `api.request_timeout`.
 pub(super) const ACCEPT_TIMEOUT: Duration = Duration::from_secs(9);
@@ -70,6 +70,18 @@ async fn by_number(app: &AppState, client: ClientId, number: &str) -> Result<Ses
         }
     }
     found.ok_or_else(Problem::not_found)
+}
+
+/// Has a session do something that is no message; `None` when it did not answer in time.
+pub(super) async fn act(
+    app: &AppState,
+    client: ClientId,
+    session: SessionId,
+    act: SessionAct,
+) -> Result<Option<SendOutcome>, Problem> {
+    let asked = SessionRequest::Act { act };
+    let asking = app.bus.ask_session(client, session, &asked, ACCEPT_TIMEOUT);
+    Ok(asking.await?)
 }
 
 /// What the caller is told; `None` stands for a session that did not answer in time.

@@ -127,7 +127,7 @@ fn files(settings: &config::WhatsApp) -> Result<String, String> {
     if !folder.exists() {
         return Ok(format!("{shown} will be made by the first session"));
     }
-    match tempfile_in(folder) {
+    match try_to_write(folder) {
         Ok(()) => Ok(format!("{shown} can be written to")),
         Err(error) => Err(format!(
             "{shown} cannot be written to ({error}): give it to the user that runs wahook"
@@ -135,7 +135,7 @@ fn files(settings: &config::WhatsApp) -> Result<String, String> {
     }
 }
 
-fn tempfile_in(folder: &std::path::Path) -> std::io::Result<()> {
+fn try_to_write(folder: &std::path::Path) -> std::io::Result<()> {
     let file = folder.join(format!(".doctor-{}", std::process::id()));
     std::fs::write(&file, b"")?;
     std::fs::remove_file(&file)

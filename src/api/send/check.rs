@@ -122,18 +122,9 @@ fn check_reply(wanted: &mut Send, errors: &mut FieldErrors) {
     errors.check(is_id, "/reply_to/message_id", || {
         "is the message_id of a webhook".to_owned()
     });
-    match &reply.from {
-        Some(from) => match errors.take("/reply_to/from", from.parse::<WhatsAppId>()) {
-            Some(id) if id.is_person() => reply.from = Some(id.to_string()),
-            Some(_) => errors.add(
-                "/reply_to/from",
-                "is the author of the message: a phone number, or …@lid",
-            ),
-            None => {}
-        },
-        None => errors.check(reply.from_me, "/reply_to/from", || {
-            "is needed: the author of the message, unless from_me is true".to_owned()
-        }),
+    if reply.from.is_some() || !reply.from_me {
+        let pointer = "/reply_to/from".to_owned();
+        reply.from = kinds::author(reply.from.as_deref(), pointer, errors);
     }
     let chars = reply
         .content

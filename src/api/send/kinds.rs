@@ -215,23 +215,10 @@ fn check_id(id: &str, parent: &str, errors: &mut FieldErrors) {
 
 fn target(wanted: Target, parent: &str, errors: &mut FieldErrors) -> Quoted {
     check_id(&wanted.message_id, parent, errors);
-    let pointer = || format!("{parent}/from");
-    let from = match wanted.from {
-        _ if wanted.from_me => None,
-        Some(from) => match errors.take(pointer(), from.parse::<WhatsAppId>()) {
-            Some(id) if id.is_person() => Some(id.to_string()),
-            Some(_) => {
-                let detail = "is the author of the message: a phone number, or …@lid";
-                errors.add(pointer(), detail);
-                None
-            }
-            None => None,
-        },
-        None => {
-            let detail = "is needed: the author of the message, unless from_me is true";
-            errors.add(pointer(), detail);
-            None
-        }
+    let from = if wanted.from_me {
+        None
+    } else {
+        author(wanted.from.as_deref(), format!("{parent}/from"), errors)
     };
     Quoted {
         message_id: wanted.message_id,
@@ -239,4 +226,24 @@ fn target(wanted: Target, parent: &str, errors: &mut FieldErrors) -> Quoted {
         content: None,
         chat: None,
     }
+}
+
+/// The author of a message that is not the account's own, in its one form.
+pub(super) fn author(
+    from: Option<&str>,
+    pointer: String,
+    errors: &mut FieldErrors,
+) -> Option<String> {
+    let Some(from) = from else {
+        errors.add(
+            pointer,
+            "is needed: the author of the message, unless from_me is true",
+        );
+        return None;
+    };
+    let id = errors.take(pointer.clone(), from.parse::<WhatsAppId>())?;
+    errors.check(id.is_person(), pointer, || {
+        "is the author of the message: a phone number, or …@lid".to_owned()
+    });
+    Some(id.to_string())
 }
