@@ -145,19 +145,29 @@ function counts<K extends string>(keys: K[]): [K, number][] {
   return [...found];
 }
 
+function newest(times: (string | null)[]): string | null {
+  return times.map((at) => at ?? "").reduce((a, b) => (a > b ? a : b), "") || null;
+}
+
+/** How many there are, as far as the first page tells. */
+function Count({ page }: { page: Page<unknown> }): JSX.Element {
+  return (
+    <p class="big">
+      {figure(page.data.length)}
+      {page.has_more && "+"}
+    </p>
+  );
+}
+
 function WebhooksCard({ page }: { page: Page<Webhook> | undefined }): JSX.Element | null {
   if (!page) return null;
-  const newest = page.data.map((webhook) => webhook.last_success_at ?? "").reduce((a, b) => (a > b ? a : b), "");
   const held = page.data.reduce((sum, webhook) => sum + (webhook.held_count ?? 0), 0);
   return (
     <section class="card">
       <h2>
         <a href="#/webhooks">Webhooks</a>
       </h2>
-      <p class="big">
-        {figure(page.data.length)}
-        {page.has_more && "+"}
-      </p>
+      <Count page={page} />
       <p class="pills">
         {counts(page.data.map((webhook) => webhook.status)).map(([status, number]) => (
           <a key={status} href={linkTo(["webhooks"], { status })}>
@@ -168,7 +178,7 @@ function WebhooksCard({ page }: { page: Page<Webhook> | undefined }): JSX.Elemen
         ))}
       </p>
       <p class="faint">
-        Last success: <Time at={newest || null} none="none yet" />
+        Last success: <Time at={newest(page.data.map((webhook) => webhook.last_success_at))} none="none yet" />
         {held > 0 && ` · ${figure(held)} held`}
       </p>
     </section>
@@ -177,16 +187,12 @@ function WebhooksCard({ page }: { page: Page<Webhook> | undefined }): JSX.Elemen
 
 function SessionsCard({ page }: { page: Page<Session> | undefined }): JSX.Element | null {
   if (!page) return null;
-  const newest = page.data.map((session) => session.last_message_at ?? "").reduce((a, b) => (a > b ? a : b), "");
   return (
     <section class="card">
       <h2>
         <a href="#/sessions">Sessions</a>
       </h2>
-      <p class="big">
-        {figure(page.data.length)}
-        {page.has_more && "+"}
-      </p>
+      <Count page={page} />
       <p class="pills">
         {counts(page.data.map((session) => session.state)).map(([state, number]) => (
           <Pill key={state} tone={sessionState(state).tone}>
@@ -195,7 +201,7 @@ function SessionsCard({ page }: { page: Page<Session> | undefined }): JSX.Elemen
         ))}
       </p>
       <p class="faint">
-        Last message: <Time at={newest || null} none="none yet" />
+        Last message: <Time at={newest(page.data.map((session) => session.last_message_at))} none="none yet" />
       </p>
     </section>
   );
