@@ -97,6 +97,33 @@ def expect(truth, what):
     print(f"  ok: {what}")
 
 
+def start_whatsapp(data):
+    """The stand-in WhatsApp server, and where it listens."""
+    process = subprocess.Popen([WHATSAPP, "--ca-file", f"{data}/media-ca.pem"], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    return process, json.loads(process.stdout.readline())
+
+
+def node_settings(data, whatsapp, nats, api, admin):
+    """The environment of a node with these ports, whose files are in a folder of its own."""
+    return os.environ | {
+        "WAHOOK__WHATSAPP__URL": whatsapp["url"],
+        "WAHOOK__WHATSAPP__VERSION": "2.3000.1023223821",
+        "WAHOOK__WHATSAPP__MEDIA_HOST": whatsapp["media_host"],
+        "WAHOOK__WHATSAPP__ROOT_CA_FILE": f"{data}/media-ca.pem",
+        "WAHOOK__WHATSAPP__SESSIONS_DIR": f"{data}/sessions",
+        "WAHOOK__NATS__URL": f"nats://127.0.0.1:{nats}",
+        "WAHOOK__API__LISTEN": f"127.0.0.1:{api}",
+        "WAHOOK__ADMIN__LISTEN": f"127.0.0.1:{admin}",
+        "WAHOOK__NODE__DATA_DIR": data,
+        "WAHOOK__STORE__PATH": f"{data}/hooks.db",
+        # The receiver below is on this machine and speaks plain http: both are refused unless allowed.
+        "WAHOOK__EGRESS__ALLOW_HTTP": "true",
+        "WAHOOK__EGRESS__ALLOW_CIDRS": "127.0.0.0/8",
+        "WAHOOK__DELIVER__RETRY_BASE": f"{RETRY_BASE_SECONDS}s",
+        "WAHOOK__LOG__FILTER": "warn",
+    }
+
+
 def main():
     keep = "--keep" in sys.argv
     # As Ctrl-C does: it ends what it has started, once the node runs.
@@ -104,28 +131,9 @@ def main():
     data = tempfile.mkdtemp(prefix="wahook-demo-")
     nats, api_port, admin = next(PORTS), next(PORTS), next(PORTS)
     base, probes = f"http://127.0.0.1:{api_port}", f"http://127.0.0.1:{admin}"
-    database = f"{data}/hooks.db"
     print("starting a stand-in WhatsApp server: no real account is touched")
-    ca_file = f"{data}/media-ca.pem"
-    standin = subprocess.Popen([WHATSAPP, "--ca-file", ca_file], stdout=subprocess.PIPE, text=True, cwd=ROOT)
-    where = json.loads(standin.stdout.readline())
-    env = os.environ | {
-        "WAHOOK__WHATSAPP__URL": where["url"],
-        "WAHOOK__WHATSAPP__VERSION": "2.3000.1023223821",
-        "WAHOOK__WHATSAPP__MEDIA_HOST": where["media_host"],
-        "WAHOOK__WHATSAPP__ROOT_CA_FILE": ca_file,
-        "WAHOOK__WHATSAPP__SESSIONS_DIR": f"{data}/sessions",
-        "WAHOOK__NATS__URL": f"nats://127.0.0.1:{nats}",
-        "WAHOOK__API__LISTEN": f"127.0.0.1:{api_port}",
-        "WAHOOK__ADMIN__LISTEN": f"127.0.0.1:{admin}",
-        "WAHOOK__NODE__DATA_DIR": data,
-        "WAHOOK__STORE__PATH": database,
-        # The receiver below is on this machine and speaks plain http: both are refused unless allowed.
-        "WAHOOK__EGRESS__ALLOW_HTTP": "true",
-        "WAHOOK__EGRESS__ALLOW_CIDRS": "127.0.0.0/8",
-        "WAHOOK__DELIVER__RETRY_BASE": f"{RETRY_BASE_SECONDS}s",
-        "WAHOOK__LOG__FILTER": "warn",
-    }
+    standin, where = start_whatsapp(data)
+    env = node_settings(data, where, nats, api_port, admin)
     servers = []
     if "--cql" in sys.argv:
         command = [WAHOOK, "serve", "--roles", "api,ingest,deliver,record"]
@@ -152,7 +160,7 @@ def main():
         webhooks = tell(api, receiver, here)
         if servers:
             statements(probes)
-        print_commands(base, token, nats, database, probes, webhooks)
+        print_commands(base, token, nats, f"{data}/hooks.db", probes, webhooks)
         if keep:
             print("\nstill running; Ctrl-C ends it")
             with contextlib.suppress(KeyboardInterrupt):

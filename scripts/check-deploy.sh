@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Checks what is shipped for operators: alerts and dashboards, also on a real Prometheus and a real node. Installs
+# what is missing into .tools. Names of parts as arguments: those alone.
+# Needs the executables of `cargo build --workspace`, or WAHOOK_BIN and WHATSAPP_SIM_BIN.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export WAHOOK_BIN=${WAHOOK_BIN:-$PWD/target/debug/wahook}
+export WHATSAPP_SIM_BIN=${WHATSAPP_SIM_BIN:-$PWD/target/debug/whatsapp-sim}
+export PYTHONDONTWRITEBYTECODE=1
+python=.tools/deploy-python/bin/python3
+
+step() { printf -- '-- %s (%s s)\n' "$1" "$SECONDS"; }
+
+alerts() {
+  scripts/install-deploy-tools.sh python prometheus
+  step "alerts: rules and their tests"
+  .tools/bin/promtool check rules deploy/prometheus/alerts.yaml
+  .tools/bin/promtool test rules deploy/prometheus/tests/*.yaml
+  step "alerts and dashboards: names, runbooks, queries"
+  "$python" deploy/grafana/make.py --check
+  "$python" scripts/deploy/monitoring.py
+}
+
+live() {
+  scripts/install-deploy-tools.sh python prometheus
+  scripts/install-nats.sh
+  step "dashboards and alerts on a real Prometheus and a real node"
+  "$python" scripts/deploy/live.py
+}
+
+[ $# -gt 0 ] || set -- alerts live
+for part in "$@"; do
+  case $part in
+    alerts | live) "$part" ;;
+    *) echo "no such part: $part (alerts, live)" >&2; exit 2 ;;
+  esac
+done
+step "done: $*"

@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Installs what scripts/check-deploy.sh needs into .tools: PyYAML, Prometheus with promtool. Names of some of these as
+# arguments: those alone. Needs Python 3, and apt-get for Prometheus unless it is on the PATH.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+pyyaml=6.0.3
+bin=$PWD/.tools/bin
+mkdir -p "$bin"
+
+# Runs the rest of its arguments unless this part was installed in this version.
+unless_there() {
+  local part=$1 version=$2 since=$SECONDS
+  shift 2
+  if [ "$(cat ".tools/deploy-$part.installed" 2> /dev/null)" = "$version" ]; then return; fi
+  echo "installing $part $version into .tools"
+  "$@"
+  echo "$version" > ".tools/deploy-$part.installed"
+  echo "installed $part in $((SECONDS - since)) s"
+}
+
+install_python() {
+  python3 -m venv .tools/deploy-python
+  .tools/deploy-python/bin/pip install --quiet --disable-pip-version-check "pyyaml==$pyyaml"
+}
+
+# From the distribution's package, without installing it: it would start a service.
+install_prometheus() {
+  local tool
+  if command -v promtool > /dev/null && command -v prometheus > /dev/null; then
+    for tool in promtool prometheus; do ln -sf "$(command -v "$tool")" "$bin/$tool"; done
+    return
+  fi
+  command -v apt-get > /dev/null || {
+    echo "no promtool and prometheus on the PATH, and no apt-get to get them from" >&2
+    exit 1
+  }
+  rm -rf .tools/prometheus
+  mkdir -p .tools/prometheus
+  (
+    cd .tools/prometheus
+    # The lists of packages may be missing or old.
+    if ! apt-get download -qq prometheus 2> /dev/null; then
+      apt-get update -qq
+      apt-get download -qq prometheus
+    fi
+    dpkg -x prometheus_*.deb .
+    rm prometheus_*.deb
+  )
+  for tool in promtool prometheus; do ln -sf "../prometheus/usr/bin/$tool" "$bin/$tool"; done
+}
+
+[ $# -gt 0 ] || set -- python prometheus
+for part in "$@"; do
+  case $part in
+    python) unless_there python "$pyyaml" install_python ;;
+    prometheus) unless_there prometheus "of the distribution" install_prometheus ;;
+    *) echo "no such tool: $part" >&2; exit 2 ;;
+  esac
+done
