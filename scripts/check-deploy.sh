@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Checks what is shipped for operators: alerts and dashboards, also on a real Prometheus and a real node. Installs
-# what is missing into .tools. Names of parts as arguments: those alone.
-# Needs the executables of `cargo build --workspace`, or WAHOOK_BIN and WHATSAPP_SIM_BIN.
+# Checks what is shipped for operators: alerts and dashboards, also on a real Prometheus and a real node; the Helm chart.
+# Installs what is missing into .tools. Names of parts as arguments: those alone.
+# Needs the executables of `cargo build --workspace --features wahook/cql-tls`, or WAHOOK_BIN and WHATSAPP_SIM_BIN.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export WAHOOK_BIN=${WAHOOK_BIN:-$PWD/target/debug/wahook}
@@ -28,11 +28,17 @@ live() {
   "$python" scripts/deploy/live.py
 }
 
-[ $# -gt 0 ] || set -- alerts live
+chart() {
+  scripts/install-deploy-tools.sh python helm kubeconform schemas
+  step "the chart: lint, manifests, settings"
+  "$python" scripts/deploy/chart.py
+}
+
+[ $# -gt 0 ] || set -- alerts live chart
 for part in "$@"; do
   case $part in
-    alerts | live) "$part" ;;
-    *) echo "no such part: $part (alerts, live)" >&2; exit 2 ;;
+    alerts | live | chart) "$part" ;;
+    *) echo "no such part: $part (alerts, live, chart)" >&2; exit 2 ;;
   esac
 done
 step "done: $*"

@@ -1,10 +1,14 @@
 #!/usr/bin/env bash
-# Installs what scripts/check-deploy.sh needs into .tools: PyYAML, Prometheus with promtool. Names of some of these as
-# arguments: those alone. Needs Python 3, and apt-get for Prometheus unless it is on the PATH.
+# Installs what scripts/check-deploy.sh needs into .tools, at fixed versions: PyYAML, Prometheus with promtool, Helm,
+# kubeconform with the schemas of Kubernetes. Names of some of these as arguments: those alone.
+# Needs Python 3, Go, and apt-get for Prometheus unless it is on the PATH.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 pyyaml=6.0.3
+helm=v3.22.0
+kubeconform=v0.8.0
+kubernetes=v1.37.2
 bin=$PWD/.tools/bin
 mkdir -p "$bin"
 
@@ -50,11 +54,28 @@ install_prometheus() {
   for tool in promtool prometheus; do ln -sf "../prometheus/usr/bin/$tool" "$bin/$tool"; done
 }
 
-[ $# -gt 0 ] || set -- python prometheus
+install_helm() { GOBIN=$bin go install -ldflags="-s -w" "helm.sh/helm/v3/cmd/helm@$helm"; }
+
+install_kubeconform() {
+  GOBIN=$bin go install -ldflags="-s -w" "github.com/yannh/kubeconform/cmd/kubeconform@$kubeconform"
+}
+
+# From the OpenAPI document in the sources of Kubernetes.
+install_schemas() {
+  local folder
+  folder=$(cd "$(mktemp -d)" && go mod init schemas 2> /dev/null \
+    && go mod download -json "k8s.io/kubernetes@$kubernetes" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
+  python3 scripts/deploy/schemas.py "$folder/api/openapi-spec/swagger.json" .tools/schemas
+}
+
+[ $# -gt 0 ] || set -- python prometheus helm kubeconform schemas
 for part in "$@"; do
   case $part in
     python) unless_there python "$pyyaml" install_python ;;
     prometheus) unless_there prometheus "of the distribution" install_prometheus ;;
+    helm) unless_there helm "$helm" install_helm ;;
+    kubeconform) unless_there kubeconform "$kubeconform" install_kubeconform ;;
+    schemas) unless_there schemas "$kubernetes" install_schemas ;;
     *) echo "no such tool: $part" >&2; exit 2 ;;
   esac
 done
