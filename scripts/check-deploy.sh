@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Checks what is shipped for operators: alerts and dashboards, also on a real Prometheus and a real node; the Helm chart.
-# Installs what is missing into .tools. Names of parts as arguments: those alone.
+# Checks what is shipped for operators: alerts and dashboards, also on a real Prometheus and a real node; the Helm chart; the
+# files for Docker Compose; the systemd unit. Installs what is missing into .tools. Names of parts as arguments: those alone.
 # Needs the executables of `cargo build --workspace --features wahook/cql-tls`, or WAHOOK_BIN and WHATSAPP_SIM_BIN.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -34,11 +34,37 @@ chart() {
   "$python" scripts/deploy/chart.py
 }
 
-[ $# -gt 0 ] || set -- alerts live chart
+compose() {
+  scripts/install-deploy-tools.sh python compose
+  step "files for Docker Compose, and their settings"
+  "$python" scripts/deploy/compose.py
+}
+
+# Where there is no systemd, its directives cannot be checked.
+systemd() {
+  step "the systemd unit"
+  if ! command -v systemd-analyze > /dev/null; then
+    echo "NOT RUN: no systemd-analyze here"
+    return
+  fi
+  local folder
+  folder=$(mktemp -d)
+  # It looks whether the executable is there.
+  sed "s|/usr/bin/wahook|$WAHOOK_BIN|" deploy/systemd/wahook.service > "$folder/wahook.service"
+  # It only warns of what it does not know.
+  if systemd-analyze verify "$folder/wahook.service" 2>&1 | grep wahook.service; then return 1; fi
+  # 0 is nothing exposed, 100 is everything.
+  systemd-analyze security --offline=true --no-pager --threshold="$exposure_max" \
+    "$folder/wahook.service" | tail -1
+  rm -r "$folder"
+}
+exposure_max=14
+
+[ $# -gt 0 ] || set -- alerts live chart compose systemd
 for part in "$@"; do
   case $part in
-    alerts | live | chart) "$part" ;;
-    *) echo "no such part: $part (alerts, live, chart)" >&2; exit 2 ;;
+    alerts | live | chart | compose | systemd) "$part" ;;
+    *) echo "no such part: $part (alerts, live, chart, compose, systemd)" >&2; exit 2 ;;
   esac
 done
 step "done: $*"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what scripts/check-deploy.sh needs into .tools, at fixed versions: PyYAML, Prometheus with promtool, Helm,
-# kubeconform with the schemas of Kubernetes. Names of some of these as arguments: those alone.
+# kubeconform with the schemas of Kubernetes, the reader of Docker Compose. Names of some of these as arguments: those alone.
 # Needs Python 3, Go, and apt-get for Prometheus unless it is on the PATH.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -9,6 +9,7 @@ pyyaml=6.0.3
 helm=v3.22.0
 kubeconform=v0.8.0
 kubernetes=v1.37.2
+compose=v2.9.1
 bin=$PWD/.tools/bin
 mkdir -p "$bin"
 
@@ -68,7 +69,17 @@ install_schemas() {
   python3 scripts/deploy/schemas.py "$folder/api/openapi-spec/swagger.json" .tools/schemas
 }
 
-[ $# -gt 0 ] || set -- python prometheus helm kubeconform schemas
+# The library by which the client of Docker Compose reads files, in the version that client 2.40 has. The client itself takes
+# minutes to build.
+install_compose() {
+  local folder
+  folder=$(mktemp -d)
+  GOBIN=$folder go install -ldflags="-s -w" "github.com/compose-spec/compose-go/v2/cmd@$compose"
+  mv "$folder/cmd" "$bin/compose-spec"
+  rm -r "$folder"
+}
+
+[ $# -gt 0 ] || set -- python prometheus helm kubeconform schemas compose
 for part in "$@"; do
   case $part in
     python) unless_there python "$pyyaml" install_python ;;
@@ -76,6 +87,7 @@ for part in "$@"; do
     helm) unless_there helm "$helm" install_helm ;;
     kubeconform) unless_there kubeconform "$kubeconform" install_kubeconform ;;
     schemas) unless_there schemas "$kubernetes" install_schemas ;;
+    compose) unless_there compose "$compose" install_compose ;;
     *) echo "no such tool: $part" >&2; exit 2 ;;
   esac
 done
