@@ -1,6 +1,6 @@
 # The two main commands are `make demo` and `make test`.
 
-.PHONY: demo cluster certs dist test chaos attack soak bench bench-compare bench-lab bench-rivals bench-scale \
+.PHONY: demo cluster certs dist try-package test chaos attack soak bench bench-compare bench-lab bench-rivals bench-scale \
 	bench-store bench-outage bench-whatsapp page page-test nats cassandra receivers
 
 # A whole delivery with the default settings, with explanations. KEEP=1 leaves everything running,
@@ -119,6 +119,11 @@ page-test: nats
 # What can be installed, in dist/: a tar archive, a Debian package, and their checksums.
 dist:
 	scripts/dist.sh
+
+# Installs that Debian package into a fresh root of Debian, starts it there and delivers a message. For
+# root. EXECUTABLE=… with `make dist` packages what was built before.
+try-package:
+	scripts/try-package.sh
 
 # Installs nats-server into .tools, if it is missing.
 nats:

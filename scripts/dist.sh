@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes what can be installed from this checkout, in dist/: a tar archive, a Debian package, and
 # their checksums. The executable needs the glibc of this machine or a newer one. Needs dpkg-deb, objdump
-# and strip (Debian: dpkg, binutils).
+# and strip (Debian: dpkg, binutils). EXECUTABLE=… packages one that was built before.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -11,14 +11,18 @@ version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -1)
 architecture=$(dpkg --print-architecture)
 name="wahook-$version-linux-$architecture"
 
-echo "building wahook $version ($commit); without dependencies at hand this takes ten minutes"
-WAHOOK_COMMIT=$commit cargo build --release --locked --package wahook --features cql-tls
+executable=${EXECUTABLE:-}
+if [ -z "$executable" ]; then
+  echo "building wahook $version ($commit); without dependencies at hand this takes ten minutes"
+  WAHOOK_COMMIT=$commit cargo build --release --locked --package wahook --features cql-tls
+  executable=target/release/wahook
+fi
 
 rm -rf dist
 mkdir -p "dist/$name"
 # Private files of the one who builds must not become private files of the package.
 umask 022
-install -m 755 target/release/wahook "dist/$name/wahook"
+install -m 755 "$executable" "dist/$name/wahook"
 strip --strip-unneeded "dist/$name/wahook"
 papers="LICENSE-APACHE LICENSE-MIT CHANGELOG.md docs/licences.md config/default.toml"
 papers="$papers nats/dev.conf nats/cluster.conf"
