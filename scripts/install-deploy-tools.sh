@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what scripts/check-deploy.sh needs into .tools, at fixed versions: PyYAML, Prometheus with promtool, Helm,
-# kubeconform with the schemas of Kubernetes, the reader of Docker Compose. Names of some of these as arguments: those alone.
+# kubeconform with schemas, the reader of Docker Compose. Names of some of these as arguments: those alone.
 # Needs Python 3, Go, and apt-get for Prometheus unless it is on the PATH.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -9,6 +9,8 @@ pyyaml=6.0.3
 helm=v3.22.0
 kubeconform=v0.8.0
 kubernetes=v1.37.2
+prometheus_operator=v0.85.0
+keda=v2.21.0
 compose=v2.9.1
 bin=$PWD/.tools/bin
 mkdir -p "$bin"
@@ -61,12 +63,21 @@ install_kubeconform() {
   GOBIN=$bin go install -ldflags="-s -w" "github.com/yannh/kubeconform/cmd/kubeconform@$kubeconform"
 }
 
-# From the OpenAPI document in the sources of Kubernetes.
+# From the OpenAPI document in the sources of Kubernetes, and the definitions in those of two operators.
 install_schemas() {
-  local folder
-  folder=$(cd "$(mktemp -d)" && go mod init schemas 2> /dev/null \
-    && go mod download -json "k8s.io/kubernetes@$kubernetes" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
-  python3 scripts/deploy/schemas.py "$folder/api/openapi-spec/swagger.json" .tools/schemas
+  local crds
+  crds=$(sources_of "github.com/prometheus-operator/prometheus-operator@$prometheus_operator")
+  crds=$crds/example/prometheus-operator-crd/monitoring.coreos.com
+  .tools/deploy-python/bin/python3 scripts/deploy/schemas.py .tools/schemas \
+    "$(sources_of "k8s.io/kubernetes@$kubernetes")/api/openapi-spec/swagger.json" \
+    "${crds}_servicemonitors.yaml" "${crds}_prometheusrules.yaml" \
+    "$(sources_of "github.com/kedacore/keda/v2@$keda")/config/crd/bases/keda.sh_scaledobjects.yaml"
+}
+
+# The folder of a Go module.
+sources_of() {
+  (cd "$(mktemp -d)" && go mod init sources 2> /dev/null && go mod download -json "$1") \
+    | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p'
 }
 
 # The library by which the client of Docker Compose reads files, in the version that client 2.40 has. The client itself takes
@@ -86,7 +97,7 @@ for part in "$@"; do
     prometheus) unless_there prometheus "of the distribution" install_prometheus ;;
     helm) unless_there helm "$helm" install_helm ;;
     kubeconform) unless_there kubeconform "$kubeconform" install_kubeconform ;;
-    schemas) unless_there schemas "$kubernetes" install_schemas ;;
+    schemas) unless_there schemas "$kubernetes $prometheus_operator $keda" install_schemas ;;
     compose) unless_there compose "$compose" install_compose ;;
     *) echo "no such tool: $part" >&2; exit 2 ;;
   esac

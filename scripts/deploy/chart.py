@@ -16,8 +16,6 @@ CHART = ROOT / "deploy/helm/wahook"
 HELM = ROOT / ".tools/bin/helm"
 KUBECONFORM = ROOT / ".tools/bin/kubeconform"
 SCHEMAS = str(ROOT / ".tools/schemas") + "/{{ .ResourceKind }}-{{ .ResourceAPIVersion }}.json"
-# Definitions that operators bring along: no schema of Kubernetes has them.
-FOREIGN = "ServiceMonitor,PrometheusRule,ScaledObject"
 # Values that cannot work, and a word of the refusal.
 REFUSED = {
     "secretsKeys.secret=": "secretsKeys.secret",
@@ -45,7 +43,7 @@ def rendered(values):
 
 
 def conforms(name, text):
-    command = [KUBECONFORM, "-strict", "-summary", "-skip", FOREIGN, "-schema-location", SCHEMAS, "-"]
+    command = [KUBECONFORM, "-strict", "-summary", "-schema-location", SCHEMAS, "-"]
     done = subprocess.run(command, input=text, capture_output=True, text=True)
     print(f"{name}: {done.stdout.strip().splitlines()[-1]}")
     if done.returncode != 0:
