@@ -42,7 +42,9 @@ compose() {
 
 # Where there is no systemd, its directives cannot be checked.
 systemd() {
+  scripts/install-deploy-tools.sh python
   step "the systemd unit"
+  "$python" scripts/deploy/unit.py
   if ! command -v systemd-analyze > /dev/null; then
     echo "NOT RUN: no systemd-analyze here"
     return

@@ -81,6 +81,8 @@ def settings_faults(place, pod, configs, folder):
         env = {one["name"]: one.get("value", "from-a-secret") for one in container.get("env") or []}
         yield from node_settings.faults(place, env, config)
         yield from node_settings.command_faults(place, container["args"])
+        if "serve" in container["args"]:
+            yield from node_settings.stop_faults(place, pod["terminationGracePeriodSeconds"], env, config)
 
 
 def hardening_faults(place, pod):

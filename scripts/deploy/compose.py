@@ -64,6 +64,10 @@ def wahook_faults(place, service, folder):
     yield from node_settings.faults(place, env)
     if service.get("command") and not service.get("entrypoint"):
         yield from node_settings.command_faults(place, service["command"])
+        if "serve" in service["command"]:
+            # Docker's own limit is ten seconds.
+            limit = node_settings.seconds(service.get("stop_grace_period", "10s"))
+            yield from node_settings.stop_faults(place, limit, env)
 
 
 def main():

@@ -1,12 +1,16 @@
 """Asks the real executable whether a file and variables that something has rendered are right settings."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 WAHOOK = os.environ.get("WAHOOK_BIN", str(ROOT / "target/debug/wahook"))
 PREFIX = "WAHOOK__"
+# Between the end of a drain and SIGKILL.
+MARGIN_SECONDS = 5
+SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
 
 
 def wahook(*arguments, env=None):
@@ -41,3 +45,16 @@ def command_faults(place, arguments):
     done = wahook(*arguments, "--help")
     if done.returncode != 0:
         yield f"{place}: wahook {' '.join(arguments)}: {done.stderr.strip()}"
+
+
+def seconds(text):
+    """A duration as wahook, Docker Compose and systemd write it, like 25s or 1m30s."""
+    return sum(int(number) * SECONDS[unit] for number, unit in re.findall(r"(\d+)(ms|[smh])", text))
+
+
+def stop_faults(place, limit, env=None, config=None):
+    """Whether a process that gets so many seconds after SIGTERM has the time to drain."""
+    dump = wahook("dump-config", *(["--config", config] if config else []), env=env).stdout
+    needed = sum(seconds(value) for value in re.findall(r'^drain_(?:delay|deadline) = "(.*?)"', dump, re.MULTILINE))
+    if not needed or limit < needed + MARGIN_SECONDS:
+        yield f"{place}: is killed after {limit:.0f} s, and may take {needed:.0f} s to drain"
