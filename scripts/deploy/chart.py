@@ -85,6 +85,21 @@ def settings_faults(place, pod, configs, folder):
             yield from node_settings.stop_faults(place, pod["terminationGracePeriodSeconds"], env, config)
 
 
+def login_faults(place, pod):
+    """Whether nats/cluster.conf knows the user of a process, and lets it hear the replies that it asks for."""
+    servers = (ROOT / "nats/cluster.conf").read_text()
+    for container in pod["containers"]:
+        env = {one["name"]: one for one in container.get("env") or []}
+        if "WAHOOK__NATS__INBOX_PREFIX" not in env:
+            continue
+        user = env["WAHOOK__NATS__USER"]["value"]
+        block = re.search(rf"user: {user}, password: \$(\w+)(.*?)(?=user: |\Z)", servers, re.DOTALL)
+        if not block or env["WAHOOK__NATS__PASSWORD"]["valueFrom"]["secretKeyRef"]["key"] != user:
+            yield f"{place}: nats/cluster.conf has no user {user}, or its password is another's"
+        elif "subscribe:" in block[2] and f'"{env["WAHOOK__NATS__INBOX_PREFIX"]["value"]}.>"' not in block[2]:
+            yield f"{place}: nats/cluster.conf lets {user} hear no replies"
+
+
 def hardening_faults(place, pod):
     if pod.get("automountServiceAccountToken") is not False or not pod["securityContext"].get("runAsNonRoot"):
         yield f"{place}: runs as root, or with a token of the cluster"
@@ -109,6 +124,7 @@ def faults_of(values):
         pod = one["spec"]["template"]["spec"]
         volumes = pod["volumes"] + [{"name": claim["metadata"]["name"]} for claim in one["spec"].get("volumeClaimTemplates", [])]
         yield from hardening_faults(place, pod)
+        yield from login_faults(place, pod)
         if one["kind"] != "Job" and any(probe not in pod["containers"][0] for probe in ("startupProbe", "livenessProbe", "readinessProbe")):
             yield f"{place}: lacks a probe"
         with tempfile.TemporaryDirectory() as folder:
