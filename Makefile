@@ -120,8 +120,8 @@ page-test: nats
 dist:
 	scripts/dist.sh
 
-# Installs that Debian package into a fresh root of Debian, starts it there and delivers a message. For
-# root. EXECUTABLE=… with `make dist` packages what was built before.
+# Installs that Debian package into a fresh root of Debian, starts it there and delivers a message. Then runs
+# what the Helm chart makes on a read-only root. For root. EXECUTABLE=… with `make dist` packages what was built before.
 try-package:
 	scripts/try-package.sh
 
