@@ -50,6 +50,8 @@ struct Caller {
     admin: String,
     token: String,
     http: reqwest::Client,
+    /// Like `http`, and keeps no connection.
+    prober: reqwest::Client,
     phones: Arc<Vec<String>>,
 }
 
@@ -71,6 +73,7 @@ impl Victim {
     pub(crate) async fn start(app: &App, client: &Client, phones: Vec<String>) -> Self {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
+            .thread_name("victim")
             .enable_all()
             .build()
             .expect("one thread");
@@ -88,17 +91,13 @@ impl Victim {
             address
         });
         let address = started.await.expect("the endpoint starts");
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .local_address(ADDRESS)
-            .timeout(CALL_TIMEOUT)
-            .build()
-            .expect("a plain client");
+        let prober = plain_client(PROBE_TIMEOUT).pool_max_idle_per_host(0);
         let caller = Caller {
             api: app.api.clone(),
             admin: app.admin.clone(),
             token: client.token.clone(),
-            http,
+            http: plain_client(CALL_TIMEOUT).build().expect("a plain client"),
+            prober: prober.build().expect("a plain client"),
             phones: Arc::new(phones),
         };
         Self {
@@ -140,6 +139,13 @@ impl Drop for Victim {
             runtime.shutdown_background();
         }
     }
+}
+
+/// A client that calls from the victim's address. Making one reads all certificates of the machine,
+/// so none is made while anything is measured.
+fn plain_client(timeout: Duration) -> reqwest::ClientBuilder {
+    let builder = reqwest::Client::builder().no_proxy();
+    builder.local_address(ADDRESS).timeout(timeout)
 }
 
 async fn arrive(State(arrivals): State<Arrivals>, Json(body): Json<Value>) -> StatusCode {
@@ -211,14 +217,7 @@ async fn look(caller: Caller, seen: Arc<Mutex<Seen>>) {
 /// listener closes its oldest connection for a new one, so a flood may hit a slow probe once.
 async fn probe(caller: Caller, seen: Arc<Mutex<Seen>>) {
     for _ in 0..PROBE_TRIES {
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .local_address(ADDRESS)
-            .timeout(PROBE_TIMEOUT)
-            .build();
-        let request = http
-            .expect("a plain client")
-            .get(format!("{}/readyz", caller.admin));
+        let request = caller.prober.get(format!("{}/readyz", caller.admin));
         let answer = request.send().await;
         if answer.is_ok_and(|answer| answer.status() == 200) {
             return;
