@@ -15,6 +15,7 @@ use serde_path_to_error::{Path, Segment};
 
 use super::{
     AppState,
+    auth::Caller,
     problem::{Code, Problem},
 };
 
@@ -45,6 +46,7 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Body<T> {
                 "send `content-type: application/json`",
             ));
         }
+        let caller: Option<Caller> = request.extensions().get().copied();
         let progress: BodyProgress = request.extensions().get().cloned().unwrap_or_default();
         progress.set(true);
         let read = Bytes::from_request(request, app).await;
@@ -55,7 +57,10 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Body<T> {
             }
             Problem::new(Code::InvalidJson, "the body did not arrive whole")
         })?;
-        parse(bytes.into()).map(Self)
+        let client = caller.map(|Caller(client)| client);
+        let count = bytes.len();
+        let parse = || parse(bytes.into());
+        app.heavy.run(client, count, parse).await.map(Self)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Dead letters of all of a client's webhooks.
 
-use axum::{Json, extract::State, response::Response};
+use axum::{extract::State, response::Response};
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -10,7 +10,7 @@ use super::{
     cursor,
     events::{Include, parse},
     extract::EventPath,
-    pages::{Bodies, LIMIT_MAX, Page, answer, limit},
+    pages::{Bodies, LIMIT_MAX, Page, limit},
     problem::Problem,
     query::{self, Params},
     views::DeadLetterView,
@@ -73,20 +73,19 @@ pub(super) async fn list(
     if let Some(webhook) = filter.webhook {
         app.webhook(client, webhook).await?;
     }
-    let permit = app.page_permit(bodies).await;
+    let permit = app.event_pages.permit(client).await;
     let (events, next) = page(&app, client, &filter, after, limit).await?;
     let next_cursor = next.map(|next| cursor::encode(&app.cursor_key, &name, next.0.as_u128()));
     let has_more = next_cursor.is_some();
-    let data = events
-        .iter()
-        .map(|event| DeadLetterView::listed(event, bodies))
-        .collect();
-    let page = Page {
-        data,
+    let page = |events: &[Event]| Page {
+        data: events
+            .iter()
+            .map(|event| DeadLetterView::listed(event, bodies))
+            .collect(),
         next_cursor,
         has_more,
     };
-    Ok(answer(&page, permit))
+    Ok(app.event_page(client, permit, bodies, events, page).await)
 }
 
 /// The next dead letters after `place`, of any type.
@@ -164,10 +163,9 @@ async fn page(
 pub(super) async fn get(
     State(app): State<AppState>,
     EventPath(client, id): EventPath,
-) -> Result<Json<DeadLetterView>, Problem> {
+) -> Result<Response, Problem> {
     let event = app.store.event(client, id.webhook, id.event).await?;
     let event = event.filter(|event| event.last().status == EventStatus::Failed);
-    Ok(Json(DeadLetterView::whole(
-        &event.ok_or_else(Problem::not_found)?,
-    )))
+    let event = event.ok_or_else(Problem::not_found)?;
+    Ok(app.event(client, event, DeadLetterView::whole).await)
 }

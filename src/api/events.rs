@@ -10,13 +10,13 @@ use uuid::Uuid;
 use super::{
     AppState, cursor,
     extract::{EventPath, WebhookPath},
-    pages::{Bodies, Page, answer, limit},
+    pages::{Bodies, Page, limit},
     problem::{Code, Problem},
     query::{self, Params},
     views::EventView,
 };
 use crate::{
-    model::{Attempt, EventFilter, EventId, EventStatus, Priority, Webhook},
+    model::{Attempt, Event, EventFilter, EventId, EventStatus, Priority, Webhook},
     store::is_last_page,
 };
 
@@ -80,7 +80,7 @@ pub(super) async fn list(
         .transpose()?
         .map(|place| EventId(Uuid::from_u128(place)));
     let bodies = Bodies::of(listing.include);
-    let permit = app.page_permit(bodies).await;
+    let permit = app.event_pages.permit(client).await;
     // One more than asked for tells whether there is more.
     let mut events = app
         .store
@@ -92,7 +92,7 @@ pub(super) async fn list(
     let next_cursor = last
         .filter(|_| has_more)
         .map(|last| cursor::encode(&app.cursor_key, &name, last.0.as_u128()));
-    let page = Page {
+    let page = |events: &[Event]| Page {
         data: events
             .iter()
             .map(|event| EventView::listed(event, bodies))
@@ -100,20 +100,20 @@ pub(super) async fn list(
         next_cursor,
         has_more,
     };
-    Ok(answer(&page, permit))
+    Ok(app.event_page(client, permit, bodies, events, page).await)
 }
 
 /// `GET /api/webhooks/events/{event_id}`: with all attempts.
 pub(super) async fn get(
     State(app): State<AppState>,
     EventPath(client, id): EventPath,
-) -> Result<Json<EventView>, Problem> {
+) -> Result<Response, Problem> {
     let event = app
         .store
         .event(client, id.webhook, id.event)
         .await?
         .ok_or_else(Problem::not_found)?;
-    Ok(Json(EventView::whole(&event)))
+    Ok(app.event(client, event, EventView::whole).await)
 }
 
 /// `POST /api/webhooks/events/{event_id}/retry`: one more round, with the whole retry schedule

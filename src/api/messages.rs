@@ -14,7 +14,7 @@ use super::{
 use crate::{
     bus::EncodedMessage,
     model::{
-        CONTENT_BYTES_MAX, ClientId, Kind, Message, MessageId, PARTY_CHARS_MAX, Timestamp,
+        CONTENT_BYTES_MAX, ClientId, Kind, Message, MessageId, PARTY_CHARS_MAX, Timestamp, Webhook,
         parse_metadata,
     },
 };
@@ -34,6 +34,14 @@ pub(super) struct Incoming {
     metadata: Option<ObjectJson>,
 }
 
+impl Incoming {
+    /// Of what may be long.
+    fn bytes(&self) -> usize {
+        let metadata = self.metadata.as_ref().map_or(0, |json| json.get().len());
+        self.content.len() + metadata
+    }
+}
+
 /// `POST /api/messages`: answered once the stream has the message. From then on it is delivered,
 /// held, or becomes a dead letter. A message of a type that its webhook does not want is skipped.
 pub(super) async fn publish(
@@ -41,28 +49,21 @@ pub(super) async fn publish(
     Caller(client): Caller,
     Body(incoming): Body<Incoming>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    let mut message = message(client, incoming, app.bus.now())?;
-    let webhooks = app.bus.webhooks();
-    let Some(webhook) = webhooks.by_account(client, &message.phone).await? else {
-        return Err(Problem::new(
-            Code::NoWebhook,
-            "register one first: without it the message would be dropped",
-        ));
+    let webhook = match incoming.phone_number.parse() {
+        Ok(phone) => app.bus.webhooks().by_account(client, &phone).await?,
+        Err(_) => None,
     };
-    message.phone = webhook.phone.clone();
-    let encoded = EncodedMessage::new(&message);
-    let message_id = message.message_id.clone();
-    let kind = message.kind.clone();
-    // Not kept until the answer: metadata may take fifty times its JSON in memory.
-    drop(message);
-    if !webhook.wants(&kind) {
+    let bytes = incoming.bytes();
+    let encode = || encode(client, incoming, webhook.as_deref(), app.bus.now());
+    let (message_id, encoded) = app.heavy.run(Some(client), bytes, encode).await?;
+    let Some(encoded) = encoded else {
         let answer = json!({
             "status": "skipped",
             "message_id": message_id.as_str(),
             "sequence": null,
         });
         return Ok((StatusCode::ACCEPTED, Json(answer)));
-    }
+    };
     app.admit(client, encoded.bytes()).await?;
     let published = app.bus.publish_encoded(encoded).await?;
     let status = if published.duplicate {
@@ -76,6 +77,28 @@ pub(super) async fn publish(
         "sequence": published.sequence,
     });
     Ok((StatusCode::ACCEPTED, Json(answer)))
+}
+
+/// The id of a message, and what the stream gets of it, unless its webhook does not want its type.
+/// The message itself does not outlive this: metadata may take
+/// fifty times its JSON in memory.
+fn encode(
+    client: ClientId,
+    incoming: Incoming,
+    webhook: Option<&Webhook>,
+    now: Timestamp,
+) -> Result<(MessageId, Option<EncodedMessage>), Problem> {
+    let mut message = message(client, incoming, now)?;
+    let Some(webhook) = webhook else {
+        return Err(Problem::new(
+            Code::NoWebhook,
+            "register one first: without it the message would be dropped",
+        ));
+    };
+    message.phone = webhook.phone.clone();
+    let is_wanted = webhook.wants(&message.kind);
+    let encoded = is_wanted.then(|| EncodedMessage::new(&message));
+    Ok((message.message_id, encoded))
 }
 
 fn message(client_id: ClientId, incoming: Incoming, now: Timestamp) -> Result<Message, Problem> {

@@ -12,11 +12,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{cursor, problem::Problem};
+use super::{AppState, cursor, problem::Problem};
+use crate::{
+    model::{ClientId, Event},
+    tasks::KeyedSemaphore,
+};
 
-/// Pages with bodies that are in memory at the same time, until their callers have read them. Each
-/// has some megabytes.
-const BODY_PAGES_MAX: usize = 16;
+/// Pages of events that are in memory at the same time. Each has some megabytes.
+const PAGES_MAX: usize = 16;
+/// Those of one client.
+const CLIENT_PAGES_MAX: usize = 4;
 
 const LIMIT_DEFAULT: usize = 50;
 pub(super) const LIMIT_MAX: usize = 250;
@@ -111,42 +116,87 @@ pub(super) enum Bodies {
     LeftOut,
 }
 
-/// Places for pages with bodies.
-#[derive(Clone)]
-pub(super) struct BodyPages(Arc<Semaphore>);
+/// Places for pages of events. Their bodies are read from the store, whether they are shown or not.
+#[derive(Debug)]
+pub(super) struct EventPages {
+    clients: KeyedSemaphore<ClientId>,
+    node: Arc<Semaphore>,
+}
 
-impl Default for BodyPages {
+impl Default for EventPages {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(BODY_PAGES_MAX)))
-    }
-}
-
-impl BodyPages {
-    /// Waits for a place. Pages without bodies are small and need none.
-    pub(super) async fn permit(&self, bodies: Bodies) -> Option<OwnedSemaphorePermit> {
-        if bodies == Bodies::LeftOut {
-            return None;
+        Self {
+            clients: KeyedSemaphore::new(CLIENT_PAGES_MAX),
+            node: Arc::new(Semaphore::new(PAGES_MAX)),
         }
-        let permit = Arc::clone(&self.0).acquire_owned().await;
-        Some(permit.expect("the semaphore is never closed"))
     }
 }
 
-/// The page as an answer. The place is free once the caller has read it, or its connection ends.
-pub(super) fn answer<T: Serialize>(
-    page: &Page<T>,
-    permit: Option<OwnedSemaphorePermit>,
-) -> Response {
-    let response = Json(page).into_response();
-    let Some(permit) = permit else {
-        return response;
-    };
-    response.map(|body| {
-        let pieces = body.into_data_stream().inspect(move |_| {
-            let _held = &permit;
-        });
-        Body::from_stream(pieces)
-    })
+/// A place for a page of events.
+#[derive(Debug)]
+pub(super) struct PagePermit {
+    _node: OwnedSemaphorePermit,
+    _client: OwnedSemaphorePermit,
+}
+
+impl EventPages {
+    /// Waits for a place, first for one among the client's.
+    pub(super) async fn permit(&self, client: ClientId) -> PagePermit {
+        let of_client = self.clients.acquire(client).await;
+        let of_node = Arc::clone(&self.node).acquire_owned().await;
+        PagePermit {
+            _node: of_node.expect("the semaphore is never closed"),
+            _client: of_client,
+        }
+    }
+}
+
+impl AppState {
+    /// A page of these events as an answer. Its place is free once the page is made, or, if it
+    /// shows bodies, once the caller has read it or its connection ends.
+    pub(super) async fn event_page<T: Serialize>(
+        &self,
+        client: ClientId,
+        permit: PagePermit,
+        bodies: Bodies,
+        events: Vec<Event>,
+        page: impl FnOnce(&[Event]) -> Page<T>,
+    ) -> Response {
+        let make = || Json(page(&events)).into_response();
+        let made = self
+            .heavy
+            .run(Some(client), body_bytes(&events), make)
+            .await;
+        if bodies == Bodies::LeftOut {
+            return made;
+        }
+        made.map(|body| {
+            let pieces = body.into_data_stream().inspect(move |_| {
+                let _held = &permit;
+            });
+            Body::from_stream(pieces)
+        })
+    }
+
+    /// One event as an answer.
+    pub(super) async fn event<T>(
+        &self,
+        client: ClientId,
+        event: Event,
+        view: impl FnOnce(&Event) -> T,
+    ) -> Response
+    where
+        T: Serialize,
+    {
+        let bytes = event.last().delivery.body.len();
+        let make = || Json(view(&event)).into_response();
+        self.heavy.run(Some(client), bytes, make).await
+    }
+}
+
+fn body_bytes(events: &[Event]) -> usize {
+    let bodies = events.iter().map(|event| event.last().delivery.body.len());
+    bodies.sum()
 }
 
 #[cfg(test)]

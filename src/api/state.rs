@@ -2,16 +2,12 @@
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
-use tokio::{sync::OwnedSemaphorePermit, time::timeout};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{
-    auth::WRONG_TOKENS_PER_MINUTE,
-    client_lock::ClientLocks,
-    media::MediaSource,
-    pages::{Bodies, BodyPages},
-    problem::Problem,
-    quotas::PublishRates,
+    auth::WRONG_TOKENS_PER_MINUTE, client_lock::ClientLocks, media::MediaSource, pages::EventPages,
+    problem::Problem, quotas::PublishRates,
 };
 use crate::{
     bus::{self, Bus},
@@ -19,6 +15,7 @@ use crate::{
     model::{ClientId, Phone, Webhook, WebhookId, WebhookState},
     policy::KeyedLimiter,
     store::Store,
+    tasks::HeavyWork,
 };
 
 /// How long a request waits for the state of webhooks. After that it shows them without it.
@@ -37,7 +34,9 @@ pub struct AppState {
     /// By the network of the peer.
     pub(super) wrong_tokens: Arc<KeyedLimiter<IpAddr>>,
     pub(super) locks: ClientLocks,
-    pub(super) body_pages: BodyPages,
+    pub(super) event_pages: Arc<EventPages>,
+    /// By client; what has none is a client of its own.
+    pub(super) heavy: Arc<HeavyWork<Option<ClientId>>>,
     pub(super) publish_rates: Arc<PublishRates>,
     pub(super) cursor_key: Arc<[u8; 32]>,
     pub(super) media: MediaSource,
@@ -60,7 +59,8 @@ impl AppState {
             store,
             media,
             wrong_tokens: Arc::new(KeyedLimiter::new(WRONG_TOKENS_PER_MINUTE)),
-            body_pages: BodyPages::default(),
+            event_pages: Arc::default(),
+            heavy: Arc::default(),
             locks: ClientLocks::new(&Uuid::now_v7().to_string()),
             registrations: Arc::new(KeyedLimiter::new(config.api.registrations_per_minute)),
             publish_rates: Arc::default(),
@@ -69,11 +69,6 @@ impl AppState {
             replay: Arc::new(config.replay.clone()),
             egress: Arc::new(config.egress.clone()),
         })
-    }
-
-    /// A place for a page, if it needs one.
-    pub(super) async fn page_permit(&self, bodies: Bodies) -> Option<OwnedSemaphorePermit> {
-        self.body_pages.permit(bodies).await
     }
 
     /// A webhook of this client; another client's answers like an absent one.

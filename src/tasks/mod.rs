@@ -10,11 +10,15 @@
 //!   ([`OnEnd::Nothing`]).
 //! - [`Tasks::thread`] does the first with a thread.
 //!
+//! [`HeavyWork`] bounds what takes a processor for long, wherever it is done.
+//!
 //! Each end is counted in `wahook_tasks_total{kind,end}`. Panics are caught here; the panic hook
 //! has logged their place by then.
 
 #[cfg(any(test, feature = "task-faults"))]
 mod faults;
+mod heavy_work;
+mod keyed_semaphore;
 mod kind;
 
 use std::{
@@ -36,6 +40,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::telemetry;
 
+pub use heavy_work::HeavyWork;
+pub use keyed_semaphore::KeyedSemaphore;
 pub use kind::{OnEnd, TaskKind};
 
 /// The pause before the first new start, and the longest one.

@@ -4,6 +4,7 @@ use std::{ffi::OsStr, future::Future, sync::Arc, time::Duration};
 
 use rustix::process::{Pid, setpriority_process};
 use serde_json::{Value, json};
+use tokio::time::sleep;
 use wahook::{
     model::{ClientId, Phone},
     wire,
@@ -119,6 +120,20 @@ impl Attacker {
         let request = self.http.post(format!("{}/api/messages", self.api));
         let request = request.header("content-type", "application/json");
         self.send(request.body(body)).await.0
+    }
+}
+
+impl Attacker {
+    /// Whether its token is refused. Its connections of the attack may have to end first.
+    async fn is_refused(&self) -> bool {
+        for _ in 0..5 {
+            let request = self.http.get(format!("{}/api/webhooks/list", self.api));
+            if let Ok(answer) = request.bearer_auth(&self.token).send().await {
+                return answer.status() == 401;
+            }
+            sleep(Duration::from_millis(200)).await;
+        }
+        false
     }
 }
 
@@ -260,12 +275,7 @@ impl Lab {
             return false;
         };
         let (code, ..) = self.app.attempt(&["token", "revoke", id], &[]).await;
-        let request = self
-            .attacker
-            .http
-            .get(format!("{}/api/webhooks/list", self.app.api));
-        let answer = request.bearer_auth(&self.attacker.token).send().await;
-        code == Some(0) && answer.is_ok_and(|answer| answer.status() == 401)
+        code == Some(0) && self.attacker.is_refused().await
     }
 }
 

@@ -26,11 +26,13 @@ use crate::{
         Attempt, ClientId, Event, EventFilter, EventId, HourStats, Position, Timestamp, WebhookId,
         WebhookState,
     },
-    tasks::{TaskKind, Tasks},
+    tasks::{KeyedSemaphore, TaskKind, Tasks},
     telemetry,
 };
 
 const READERS: usize = 4;
+/// Those that one client's queries have at once: a query may take as long as its caller waits.
+const CLIENT_READERS: usize = READERS / 2;
 
 impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Self {
@@ -45,6 +47,7 @@ pub struct Sqlite {
     health: Health,
     readers: Arc<Mutex<Vec<Connection>>>,
     permits: Arc<Semaphore>,
+    clients: Arc<KeyedSemaphore<ClientId>>,
     tasks: Tasks,
 }
 
@@ -59,6 +62,22 @@ impl Sqlite {
         let own = tasks.clone();
         let opened = tasks.blocking(TaskKind::SqliteQuery, move || open::open(&settings, own));
         opened.await.ok_or_else(Error::closed)?
+    }
+
+    /// Runs a query for a client, which leaves connections for the others.
+    async fn read_for<T: Send + 'static>(
+        &self,
+        client: ClientId,
+        name: &'static str,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, Error> {
+        let permit = self.clients.acquire(client).await;
+        self.read(name, move |connection| {
+            // Until the query is over, which may be after its caller has gone.
+            let _permit = permit;
+            query(connection)
+        })
+        .await
     }
 
     /// Runs a query on a reading connection, on a thread that may block. It ends when its caller
@@ -114,7 +133,7 @@ impl Store for Sqlite {
         webhook: WebhookId,
         event: EventId,
     ) -> Result<Option<Event>, Error> {
-        self.read("event", move |connection| {
+        self.read_for(client, "event", move |connection| {
             read::event(connection, client, webhook, event)
         })
         .await
@@ -128,7 +147,7 @@ impl Store for Sqlite {
         after: Option<Position>,
         limit: usize,
     ) -> Result<Vec<Event>, Error> {
-        self.read("events", move |connection| {
+        self.read_for(client, "events", move |connection| {
             read::events(connection, client, webhook, filter, after, limit)
         })
         .await
@@ -140,7 +159,7 @@ impl Store for Sqlite {
         after: Option<Position>,
         limit: usize,
     ) -> Result<Vec<Event>, Error> {
-        self.read("dead_letters", move |connection| {
+        self.read_for(client, "dead_letters", move |connection| {
             read::dead_letters(connection, client, after, limit)
         })
         .await
@@ -152,7 +171,7 @@ impl Store for Sqlite {
         webhooks: &[WebhookId],
     ) -> Result<HashMap<WebhookId, WebhookState>, Error> {
         let webhooks = webhooks.to_vec();
-        self.read("states", move |connection| {
+        self.read_for(client, "states", move |connection| {
             read::states(connection, client, &webhooks)
         })
         .await
@@ -165,7 +184,7 @@ impl Store for Sqlite {
         since: Timestamp,
         until: Timestamp,
     ) -> Result<Vec<HourStats>, Error> {
-        self.read("stats", move |connection| {
+        self.read_for(client, "stats", move |connection| {
             read::stats(connection, client, webhook, since, until)
         })
         .await
@@ -264,5 +283,27 @@ mod tests {
             .await
             .expect("a connection is free")
             .expect("answers");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn endless_queries_of_one_client_leave_connections_to_others() {
+        let (_folder, store) = opened().await;
+        let client = |id: u64| ClientId::try_from(id).expect("in range");
+        let greedy = (0..READERS * 3).map(|_| store.read_for(client(1), "endless", count_for_ever));
+        let greedy = futures_util::future::join_all(greedy);
+        let other = async {
+            for _ in 0..10 {
+                let states = store
+                    .states(client(2), &[WebhookId(uuid::Uuid::nil())])
+                    .await;
+                assert!(states.expect("answers").is_empty());
+            }
+        };
+        tokio::select! {
+            _ = greedy => panic!("they never end"),
+            done = tokio::time::timeout(Duration::from_secs(30), other) => {
+                done.expect("a connection is free");
+            }
+        }
     }
 }

@@ -13,11 +13,15 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionB
 use tokio::sync::Semaphore;
 
 use super::{
-    READERS, Sqlite,
+    CLIENT_READERS, READERS, Sqlite,
     health::{Health, is_damage},
     write,
 };
-use crate::{config, store::Error, tasks::Tasks};
+use crate::{
+    config,
+    store::Error,
+    tasks::{KeyedSemaphore, Tasks},
+};
 
 /// Each takes a file from the version of its place in this list to the next one.
 const MIGRATIONS: [&str; 4] = [
@@ -67,6 +71,7 @@ pub(super) fn open(settings: &config::Store, tasks: Tasks) -> Result<Sqlite, Err
         health,
         readers: Arc::new(Mutex::new(readers?)),
         permits: Arc::new(Semaphore::new(READERS)),
+        clients: Arc::new(KeyedSemaphore::new(CLIENT_READERS)),
         tasks,
     })
 }

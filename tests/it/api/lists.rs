@@ -20,10 +20,10 @@ const EVENTS: usize = 60;
 const TEXT_BYTES: usize = 400_000;
 const MIB: u64 = 1 << 20;
 
-/// Publishes large messages, and waits until all are on record.
-async fn large_events(client: &Client, webhook: &Value) {
+/// Publishes so many large messages, and waits until all are on record.
+async fn large_events(client: &Client, webhook: &Value, count: usize) {
     let text = "x".repeat(TEXT_BYTES);
-    for number in 0..EVENTS {
+    for number in 0..count {
         let body = json!({
             "phone_number": PHONE, "message_id": format!("M{number}"), "from": "1",
             "type": "text", "metadata": {"text": text},
@@ -32,7 +32,7 @@ async fn large_events(client: &Client, webhook: &Value) {
         assert_eq!(status, 202, "{answer}");
     }
     eventually("all are on record", async || {
-        (walk(client, webhook, "limit=250").await.len() == EVENTS).then_some(())
+        (walk(client, webhook, "limit=250").await.len() == count).then_some(())
     })
     .await;
 }
@@ -55,8 +55,8 @@ async fn walk(client: &Client, webhook: &Value, query: &str) -> Vec<Value> {
     }
 }
 
-/// Asks and reads no more than the first byte.
-async fn ask(app: &App, client: &Client, path: &str) -> TcpStream {
+/// Asks, and reads nothing.
+async fn only_ask(app: &App, client: &Client, path: &str) -> TcpStream {
     let address = app.api.strip_prefix("http://").expect("an http URL");
     let mut stream = TcpStream::connect(address).await.expect("connects");
     let request = format!(
@@ -64,6 +64,12 @@ async fn ask(app: &App, client: &Client, path: &str) -> TcpStream {
         client.token
     );
     stream.write_all(request.as_bytes()).await.expect("writes");
+    stream
+}
+
+/// Asks and reads no more than the first byte.
+async fn ask(app: &App, client: &Client, path: &str) -> TcpStream {
+    let mut stream = only_ask(app, client, path).await;
     let read = timeout(WAIT_MAX, stream.read_u8());
     read.await.expect("in time").expect("an answer");
     stream
@@ -75,7 +81,7 @@ async fn large_events_come_in_pages_of_few_bytes() {
     let client = app.client(1).await;
     let receiver = Receiver::answering(&[200]).await;
     let webhook = client.register(PHONE, &receiver.url("/")).await;
-    large_events(&client, &webhook).await;
+    large_events(&client, &webhook, EVENTS).await;
     let id = webhook["id"].as_str().expect("an id");
     let path = format!("/api/webhooks/{id}/events?limit=250&include=payload");
 
@@ -102,6 +108,34 @@ async fn large_events_come_in_pages_of_few_bytes() {
         })
         .await;
     assert!(growth < 150 * MIB, "{} MiB", growth / MIB);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_that_a_client_does_not_read_keep_none_from_another() {
+    // Longer than the other client waits.
+    let app = App::with(&[("API__WRITE_TIMEOUT", "2m")]).await;
+    let receiver = Receiver::answering(&[200]).await;
+    let mut clients = Vec::new();
+    for number in [1, 2] {
+        let client = app.client(number).await;
+        let webhook = client.register(PHONE, &receiver.url("/")).await;
+        large_events(&client, &webhook, 12).await;
+        let id = webhook["id"].as_str().expect("an id");
+        let path = format!("/api/webhooks/{id}/events?limit=250&include=payload");
+        clients.push((client, path));
+    }
+    let [(greedy, asked), (other, path)] = &clients[..] else {
+        panic!("two clients");
+    };
+    let requests = (0..24).map(|_| only_ask(&app, greedy, asked));
+    let unread = join_all(requests).await;
+    ask(&app, greedy, "/api/webhooks/list").await;
+    let page = timeout(WAIT_MAX, other.get(path))
+        .await
+        .expect("a page in time");
+    let length = page["data"].as_array().map_or(0, Vec::len);
+    assert!(length >= 10, "as many as fit into a page: {length}");
+    drop(unread);
 }
 
 #[tokio::test(flavor = "multi_thread")]
