@@ -109,6 +109,9 @@ pub enum Error {
     /// What did not come before its deadline.
     #[error("JetStream: no {0} in time")]
     Timeout(&'static str),
+    /// The server handed out a message that reached nobody.
+    #[error("JetStream: a message was handed out and never came")]
+    NeverCame,
     /// What ended.
     #[error("JetStream: {0} ended")]
     Closed(&'static str),
@@ -227,6 +230,7 @@ impl Error {
             | Self::Leaderless(_)
             | Self::Unacknowledged(_)
             | Self::Timeout(_)
+            | Self::NeverCame
             | Self::Closed(_) => true,
             _ => false,
         }

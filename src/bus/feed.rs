@@ -33,8 +33,13 @@ const BATCH: usize = 64;
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// How long the server keeps a request open, and a feed at most takes to end.
 const EXPIRES: Duration = Duration::from_secs(1);
-/// The server ends every request, so that longer silence means trouble.
-const SILENCE: Duration = Duration::from_secs(5);
+/// Between two requests for nothing. The server keeps a pin for five seconds.
+pub(super) const KEEP_PIN_INTERVAL: Duration = Duration::from_secs(1);
+/// The server ends every request, so that longer silence means trouble. A feed that is opened again
+/// for nothing costs little.
+const SILENCE: Duration = Duration::from_secs(3);
+/// What comes later than this to a feed that ends comes to nobody.
+const DRAIN_SILENCE: Duration = Duration::from_secs(5);
 const NO_RESPONDERS: StatusCode = StatusCode::NO_RESPONDERS;
 
 #[derive(Serialize)]
@@ -59,6 +64,15 @@ pub(super) enum Fed {
     Reconnected,
 }
 
+impl Fed {
+    pub(super) fn into_message(self) -> Option<jetstream::Message> {
+        match self {
+            Self::Message(message) => Some(message),
+            Self::Nothing | Self::Reconnected => None,
+        }
+    }
+}
+
 /// An open feed of one consumer.
 pub(super) struct Feed {
     bus: Bus,
@@ -78,7 +92,13 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    pub(super) async fn open(bus: &Bus, stream: Stream, consumer: &str) -> Result<Self, Error> {
+    /// `pin`: of the feed before, which may still hold.
+    pub(super) async fn open(
+        bus: &Bus,
+        stream: Stream,
+        consumer: &str,
+        pin: Option<String>,
+    ) -> Result<Self, Error> {
         let inbox = bus.client.new_inbox();
         let subscriber = bus.client.subscribe(inbox.clone()).await?;
         let next = bus.api_subject(format_args!("CONSUMER.MSG.NEXT.{stream}.{consumer}"));
@@ -93,7 +113,7 @@ impl Feed {
             subscriber,
             connections,
             connection,
-            pin: None,
+            pin,
             asked: 0,
             is_probing: false,
         })
@@ -147,7 +167,7 @@ impl Feed {
             }
             let came = tokio::select! {
                 biased;
-                came = timeout(SILENCE, self.subscriber.next()) => came,
+                came = timeout(DRAIN_SILENCE, self.subscriber.next()) => came,
                 _ = self.connections.changed() => continue,
             };
             let Ok(Some(message)) = came else { break };
@@ -177,6 +197,27 @@ impl Feed {
             .await;
     }
 
+    /// The server's name for this node, for the next feed.
+    pub(super) fn into_pin(self) -> Option<String> {
+        self.pin
+    }
+
+    /// Keeps the pin of a feed that asks for nothing more: without requests the server would give
+    /// it to another node. No message is as small as what is asked for, so none comes.
+    pub(super) async fn keep_pin(&self) {
+        if self.pin.is_none() {
+            return;
+        }
+        let nothing = BatchConfig {
+            batch: 1,
+            no_wait: true,
+            max_bytes: 1,
+            ..BatchConfig::default()
+        };
+        // Without a connection there is no pin either.
+        let _ = self.request(nothing).await;
+    }
+
     /// Asks whether the server has something for this node. The answer is a message, or
     /// [`Fed::Nothing`] after all messages that were there.
     pub(super) async fn probe(&mut self) -> Result<(), Error> {
@@ -184,6 +225,7 @@ impl Feed {
         self.request(BatchConfig {
             batch: 1,
             no_wait: true,
+            max_bytes: self.bytes_max(),
             ..BatchConfig::default()
         })
         .await?;
@@ -200,11 +242,19 @@ impl Feed {
         self.request(BatchConfig {
             batch: BATCH - self.asked,
             expires: Some(EXPIRES),
+            max_bytes: self.bytes_max(),
             ..BatchConfig::default()
         })
         .await?;
         self.asked = BATCH;
         Ok(())
+    }
+
+    /// One message of the largest size always fits, and large ones do not come by the dozen. Not
+    /// the server's `max_payload` alone: it may have been larger when a message was stored.
+    fn bytes_max(&self) -> usize {
+        let payload_max = self.bus.client.server_info().max_payload;
+        payload_max.max(MESSAGE_BYTES_MAX) + HEAD_BYTES_MAX
     }
 
     async fn request(&self, config: BatchConfig) -> Result<(), Error> {
@@ -213,12 +263,7 @@ impl Feed {
         if self.bus.client.connection_state() != State::Connected {
             return Err(Error::Closed("the connection"));
         }
-        // One message of the largest size always fits, and large ones do not come by the dozen.
-        // Not the server's `max_payload` alone: it may have been larger when a message was stored.
-        let payload_max = self.bus.client.server_info().max_payload;
-        let max_bytes = payload_max.max(MESSAGE_BYTES_MAX) + HEAD_BYTES_MAX;
         let config = BatchConfig {
-            max_bytes,
             group: Some(GROUP.to_owned()),
             ..config
         };

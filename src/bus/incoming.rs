@@ -5,16 +5,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use async_nats::{
-    RequestErrorKind, header,
-    jetstream::{self, AckKind},
-};
+use async_nats::{header, jetstream};
 use bytes::Bytes;
 use tokio::time::{sleep, timeout};
 
 use super::{
     Error, StoredAs,
     chat::FROM_CHAT_QUEUE,
+    give_back::{NAK_PAUSE, Nak, confirm_nak},
+    in_hand::{Held, InHand},
     usage::{UsageCounts, signed},
 };
 use crate::model::Timestamp;
@@ -22,37 +21,8 @@ use crate::model::Timestamp;
 /// Clocks differ a little, and what is decided takes its way.
 const ACK_MARGIN: Duration = Duration::from_secs(5);
 
-/// Between two tries to give a message back that nobody heard of.
-pub(super) const NAK_PAUSE: Duration = Duration::from_millis(200);
 /// Most elections are over by then.
 const NAK_REPEATED_FOR: Duration = Duration::from_secs(8);
-
-/// What became of giving a message back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Nak {
-    Confirmed,
-    /// The consumer has no leader, so it can be done again.
-    Unheard,
-    /// No answer came. Done again, it could give back what another node has by now.
-    Unknown,
-}
-
-/// Gives a message back, with the server's word on it. async-nats takes any answer for a
-/// confirmation, also the one that nobody listens.
-pub(super) async fn confirm_nak(message: &jetstream::Message, after: Option<Duration>) -> Nak {
-    let Some(reply) = message.reply.clone() else {
-        return Nak::Unknown;
-    };
-    let kind = AckKind::Nak(after).into();
-    match message.context.client().request(reply, kind).await {
-        Ok(_) => Nak::Confirmed,
-        Err(error) if error.kind() == RequestErrorKind::NoResponders => Nak::Unheard,
-        Err(error) => {
-            tracing::debug!(%error, "no word on a message that was given back");
-            Nak::Unknown
-        }
-    }
-}
 
 /// Whether a message was handed out before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +40,7 @@ pub struct Incoming {
     payload: Bytes,
     usage: Arc<UsageCounts>,
     received_at: Instant,
+    held: Held,
     /// When the stream stored it.
     pub published_at: Timestamp,
     /// How many times it was delivered, this time included.
@@ -82,6 +53,7 @@ impl Incoming {
     pub(super) fn new(
         message: jetstream::Message,
         usage: &Arc<UsageCounts>,
+        in_hand: &Arc<InHand>,
     ) -> Result<Self, Error> {
         let info = message.info()?;
         let published_at = info.published.into();
@@ -90,6 +62,10 @@ impl Incoming {
         Ok(Self {
             payload: message.payload.clone(),
             usage: Arc::clone(usage),
+            held: in_hand.hold(StoredAs {
+                at: published_at,
+                sequence,
+            }),
             received_at: Instant::now(),
             published_at,
             deliveries,
@@ -156,6 +132,7 @@ impl Incoming {
     pub async fn ack(self) -> Result<(), Error> {
         self.message.ack().await.map_err(Error::from)?;
         self.removed();
+        self.held.acknowledged();
         Ok(())
     }
 
@@ -167,6 +144,7 @@ impl Incoming {
     /// Not done: hand it out again after this time. Returns once the server has confirmed it, or
     /// does not: then it comes again after `ack_wait`.
     pub async fn nak(self, after: Option<Duration>) {
+        self.held.paused(after);
         if confirm_nak(&self.message, after).await != Nak::Unheard {
             return;
         }

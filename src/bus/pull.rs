@@ -1,78 +1,33 @@
 //! Pulling work and settling it.
 
+mod release;
+
 use std::{
     collections::VecDeque,
     mem,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use async_nats::jetstream::{self, AckKind};
+use async_nats::jetstream;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Bus, Error, Stream,
+    Bus, Error, Work,
     feed::{Fed, Feed},
-    incoming::{Incoming, NAK_PAUSE, Nak, confirm_nak},
+    give_back::sort,
+    in_hand::InHand,
+    incoming::Incoming,
+    reclaim::{Follows, Seen},
 };
 use crate::telemetry;
 
 /// When nothing has come for this long, the server is asked whether there is more.
 const QUIET: Duration = Duration::from_millis(20);
-const NAK_DEADLINE: Duration = Duration::from_secs(2);
-/// How long the server may take to say that it has heard of the first NAK of many.
-const HEARD_WITHIN: Duration = Duration::from_millis(500);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// An election takes some seconds, and what waits should not wait much longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
-/// What kind of work a consumer brings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Work {
-    /// New messages, for `deliver`.
-    Message,
-    /// Due retries, for `deliver`.
-    Retry,
-    /// Groups of results, for `record`.
-    Result,
-    /// Advisories on messages that reached `max_deliver`, for `deliver`. It has one partition.
-    Advisory,
-}
-
-impl Work {
-    /// As metrics name it.
-    pub fn as_str(self) -> &'static str {
-        self.names().1
-    }
-
-    /// The stream that it comes from.
-    pub fn stream(self) -> Stream {
-        self.names().0
-    }
-
-    /// The stream, and the durable consumer of a partition.
-    pub(super) fn consumer(self, partition: u16) -> (Stream, String) {
-        let (stream, kind) = self.names();
-        let is_one = self == Self::Advisory;
-        (
-            stream,
-            if is_one {
-                kind.to_owned()
-            } else {
-                format!("{kind}-{partition:02}")
-            },
-        )
-    }
-
-    fn names(self) -> (Stream, &'static str) {
-        match self {
-            Self::Message => (Stream::Messages, "deliver"),
-            Self::Retry => (Stream::Retries, "retry"),
-            Self::Result => (Stream::Results, "record"),
-            Self::Advisory => (Stream::Advisories, "advisory"),
-        }
-    }
-}
 
 /// One partition's work. It reconnects by itself until cancelled.
 pub struct Pull {
@@ -92,6 +47,10 @@ pub struct Pull {
     /// Whether this node is, as far as it knows, the one that the consumer feeds.
     pinned: bool,
     newly_pinned: bool,
+    /// The server's name for this node in the feed before.
+    pin: Option<String>,
+    seen: Seen,
+    in_hand: Arc<InHand>,
 }
 
 impl Bus {
@@ -110,6 +69,9 @@ impl Bus {
             pause: FIRST_PAUSE,
             pinned: false,
             newly_pinned: false,
+            pin: None,
+            seen: Seen::default(),
+            in_hand: Arc::default(),
         }
     }
 }
@@ -144,6 +106,10 @@ impl Pull {
                 }
                 Err(error) => {
                     let mut connections = self.bus.connections.subscribe();
+                    if matches!(error, Error::NeverCame) {
+                        // What is asked for would come to nobody, too.
+                        self.stop().await;
+                    }
                     self.give_back().await;
                     telemetry::error("bus", "pull");
                     let work = self.work.as_str();
@@ -168,9 +134,13 @@ impl Pull {
     pub fn try_next(&mut self) -> Option<Incoming> {
         let message = match self.ready.pop_front() {
             Some(message) => message,
-            None => self.feed.as_mut()?.ready()?,
+            None => {
+                let message = self.feed.as_mut()?.ready()?;
+                self.seen.note(&message);
+                message
+            }
         };
-        Incoming::new(message, &self.bus.usage).ok()
+        Incoming::new(message, &self.bus.usage, &self.in_hand).ok()
     }
 
     /// The next message; `None` when there is a new connection.
@@ -181,7 +151,15 @@ impl Pull {
     async fn fetch(&mut self) -> Result<Option<Incoming>, Error> {
         self.open_feed().await?;
         while self.ready.is_empty() {
-            match self.next_fed().await? {
+            let fed = self.next_fed().await?;
+            if let Fed::Message(message) = &fed
+                && self.seen.note(message) == Follows::No
+                && self.work.is_delivered()
+            {
+                self.collected.extend(fed.into_message());
+                return Err(Error::NeverCame);
+            }
+            match fed {
                 Fed::Reconnected => return Ok(None),
                 Fed::Nothing => self.sort_collected(),
                 Fed::Message(message) if self.pinned => self.ready.push_back(message),
@@ -196,7 +174,7 @@ impl Pull {
         }
         let message = self.ready.pop_front();
         message
-            .map(|message| Incoming::new(message, &self.bus.usage))
+            .map(|message| Incoming::new(message, &self.bus.usage, &self.in_hand))
             .transpose()
     }
 
@@ -204,7 +182,11 @@ impl Pull {
         if self.feed.is_none() {
             let (stream, consumer) = self.work.consumer(self.partition);
             self.opened_at = Instant::now();
-            self.feed = Some(Feed::open(&self.bus, stream, &consumer).await?);
+            let feed = Feed::open(&self.bus, stream, &consumer, self.pin.clone()).await?;
+            self.bus
+                .reclaim(self.work, self.partition, &mut self.seen, &self.in_hand)
+                .await?;
+            self.feed = Some(feed);
         }
         Ok(())
     }
@@ -234,33 +216,6 @@ impl Pull {
         self.opened_at < then
     }
 
-    /// Gives back the fetched messages that were not started, and opens a new feed.
-    pub async fn give_back(&mut self) {
-        self.pinned = false;
-        let mut unstarted = self.take_unstarted();
-        if let Some(mut feed) = self.feed.take() {
-            unstarted.extend(std::iter::from_fn(|| feed.ready()));
-        }
-        // Kept until then: should this be dropped while it waits, they are given back later.
-        self.unstarted.clone_from(&unstarted);
-        // Without a leader nobody hears of it, and nothing can be pulled either. What is not given
-        // back by then comes by itself before long.
-        let given_back_until = self.bus.settings.ack_wait / 2;
-        let confirmed = timeout(given_back_until, nak_in_order(unstarted));
-        tokio::select! {
-            biased;
-            _ = confirmed => {}
-            () = cut_off(&self.cancel) => {}
-        }
-        self.unstarted.clear();
-    }
-
-    /// The same, together with one that was given out and not started.
-    pub async fn give_back_with(&mut self, incoming: Incoming) {
-        self.unstarted.push(incoming.into_message());
-        self.give_back().await;
-    }
-
     /// The fetched messages that were not given out and have left the feed.
     fn take_unstarted(&mut self) -> Vec<jetstream::Message> {
         let mut unstarted = mem::take(&mut self.unstarted);
@@ -271,85 +226,23 @@ impl Pull {
 
     /// Drops the fetched messages, unsettled.
     pub fn forget(&mut self) {
-        self.feed = None;
         self.pinned = false;
+        self.seen.was_silent = true;
         self.take_unstarted();
+        self.close_feed();
     }
 
-    /// Asks for no more messages, and returns once none can come. This takes a second at most while
-    /// the server answers. To be followed by [`Self::release`]; until then no other node is fed.
-    pub async fn stop(&mut self) {
-        if let Some(feed) = &mut self.feed {
-            self.unstarted.extend(feed.drain().await);
+    /// What has arrived and was not taken from the feed, which ends here.
+    fn close_feed(&mut self) -> Vec<jetstream::Message> {
+        let Some(mut feed) = self.feed.take() else {
+            return Vec::new();
+        };
+        let mut arrived = Vec::new();
+        while let Some(message) = feed.ready() {
+            self.seen.note(&message);
+            arrived.push(message);
         }
+        self.pin = feed.into_pin();
+        arrived
     }
-
-    /// Gives back the fetched messages that were not started, and `returned`, which were. Then it
-    /// gives up the pin, so that another node goes on at once and gets all of them first.
-    pub async fn release(&mut self, returned: Vec<Incoming>) {
-        self.stop().await;
-        let mut messages = self.take_unstarted();
-        messages.extend(returned.into_iter().map(|incoming| incoming.into_message()));
-        let given_back = timeout(NAK_DEADLINE, nak_in_order(messages)).await;
-        let is_confirmed = given_back.unwrap_or(false);
-        self.pinned = false;
-        let Some(feed) = self.feed.take() else { return };
-        if !is_confirmed {
-            let work = self.work.as_str();
-            let partition = self.partition;
-            tracing::warn!(
-                work,
-                partition,
-                "the server did not confirm what was given back"
-            );
-            // Its pin runs out by itself, in a few seconds. The messages may be back by then.
-            return;
-        }
-        let (stream, consumer) = self.work.consumer(self.partition);
-        feed.end(stream, &consumer).await;
-    }
-}
-
-/// When a node that stops gives up to give messages back.
-async fn cut_off(cancel: &CancellationToken) {
-    cancel.cancelled().await;
-    sleep(NAK_DEADLINE).await;
-}
-
-/// In the order of their stream.
-fn sort(messages: &mut [jetstream::Message]) {
-    messages.sort_by_key(|message| message.info().map_or(0, |info| info.stream_sequence));
-}
-
-/// Gives messages back in the order of their stream. Whether the server has confirmed it; while
-/// their consumer has no leader, it is done again, since a lost NAK costs `ack_wait`.
-async fn nak_in_order(mut messages: Vec<jetstream::Message>) -> bool {
-    sort(&mut messages);
-    loop {
-        match nak_all(&messages).await {
-            Nak::Confirmed => return true,
-            Nak::Unknown => return false,
-            Nak::Unheard => sleep(NAK_PAUSE).await,
-        }
-    }
-}
-
-/// The server handles the acknowledgements of a consumer in the order in which they come. So its
-/// word on the first one says that there is a leader, and that on the last one stands for all.
-/// Without a word all are sent, too: it may be on its way.
-async fn nak_all(messages: &[jetstream::Message]) -> Nak {
-    let Some((first, others)) = messages.split_first() else {
-        return Nak::Confirmed;
-    };
-    let heard = timeout(HEARD_WITHIN, confirm_nak(first, None)).await;
-    let heard = heard.unwrap_or(Nak::Unknown);
-    let Some((last, between)) = others.split_last().filter(|_| heard != Nak::Unheard) else {
-        return heard;
-    };
-    for message in between {
-        if message.ack_with(AckKind::Nak(None)).await.is_err() {
-            return Nak::Unknown;
-        }
-    }
-    confirm_nak(last, None).await
 }

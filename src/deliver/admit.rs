@@ -68,8 +68,17 @@ impl Engine {
             Err(postponed) => return Admission::Postponed(postponed),
         };
         // Others may consider this node down: first they must see that it lives.
-        let lease = self.shared.membership.current();
-        if timeout(self.shared.deliver.lane_wait, lease).await.is_err() {
+        let lease = timeout(
+            self.shared.deliver.lane_wait,
+            self.shared.membership.current(),
+        );
+        let is_current = tokio::select! {
+            biased;
+            // A node that leaves is not current any more.
+            () = self.cancel.cancelled() => return Admission::Refused(Settle::HandOver),
+            lease = lease => lease.is_ok(),
+        };
+        if !is_current {
             return Admission::Refused(Settle::GiveBackLater);
         }
         if let Err(postponed) = limiter.recheck_rate(&permit, delivery.priority) {

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -21,10 +21,14 @@ use crate::{
     bus::{Bus, Pull, Work},
     model::Timestamp,
     policy::Backoff,
+    telemetry,
 };
 
 /// Messages of one loop that may wait for a limiter that hardly moves.
 const WAITERS_MAX_WHEN_SLOW: usize = SLOTS / 4;
+
+/// Between two tries to tell the next node what comes again.
+const RETURNED_PAUSE: Duration = Duration::from_millis(200);
 
 /// What becomes of fetched messages once a silence of this node is over.
 pub(super) enum Fetched {
@@ -151,5 +155,15 @@ impl Engine {
     pub(super) fn ticket(&self, content: &Content) -> Option<Ticket> {
         let (webhook, chat_key) = content.chat()?;
         Some(self.chats.ticket(webhook, chat_key))
+    }
+
+    /// Tells the partition's next node of the messages of chats that come again in a while: it
+    /// must not begin with those after them. Asks again while the bus does not answer.
+    pub(super) async fn enqueue_returned(&self) {
+        while let Err(error) = self.chats.enqueue_all_returned(self.bus()).await {
+            telemetry::error("deliver", "handover");
+            tracing::warn!(%error, "the next node does not know yet what comes again in a while");
+            sleep(RETURNED_PAUSE).await;
+        }
     }
 }

@@ -84,11 +84,15 @@ impl Engine {
             Admission::Postponed(postponed) => {
                 return Ok(Box::pin(self.park(&delivery, postponed, slot)).await?);
             }
-            Admission::Refused(settle) => return Err(settle),
-            Admission::HandedOutElsewhere => {
-                if let Some(slot) = slot {
-                    slot.abandon();
+            Admission::Refused(settle) => {
+                // The next node gets it in its place, so nobody need be told.
+                if matches!(settle, Settle::HandOver) {
+                    abandon(slot);
                 }
+                return Err(settle);
+            }
+            Admission::HandedOutElsewhere => {
+                abandon(slot);
                 return Err(Settle::Forget);
             }
         };
@@ -185,5 +189,11 @@ impl Engine {
             .webhooks()
             .cached_by_phone(delivery.client_id, &delivery.phone)
             .filter(|cached| cached.id == delivery.webhook_id)
+    }
+}
+
+fn abandon(slot: Option<InFlightSlot>) {
+    if let Some(slot) = slot {
+        slot.abandon();
     }
 }

@@ -29,6 +29,11 @@ use crate::{
 /// How long another node waits at most for what is in flight here. Requests that take longer
 /// overlap with its own.
 const HANDOVER: Duration = Duration::from_secs(2);
+/// How much longer it waits for messages of chats that are kept in order: they may be late because
+/// the machine is busy, and the next of their chat would overtake them.
+const ORDERED_HANDOVER: Duration = Duration::from_secs(6);
+/// How long it takes at most to tell the next node of messages that come again in a while.
+const RETURNED_DEADLINE: Duration = Duration::from_secs(3);
 
 /// Between two look-ups of a webhook while the bus does not answer.
 const READ_PAUSE: Duration = Duration::from_millis(100);
@@ -137,13 +142,17 @@ impl PullLoop {
             }
         };
         let bytes = incoming.payload().len();
-        let taken = TakenUp::new(slots, &memory, content.client(), bytes, slot);
+        let mut taken = TakenUp::new(slots, &memory, content.client(), bytes, slot);
+        let ticket = self.engine.ticket(&content);
+        if ticket.is_some() {
+            taken.is_of_a_chat(slots);
+        }
         let arrival = Arrival {
             source: Source {
                 work: self.work,
                 incoming,
             },
-            ticket: self.engine.ticket(&content),
+            ticket,
             content,
         };
         Ok((arrival, taken))
@@ -212,8 +221,18 @@ impl PullLoop {
     /// The next node begins when the pin goes. So what is in flight here gets a little time to end,
     /// and what is given back is on the server, first.
     async fn let_go(mut self, slots: &Slots) {
-        let in_flight = timeout(HANDOVER, slots.wait_until_all_are_free());
-        let _ = tokio::join!(in_flight, self.pull.stop());
+        let engine = Arc::clone(&self.engine);
+        let settled = async {
+            if timeout(HANDOVER, slots.wait_until_all_are_free())
+                .await
+                .is_err()
+            {
+                let ordered = slots.wait_until_no_chat_waits();
+                let _ = timeout(ORDERED_HANDOVER, ordered).await;
+            }
+            let _ = timeout(RETURNED_DEADLINE, engine.enqueue_returned()).await;
+        };
+        self.pull.stop_until(settled).await;
         let returned = self.engine.handover(self.work).take();
         self.pull.release(returned).await;
     }

@@ -34,6 +34,8 @@ pub(super) struct Memory {
 #[derive(Clone)]
 pub(super) struct Slots {
     free: Arc<Semaphore>,
+    /// One for each slot whose message is not of a chat that is kept in order.
+    without_chat: Arc<Semaphore>,
     shares: Arc<Mutex<Shares>>,
 }
 
@@ -43,6 +45,7 @@ pub(super) struct TakenUp {
     /// `None`: the message is no client's.
     _counted: Option<Counted>,
     load: Load,
+    of_a_chat: Option<OwnedSemaphorePermit>,
     _slot: OwnedSemaphorePermit,
 }
 
@@ -95,6 +98,7 @@ impl Slots {
     pub(super) fn new() -> Self {
         Self {
             free: Arc::new(Semaphore::new(SLOTS)),
+            without_chat: Arc::new(Semaphore::new(SLOTS)),
             shares: Arc::new(Mutex::new(Shares::new(SLOTS, 0))),
         }
     }
@@ -111,6 +115,12 @@ impl Slots {
     pub(super) async fn wait_until_all_are_free(&self) {
         // An error would mean that it is closed, which it never is.
         let _ = self.free.acquire_many(SLOTS as u32).await;
+    }
+
+    /// Waits until no message of a chat that is kept in order has a slot.
+    pub(super) async fn wait_until_no_chat_waits(&self) {
+        // It is never closed either.
+        let _ = self.without_chat.acquire_many(SLOTS as u32).await;
     }
 
     fn shares(&self) -> MutexGuard<'_, Shares> {
@@ -165,8 +175,15 @@ impl TakenUp {
         Self {
             load: counted.as_ref().map_or(Load::Fair, Counted::load),
             _counted: counted,
+            of_a_chat: None,
             _slot: slot,
         }
+    }
+
+    /// The message is of a chat that is kept in order.
+    pub(super) fn is_of_a_chat(&mut self, slots: &Slots) {
+        // There is one for each slot, so it is free.
+        self.of_a_chat = Arc::clone(&slots.without_chat).try_acquire_owned().ok();
     }
 
     /// What its client held when it came.

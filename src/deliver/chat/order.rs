@@ -104,6 +104,23 @@ impl ChatOrder {
         self.chat(of).is_some_and(|chat| chat.state().users > 0)
     }
 
+    /// Puts all that was given back and did not come again into the queues of its chats.
+    ///
+    /// # Errors
+    /// When the bus fails; the other chats are done all the same.
+    pub(in crate::deliver) async fn enqueue_all_returned(
+        &self,
+        queues: &impl ChatQueues,
+    ) -> Result<(), Error> {
+        let chats: Vec<_> = self.chats().values().cloned().collect();
+        let mut outcome = Ok(());
+        for chat in chats {
+            let _gate = chat.gate.lock().await;
+            outcome = chat.enqueue_returned(queues).await.and(outcome);
+        }
+        outcome
+    }
+
     fn chat(&self, of: &Delivery) -> Option<Arc<Chat>> {
         let key = (of.webhook_id, of.chat_key.clone()?);
         self.chats().get(&key).cloned()
@@ -226,7 +243,7 @@ impl InFlightSlot {
         Ok(())
     }
 
-    /// It was handed out elsewhere: nobody here shall wait for it.
+    /// It is another node's: nobody here shall wait for it.
     pub(in crate::deliver) fn abandon(self) {
         self.user.chat.state().end(self.number);
     }

@@ -78,6 +78,12 @@ impl ChatState {
         None
     }
 
+    /// The first of those given back.
+    fn first_returned(&mut self) -> Option<Delivery> {
+        self.forget_old();
+        self.returned.front().map(|(_, first)| first.clone())
+    }
+
     /// The message's turn begins; the number of its slot.
     pub(super) fn begin(&mut self, delivery: Delivery, in_queue: bool) -> u64 {
         self.last_slot += 1;
@@ -136,6 +142,22 @@ impl Chat {
             }
         }
         Ok(())
+    }
+
+    /// Puts all that was given back into the queue. To be called with the gate held.
+    pub(super) async fn enqueue_returned(&self, queues: &impl ChatQueues) -> Result<(), Error> {
+        loop {
+            let returned = self.state().first_returned();
+            let Some(returned) = returned else {
+                return Ok(());
+            };
+            match self.enqueue_behind(queues, &returned).await {
+                // It is given up when it comes again.
+                Ok(()) | Err(Error::TooLarge) => {}
+                Err(error) => return Err(error),
+            }
+            self.state().returned.pop_front();
+        }
     }
 
     /// Puts a message behind those before it. To be called with the gate held.

@@ -134,6 +134,16 @@ fn model_with_handovers_keeps_the_order() {
 }
 
 #[test]
+fn model_with_handovers_while_the_bus_fails_keeps_the_order() {
+    check(Faults {
+        attempts: 30,
+        bus: 10,
+        handovers: 3,
+        ..Faults::default()
+    });
+}
+
+#[test]
 fn model_with_a_full_stream_loses_and_stalls_nothing() {
     check(Faults {
         attempts: 40,

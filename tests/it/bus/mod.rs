@@ -4,6 +4,7 @@ mod late_reading;
 mod listing;
 mod parked;
 mod pull;
+mod reclaim;
 mod session_keys;
 mod tls;
 mod watch;

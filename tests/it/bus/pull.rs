@@ -8,7 +8,7 @@ use wahook::{bus::Work, wire::decode_message};
 
 use super::{client, message, now, phone};
 use crate::support::{
-    app::{WAIT_MAX, eventually},
+    app::{WAIT_MAX, eventually, let_pass},
     nats::NatsServer,
 };
 
@@ -169,6 +169,47 @@ async fn messages_given_back_reach_the_next_node_in_their_order() {
     });
     taken.reverse();
     pull.release(taken).await;
+    let sequences = next.await.expect("all came");
+    assert!(sequences.is_sorted(), "{sequences:?}");
+}
+
+#[tokio::test]
+async fn a_node_that_takes_long_to_give_up_a_partition_keeps_it_until_then() {
+    // Longer than the server keeps the pin of a node that asks for nothing.
+    const LONG: Duration = Duration::from_secs(7);
+    let server = NatsServer::start().await;
+    let first = server.bus().await;
+    let second = server.bus().await;
+    let send = async |number: u64| {
+        let message = message(1, "4915112345678", &format!("M{number}"));
+        first.publish_message(&message).await.expect("publishes");
+    };
+    for number in 0..5 {
+        send(number).await;
+    }
+    let part = first.partition_of(client(1), &phone("4915112345678"));
+    let mut pull = first.pull(Work::Message, part, CancellationToken::new());
+    let taken = timeout(WAIT_MAX, pull.next()).await.expect("in time");
+    let taken = taken.expect("a message");
+    let next = tokio::spawn(async move {
+        let mut pull = second.pull(Work::Message, part, CancellationToken::new());
+        let mut sequences = Vec::new();
+        for _ in 0..10 {
+            let incoming = timeout(WAIT_MAX, pull.next()).await.expect("in time");
+            let incoming = incoming.expect("a message");
+            sequences.push(incoming.sequence);
+            incoming.ack().await.expect("acknowledges");
+        }
+        sequences
+    });
+    let in_flight = async {
+        let_pass(LONG).await;
+        for number in 5..10 {
+            send(number).await;
+        }
+    };
+    pull.stop_until(in_flight).await;
+    pull.release(vec![taken]).await;
     let sequences = next.await.expect("all came");
     assert!(sequences.is_sorted(), "{sequences:?}");
 }

@@ -56,6 +56,8 @@ impl Node {
         self.cancel.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+        // It is asked again, as in `deliver/engine.rs`.
+        while self.order.enqueue_all_returned(&*self.world).await.is_err() {}
         let mut copies = self.handover.lock().unwrap_or_else(PoisonError::into_inner);
         copies.sort_by_key(|(_, copy)| copy.sequence);
         for (work, copy) in copies.drain(..) {
@@ -147,7 +149,10 @@ impl Node {
         }
         tokio::select! {
             biased;
-            () = self.cancel.cancelled() => return Ok(Settle::HandOver),
+            () = self.cancel.cancelled() => {
+                slot.abandon();
+                return Ok(Settle::HandOver);
+            }
             () = world.pause() => {}
         }
         let (chat, number) = place(delivery);
