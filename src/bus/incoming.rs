@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use async_nats::{header, jetstream};
+use async_nats::{
+    header,
+    jetstream::{self, AckKind},
+};
 use bytes::Bytes;
 use tokio::time::{sleep, timeout};
 
@@ -21,6 +24,8 @@ use crate::model::Timestamp;
 /// Clocks differ a little, and what is decided takes its way.
 const ACK_MARGIN: Duration = Duration::from_secs(5);
 
+/// How long the server may take to say that it keeps a message.
+const KEPT_WITHIN: Duration = Duration::from_secs(2);
 /// Most elections are over by then.
 const NAK_REPEATED_FOR: Duration = Duration::from_secs(8);
 
@@ -139,6 +144,19 @@ impl Incoming {
     /// It is gone from its stream.
     fn removed(&self) {
         self.usage.note(self.subject(), -signed(self.payload.len()));
+    }
+
+    /// Not done yet: the server keeps it for this node for `ack_wait` from now on. Whether the
+    /// server has confirmed it; the message must be this node's, see [`Self::is_ours`].
+    pub async fn keep(&self) -> bool {
+        let Some(reply) = self.message.reply.clone() else {
+            return false;
+        };
+        let asking = self.message.context.client();
+        let kept = asking.request(reply, AckKind::Progress.into());
+        timeout(KEPT_WITHIN, kept)
+            .await
+            .is_ok_and(|kept| kept.is_ok())
     }
 
     /// Not done: hand it out again after this time. Returns once the server has confirmed it, or

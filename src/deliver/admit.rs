@@ -84,16 +84,23 @@ impl Engine {
         if let Err(postponed) = limiter.recheck_rate(&permit, delivery.priority) {
             return Admission::Postponed(postponed);
         }
-        // After this time the server hands the message out to another node.
-        let deliver = &self.shared.deliver;
-        let kept_for = self.shared.ack_wait.saturating_sub(deliver.timeout);
-        if !source.incoming.is_ours(kept_for) {
+        if !self.is_kept_for_an_attempt(source).await {
             return Admission::HandedOutElsewhere;
         }
         if self.cancel.is_cancelled() {
             return Admission::Refused(Settle::HandOver);
         }
         Admission::Granted(permit, place)
+    }
+
+    /// Whether the server keeps a message for this node until an attempt is over. One that waited
+    /// for long, because the machine is busy, is kept once more: were it given back instead, it
+    /// might never be attempted.
+    async fn is_kept_for_an_attempt(&self, source: &Source) -> bool {
+        let ack_wait = self.shared.ack_wait;
+        let kept_for = ack_wait.saturating_sub(self.shared.deliver.timeout);
+        let incoming = &source.incoming;
+        incoming.is_ours(kept_for) || (incoming.is_ours(ack_wait) && incoming.keep().await)
     }
 
     /// A place among the requests of this node, within the client's share.

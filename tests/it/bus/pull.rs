@@ -213,3 +213,24 @@ async fn a_node_that_takes_long_to_give_up_a_partition_keeps_it_until_then() {
     let sequences = next.await.expect("all came");
     assert!(sequences.is_sorted(), "{sequences:?}");
 }
+
+#[tokio::test]
+async fn a_message_that_is_kept_once_more_is_handed_out_to_nobody_else() {
+    const ACK_WAIT: Duration = Duration::from_secs(3);
+    let server = NatsServer::start().await;
+    let mut config = server.config();
+    config.bus.ack_wait = ACK_WAIT;
+    let bus = server.connect_with(&config).await;
+    bus.apply().await.expect("applies");
+    let message = message(1, "4915112345678", "M1");
+    bus.publish_message(&message).await.expect("publishes");
+    let part = bus.partition_of(message.client_id, &message.phone);
+    let mut pull = bus.pull(Work::Message, part, CancellationToken::new());
+    let taken = timeout(WAIT_MAX, pull.next()).await.expect("in time");
+    let taken = taken.expect("a message");
+    let_pass(ACK_WAIT * 2 / 3).await;
+    assert!(taken.keep().await);
+    let again = timeout(ACK_WAIT * 2 / 3, pull.next()).await;
+    assert!(again.is_err(), "it is kept");
+    taken.ack().await.expect("acknowledges");
+}
