@@ -167,15 +167,24 @@ impl Bus {
     /// Sends the head of a queue to delivery. A second call within the stream's duplicate window
     /// does nothing. After it, deliver knows a needless copy by its number and drops it.
     pub async fn dispatch_head(&self, head: &Queued) -> Result<(), Error> {
+        let id = format!("line:{}", head.stored_as);
+        self.dispatch_head_as(head, id).await
+    }
+
+    /// The same for a head that was dispatched, and that nobody works on: a copy that is gone must
+    /// not make the server refuse this one.
+    pub async fn dispatch_head_again(&self, head: &Queued) -> Result<(), Error> {
+        let id = format!("line:{}:{}", head.stored_as, self.now().millis());
+        self.dispatch_head_as(head, id).await
+    }
+
+    async fn dispatch_head_as(&self, head: &Queued, id: String) -> Result<(), Error> {
         let Queued {
             stored_as,
             delivery,
         } = head;
         let mut headers = HeaderMap::new();
-        headers.insert(
-            header::NATS_MESSAGE_ID,
-            format!("line:{stored_as}").as_str(),
-        );
+        headers.insert(header::NATS_MESSAGE_ID, id.as_str());
         headers.insert(FROM_CHAT_QUEUE, stored_as.sequence.to_string().as_str());
         let subject = subject::retry(self.partition_count(), delivery.client_id, &delivery.phone);
         let published = self

@@ -149,6 +149,6 @@ impl Sweep {
             client.id = %head.delivery.client_id,
             "a chat queue that nobody worked on goes on"
         );
-        self.bus.dispatch_head(&head).await
+        self.bus.dispatch_head_again(&head).await
     }
 }

@@ -1,5 +1,6 @@
 //! The bus room on a real server.
 
+mod chat_queues;
 mod late_reading;
 mod listing;
 mod parked;
