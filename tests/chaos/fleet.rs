@@ -1,6 +1,6 @@
 //! The processes of a run.
 
-use std::{fs, process::Stdio};
+use std::{fs, path::PathBuf, process::Stdio};
 
 use crate::support::{
     app::{App, WAIT_MAX, http_client},
@@ -207,6 +207,17 @@ impl Fleet {
             .collect();
         all.sort();
         all
+    }
+
+    /// Copies all logs into the folder `CHAOS_LOGS`, if there is one.
+    pub(crate) fn keep_logs(&self) {
+        let Some(folder) = std::env::var_os("CHAOS_LOGS").map(PathBuf::from) else {
+            return;
+        };
+        fs::create_dir_all(&folder).expect("a writable folder");
+        for (name, text) in self.logs() {
+            fs::write(folder.join(format!("{name}.log")), text).expect("a writable folder");
+        }
     }
 
     /// The last lines of each log that has more than its start, for a failure's report.

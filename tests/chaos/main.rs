@@ -2,7 +2,8 @@
 //! SQLite, and endpoints in this process. What was seen is judged by the books of `tests/ledger`.
 //!
 //! Each scenario prints one line of JSON, whatever becomes of it. `CHAOS_SEED` draws the same
-//! chances again; `CHAOS_KILLS` sets how often the first scenario kills.
+//! chances again; `CHAOS_KILLS` sets how often the first scenario kills. `CHAOS_LOGS` names a
+//! folder that keeps the logs of all processes.
 
 mod books;
 mod farm;

@@ -180,6 +180,7 @@ impl Run {
     /// When something does not hold; seed, violations and logs are told.
     pub(crate) async fn end(self, expect: &Expect, more: &[(&str, serde_json::Value)]) -> Ledgers {
         let left = self.quiet(expect.quiet_within).await;
+        self.fleet.keep_logs();
         let ledgers = self.books().await;
         let reach = Reach {
             settle: micros(SETTLE),
