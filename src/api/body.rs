@@ -10,6 +10,7 @@ use axum::{
     extract::{FromRequest, Request},
     http::{HeaderMap, StatusCode, header},
 };
+use memchr::memchr;
 use serde::de::DeserializeOwned;
 use serde_path_to_error::{Path, Segment};
 
@@ -18,6 +19,7 @@ use super::{
     auth::Caller,
     problem::{Code, Problem},
 };
+use crate::model::ClientId;
 
 /// A JSON body.
 pub(super) struct Body<T>(pub(super) T);
@@ -37,7 +39,37 @@ impl BodyProgress {
     }
 }
 
+/// A JSON body that was not parsed yet.
+pub(super) struct JsonBytes(Bytes);
+
+impl JsonBytes {
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Parses it; a large one in the client's turn.
+    pub(super) async fn parse<T: DeserializeOwned>(
+        self,
+        app: &AppState,
+        client: Option<ClientId>,
+    ) -> Result<T, Problem> {
+        let count = self.len();
+        let parse = || parse(self.0.into());
+        app.heavy.run(client, count, parse).await
+    }
+}
+
 impl<T: DeserializeOwned> FromRequest<AppState> for Body<T> {
+    type Rejection = Problem;
+    async fn from_request(request: Request, app: &AppState) -> Result<Self, Problem> {
+        let caller: Option<Caller> = request.extensions().get().copied();
+        let client = caller.map(|Caller(client)| client);
+        let bytes = JsonBytes::from_request(request, app).await?;
+        bytes.parse(app, client).await.map(Self)
+    }
+}
+
+impl FromRequest<AppState> for JsonBytes {
     type Rejection = Problem;
     async fn from_request(request: Request, app: &AppState) -> Result<Self, Problem> {
         if !is_json(request.headers()) {
@@ -46,7 +78,6 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Body<T> {
                 "send `content-type: application/json`",
             ));
         }
-        let caller: Option<Caller> = request.extensions().get().copied();
         let progress: BodyProgress = request.extensions().get().cloned().unwrap_or_default();
         progress.set(true);
         let read = Bytes::from_request(request, app).await;
@@ -57,10 +88,7 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Body<T> {
             }
             Problem::new(Code::InvalidJson, "the body did not arrive whole")
         })?;
-        let client = caller.map(|Caller(client)| client);
-        let count = bytes.len();
-        let parse = || parse(bytes.into());
-        app.heavy.run(client, count, parse).await.map(Self)
+        Ok(Self(bytes))
     }
 }
 
@@ -138,11 +166,8 @@ fn without_place(detail: &str) -> String {
 /// text was cut inside a character; RFC 8259 allows it, and no UTF-8 text can hold it.
 fn replace_lone_surrogates(json: &mut [u8]) {
     let mut at = 0;
-    while at < json.len() {
-        if json[at] != b'\\' {
-            at += 1;
-            continue;
-        }
+    while let Some(next) = json.get(at..).and_then(|rest| memchr(b'\\', rest)) {
+        at += next;
         match escaped(json, at) {
             Some(0xd800..=0xdbff) => match escaped(json, at + 6) {
                 Some(0xdc00..=0xdfff) => at += 12,

@@ -166,6 +166,7 @@ async fn begin_round(app: &AppState, webhook: &Webhook, last: &Attempt) -> Resul
             ));
         }
         app.admit(client, last.delivery.body.len()).await?;
+        app.take_turn(client, last.delivery.body.len()).await?;
         let delivery = last.delivery.for_new_round(last.number, Priority::Normal);
         // Asked for twice before its attempt is on record, it goes once: both have one id.
         return Ok(app.bus.publish_delivery(&delivery).await?);

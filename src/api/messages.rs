@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{
     AppState,
     auth::Caller,
-    body::Body,
+    body::JsonBytes,
     object_json::ObjectJson,
     problem::{Code, FieldErrors, Problem},
 };
@@ -47,8 +47,11 @@ impl Incoming {
 pub(super) async fn publish(
     State(app): State<AppState>,
     Caller(client): Caller,
-    Body(incoming): Body<Incoming>,
+    body: JsonBytes,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
+    // Before it is parsed: that is most of what the API does for a large message.
+    app.take_turn(client, body.len()).await?;
+    let incoming: Incoming = body.parse(&app, Some(client)).await?;
     let webhook = match incoming.phone_number.parse() {
         Ok(phone) => app.bus.webhooks().by_account(client, &phone).await?,
         Err(_) => None,

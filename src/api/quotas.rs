@@ -71,7 +71,15 @@ impl AppState {
             telemetry::quota_refused(used_up.as_str());
             return Err(Problem::quota(FULL_PAUSE, explanation(used_up)));
         }
-        let wait = self.publish_rates.turn(client, bytes, now);
+        Ok(())
+    }
+
+    /// Waits until a message of this size may go, so that large ones come evenly.
+    ///
+    /// # Errors
+    /// 429 `quota` where the wait would be too long.
+    pub(super) async fn take_turn(&self, client: ClientId, bytes: usize) -> Result<(), Problem> {
+        let wait = self.publish_rates.turn(client, bytes, Instant::now());
         let wait = wait.map_err(|wait| {
             telemetry::quota_refused("messages_per_second");
             Problem::quota(wait, TOO_LARGE)

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use memchr::memchr2;
 use serde_json::{Map, Value};
 
 /// Levels of lists and objects in metadata. JSON readers of receivers stop at about 100.
@@ -171,8 +172,13 @@ impl<'a> Reader<'a> {
     fn string(&mut self) -> String {
         let bytes = self.text.as_bytes();
         let mut end = self.at + 1;
-        while bytes.get(end).is_some_and(|byte| *byte != b'"') {
-            end += if bytes[end] == b'\\' { 2 } else { 1 };
+        loop {
+            let next = bytes.get(end..).and_then(|rest| memchr2(b'"', b'\\', rest));
+            end = next.map_or(bytes.len(), |next| end + next);
+            if bytes.get(end) != Some(&b'\\') {
+                break;
+            }
+            end += 2;
         }
         let token = self.token(end + 1);
         serde_json::from_str(token).unwrap_or_default()

@@ -4,13 +4,14 @@ mod clients;
 mod shares;
 mod webhooks;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use async_nats::HeaderMap;
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use serde_json::{Value, json};
 
 use crate::support::{
-    app::{App, Client, eventually, let_pass},
+    app::{App, Client, eventually, http_client, let_pass},
     receiver::{Receiver, Reply},
 };
 
@@ -185,6 +186,30 @@ async fn too_many_messages_a_second_are_refused() {
     }
     let detail = refused["detail"].as_str().unwrap_or_default();
     assert!(detail.contains("quota.messages_per_second"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_bodies_take_turns_before_they_are_parsed() {
+    let app = App::start().await;
+    let client = app.client(1).await;
+    // What is no message, as one text that is made once: 8 MiB a second of it are parsed, and no
+    // request waits for 8 s.
+    let text: bytes::Bytes = format!("\"{}\"", "x".repeat(500 * KIB)).into();
+    let http = http_client();
+    let asked = (0..200).map(|_| {
+        let request = http.post(format!("{}/api/messages", app.api));
+        let request = request.header("content-type", "application/json");
+        request.bearer_auth(&client.token).body(text.clone()).send()
+    });
+    let mut asked: FuturesUnordered<_> = asked.collect();
+    let mut statuses = BTreeSet::new();
+    while statuses.len() < 2
+        && let Some(answer) = asked.next().await
+    {
+        statuses.insert(answer.expect("the API answers").status().as_u16());
+    }
+    let expected = BTreeSet::from([400, 429]);
+    assert_eq!(statuses, expected, "some were parsed, not all");
 }
 
 #[tokio::test]
