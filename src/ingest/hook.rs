@@ -34,6 +34,7 @@ use super::{
     content::{self, Content},
     names::Names,
     parties::{Parties, name},
+    polls::Polls,
     receipt::{Receipt, failure},
     unread::Unread,
 };
@@ -57,6 +58,8 @@ pub(super) struct Publisher {
     pub(super) last_message: Arc<AtomicI64>,
     /// What came without its content.
     pub(super) unread: Arc<Unread>,
+    /// Polls that votes may come for.
+    pub(super) polls: Arc<Polls>,
     /// The session's span: the client calls the hook from tasks of its own.
     pub(super) span: tracing::Span,
 }
@@ -166,12 +169,18 @@ impl Publisher {
         inbound: &InboundMessage,
     ) -> anyhow::Result<Option<(Message, String)>> {
         let info = &inbound.info;
+        let now = self.bus.now();
+        // Also one that the owner does not want to hear of: votes on it may come.
+        self.polls.see(client, &inbound.message, info, now).await;
         if self.is_private(info) {
             return Ok(None);
         }
         let Some(mut content) = unpanicked(|| content::read(&inbound.message)) else {
             return Ok(None);
         };
+        if content.kind == Kind::PollVote {
+            content = self.polls.read(client, info, content, now).await;
+        }
         if self.unread.read(info) || info.unavailable_request_id.is_some() {
             content = content.with("replaces_unavailable", true.into());
         }

@@ -30,6 +30,7 @@ mod manager;
 mod media;
 mod names;
 mod parties;
+mod polls;
 mod receipt;
 mod recent;
 mod send;

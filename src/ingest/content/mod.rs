@@ -10,13 +10,15 @@ mod model;
 mod other;
 mod peel;
 mod plain;
+mod poll;
 mod read;
 mod reply;
 mod social;
 mod target;
 mod trade;
 
-pub(super) use model::Content;
+pub(super) use model::{Content, SealedVote, hex};
+pub(super) use poll::{Asked, asked};
 pub(super) use read::read;
 pub(super) use target::Target;
 

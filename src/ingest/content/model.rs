@@ -23,6 +23,15 @@ pub(in crate::ingest) struct Content {
     pub(in crate::ingest) media: Option<Reference>,
     /// The message that it is about.
     pub(in crate::ingest) target: Option<Target>,
+    /// A vote that is still to be read.
+    pub(in crate::ingest) vote: Option<SealedVote>,
+}
+
+/// A vote as it comes: only those who have the poll's secret can read it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::ingest) struct SealedVote {
+    pub(in crate::ingest) payload: Vec<u8>,
+    pub(in crate::ingest) iv: Vec<u8>,
 }
 
 impl Content {
@@ -33,6 +42,7 @@ impl Content {
             metadata: Map::new(),
             media: None,
             target: None,
+            vote: None,
         }
     }
 
@@ -44,6 +54,11 @@ impl Content {
     /// The content of a message that came without it.
     pub(in crate::ingest) fn unavailable(reason: &str) -> Self {
         Self::new(Kind::Unavailable, None).with("unavailable", json!({"reason": reason}))
+    }
+
+    /// What is shown of it in a line.
+    pub(in crate::ingest) fn set_text(&mut self, text: &str) {
+        self.text = cut(text, CONTENT_BYTES_MAX);
     }
 
     pub(super) fn about(mut self, target: Option<Target>) -> Self {
@@ -74,7 +89,7 @@ pub(super) fn short(text: Option<&String>) -> Value {
     })
 }
 
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(in crate::ingest) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

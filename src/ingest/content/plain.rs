@@ -1,4 +1,4 @@
-//! Texts, places, contacts, reactions and polls.
+//! Texts, places, contacts and reactions.
 
 use serde_json::{Value, json};
 use whatsapp_rust::prelude::{MessageExt, wa};
@@ -17,7 +17,6 @@ pub(super) fn plain(base: &wa::Message) -> Option<Content> {
         .or_else(|| live_location(base))
         .or_else(|| contacts(base))
         .or_else(|| reaction(base))
-        .or_else(|| poll(base))
 }
 
 /// The preview of the first link.
@@ -97,23 +96,4 @@ fn reaction(base: &wa::Message) -> Option<Content> {
     let reaction = json!({"message_id": short(id), "removed": removed});
     let content = Content::new(Kind::Reaction, m.text.as_deref()).with("reaction", reaction);
     Some(content.about(Target::of(key)))
-}
-
-fn poll(base: &wa::Message) -> Option<Content> {
-    let polls = [
-        &base.poll_creation_message,
-        &base.poll_creation_message_v2,
-        &base.poll_creation_message_v3,
-        &base.poll_creation_message_v5,
-        &base.poll_creation_message_v6,
-    ];
-    let poll = polls.into_iter().find_map(|poll| poll.as_option())?;
-    let options: Vec<_> = poll
-        .options
-        .iter()
-        .take(LIST_MAX)
-        .map(|option| short(option.option_name.as_ref()))
-        .collect();
-    let shown = json!({"options": options, "selectable": poll.selectable_options_count});
-    Some(Content::new(Kind::Poll, poll.name.as_deref()).with("poll", object(shown)))
 }

@@ -16,6 +16,7 @@ use super::{
     other::other,
     peel::Peeled,
     plain::plain,
+    poll::{poll, vote},
     reply::reply,
     social::social,
     target::Target,
@@ -57,6 +58,8 @@ fn read_alone(peeled: &Peeled<'_>) -> Option<Content> {
     }
     media(base)
         .or_else(|| plain(base))
+        .or_else(|| poll(base))
+        .or_else(|| vote(base))
         .or_else(|| reply(base))
         .or_else(|| interactive(base))
         .or_else(|| trade(base))

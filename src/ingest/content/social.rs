@@ -1,10 +1,10 @@
-//! Invitations, events, albums, votes, pins, comments, answers and calls.
+//! Invitations, events, albums, pins, comments, answers and calls.
 
 use serde_json::json;
 use whatsapp_rust::prelude::wa;
 
 use super::{
-    model::{Content, LIST_MAX, object, short},
+    model::{Content, object, short},
     target::Target,
 };
 use crate::model::Kind;
@@ -13,7 +13,6 @@ pub(super) fn social(base: &wa::Message) -> Option<Content> {
     invite(base)
         .or_else(|| event(base))
         .or_else(|| collection(base))
-        .or_else(|| vote(base))
         .or_else(|| mark(base))
         .or_else(|| answer(base))
         .or_else(|| call(base))
@@ -99,26 +98,6 @@ fn collection(base: &wa::Message) -> Option<Content> {
     });
     let text = m.caption.as_deref().or(m.name.as_deref());
     Some(Content::new(Kind::StickerPack, text).with("sticker_pack", object(pack)))
-}
-
-/// Votes, which are encrypted for those who have the poll, and the results of polls in channels.
-fn vote(base: &wa::Message) -> Option<Content> {
-    if let Some(m) = base.poll_update_message.as_option() {
-        let content = Content::new(Kind::PollVote, None);
-        return Some(content.about(Target::of(m.poll_creation_message_key.as_option())));
-    }
-    let results = [
-        &base.poll_result_snapshot_message,
-        &base.poll_result_snapshot_message_v3,
-    ];
-    let m = results.into_iter().find_map(|result| result.as_option())?;
-    let option = |vote: &wa::message::poll_result_snapshot_message::PollVote| {
-        let name = short(vote.option_name.as_ref());
-        object(json!({"name": name, "votes": vote.option_vote_count}))
-    };
-    let options: Vec<_> = m.poll_votes.iter().take(LIST_MAX).map(option).collect();
-    let content = Content::new(Kind::PollResult, m.name.as_deref());
-    Some(content.with("poll", json!({"options": options})))
 }
 
 /// What is done to another message: pinning, keeping, commenting.

@@ -16,7 +16,7 @@ pub(super) use self::{
     limiter::SendLimiter,
     lookup::Lookups,
 };
-use super::context::Context;
+use super::{content, context::Context, polls::Polls};
 use crate::model::{ClientId, OutboundMessage, SendOutcome, WhatsAppId};
 
 /// Hands a message to WhatsApp. `owner` is whose session it is.
@@ -25,6 +25,7 @@ pub(super) async fn send(
     client: &Arc<Client>,
     context: &Context,
     lookups: &Lookups,
+    polls: &Polls,
     outgoing: &OutboundMessage,
 ) -> SendOutcome {
     if !client.is_logged_in() {
@@ -52,6 +53,12 @@ pub(super) async fn send(
     if client.flush_pending_signal_state().await.is_err() {
         tracing::warn!("nothing is sent while the session's keys cannot be stored");
         return SendOutcome::Refused;
+    }
+    // Before anybody can vote.
+    if let Some(asked) = content::asked(&message) {
+        let id = outgoing.message_id.as_str();
+        let now = context.bus.now();
+        polls.sent(client, &to, id, asked, now).await;
     }
     let options = SendOptions::default().with_message_id(outgoing.message_id.as_str());
     match client.send_message_with_options(to, message, options).await {

@@ -51,6 +51,7 @@ impl ClientSetup<'_> {
             offline: Arc::new(Notify::new()),
             last_message: Arc::new(AtomicI64::new(0)),
             unread: Arc::default(),
+            polls: Arc::default(),
             span: tracing::Span::current(),
         }
     }

@@ -233,6 +233,7 @@ impl<'a> Live<'a> {
         let client = self.handle.client();
         let context = Arc::clone(self.scope.context);
         let lookups = Arc::clone(&self.lookups);
+        let polls = Arc::clone(&self.publisher.polls);
         let owner = self.scope.setup.session.client_id;
         let unanswered = self.liveness.unanswered.clone();
         let task = async move {
@@ -243,7 +244,8 @@ impl<'a> Live<'a> {
                     SessionRequest::Send(outgoing) => {
                         let id = outgoing.message_id.as_str();
                         unanswered.sent(id, Instant::now());
-                        let outcome = send(owner, &client, &context, &lookups, outgoing).await;
+                        let outcome =
+                            send(owner, &client, &context, &lookups, &polls, outgoing).await;
                         if outcome != SendOutcome::Sent {
                             unanswered.answered(id);
                         }

@@ -121,7 +121,11 @@ fn incoming(parts: &Parts<'_>, sender: &Party<'_>) -> Value {
     if parts.is_group() {
         shown["group_id"] = parts.chat.into();
     }
-    let quoted = parts.object("quoted");
+    // Meta has no votes: one is shown as an answer to its poll.
+    let quoted = match parts.message.kind {
+        Kind::PollVote => parts.object("target"),
+        _ => parts.object("quoted"),
+    };
     let mut context = object(json!({
         "from": quoted.text("from"), "id": quoted.text("message_id"),
         "forwarded": parts.scalar("forwarded"),

@@ -7,7 +7,7 @@ use super::{
     BodySummary, Source,
     bounded::{TooLong, json, json_bytes},
     native,
-    parts::{Object, Parts, bare, jid, merged, object},
+    parts::{Object, Parts, bare, is_scalar, jid, merged, object},
 };
 use crate::model::{FormatOption, Kind};
 
@@ -124,20 +124,23 @@ fn id_from(parts: &Parts<'_>, author: Author, message_id: &str, from: &str) -> S
     format!("{from_me}_{chat}_{message_id}{sender}")
 }
 
-/// The id of the message that was reacted to. Other gateways do not tell who wrote it; most
-/// reactions are to messages of the other side.
-fn target_id(parts: &Parts<'_>, reactor: Author) -> String {
+/// Who wrote the message that this one is about. Other gateways do not tell; most reactions are to
+/// messages of the other side.
+fn target_author(parts: &Parts<'_>, reactor: Author) -> Author {
     let target = parts.object("target");
-    let reaction = parts.object("reaction");
-    let id = reaction.text("message_id").unwrap_or_default();
-    let is_own = target.get("from_me").and_then(Value::as_bool);
-    let author = match is_own {
+    match target.get("from_me").and_then(Value::as_bool) {
         Some(true) => Author::Account,
         Some(false) => Author::Other,
         None => reactor.opposite(),
-    };
+    }
+}
+
+/// The id of the message that was reacted to or voted on.
+fn target_id(parts: &Parts<'_>, reactor: Author, message_id: &str) -> String {
+    let target = parts.object("target");
+    let author = target_author(parts, reactor);
     let from = target.text("from").unwrap_or(&parts.message.from);
-    id_from(parts, author, id, from)
+    id_from(parts, author, message_id, from)
 }
 
 /// The sender in a group. WAHA's own types have a text here in every conversation.
@@ -169,11 +172,14 @@ fn payload(parts: &Parts<'_>) -> (&'static str, Value) {
     match message.kind {
         Kind::Receipt => ("message.ack", ack(parts)),
         Kind::Reaction => {
-            let target = target_id(parts, author);
+            let reaction = parts.object("reaction");
+            let id = reaction.text("message_id").unwrap_or_default();
+            let target = target_id(parts, author, id);
             let reaction = json!({"text": message.content, "messageId": target});
             let reaction = json!({"reaction": reaction});
             ("message.reaction", merged(head, reaction))
         }
+        Kind::PollVote if parts.object("poll_vote").is_there() => vote(parts, author, &head),
         Kind::Edit => {
             let edited = json!({"editedMessageId": parts.text("edited_message_id")});
             let whole = merged(head, content(parts, author));
@@ -195,6 +201,43 @@ fn payload(parts: &Parts<'_>) -> (&'static str, Value) {
             merged(head, content(parts, author)),
         ),
     }
+}
+
+/// A vote has an event of its own, and another where it cannot be read.
+fn vote(parts: &Parts<'_>, author: Author, head: &Value) -> (&'static str, Value) {
+    let is_read = parts.object("poll_vote").get("unreadable").is_none();
+    let target = parts.object("target");
+    let poll_author = target_author(parts, author);
+    let asked_by = match poll_author {
+        Author::Account => parts.message.phone.as_str(),
+        Author::Other => target.text("from").unwrap_or(parts.chat),
+    };
+    let to = if parts.is_group() || poll_author.is_account() {
+        parts.chat
+    } else {
+        parts.message.phone.as_str()
+    };
+    let id = target.text("message_id").unwrap_or_default();
+    let options = parts.object("poll_vote").list("options");
+    let options: Vec<_> = options.iter().filter(|name| is_scalar(name)).collect();
+    let voter = jid(&parts.message.from, DOMAIN);
+    let payload = json!({
+        "vote": {
+            "id": head["id"], "to": head["to"], "from": voter, "fromMe": head["fromMe"],
+            "participant": head["participant"], "selectedOptions": options,
+            "timestamp": head["timestamp"],
+        },
+        "poll": {
+            "id": target_id(parts, author, id), "to": jid(to, DOMAIN),
+            "from": jid(asked_by, DOMAIN), "fromMe": poll_author.is_account(),
+        },
+    });
+    let event = if is_read {
+        "poll.vote"
+    } else {
+        "poll.vote.failed"
+    };
+    (event, payload)
 }
 
 fn content(parts: &Parts<'_>, author: Author) -> Value {
@@ -285,6 +328,7 @@ struct Shown {
 struct ShownPayload {
     _data: Option<native::Summary>,
     after: Option<Head>,
+    vote: Option<Head>,
     participant: Option<String>,
     from: Option<String>,
     to: Option<String>,
@@ -304,7 +348,7 @@ pub(super) fn summary(body: &[u8]) -> Option<BodySummary> {
     if let Some(native) = payload._data {
         return Some(native.into());
     }
-    let head = payload.after.unwrap_or(Head {
+    let head = payload.after.or(payload.vote).unwrap_or(Head {
         participant: payload.participant,
         from: payload.from,
         to: payload.to,

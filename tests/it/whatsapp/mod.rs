@@ -21,6 +21,7 @@ mod sending_refused;
 mod shared_keys;
 mod sources;
 mod unavailable;
+mod votes;
 
 use std::time::Duration;
 

@@ -4,7 +4,10 @@ use serde_json::json;
 use whatsapp_rust::prelude::wa;
 
 use super::{conversation, image, key, says, some, text, wrapped};
-use crate::{ingest::content::read, model::Kind};
+use crate::{
+    ingest::content::{asked, read},
+    model::Kind,
+};
 
 #[test]
 fn invitations_events_and_albums_are_told() {
@@ -229,4 +232,51 @@ fn a_kind_without_a_name_keeps_its_field_however_large_it_is() {
     };
     let named = json!("richResponseMessage");
     says(&answer, &Kind::Unknown, "", "kind", &named);
+}
+
+#[test]
+fn a_poll_is_kept_with_its_secret_wherever_that_is() {
+    let option = |name: &str| wa::message::poll_creation_message::Option {
+        option_name: text(name),
+        ..Default::default()
+    };
+    let poll = || wa::Message {
+        poll_creation_message_v5: some(wa::message::PollCreationMessage {
+            name: text("Tea?"),
+            options: vec![option("yes"), option("no")],
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let secret = |bytes: usize| {
+        some(wa::MessageContextInfo {
+            message_secret: Some(vec![7; bytes]),
+            ..Default::default()
+        })
+    };
+    let inner = wa::Message {
+        message_context_info: secret(32),
+        ..poll()
+    };
+    let outer = wa::Message {
+        message_context_info: secret(32),
+        ephemeral_message: wrapped(poll()),
+        ..Default::default()
+    };
+    let inside = wa::Message {
+        ephemeral_message: wrapped(inner.clone()),
+        ..Default::default()
+    };
+    for message in [inner, outer, inside] {
+        let asked = asked(&message).expect("a poll");
+        assert_eq!((asked.secret, asked.question.as_str()), ([7; 32], "Tea?"));
+        assert_eq!(asked.options, ["yes", "no"]);
+    }
+    let short = wa::Message {
+        message_context_info: secret(31),
+        ..poll()
+    };
+    assert_eq!(asked(&short), None);
+    assert_eq!(asked(&poll()), None);
+    assert_eq!(asked(&conversation("no poll")), None);
 }

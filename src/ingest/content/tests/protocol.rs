@@ -85,6 +85,7 @@ fn named() -> BTreeSet<String> {
         include_str!("../read.rs"),
         include_str!("../media.rs"),
         include_str!("../plain.rs"),
+        include_str!("../poll.rs"),
         include_str!("../reply.rs"),
         include_str!("../interactive.rs"),
         include_str!("../trade.rs"),

@@ -1,6 +1,7 @@
 //! The format of Evolution API.
 
 mod business;
+mod polls;
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 use super::{
     BodySummary, Source, bounded,
     bounded::TooLong,
-    parts::{Object, Parts, bare, is_scalar, jid, merged, object},
+    parts::{Object, Parts, bare, jid, merged, object},
 };
 use crate::model::{FormatOption, Kind};
 
@@ -249,7 +250,10 @@ fn other_content(parts: &Parts<'_>) -> (&'static str, Value) {
                 json!({"key": key, "text": parts.message.content}),
             )
         }
-        Kind::Poll => ("pollCreationMessage", poll(parts)),
+        Kind::Poll => ("pollCreationMessage", polls::poll(parts)),
+        Kind::PollVote if parts.object("poll_vote").is_there() => {
+            ("pollUpdateMessage", polls::vote(parts))
+        }
         Kind::ButtonReply => {
             let id = parts.object("button").get("id");
             (
@@ -281,21 +285,6 @@ fn other_content(parts: &Parts<'_>) -> (&'static str, Value) {
         _ => business::content(parts)
             .unwrap_or_else(|| ("conversation", parts.message.content.clone().into())),
     }
-}
-
-fn poll(parts: &Parts<'_>) -> Value {
-    let poll = parts.object("poll");
-    let options: Vec<_> = poll
-        .list("options")
-        .iter()
-        .filter(|name| is_scalar(name))
-        .map(|name| json!({"optionName": name}))
-        .collect();
-    object(json!({
-        "name": parts.content(),
-        "options": options,
-        "selectableOptionsCount": poll.get("selectable"),
-    }))
 }
 
 fn contacts(parts: &Parts<'_>) -> (&'static str, Value) {
@@ -383,5 +372,6 @@ fn first_text(message: &Value) -> Option<String> {
     let named = names
         .iter()
         .find_map(|name| content.get(name).and_then(Value::as_str));
-    named.or_else(deep).map(str::to_owned)
+    let named = named.or_else(deep).map(str::to_owned);
+    named.or_else(|| polls::chosen(content))
 }

@@ -39,7 +39,7 @@ fn any_json() -> impl Strategy<Value = Value> {
 }
 
 /// The fields of metadata that a body depends on.
-pub(super) const METADATA: [&str; 17] = [
+pub(super) const METADATA: [&str; 18] = [
     "media",
     "contacts",
     "location",
@@ -57,6 +57,7 @@ pub(super) const METADATA: [&str; 17] = [
     "flow",
     "order",
     "referral",
+    "poll_vote",
 ];
 
 /// All kinds that come from a source of messages.

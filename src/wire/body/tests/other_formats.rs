@@ -239,3 +239,52 @@ fn evolution_key_has_the_other_name_of_the_sender() {
     });
     assert_eq!(ours["data"]["key"], key);
 }
+
+#[test]
+fn votes_name_their_poll_and_what_they_choose_in_every_format() {
+    let target = json!({"message_id": "P1", "from": "4911100000", "from_me": true});
+    let metadata = |vote: Value| json!({"target": target, "poll_vote": vote});
+    let read = metadata(json!({"question": "Tea?", "options": ["yes", "no"]}));
+    let read = message(Kind::PollVote, "yes, no", read);
+    let secret = metadata(json!({"unreadable": "unknown_poll"}));
+    let secret = message(Kind::PollVote, "", secret);
+
+    let (body, ours) = render(Format::Waha, &read);
+    assert_eq!(ours["event"], "poll.vote");
+    let payload = &ours["payload"];
+    assert_eq!(payload["vote"]["id"], "false_4922200000@c.us_3EB0AA");
+    assert_eq!(payload["vote"]["selectedOptions"], json!(["yes", "no"]));
+    assert_eq!(payload["vote"]["from"], "4922200000@c.us");
+    let poll = json!({
+        "id": "true_4922200000@c.us_P1", "from": "4911100000@c.us", "to": "4922200000@c.us",
+        "fromMe": true,
+    });
+    assert_eq!(payload["poll"], poll);
+    assert_eq!(summarize_body(&body).expect("its own").content, "yes, no");
+    let (_, ours) = render(Format::Waha, &secret);
+    assert_eq!(ours["event"], "poll.vote.failed");
+    assert_eq!(ours["payload"]["vote"]["selectedOptions"], json!([]));
+
+    let (body, ours) = render(Format::Evolution, &read);
+    assert_eq!(ours["data"]["messageType"], "pollUpdateMessage");
+    let vote = &ours["data"]["message"]["pollUpdateMessage"];
+    let key = json!({"remoteJid": "4922200000@s.whatsapp.net", "fromMe": true, "id": "P1"});
+    assert_eq!(vote["pollCreationMessageKey"], key);
+    assert_eq!(vote["vote"], json!({"selectedOptions": ["yes", "no"]}));
+    assert_eq!(summarize_body(&body).expect("its own").content, "yes, no");
+    let (_, ours) = render(Format::Evolution, &secret);
+    let vote = &ours["data"]["message"]["pollUpdateMessage"];
+    assert_eq!(vote["vote"], Value::Null);
+
+    let (body, ours) = render(Format::Cloud, &read);
+    let shown = &ours["entry"][0]["changes"][0]["value"]["messages"][0];
+    assert_eq!(shown["text"], json!({"body": "yes, no"}));
+    assert_eq!(shown["context"], json!({"from": "4911100000", "id": "P1"}));
+    assert_eq!(summarize_body(&body).expect("its own").content, "yes, no");
+    let (_, ours) = render(Format::Cloud, &secret);
+    let shown = &ours["entry"][0]["changes"][0]["value"]["messages"][0];
+    assert_eq!(
+        (&shown["type"], &shown["context"]["id"]),
+        (&json!("unsupported"), &json!("P1"))
+    );
+}

@@ -1,11 +1,13 @@
 //! Messages to send.
 
 mod media;
+mod polls;
 mod protocol;
 
 use buffa::MessageField;
 use whatsapp_rust::waproto::whatsapp as wa;
 
+pub use polls::{Ballot, open_poll};
 pub(crate) use protocol::{app_state_keys, history, sent_to};
 
 /// A plain text.
