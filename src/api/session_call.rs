@@ -87,7 +87,9 @@ pub(super) async fn act(
 /// What the caller is told; `None` stands for a session that did not answer in time.
 pub(super) fn status_of(outcome: Option<SendOutcome>) -> Result<&'static str, Problem> {
     match outcome {
-        Some(SendOutcome::Sent | SendOutcome::Found(_)) => Ok("sent"),
+        Some(SendOutcome::Sent | SendOutcome::Found(_) | SendOutcome::MediaRenewed { .. }) => {
+            Ok("sent")
+        }
         None => Ok("unknown"),
         Some(SendOutcome::NotConnected) => Err(Problem::new(
             Code::NotConnected,
@@ -108,6 +110,11 @@ pub(super) fn status_of(outcome: Option<SendOutcome>) -> Result<&'static str, Pr
         Some(SendOutcome::LookupFailed) => Err(Problem::new(
             Code::LookupFailed,
             "WhatsApp did not say whether \"to\" has an account; nothing was sent, try again later",
+        )),
+        // Only a request for a file is answered so.
+        Some(SendOutcome::MediaGone) => Err(Problem::new(
+            Code::MediaGone,
+            "the phone does not have the file any more",
         )),
         Some(SendOutcome::Refused) => Err(Problem::field(
             "/to",

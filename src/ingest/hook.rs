@@ -32,6 +32,7 @@ use whatsapp_rust::{
 
 use super::{
     content::{self, Content},
+    media::Origin,
     names::Names,
     parties::{Parties, name},
     polls::Polls,
@@ -247,6 +248,7 @@ impl Publisher {
             // Nothing is encrypted in channels, whatever a message says.
             let in_clear = source.chat.is_newsletter().then(|| reference.in_clear());
             let reference = in_clear.as_ref().unwrap_or(reference);
+            let reference = reference.came_in(Origin::of(self.session.id, info));
             let id = reference.seal(&self.media_secret, self.session.client_id);
             media.insert("id".to_owned(), id.into());
         }

@@ -2,7 +2,7 @@
 //!
 //! A webhook shows a media id: the reference with its key, encrypted for the client. The API
 //! decrypts it and downloads from WhatsApp's servers without any session. WhatsApp keeps media for
-//! some weeks.
+//! some weeks; after that the account's phone is asked, through the session, to upload them again.
 //!
 //! Files are decrypted as they come and handed on in small pieces, never held whole. The code that
 //! authenticates a file is at its end. The last bytes are handed on only after that code was
@@ -10,6 +10,7 @@
 //! encrypted: their hash is checked in the same way.
 
 mod reference;
+mod renewals;
 
 use std::{
     io::{self, Write},
@@ -34,7 +35,9 @@ use whatsapp_rust::{
 
 pub(super) use self::reference::Described;
 use self::reference::KINDS;
+pub(super) use self::reference::Origin;
 pub use self::reference::Reference;
+pub(super) use self::renewals::{ANSWER_TIMEOUT, Renewals};
 
 use crate::{
     config,
@@ -110,7 +113,10 @@ pub enum MediaError {
     /// Larger than [`MEDIA_BYTES_MAX`].
     #[error("the file is too large")]
     TooLarge,
-    /// WhatsApp does not have it, or did not answer in time.
+    /// WhatsApp does not have it any more.
+    #[error("WhatsApp's media servers answered {0}")]
+    Expired(u16),
+    /// WhatsApp did not give it, or did not answer in time.
     #[error("{0:#}")]
     Gone(anyhow::Error),
 }
@@ -195,10 +201,8 @@ impl Media {
         let began = timeout(self.stall, beginning)
             .await
             .context("WhatsApp's media servers did not answer in time");
-        let began = began
-            .and_then(|began| began.context("a download ended without a word"))
-            .and_then(|began| began);
-        began.map_err(MediaError::Gone)?;
+        let began = began.and_then(|began| began.context("a download ended without a word"));
+        began.map_err(MediaError::Gone)??;
         Ok(Box::pin(stream::unfold(
             Some((received, self.stall)),
             next_piece,
@@ -234,18 +238,22 @@ impl Media {
 }
 
 /// Asks for the file; its encrypted bytes.
-fn open(agent: &ureq::Agent, task: &Task) -> anyhow::Result<impl io::Read> {
+fn open(agent: &ureq::Agent, task: &Task) -> Result<impl io::Read, MediaError> {
     let request = agent
         .get(&task.url)
         .config()
         .timeout_recv_body(Some(task.deadline))
         .build();
-    let answer = request.call().context("asking WhatsApp's media servers")?;
-    anyhow::ensure!(
-        answer.status() == 200,
-        "WhatsApp's media servers answered {}",
-        answer.status().as_u16()
-    );
+    let answer = request.call().context("asking WhatsApp's media servers");
+    let answer = answer.map_err(MediaError::Gone)?;
+    match answer.status().as_u16() {
+        200 => {}
+        expired @ (404 | 410) => return Err(MediaError::Expired(expired)),
+        other => {
+            let error = anyhow::anyhow!("WhatsApp's media servers answered {other}");
+            return Err(MediaError::Gone(error));
+        }
+    }
     Ok(answer
         .into_body()
         .into_with_config()

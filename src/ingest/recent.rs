@@ -39,6 +39,10 @@ impl<K: Clone + Eq + Hash, V> Recent<K, V> {
         self.values.get_mut(key)
     }
 
+    pub(super) fn values(&self) -> impl Iterator<Item = &V> {
+        self.values.values()
+    }
+
     /// It becomes the newest, in place of an earlier value.
     pub(super) fn insert(&mut self, key: K, value: V) {
         if self.values.insert(key.clone(), value).is_some() {

@@ -140,6 +140,13 @@ pub enum SendOutcome {
     Sent,
     /// What a look-up found.
     Found(FoundContact),
+    /// The file is at WhatsApp again.
+    MediaRenewed {
+        /// Where.
+        media_id: String,
+    },
+    /// The phone does not have the file, or did not answer.
+    MediaGone,
     /// No node runs the session, or it is not connected.
     NotConnected,
     /// The session exceeded its rate; nothing was sent.

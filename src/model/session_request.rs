@@ -34,6 +34,11 @@ pub enum SessionAct {
     FindNumber(Phone),
     /// Looks up the number behind a LID, which is `…@lid`.
     FindLid(String),
+    /// Asks the account's phone to upload a file again that WhatsApp has no more.
+    RenewMedia {
+        /// As webhooks show it.
+        media_id: String,
+    },
 }
 
 /// Messages that were read.

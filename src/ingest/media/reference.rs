@@ -2,13 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
-use whatsapp_rust::download::MediaType;
+use whatsapp_rust::{download::MediaType, types::message::MessageInfo, wacore_binary::JidExt as _};
 
-use crate::{model::ClientId, wire};
+use crate::{
+    model::{ClientId, SessionId},
+    wire,
+};
 
 /// Bytes of a media type and of a file name that are kept: they are in every media id.
 const MIME_TYPE_BYTES_MAX: usize = 128;
 const FILE_NAME_BYTES_MAX: usize = 255;
+const MESSAGE_ID_BYTES_MAX: usize = 128;
 
 /// Where one file is, and the key to it. Ids of webhooks hold it: a new field comes last, and has a
 /// default.
@@ -27,6 +31,35 @@ pub struct Reference {
     pub(super) mime_type: String,
     #[serde(default)]
     pub(super) file_name: Option<String>,
+    #[serde(default)]
+    pub(super) origin: Option<Origin>,
+}
+
+/// The message that a file came in: what the account's phone is asked by.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    pub(in crate::ingest) session: SessionId,
+    pub(in crate::ingest) message_id: String,
+    /// The chat's id with its domain.
+    pub(in crate::ingest) chat: String,
+    /// The sender in a group.
+    pub(in crate::ingest) participant: Option<String>,
+    pub(in crate::ingest) is_from_me: bool,
+}
+
+impl Origin {
+    /// `None` for an id that is longer than real ones: it would be in the media id.
+    pub(in crate::ingest) fn of(session: SessionId, info: &MessageInfo) -> Option<Self> {
+        let source = &info.source;
+        let sender = || source.sender.to_non_ad_string();
+        (info.id.len() <= MESSAGE_ID_BYTES_MAX).then(|| Self {
+            session,
+            message_id: info.id.to_string(),
+            chat: source.chat.to_non_ad_string(),
+            participant: (source.chat.is_group() || source.chat.is_broadcast_list()).then(sender),
+            is_from_me: source.is_from_me,
+        })
+    }
 }
 
 pub(super) const KINDS: [MediaType; 5] = [
@@ -36,6 +69,13 @@ pub(super) const KINDS: [MediaType; 5] = [
     MediaType::Document,
     MediaType::Sticker,
 ];
+
+/// Hides whose it is.
+impl std::fmt::Debug for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Origin").finish_non_exhaustive()
+    }
+}
 
 /// Hides the key.
 impl std::fmt::Debug for Reference {
@@ -78,7 +118,38 @@ impl Reference {
             length: file.length.unwrap_or_default(),
             mime_type: cut(file.mime_type.unwrap_or_default(), MIME_TYPE_BYTES_MAX),
             file_name: file.file_name.map(|name| cut(name, FILE_NAME_BYTES_MAX)),
+            origin: None,
         })
+    }
+
+    /// The same file with the message that it came in.
+    pub(in crate::ingest) fn came_in(&self, origin: Option<Origin>) -> Self {
+        Self {
+            origin,
+            ..self.clone()
+        }
+    }
+
+    /// The same file in another place.
+    pub(in crate::ingest) fn moved_to(&self, path: String) -> Self {
+        Self {
+            path,
+            ..self.clone()
+        }
+    }
+
+    /// The message that it came in, if its phone can be asked for it again.
+    pub(in crate::ingest) fn origin(&self) -> Option<&Origin> {
+        self.origin.as_ref().filter(|_| self.is_encrypted())
+    }
+
+    pub(in crate::ingest) fn key(&self) -> &[u8] {
+        &self.key
+    }
+
+    /// The session that it came through, if the account's phone can be asked for it again.
+    pub fn session(&self) -> Option<SessionId> {
+        self.origin().map(|origin| origin.session)
     }
 
     /// The same file, not encrypted: messages of channels may name a key all the same.
@@ -132,6 +203,41 @@ mod tests {
             (9, "", None)
         );
         assert!(read.is_encrypted() && !read.in_clear().is_encrypted());
+        assert_eq!(read.session(), None, "nobody can be asked for it again");
+    }
+
+    #[test]
+    fn a_file_keeps_the_message_that_it_came_in_unless_it_is_in_clear() {
+        let secret = [7; 32];
+        let client = ClientId::try_from(1).expect("an id");
+        let origin = Origin {
+            session: SessionId(uuid::Uuid::from_u128(7)),
+            message_id: "3EB0".to_owned(),
+            chat: "1@g.us".to_owned(),
+            participant: Some("2@lid".to_owned()),
+            is_from_me: false,
+        };
+        let file = Described {
+            path: Some("/v/1"),
+            key: Some(b"key"),
+            sha256: Some(b"hash"),
+            encrypted_sha256: Some(b"hash"),
+            length: None,
+            mime_type: None,
+            file_name: None,
+        };
+        let reference = Reference::new(MediaType::Image, &file).expect("complete");
+        let id = reference
+            .came_in(Some(origin.clone()))
+            .seal(&secret, client);
+        let read = Reference::unseal(&secret, client, &id).expect("readable");
+        assert_eq!(read.origin(), Some(&origin));
+        assert_eq!(read.in_clear().origin(), None);
+        let moved = read.moved_to("/v/2".to_owned());
+        assert_eq!(
+            (moved.path.as_str(), moved.session()),
+            ("/v/2", Some(origin.session))
+        );
     }
 
     #[test]

@@ -2,8 +2,11 @@
 
 use whatsapp_rust::{ChatStateType, Jid, prelude::Client, wacore_binary::JidExt as _};
 
-use super::{Lookups, message::address, receiver, refused};
-use crate::model::{FoundContact, Phone, ReadMark, SendOutcome, SessionAct, TypingState};
+use super::{Known, Lookups, message::address, receiver, refused};
+use crate::{
+    ingest::context::Context,
+    model::{ClientId, FoundContact, Phone, ReadMark, SendOutcome, SessionAct, TypingState},
+};
 
 /// Whether WhatsApp is asked about a number. Many such questions look like somebody who searches
 /// for victims, so they count like messages.
@@ -11,16 +14,23 @@ pub(in crate::ingest) fn is_lookup(act: &SessionAct) -> bool {
     matches!(act, SessionAct::FindNumber(_) | SessionAct::FindLid(_))
 }
 
-/// Does it.
+/// Does it. `owner` is whose session it is.
 pub(in crate::ingest) async fn act(
+    owner: ClientId,
     client: &Client,
-    lookups: &Lookups,
+    context: &Context,
+    known: &Known,
     wanted: &SessionAct,
 ) -> SendOutcome {
     if !client.is_logged_in() {
         return SendOutcome::NotConnected;
     }
+    let lookups = &known.lookups;
     match wanted {
+        SessionAct::RenewMedia { media_id } => {
+            let secret = &context.media_secret;
+            known.renewals.renew(client, owner, secret, media_id).await
+        }
         SessionAct::MarkRead(mark) => mark_read(client, lookups, mark).await,
         SessionAct::ShowTyping { to, state } => show_typing(client, lookups, to, *state).await,
         SessionAct::FindNumber(phone) => find_number(client, lookups, phone).await,

@@ -29,7 +29,7 @@ pub(super) struct LookupFailed;
 
 /// The look-ups of one session.
 #[derive(Default)]
-pub(in crate::ingest) struct Lookups(Mutex<Answers>);
+pub(super) struct Lookups(Mutex<Answers>);
 
 impl Lookups {
     /// The account of a number; `None` when there is none.

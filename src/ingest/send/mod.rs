@@ -7,31 +7,58 @@ mod limiter;
 mod lookup;
 mod message;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use whatsapp_rust::{Jid, SendOptions, prelude::Client};
 
+use self::lookup::Lookups;
 pub(super) use self::{
     acts::{act, is_lookup},
     limiter::SendLimiter,
-    lookup::Lookups,
 };
-use super::{content, context::Context, polls::Polls};
-use crate::model::{ClientId, OutboundMessage, SendOutcome, WhatsAppId};
+use super::{
+    content,
+    context::Context,
+    media::{ANSWER_TIMEOUT, Renewals},
+    polls::Polls,
+};
+use crate::model::{
+    ClientId, OutboundMessage, SendOutcome, SessionAct, SessionRequest, WhatsAppId,
+};
+
+/// Handing one message to WhatsApp: the look-up and keys of a new contact, and a file, included.
+const SEND_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// What a session has learnt from what it was asked for.
+#[derive(Default)]
+pub(super) struct Known {
+    lookups: Lookups,
+    renewals: Renewals,
+}
+
+/// How long it may take to do what is asked.
+pub(super) fn time_for(wanted: &SessionRequest) -> Duration {
+    match wanted {
+        SessionRequest::Act {
+            act: SessionAct::RenewMedia { .. },
+        } => ANSWER_TIMEOUT,
+        _ => SEND_TIMEOUT,
+    }
+}
 
 /// Hands a message to WhatsApp. `owner` is whose session it is.
 pub(super) async fn send(
     owner: ClientId,
     client: &Arc<Client>,
     context: &Context,
-    lookups: &Lookups,
+    known: &Known,
     polls: &Polls,
     outgoing: &OutboundMessage,
 ) -> SendOutcome {
     if !client.is_logged_in() {
         return SendOutcome::NotConnected;
     }
-    let to = match receiver(client, lookups, &outgoing.to).await {
+    let to = match receiver(client, &known.lookups, &outgoing.to).await {
         Ok(to) => to,
         Err(outcome) => return outcome,
     };

@@ -27,7 +27,7 @@ use crate::{
     ingest::{
         context::Context,
         hook::Publisher,
-        send::{Lookups, SendLimiter, act, is_lookup, send},
+        send::{Known, SendLimiter, act, is_lookup, send, time_for},
         storage::{OpenKeys, Opened},
     },
     model::{Pairing, Phone, SendOutcome, Session, SessionRequest, SessionState, Timestamp},
@@ -36,8 +36,6 @@ use crate::{
 
 /// How often the status is written, if it has changed.
 const STATUS_INTERVAL: Duration = Duration::from_millis(500);
-/// Handing one message to WhatsApp: the look-up and keys of a new contact, and a file, included.
-const SEND_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// What the session's task lends to a running client.
 pub(super) struct Scope<'a> {
@@ -63,7 +61,7 @@ pub(super) struct Live<'a> {
     send_limiter: SendLimiter,
     /// For what is no message and no look-up: it costs WhatsApp little, and must not slow messages.
     act_limiter: SendLimiter,
-    lookups: Arc<Lookups>,
+    known: Arc<Known>,
     pub(super) liveness: Liveness,
     /// Messages that are being sent; aborted with the session.
     sending: JoinSet<End>,
@@ -112,7 +110,7 @@ impl<'a> Live<'a> {
             requests,
             send_limiter: SendLimiter::new(per_minute, Instant::now()),
             act_limiter: SendLimiter::new(per_minute, Instant::now()),
-            lookups: Arc::default(),
+            known: Arc::default(),
             liveness: Liveness::new(Instant::now()),
             sending: JoinSet::new(),
             ticks: status_ticks(),
@@ -232,7 +230,7 @@ impl<'a> Live<'a> {
         };
         let client = self.handle.client();
         let context = Arc::clone(self.scope.context);
-        let lookups = Arc::clone(&self.lookups);
+        let known = Arc::clone(&self.known);
         let polls = Arc::clone(&self.publisher.polls);
         let owner = self.scope.setup.session.client_id;
         let unanswered = self.liveness.unanswered.clone();
@@ -240,12 +238,14 @@ impl<'a> Live<'a> {
             sleep_until(at).await;
             let sending = async {
                 match &wanted {
-                    SessionRequest::Act { act: wanted } => act(&client, &lookups, wanted).await,
+                    SessionRequest::Act { act: wanted } => {
+                        act(owner, &client, &context, &known, wanted).await
+                    }
                     SessionRequest::Send(outgoing) => {
                         let id = outgoing.message_id.as_str();
                         unanswered.sent(id, Instant::now());
                         let outcome =
-                            send(owner, &client, &context, &lookups, &polls, outgoing).await;
+                            send(owner, &client, &context, &known, &polls, outgoing).await;
                         if outcome != SendOutcome::Sent {
                             unanswered.answered(id);
                         }
@@ -253,7 +253,7 @@ impl<'a> Live<'a> {
                     }
                 }
             };
-            let sent = timeout(SEND_TIMEOUT, sending).await;
+            let sent = timeout(time_for(&wanted), sending).await;
             // Without an answer the caller learns that the outcome is not known.
             if let Ok(outcome) = sent {
                 reply.answer(&outcome).await;

@@ -6,11 +6,10 @@ use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api,
     bus::Bus,
     config::Config,
     egress,
-    ingest::{self, Fetch, Fetched, Ingest, Media, MediaError, Reference},
+    ingest::{self, Fetch, Fetched, Ingest},
     tasks::Tasks,
 };
 
@@ -47,40 +46,6 @@ fn fetch(config: &Config, tasks: &Tasks) -> anyhow::Result<Fetch> {
             Ok(Fetched {
                 bytes: file.bytes,
                 content_type: file.content_type,
-            })
-        })
-    }))
-}
-
-/// How the API gets media: unsealed with the key that all nodes share, fetched without any session.
-pub(in crate::node) async fn media_source(
-    bus: &Bus,
-    config: &Config,
-    tasks: &Tasks,
-) -> anyhow::Result<api::MediaSource> {
-    let secret = bus
-        .shared_keys()
-        .media_key()
-        .await
-        .context("reading the key of media ids")?;
-    let media = Media::new(&config.whatsapp, tasks)?;
-    Ok(Arc::new(move |client, id| {
-        let reference = Reference::unseal(&secret, client, id);
-        let media = media.clone();
-        Box::pin(async move {
-            let reference = reference.ok_or(api::MediaError::Unknown)?;
-            let pieces = media
-                .download(&reference)
-                .await
-                .map_err(|error| match error {
-                    MediaError::Busy => api::MediaError::Busy,
-                    MediaError::TooLarge => api::MediaError::TooLarge,
-                    MediaError::Gone(error) => api::MediaError::Gone(format!("{error:#}")),
-                })?;
-            Ok(api::MediaFile {
-                mime_type: reference.mime_type().to_owned(),
-                file_name: reference.file_name().map(str::to_owned),
-                pieces,
             })
         })
     }))

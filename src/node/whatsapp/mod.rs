@@ -5,11 +5,15 @@
 
 #[cfg(feature = "whatsapp")]
 mod client;
+#[cfg(feature = "whatsapp")]
+mod media;
 #[cfg(not(feature = "whatsapp"))]
 mod none;
 
 #[cfg(feature = "whatsapp")]
-pub(super) use client::{media_source, start_ingest};
+pub(super) use client::start_ingest;
+#[cfg(feature = "whatsapp")]
+pub(super) use media::media_source;
 #[cfg(not(feature = "whatsapp"))]
 pub(super) use none::{media_source, start_ingest};
 

@@ -3,7 +3,9 @@
 use serde_json::Value;
 use whatsapp_rust::waproto::whatsapp as wa;
 
-use super::Linked;
+use whatsapp_sim::{PhoneFile, content};
+
+use super::{Linked, sending_kinds::GROUP};
 use crate::support::{app::http_client, receiver::Receiver};
 
 const CHANNEL: &str = "120363000000000009@newsletter";
@@ -103,4 +105,94 @@ async fn a_file_has_its_type_and_name_and_no_browser_runs_it() {
         );
         assert!(answer.bytes().await.expect("a whole body") == file);
     }
+}
+
+/// An image that somebody sent, and its webhook.
+async fn sent_image(
+    linked: &Linked,
+    receiver: &Receiver,
+    file: &[u8],
+    group: Option<&str>,
+) -> (wa::Message, Value) {
+    let ann = linked.server.contact("4915200000001", "Ann");
+    let image = linked.server.image(file, "look").expect("an image");
+    let before = receiver.received().len();
+    let sent = match group {
+        Some(group) => ann.send_group(&linked.device, group, image.clone()).await,
+        None => ann.send(&linked.device, image.clone()).await,
+    };
+    sent.expect("sent");
+    let one = receiver.wait_for(before + 1).await.remove(before).json();
+    (image, one)
+}
+
+fn keep_on_phone(linked: &Linked, one: &Value, image: &wa::Message, mode: PhoneFile) {
+    let id = one["message_id"].as_str().expect("an id");
+    let kept = linked.server.keep_on_phone(id, image, mode);
+    kept.expect("stored");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_gone_is_asked_of_the_phone_once() {
+    let linked = Linked::start().await;
+    let (_, receiver) = linked.webhook().await;
+    let file: Vec<u8> = (0..200_000_u32).map(|at| (at % 251) as u8).collect();
+    for group in [None, Some(GROUP)] {
+        let (image, one) = sent_image(&linked, &receiver, &file, group).await;
+        keep_on_phone(&linked, &one, &image, PhoneFile::There);
+        linked.server.forget_image(&image);
+        let asked = linked.server.asked_for_files().len();
+        for _ in 0..2 {
+            let answer = get(&linked, &one).await;
+            assert_eq!(answer.status(), 200);
+            assert_eq!(answer.headers()["content-type"], "image/jpeg");
+            assert!(answer.bytes().await.expect("a whole body") == file);
+        }
+        let ann = "4915200000001@s.whatsapp.net";
+        let named = match group {
+            Some(group) => format!("{group} {ann} false"),
+            None => format!("{ann}  false"),
+        };
+        assert_eq!(linked.server.asked_for_files()[asked..], [named]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_the_phone_has_not_or_does_not_give_is_gone() {
+    let linked = Linked::start().await;
+    let (_, receiver) = linked.webhook().await;
+    let gone = async |one: &Value| {
+        let since = std::time::Instant::now();
+        let answer = get(&linked, one).await;
+        let status = answer.status();
+        let body: Value = answer.json().await.expect("a problem");
+        assert_eq!(
+            (status.as_u16(), &body["code"]),
+            (502, &"media_gone".into())
+        );
+        since.elapsed()
+    };
+    let (image, one) = sent_image(&linked, &receiver, b"file", None).await;
+    linked.server.forget_image(&image);
+    let took = [gone(&one).await, gone(&one).await];
+    assert!(took[1].as_secs() < 3, "the answer is known: {took:?}");
+    assert_eq!(linked.server.asked_for_files().len(), 1);
+
+    let (image, one) = sent_image(&linked, &receiver, b"file", None).await;
+    keep_on_phone(&linked, &one, &image, PhoneFile::Silent);
+    linked.server.forget_image(&image);
+    let took = gone(&one).await;
+    assert!((5..9).contains(&took.as_secs()), "bounded: {took:?}");
+    // The phone is still being asked.
+    let answer = get(&linked, &one).await;
+    assert_eq!(answer.status(), 429);
+    assert!(answer.headers().contains_key("retry-after"));
+    // The session has nothing to do with messages that wait for this.
+    let ann = linked.server.contact("4915200000001", "Ann");
+    let id = ann.send(&linked.device, content::text("on")).await;
+    let acked = linked
+        .device
+        .wait_acked(&id.expect("sent"), super::STEP_MAX)
+        .await;
+    acked.expect("received");
 }

@@ -195,6 +195,11 @@ impl Connection {
         match stanza.tag.as_ref() {
             "iq" => iq::answer(self, stanza)?,
             "message" => self.message(stanza)?,
+            "receipt" if attr(stanza, "type") == "server-error" => {
+                if let Some(answer) = self.server.upload_again(stanza)? {
+                    self.send(answer);
+                }
+            }
             "receipt" => self.receipt(stanza),
             "chatstate" => self.shows(stanza, typing(stanza)),
             "ack" => self

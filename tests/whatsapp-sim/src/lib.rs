@@ -19,6 +19,7 @@ mod keys;
 mod media;
 mod noise;
 mod phone;
+mod reupload;
 mod state;
 mod watch;
 
@@ -29,6 +30,7 @@ use buffa::Message as _;
 pub use contact::Contact;
 pub use device::Device;
 pub use phone::Phone;
+pub use reupload::PhoneFile;
 use state::State;
 pub use state::{LookupMode, Mute};
 use tokio::{net::TcpListener, task::AbortHandle, time::Instant};

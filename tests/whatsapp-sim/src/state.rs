@@ -9,7 +9,7 @@ use whatsapp_rust::{
     waproto::whatsapp::client_payload::DevicePairingRegistrationData,
 };
 
-use crate::contact::Resend;
+use crate::{contact::Resend, reupload::Kept};
 
 /// Stanzas to a connection that wait to be written. Reached only when the client reads nothing.
 pub(crate) const OUTBOX: usize = 16_384;
@@ -144,4 +144,7 @@ pub(crate) struct State {
     /// Numbers that were looked up, in the order in which that was asked.
     pub(crate) lookups: Vec<String>,
     pub(crate) lookup_mode: LookupMode,
+    /// Files that handsets have, by the message that they came in.
+    pub(crate) phone_files: HashMap<String, Kept>,
+    pub(crate) asked_for_files: Vec<String>,
 }
