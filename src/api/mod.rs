@@ -14,6 +14,7 @@
 
 pub mod admin;
 mod auth;
+mod backfill;
 mod body;
 mod chats;
 mod client_lock;

@@ -12,7 +12,7 @@ use axum::{
 use super::{
     AppState,
     auth::{Guard, authorize},
-    chats, contacts, dead_letters, events, media, messages, notices, page,
+    backfill, chats, contacts, dead_letters, events, media, messages, notices, page,
     problem::{Code, Problem},
     quotas, replays,
     request_context::request_context,
@@ -287,6 +287,12 @@ fn session_routes() -> Vec<Route> {
             "/api/sessions/{session_id}/restart",
             SessionsWrite,
             post(sessions::restart),
+        ),
+        route(
+            "POST",
+            "/api/sessions/{session_id}/backfill",
+            SessionsWrite,
+            post(backfill::start),
         ),
         route(
             "GET",

@@ -87,9 +87,12 @@ pub(super) async fn act(
 /// What the caller is told; `None` stands for a session that did not answer in time.
 pub(super) fn status_of(outcome: Option<SendOutcome>) -> Result<&'static str, Problem> {
     match outcome {
-        Some(SendOutcome::Sent | SendOutcome::Found(_) | SendOutcome::MediaRenewed { .. }) => {
-            Ok("sent")
-        }
+        Some(
+            SendOutcome::Sent
+            | SendOutcome::Found(_)
+            | SendOutcome::MediaRenewed { .. }
+            | SendOutcome::BackfillStarted { .. },
+        ) => Ok("sent"),
         None => Ok("unknown"),
         Some(SendOutcome::NotConnected) => Err(Problem::new(
             Code::NotConnected,

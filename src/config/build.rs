@@ -346,6 +346,7 @@ fn whatsapp(r: &mut Reader<'_>) -> WhatsApp {
         connects_per_second: r.integer("whatsapp.connects_per_second", 1, 1000),
         publish_patience: r.duration("whatsapp.publish_patience", "1s", "5m"),
         sends_per_minute: r.integer("whatsapp.sends_per_minute", 1, 6000),
+        gap_check_chats: r.integer("whatsapp.gap_check_chats", 0, 20),
         media_host: r
             .parsed(
                 "whatsapp.media_host",

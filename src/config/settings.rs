@@ -231,6 +231,7 @@ pub struct WhatsApp {
     pub connects_per_second: u32,
     pub publish_patience: Duration,
     pub sends_per_minute: u32,
+    pub gap_check_chats: usize,
     pub media_host: String,
     pub root_ca_file: Option<PathBuf>,
 }

@@ -37,6 +37,7 @@ use super::{
     parties::{Parties, name},
     polls::Polls,
     receipt::{Receipt, failure},
+    seen::Seen,
     unread::Unread,
 };
 use crate::{
@@ -61,6 +62,8 @@ pub(super) struct Publisher {
     pub(super) unread: Arc<Unread>,
     /// Polls that votes may come for.
     pub(super) polls: Arc<Polls>,
+    /// What was published.
+    pub(super) seen: Arc<Seen>,
     /// The session's span: the client calls the hook from tasks of its own.
     pub(super) span: tracing::Span,
 }
@@ -101,7 +104,11 @@ impl Publisher {
     ) -> anyhow::Result<()> {
         for inbound in batch {
             match self.message(client, inbound).await? {
-                Some((message, dedupe_id)) => self.publish_wanted(message, &dedupe_id).await?,
+                Some((message, dedupe_id)) => {
+                    let chat = message.chat.clone();
+                    self.publish_wanted(message, &dedupe_id).await?;
+                    self.seen.note(&inbound.info, &chat);
+                }
                 None => telemetry::inbound("skipped"),
             }
         }
@@ -110,7 +117,11 @@ impl Publisher {
 
     /// Publishes a message that the number's webhook takes. One without a webhook is published,
     /// too: deliver nodes count it.
-    async fn publish_wanted(&self, mut message: Message, dedupe_id: &str) -> anyhow::Result<()> {
+    pub(super) async fn publish_wanted(
+        &self,
+        mut message: Message,
+        dedupe_id: &str,
+    ) -> anyhow::Result<()> {
         let webhooks = self.bus.webhooks();
         let webhook = webhooks
             .by_account(message.client_id, &message.phone)
@@ -164,7 +175,7 @@ impl Publisher {
 
     /// The message to publish, and its id for deduplication. `None` for traffic between devices,
     /// own messages that the owner did not ask for, and statuses.
-    async fn message(
+    pub(super) async fn message(
         &self,
         client: &Client,
         inbound: &InboundMessage,

@@ -17,6 +17,7 @@
 //! Every log line of a session's task carries `session.id` and `client.id`, from a span.
 
 mod backend;
+mod backfill;
 mod content;
 mod context;
 mod doctor;
@@ -33,6 +34,7 @@ mod parties;
 mod polls;
 mod receipt;
 mod recent;
+mod seen;
 mod send;
 mod session;
 mod storage;

@@ -62,7 +62,9 @@ pub use quota::{Quota, Usage};
 pub use secret::{Secret, SigningKey, SigningSecret};
 pub use session::{Pairing, PairingMethod, Session, SessionState, SessionStatus};
 pub use session_keys::{KeyChange, KeyTables};
-pub use session_request::{FoundContact, ReadMark, SessionAct, SessionRequest, TypingState};
+pub use session_request::{
+    Backfill, FoundContact, ReadMark, SessionAct, SessionRequest, TypingState,
+};
 pub use timestamp::Timestamp;
 pub use token::{Scope, Token, TokenHash};
 pub use webhook::{DeliveryOrder, DisabledReason, EventType, Webhook, WebhookStatus};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{FoundContact, MessageId};
+use super::{FoundContact, MessageId, Timestamp};
 
 /// A message that a session sends: a text, a file, or what [`OutboundKind`] has.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -147,6 +147,15 @@ pub enum SendOutcome {
     },
     /// The phone does not have the file, or did not answer.
     MediaGone,
+    /// The phone is being asked for messages of the past.
+    BackfillStarted {
+        /// From then on.
+        since: Timestamp,
+        /// Of these chats.
+        chats: Vec<String>,
+        /// No message of these is known, before which others could be asked for.
+        unknown: Vec<String>,
+    },
     /// No node runs the session, or it is not connected.
     NotConnected,
     /// The session exceeded its rate; nothing was sent.

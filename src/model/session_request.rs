@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{OutboundMessage, Phone};
+use super::{OutboundMessage, Phone, Timestamp};
 
 /// A request to a session.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -39,6 +39,19 @@ pub enum SessionAct {
         /// As webhooks show it.
         media_id: String,
     },
+    /// Asks the account's phone for messages of the past.
+    Backfill(Backfill),
+}
+
+/// Messages of the past that may have been missed.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backfill {
+    /// From then on.
+    pub since: Timestamp,
+    /// Until then.
+    pub until: Timestamp,
+    /// The chats, as webhooks show them; those with the newest messages when there are none.
+    pub chats: Vec<String>,
 }
 
 /// Messages that were read.

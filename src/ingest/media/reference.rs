@@ -37,7 +37,7 @@ pub struct Reference {
 
 /// The message that a file came in: what the account's phone is asked by.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Origin {
+pub(in crate::ingest) struct Origin {
     pub(in crate::ingest) session: SessionId,
     pub(in crate::ingest) message_id: String,
     /// The chat's id with its domain.

@@ -35,6 +35,8 @@ pub(in crate::ingest) async fn act(
         SessionAct::ShowTyping { to, state } => show_typing(client, lookups, to, *state).await,
         SessionAct::FindNumber(phone) => find_number(client, lookups, phone).await,
         SessionAct::FindLid(lid) => find_lid(client, lid).await,
+        // It takes longer than the caller waits: the session does it.
+        SessionAct::Backfill(_) => SendOutcome::Refused,
     }
 }
 

@@ -52,6 +52,7 @@ impl ClientSetup<'_> {
             last_message: Arc::new(AtomicI64::new(0)),
             unread: Arc::default(),
             polls: Arc::default(),
+            seen: Arc::default(),
             span: tracing::Span::current(),
         }
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use whatsapp_rust::{
     types::events::{
-        DecryptFailMode, Event, EventHandler, EventInterest, EventKind, MessageBatch,
-        UndecryptableMessage,
+        DecryptFailMode, Event, EventHandler, EventInterest, EventKind, LazyHistorySync,
+        MessageBatch, UndecryptableMessage,
     },
     types::presence::ReceiptType,
     wacore::types::events::ConnectFailureReason,
@@ -69,6 +69,7 @@ impl EventHandler for EventForwarder {
             EventKind::ServerAck,
             EventKind::OfflineSyncPreview,
             EventKind::OfflineSyncCompleted,
+            EventKind::HistorySync,
         ])
     }
 }
@@ -94,6 +95,8 @@ pub(super) enum SessionEvent {
     BypassedHook(MessageBatch),
     /// A message without its content: published now, at most once.
     Unreadable(UndecryptableMessage),
+    /// Messages of the past.
+    History(Box<LazyHistorySync>),
     Nothing,
 }
 
@@ -111,6 +114,7 @@ pub(super) fn meaning(event: &Event) -> SessionEvent {
             {
                 SessionEvent::Unreadable(message.clone())
             }
+            Event::HistorySync(page) => SessionEvent::History(page.clone()),
             _ => SessionEvent::Nothing,
         })
 }

@@ -8,16 +8,16 @@ use std::{
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
-    time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout},
+    time::{Instant, Interval, MissedTickBehavior, interval, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument as _;
 use whatsapp_rust::{bot::BotHandle, types::events::Event};
 
 use super::{
     client::{ClientSetup, Shutdown, stop},
     events::{EVENTS_MAX, EventForwarder, SessionEvent, meaning},
     exit::{Exit, wait_for_change},
+    gap::Gap,
     liveness::Liveness,
     status::StatusWriter,
     unlink::{UNLINK_TIMEOUT, unlink},
@@ -25,17 +25,22 @@ use super::{
 use crate::{
     bus::{SendReply, SendRequests},
     ingest::{
+        backfill::History,
         context::Context,
         hook::Publisher,
-        send::{Known, SendLimiter, act, is_lookup, send, time_for},
+        seen::Linked,
+        send::{Known, SendLimiter},
         storage::{OpenKeys, Opened},
     },
-    model::{Pairing, Phone, SendOutcome, Session, SessionRequest, SessionState, Timestamp},
-    tasks::{End, TaskKind},
+    model::{Pairing, Phone, Session, SessionRequest, SessionState, Timestamp},
+    tasks::End,
 };
 
 /// How often the status is written, if it has changed.
 const STATUS_INTERVAL: Duration = Duration::from_millis(500);
+/// How often what was published is stored; well within the time in which the stream drops a second
+/// copy of a message.
+const SEEN_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What the session's task lends to a running client.
 pub(super) struct Scope<'a> {
@@ -58,14 +63,18 @@ pub(super) struct Live<'a> {
     has_ended: bool,
     events: mpsc::Receiver<Arc<Event>>,
     requests: SendRequests,
-    send_limiter: SendLimiter,
+    pub(super) send_limiter: SendLimiter,
     /// For what is no message and no look-up: it costs WhatsApp little, and must not slow messages.
-    act_limiter: SendLimiter,
-    known: Arc<Known>,
+    pub(super) act_limiter: SendLimiter,
+    pub(super) known: Arc<Known>,
+    pub(super) history: History,
     pub(super) liveness: Liveness,
+    pub(super) gap: Gap,
     /// Messages that are being sent; aborted with the session.
-    sending: JoinSet<End>,
+    pub(super) sending: JoinSet<End>,
     ticks: Interval,
+    /// When what was published is stored again.
+    seen_due: Instant,
 }
 
 /// What happens next to a session.
@@ -97,7 +106,19 @@ impl<'a> Live<'a> {
         let bot = scope
             .setup
             .bot(backend, linked, publisher.clone(), forwarder);
-        let handle = bot.await?.spawn();
+        let bot = bot.await?;
+        let linked = match scope.status.phone() {
+            Some(_) => Linked::Before,
+            None => Linked::Now,
+        };
+        let backend = bot.client().persistence_manager().backend();
+        let now = scope.status.now();
+        publisher.seen.load(&*backend, linked, now).await?;
+        let handle = bot.spawn();
+        let mut gap = Gap::new(scope.context.settings.gap_check_chats);
+        if let Some(newest) = publisher.seen.anchors().first() {
+            gap.away(Timestamp::from_millis(newest.at_ms));
+        }
         let requests = scope.context.bus.serve_sends(client_id, id).await?;
         let per_minute = scope.context.settings.sends_per_minute;
         Ok(Self {
@@ -111,9 +132,12 @@ impl<'a> Live<'a> {
             send_limiter: SendLimiter::new(per_minute, Instant::now()),
             act_limiter: SendLimiter::new(per_minute, Instant::now()),
             known: Arc::default(),
+            history: History::default(),
             liveness: Liveness::new(Instant::now()),
+            gap,
             sending: JoinSet::new(),
             ticks: status_ticks(),
+            seen_due: Instant::now(),
         })
     }
 
@@ -131,6 +155,8 @@ impl<'a> Live<'a> {
             Exit::Deleted(_) => Exit::Deleted(unlink(&self.handle.client()).await),
             other => other,
         };
+        let backend = self.handle.client().persistence_manager().backend();
+        self.publisher.seen.store(&*backend).await;
         let shutdown = stop(self.scope.setup.tasks, self.handle).await;
         self.keys.close().await;
         let status = self.scope.status;
@@ -185,6 +211,8 @@ impl<'a> Live<'a> {
                 status.set_last_message(Timestamp::from_millis(last));
                 status.set_keys_number(self.keys.number());
                 self.scope.lost.run_until_cancelled(status.write()).await;
+                self.store_seen().await;
+                self.look_for_gap();
                 return self.look_for_silence().await;
             }
             Step::Send(request) => self.send(*request).await,
@@ -199,69 +227,21 @@ impl<'a> Live<'a> {
         None
     }
 
+    /// Stores what was published since the last time.
+    async fn store_seen(&mut self) {
+        if Instant::now() >= self.seen_due {
+            let backend = self.handle.client().persistence_manager().backend();
+            self.publisher.seen.store(&*backend).await;
+            self.seen_due = Instant::now() + SEEN_INTERVAL;
+        }
+    }
+
     fn on_keys_lost(&mut self) -> Exit {
         let reason = "the session's keys cannot be stored now".to_owned();
         self.scope
             .status
             .set(SessionState::Reconnecting, Some(reason));
         Exit::HandOver
-    }
-
-    /// When a request may go, or how long until there is room for it.
-    fn take_turn(&mut self, wanted: &SessionRequest) -> Result<Instant, Duration> {
-        let limiter = match wanted {
-            SessionRequest::Act { act } if !is_lookup(act) => &mut self.act_limiter,
-            _ => &mut self.send_limiter,
-        };
-        limiter.take(Instant::now())
-    }
-
-    /// Does what is asked in a task of its own, or says when there is room for it.
-    async fn send(&mut self, (wanted, reply): (SessionRequest, SendReply)) {
-        let at = match self.take_turn(&wanted) {
-            Ok(at) => at,
-            Err(wait) => {
-                let retry_after_seconds = wait.as_secs() + 1;
-                let outcome = SendOutcome::TooFast {
-                    retry_after_seconds,
-                };
-                return reply.answer(&outcome).await;
-            }
-        };
-        let client = self.handle.client();
-        let context = Arc::clone(self.scope.context);
-        let known = Arc::clone(&self.known);
-        let polls = Arc::clone(&self.publisher.polls);
-        let owner = self.scope.setup.session.client_id;
-        let unanswered = self.liveness.unanswered.clone();
-        let task = async move {
-            sleep_until(at).await;
-            let sending = async {
-                match &wanted {
-                    SessionRequest::Act { act: wanted } => {
-                        act(owner, &client, &context, &known, wanted).await
-                    }
-                    SessionRequest::Send(outgoing) => {
-                        let id = outgoing.message_id.as_str();
-                        unanswered.sent(id, Instant::now());
-                        let outcome =
-                            send(owner, &client, &context, &known, &polls, outgoing).await;
-                        if outcome != SendOutcome::Sent {
-                            unanswered.answered(id);
-                        }
-                        outcome
-                    }
-                }
-            };
-            let sent = timeout(time_for(&wanted), sending).await;
-            // Without an answer the caller learns that the outcome is not known.
-            if let Ok(outcome) = sent {
-                reply.answer(&outcome).await;
-            }
-        };
-        let task = task.in_current_span();
-        let tasks = self.scope.setup.tasks;
-        tasks.once_in(&mut self.sending, TaskKind::OutboundMessage, task);
     }
 
     /// The client has ended by itself. The event that says why may still be in the queue.
@@ -312,6 +292,10 @@ impl<'a> Live<'a> {
             }
             SessionEvent::Unreadable(message) => {
                 self.publish_unreadable(&message).await;
+                None
+            }
+            SessionEvent::History(page) => {
+                self.history.page(&page);
                 None
             }
             SessionEvent::Receipt(receipt) => {

@@ -7,9 +7,11 @@
 mod client;
 mod events;
 mod exit;
+mod gap;
 mod live;
 mod liveness;
 mod outside_hook;
+mod requests;
 mod silence;
 mod status;
 mod task;

@@ -38,7 +38,11 @@ impl Live<'_> {
         match event {
             Event::Connected(_) => self.liveness.connected(now),
             Event::OfflineSyncPreview(queue) => self.liveness.announced(queue.messages, now),
-            Event::OfflineSyncCompleted(_) => self.liveness.emptied(),
+            Event::OfflineSyncCompleted(_) => {
+                self.liveness.emptied();
+                self.gap.caught_up(now);
+            }
+            Event::Disconnected(_) => self.gap.away(self.scope.status.now()),
             Event::Messages(_) | Event::UndecryptableMessage(_) => self.liveness.received(now),
             Event::ServerAck(ack) => self.liveness.unanswered.answered(&ack.id),
             _ => {}

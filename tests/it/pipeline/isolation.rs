@@ -84,6 +84,7 @@ fn body_for(method: &str, path: &str) -> Option<Value> {
     match path {
         _ if method == "PATCH" => Some(json!({"is_active": false})),
         "/api/webhooks/{webhook_id}/replay" => Some(json!({})),
+        "/api/sessions/{session_id}/backfill" => Some(json!({"since": "2026-01-01T00:00:00Z"})),
         "/api/sessions/{session_id}/pair-code" => Some(json!({"phone_number": LINKED})),
         _ => None,
     }

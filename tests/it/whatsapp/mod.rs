@@ -1,5 +1,6 @@
 //! Real WhatsApp clients against the stand-in server, through the real executable.
 
+mod backfill;
 mod doctor;
 mod files;
 mod identity;
@@ -112,4 +113,14 @@ impl Linked {
             receiver,
         )
     }
+}
+
+/// The session's client ends, and another takes its place.
+async fn restart(linked: &Linked) {
+    let logins = linked.device.logins();
+    let path = format!("/api/sessions/{}/restart", linked.session);
+    let (status, answer) = linked.client.call("POST", &path, None).await;
+    assert!((200..300).contains(&status), "{answer}");
+    let online = linked.device.wait_online(logins + 1, STEP_MAX).await;
+    online.expect("online again");
 }

@@ -5,7 +5,7 @@ use whatsapp_rust::{prelude::MessageField, waproto::whatsapp as wa};
 use whatsapp_sim::{Contact, content, content::Ballot};
 
 use super::{
-    Linked, PHONE, STEP_MAX,
+    Linked, PHONE, STEP_MAX, restart,
     sending::send,
     sending_kinds::{BOB, GROUP},
 };
@@ -108,16 +108,6 @@ async fn votes_are_told(linked: Linked) {
     let vote = votes(&linked, &receiver, &alice, vote, None).await;
     let shown = json!({"unreadable": "undecryptable"});
     assert_eq!(vote["metadata"]["poll_vote"], shown);
-}
-
-/// The session's client ends, and another takes its place.
-async fn restart(linked: &Linked) {
-    let logins = linked.device.logins();
-    let path = format!("/api/sessions/{}/restart", linked.session);
-    let (status, answer) = linked.client.call("POST", &path, None).await;
-    assert!((200..300).contains(&status), "{answer}");
-    let online = linked.device.wait_online(logins + 1, STEP_MAX).await;
-    online.expect("online again");
 }
 
 #[tokio::test(flavor = "multi_thread")]

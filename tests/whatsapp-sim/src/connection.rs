@@ -6,7 +6,7 @@ use wacore_binary::{Jid, Node, NodeRef, builder::NodeBuilder};
 use whatsapp_rust::waproto::whatsapp as wa;
 
 use crate::{
-    Device, Server, iq,
+    Device, Server, history, iq,
     keys::{attr, now, own_attr},
     noise::{Secured, accept},
     state::{DeviceKey, Mute, OUTBOX, Out, Outbox},
@@ -217,6 +217,12 @@ impl Connection {
 
     fn message(&self, stanza: &NodeRef<'_>) -> anyhow::Result<()> {
         let key = self.key()?;
+        if history::is_for_handset(stanza) {
+            let device = Device::new(self.server.clone(), key.clone());
+            let stanza = stanza.to_owned();
+            // If this fails, the test that waits for the answer says so.
+            tokio::spawn(async move { history::answer(&device, stanza).await });
+        }
         let mut ack = NodeBuilder::new("ack")
             .attr("class", "message")
             .attr("id", attr(stanza, "id"));

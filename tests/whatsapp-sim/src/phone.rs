@@ -267,7 +267,8 @@ impl Phone {
     fn own(&self) -> Contact {
         let key = self.account().key;
         let key = IdentityKeyPair::new(key.public_key.into(), key.private_key);
-        Contact::with_key(self.server.clone(), &self.number, "me", None, key)
+        let lid = self.account().lid;
+        Contact::own(self.server.clone(), &self.number, key, &lid)
     }
 
     /// Writes to somebody, or to a group; the device hears of it.

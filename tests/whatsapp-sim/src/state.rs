@@ -1,6 +1,9 @@
 //! What the server knows.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::Arc,
+};
 
 use tokio::sync::mpsc;
 use wacore_binary::{Jid, Node};
@@ -9,7 +12,11 @@ use whatsapp_rust::{
     waproto::whatsapp::client_payload::DevicePairingRegistrationData,
 };
 
-use crate::{contact::Resend, reupload::Kept};
+use crate::{
+    contact::{Person, Resend},
+    history::Remembered,
+    reupload::Kept,
+};
 
 /// Stanzas to a connection that wait to be written. Reached only when the client reads nothing.
 pub(crate) const OUTBOX: usize = 16_384;
@@ -147,4 +154,9 @@ pub(crate) struct State {
     /// Files that handsets have, by the message that they came in.
     pub(crate) phone_files: HashMap<String, Kept>,
     pub(crate) asked_for_files: Vec<String>,
+    /// Handsets as those who write to their devices, by number.
+    pub(crate) handsets: HashMap<String, Arc<Person>>,
+    /// What handsets remember, by chat.
+    pub(crate) histories: HashMap<String, Vec<Remembered>>,
+    pub(crate) asked_for_history: Vec<String>,
 }

@@ -16,7 +16,7 @@ use crate::{
     Device, Server,
     connection::SERVER,
     content,
-    keys::{now, rng},
+    keys::{now, own_attr, own_bytes, rng},
 };
 
 /// Somebody. Clones are the same person.
@@ -26,7 +26,8 @@ pub struct Contact {
     person: Arc<Person>,
 }
 
-struct Person {
+/// Who somebody is, and what he knows of devices.
+pub(crate) struct Person {
     jid: Jid,
     lid: Option<Jid>,
     tells_number: bool,
@@ -110,6 +111,42 @@ impl Contact {
             server,
             person: Arc::new(person),
         }
+    }
+
+    /// An account's handset, made when it is used first. It is one and the same from then on: what
+    /// its devices write is for the keys that it has given out.
+    pub(crate) fn own(server: Server, number: &str, key: IdentityKeyPair, lid: &str) -> Self {
+        if let Some(handset) = Self::handset(&server, number) {
+            return handset;
+        }
+        let handset = Self::with_key(server.clone(), number, "me", None, key);
+        let mut state = server.state();
+        let bundle = state.contacts.get(&handset.person.jid.to_string()).cloned();
+        // Devices write to it under its LID.
+        if let Some(bundle) = bundle {
+            state.contacts.insert(format!("{lid}@lid"), bundle);
+        }
+        let person = Arc::clone(&handset.person);
+        state.handsets.insert(number.to_owned(), person);
+        drop(state);
+        handset
+    }
+
+    /// The handset of an account, once it was used.
+    pub(crate) fn handset(server: &Server, number: &str) -> Option<Self> {
+        let person = server.state().handsets.get(number).cloned()?;
+        Some(Self {
+            server: server.clone(),
+            person,
+        })
+    }
+
+    /// Decrypts what a device sent to this contact alone.
+    pub(crate) async fn open(&self, device: &Device, stanza: &Node) -> anyhow::Result<wa::Message> {
+        let sealed = stanza.get_optional_child("enc").context("nothing sealed")?;
+        let mut signal = self.person.signal.lock().await;
+        let kind = own_attr(sealed, "type");
+        signal.open(device, &kind, own_bytes(sealed)).await
     }
 
     /// Writes to a device; the id of the message.

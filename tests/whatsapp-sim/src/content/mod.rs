@@ -8,7 +8,7 @@ use buffa::MessageField;
 use whatsapp_rust::waproto::whatsapp as wa;
 
 pub use polls::{Ballot, open_poll};
-pub(crate) use protocol::{app_state_keys, history, sent_to};
+pub(crate) use protocol::{app_state_keys, history, history_page, sent_to};
 
 /// A plain text.
 pub fn text(text: &str) -> wa::Message {

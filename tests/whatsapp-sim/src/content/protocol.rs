@@ -52,15 +52,39 @@ pub(crate) fn history(chat: &str, texts: &[&str]) -> anyhow::Result<wa::Message>
         conversations: vec![conversation],
         ..Default::default()
     };
+    let kind = wa::message::HistorySyncType::INITIAL_BOOTSTRAP;
+    packed(&history, kind, None)
+}
+
+/// A page of a chat that the device with this request has asked for.
+pub(crate) fn history_page(
+    request: &str,
+    conversation: wa::Conversation,
+) -> anyhow::Result<wa::Message> {
+    let history = wa::HistorySync {
+        sync_type: wa::history_sync::HistorySyncType::ON_DEMAND,
+        conversations: vec![conversation],
+        ..Default::default()
+    };
+    let kind = wa::message::HistorySyncType::ON_DEMAND;
+    packed(&history, kind, Some(request))
+}
+
+fn packed(
+    history: &wa::HistorySync,
+    kind: wa::message::HistorySyncType,
+    request: Option<&str>,
+) -> anyhow::Result<wa::Message> {
     let mut packed = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
     packed.write_all(&history.encode_to_vec())?;
     let packed = packed.finish()?;
     let notification = wa::message::HistorySyncNotification {
-        sync_type: Some(wa::message::HistorySyncType::INITIAL_BOOTSTRAP),
+        sync_type: Some(kind),
         file_length: Some(packed.len() as u64),
         chunk_order: Some(1),
         progress: Some(100),
         initial_hist_bootstrap_inline_payload: Some(packed),
+        peer_data_request_session_id: request.map(str::to_owned),
         ..Default::default()
     };
     Ok(protocol_message(wa::message::ProtocolMessage {
