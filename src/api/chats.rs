@@ -9,6 +9,7 @@ use super::{
     auth::Caller,
     body::Body,
     problem::{FieldErrors, Problem},
+    send::take_receiver,
     session_call::{self, Named, status_of},
 };
 use crate::model::{ClientId, MessageId, ReadMark, SessionAct, TypingState, WhatsAppId};
@@ -77,9 +78,9 @@ pub(super) async fn typing(
     let mut errors = FieldErrors::default();
     let named = Named::new(wanted.session_id.as_deref(), wanted.phone_number.as_deref());
     named.check(&mut errors);
-    let to = errors.take("/to", wanted.to.parse::<WhatsAppId>());
+    let to = take_receiver(&wanted.to, &mut errors);
     let act = SessionAct::ShowTyping {
-        to: to.map(|to| to.to_string()).unwrap_or_default(),
+        to: to.unwrap_or_default(),
         state: wanted.state,
     };
     let act = errors.unless_any(act)?;

@@ -100,18 +100,25 @@ fn take_kind(wanted: &mut Send, errors: &mut FieldErrors) -> Option<OutboundKind
 }
 
 fn check_to(wanted: &mut Send, errors: &mut FieldErrors) {
-    match errors.take("/to", wanted.to.parse()) {
-        Some(WhatsAppId::Broadcast(_)) => errors.add(
+    if let Some(to) = take_receiver(&wanted.to, errors) {
+        wanted.to = to;
+    }
+}
+
+/// Whom a session can write to, in its one form.
+pub(in crate::api) fn take_receiver(to: &str, errors: &mut FieldErrors) -> Option<String> {
+    match errors.take("/to", to.parse())? {
+        WhatsAppId::Broadcast(_) => errors.add(
             "/to",
             "is a broadcast list, which only the phone can write to; send to its members",
         ),
-        Some(WhatsAppId::Channel(_)) => errors.add(
+        WhatsAppId::Channel(_) => errors.add(
             "/to",
             "is a channel, and wahook does not publish in channels",
         ),
-        Some(id) => wanted.to = id.to_string(),
-        None => {}
+        id => return Some(id.to_string()),
     }
+    None
 }
 
 fn check_reply(wanted: &mut Send, errors: &mut FieldErrors) {

@@ -12,6 +12,7 @@ use axum::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+pub(super) use self::check::take_receiver;
 use self::{
     check::check,
     claim::{Claim, content_hash},

@@ -136,6 +136,21 @@ async fn what_cannot_be_shown_is_refused_with_its_field() {
         ("read", json!({"chat": "x", "message_ids": ["A"]}), "/chat"),
         ("typing", json!({"to": BOB, "state": "dancing"}), "/state"),
         ("typing", json!({"to": "x", "state": "paused"}), "/to"),
+        (
+            "typing",
+            json!({"to": "status@broadcast", "state": "composing"}),
+            "/to",
+        ),
+        (
+            "typing",
+            json!({"to": "1700000000@broadcast", "state": "composing"}),
+            "/to",
+        ),
+        (
+            "typing",
+            json!({"to": "120363000000000009@newsletter", "state": "paused"}),
+            "/to",
+        ),
     ];
     for (what, body, pointer) in refused {
         let (status, answer) = post(&linked, &format!("/api/chats/{what}"), body).await;
