@@ -121,6 +121,9 @@ fn incoming(parts: &Parts<'_>, sender: &Party<'_>) -> Value {
     if parts.is_group() {
         shown["group_id"] = parts.chat.into();
     }
+    if let Some(replaces) = parts.scalar("replaces_unavailable") {
+        shown["replaces_unavailable"] = replaces.clone();
+    }
     // Meta has no votes: one is shown as an answer to its poll.
     let quoted = match parts.message.kind {
         Kind::PollVote => parts.object("target"),

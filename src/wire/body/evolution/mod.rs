@@ -86,13 +86,16 @@ fn data(parts: &Parts<'_>, source: &Source<'_>) -> (&'static str, Value) {
         _ => {
             let key = key(parts, remote, participant);
             let (kind, content) = content(parts);
-            let data = json!({
+            let mut data = json!({
                 "key": key, "pushName": push_name(parts),
                 "status": if parts.is_own() { "SERVER_ACK" } else { "DELIVERY_ACK" },
                 "message": content, "contextInfo": context(parts), "messageType": kind,
                 "messageTimestamp": message.timestamp.seconds(), "instanceId": instance,
                 "source": "unknown",
             });
+            if let Some(replaces) = parts.scalar("replaces_unavailable") {
+                data["replacesUnavailable"] = replaces.clone();
+            }
             ("messages.upsert", data)
         }
     }

@@ -288,3 +288,24 @@ fn votes_name_their_poll_and_what_they_choose_in_every_format() {
         (&json!("unsupported"), &json!("P1"))
     );
 }
+
+#[test]
+fn what_replaces_a_message_without_content_says_so_in_every_format() {
+    let read = message(Kind::Text, "hi", json!({"replaces_unavailable": true}));
+    let plain = message(Kind::Text, "hi", json!({}));
+    let table = [
+        (Format::Native, "/metadata/replaces_unavailable"),
+        (Format::Waha, "/payload/_data/metadata/replaces_unavailable"),
+        (Format::Evolution, "/data/replacesUnavailable"),
+        (
+            Format::Cloud,
+            "/entry/0/changes/0/value/messages/0/replaces_unavailable",
+        ),
+    ];
+    for (format, pointer) in table {
+        let (_, ours) = render(format, &read);
+        assert_eq!(ours.pointer(pointer), Some(&json!(true)), "{format:?}");
+        let (_, ours) = render(format, &plain);
+        assert_eq!(ours.pointer(pointer), None, "{format:?}");
+    }
+}
