@@ -26,6 +26,10 @@ pub struct Resealed {
     pub again: u64,
     /// Of these, in clear before.
     pub plain: u64,
+    /// Sessions with keys on the bus.
+    pub sessions: u64,
+    /// Of these, sealed again now.
+    pub sessions_again: u64,
     /// What could not be opened: what it is, and why. It stays as it is.
     pub closed: Vec<(String, String)>,
 }
@@ -66,10 +70,13 @@ impl KeyRotation {
         Err(does_not_open("the bus", damaged))
     }
 
-    /// Seals every stored secret with the newest key. A webhook that changes meanwhile is looked at
-    /// again. What is done stays done, so it can be called again after it was cut off.
-    pub async fn reseal(&self, keys: &Keyring) -> Result<Resealed, Error> {
-        let mut done = Resealed::default();
+    /// Seals every secret in the buckets with the newest key. A webhook that changes meanwhile is
+    /// looked at again. `done`: what was sealed before.
+    pub(super) async fn reseal_after(
+        &self,
+        keys: &Keyring,
+        mut done: Resealed,
+    ) -> Result<Resealed, Error> {
         for key in self.webhooks.keys().await? {
             self.reseal_webhook(&key, keys, &mut done).await?;
         }

@@ -49,6 +49,7 @@ mod jobs;
 mod key_feed;
 mod key_log;
 mod key_reading;
+mod key_reseal;
 mod key_rotation;
 mod key_takeover;
 mod lease;

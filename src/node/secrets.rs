@@ -29,7 +29,7 @@ async fn rotate(config: &Config) -> anyhow::Result<ExitCode> {
     let keys = read(&file)?
         .with_context(|| format!("{} does not exist: set secrets.keys_file", file.display()))?;
     let bus = connect(config, "wahook-secrets").await?;
-    let done = bus.key_rotation().reseal(&keys).await?;
+    let done = bus.reseal(&keys).await?;
     for (what, why) in &done.closed {
         eprintln!("{what}: {why}");
     }
@@ -42,6 +42,10 @@ async fn rotate(config: &Config) -> anyhow::Result<ExitCode> {
         done.plain,
         done.current,
         done.webhooks - done.again - done.current
+    );
+    println!(
+        "{} sessions with keys in NATS: {} sealed again",
+        done.sessions, done.sessions_again
     );
     if done.closed.is_empty() {
         println!("no other key is needed any longer");

@@ -80,6 +80,14 @@ pub fn session_keys(session: SessionId) -> String {
     format!("wa.keys.{session}")
 }
 
+/// The filter for the logs of all sessions' keys.
+pub const ALL_SESSION_KEYS: &str = "wa.keys.*";
+
+/// The session whose keys a log has.
+pub fn session_of(log: &str) -> Option<SessionId> {
+    log.strip_prefix("wa.keys.")?.parse().ok()
+}
+
 /// The filter for all parts of snapshots of a session's keys.
 pub fn session_key_parts(session: SessionId) -> String {
     format!("{}.part.*", session_keys(session))

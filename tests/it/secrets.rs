@@ -285,7 +285,7 @@ async fn a_rotation_goes_on_where_it_was_cut_off_and_loses_no_change_made_meanwh
                 .expect("changes");
         }
     };
-    let (done, ()) = tokio::join!(after.key_rotation().reseal(&both), change);
+    let (done, ()) = tokio::join!(after.reseal(&both), change);
     let done = done.expect("seals");
     assert_eq!(
         (done.webhooks, done.current + done.again, done.closed.len()),
@@ -293,7 +293,7 @@ async fn a_rotation_goes_on_where_it_was_cut_off_and_loses_no_change_made_meanwh
         "{done:?}"
     );
     assert!(done.current >= 10 && done.again <= 30, "{done:?}");
-    let again = after.key_rotation().reseal(&both).await.expect("seals");
+    let again = after.reseal(&both).await.expect("seals");
     assert_eq!((again.current, again.again), (40, 0));
     // A node with the new key alone reads all of it.
     let third = server.connect().await;

@@ -67,7 +67,7 @@ async fn a_list_has_every_key_although_all_of_them_change_meanwhile() {
     let changes = change_all(bus.clone(), webhooks, sessions, cancel.clone());
     let changing = AbortOnDropHandle::new(tokio::spawn(changes));
     for round in 0..ROUNDS {
-        let resealed = bus.key_rotation().reseal(&keys).await.expect("seals");
+        let resealed = bus.reseal(&keys).await.expect("seals");
         assert_eq!(resealed.webhooks, KEYS as u64, "in round {round}");
         let listed = bus.sessions().list(client()).await.expect("answers");
         assert_eq!(listed.len(), KEYS, "in round {round}");

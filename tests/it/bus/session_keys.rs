@@ -6,6 +6,7 @@ use uuid::Uuid;
 use wahook::{
     bus::{Bus, Error, KeyLog},
     model::{KeyChange, KeyTables, SessionId},
+    wire::Keyring,
 };
 
 use crate::support::{
@@ -264,4 +265,49 @@ async fn a_record_of_another_session_or_one_twice_is_refused() {
         bus.erase_keys(session, 2).await.expect("it can be erased");
         assert!(read(&bus, session).await.is_empty());
     }
+}
+
+#[tokio::test]
+async fn keys_that_no_node_took_over_are_sealed_again_too() {
+    let nats = NatsServer::start().await;
+    let old = Keyring::new_line("old").expect("an id");
+    let new = Keyring::new_line("new").expect("an id");
+    let keys = |text: &str| Keyring::parse(text).expect("keys");
+    let with = async |text: &str| {
+        let bus = nats.connect().await;
+        bus.apply().await.expect("applies");
+        bus.load_keys(keys(text)).await.expect("its keys");
+        bus
+    };
+    let before = with(&old).await;
+    let [idle, running] = [session(), session()];
+    let a = put("a", "1");
+    let mut logs = Vec::new();
+    for session in [idle, running] {
+        let (mut log, _) = owner(&before, session, 1).await;
+        log.append(vec![a.clone()]).await.expect("its own");
+        logs.push(log);
+    }
+    let mut log_of_running = logs.pop().expect("of the second");
+
+    let both = keys(&format!("{new}\n{old}"));
+    let after = nats.connect().await;
+    let done = after.reseal(&both).await.expect("seals");
+    assert_eq!((done.sessions, done.sessions_again), (2, 2), "{done:?}");
+    let again = after.reseal(&both).await.expect("seals");
+    assert_eq!((again.sessions, again.sessions_again), (2, 0), "{again:?}");
+    let third = with(&new).await;
+    for session in [idle, running] {
+        assert_eq!(
+            read(&third, session).await,
+            tables(std::slice::from_ref(&a))
+        );
+    }
+    // The node that runs one of them reads it again, under the lease that it has.
+    let refused = log_of_running.append(vec![put("b", "1")]).await;
+    assert!(matches!(refused, Err(Error::TakenOver)), "{refused:?}");
+    let (mut log, _) = owner(&third, running, 1).await;
+    log.append(vec![put("b", "2")]).await.expect("its own");
+    let all = tables(&[a, put("b", "2")]);
+    assert_eq!(read(&third, running).await, all);
 }
