@@ -31,6 +31,7 @@ pub(super) const ERRORS: &[(&str, &str)] = &[
     ("deliver", "advisory"),
     ("deliver", "bring_forward"),
     ("deliver", "bus"),
+    ("deliver", "handover"),
     ("deliver", "health"),
     ("deliver", "line_found"),
     ("deliver", "line_full"),
