@@ -100,7 +100,11 @@ impl Engine {
         let ack_wait = self.shared.ack_wait;
         let kept_for = ack_wait.saturating_sub(self.shared.deliver.timeout);
         let incoming = &source.incoming;
-        incoming.is_ours(kept_for) || (incoming.is_ours(ack_wait) && incoming.keep().await)
+        if incoming.is_ours(kept_for) {
+            return true;
+        }
+        // A word that comes later may be about a message that was handed out again meanwhile.
+        incoming.is_ours(ack_wait) && incoming.keep().await && incoming.is_ours(ack_wait)
     }
 
     /// A place among the requests of this node, within the client's share.
