@@ -23,7 +23,10 @@ use whatsapp_rust::{
     wacore_binary::JidExt as _,
 };
 
-use super::{hook::Publisher, seen::Anchor};
+use super::{
+    hook::Publisher,
+    seen::{Anchor, Published},
+};
 use crate::model::{Backfill, SendOutcome, Timestamp};
 
 /// Chats of one request.
@@ -70,6 +73,8 @@ pub(super) struct Plan {
     since: Timestamp,
     until: Timestamp,
     chats: Vec<Anchor>,
+    /// As it was at the beginning: what is published late takes the place of what is remembered.
+    published: Published,
 }
 
 /// Lets the client fetch history while it lives.
@@ -130,6 +135,7 @@ impl History {
             since,
             until: wanted.until,
             chats,
+            published: publisher.seen.published(),
         };
         (Some(plan), outcome)
     }
@@ -175,40 +181,37 @@ impl Plan {
         let mut looked_at = 0;
         let mut published = 0;
         for _ in 0..PAGES_MAX {
-            let mut page = self.page(client, &anchor).await?;
-            let is_last = page.len() < usize::try_from(PAGE_MESSAGES).unwrap_or_default();
-            // The phone gives the newest first, and times have whole seconds.
-            page.reverse();
-            page.sort_by_key(|message| message.info.timestamp);
-            looked_at += page.len();
-            let Some(oldest) = page.first().map(|one| one.info.clone()) else {
-                break;
-            };
+            let page = self.page(client, &anchor).await?;
+            let is_last = page.rows < usize::try_from(PAGE_MESSAGES).unwrap_or_default();
+            looked_at += page.rows;
             let span = self.since.millis()..=self.until.millis();
-            for message in &page {
+            for message in &page.messages {
                 let at = message.info.timestamp.timestamp_millis();
-                if span.contains(&at) && publisher.publish_late(client, message).await? {
+                if span.contains(&at)
+                    && publisher
+                        .publish_late(client, message, &mut self.published)
+                        .await?
+                {
                     published += 1;
                 }
             }
-            let at_ms = oldest.timestamp.timestamp_millis();
-            let is_further = at_ms <= anchor.at_ms && oldest.id.as_str() != anchor.message_id;
-            if is_last || at_ms < self.since.millis() || !is_further || looked_at >= messages_max {
+            let Some(oldest) = page.oldest else {
+                break;
+            };
+            let is_further = oldest.at_ms <= anchor.at_ms && oldest.id != anchor.message_id;
+            let is_before = oldest.at_ms < self.since.millis();
+            if is_last || is_before || !is_further || looked_at >= messages_max {
                 break;
             }
-            anchor.message_id = oldest.id.to_string();
-            anchor.is_from_me = oldest.source.is_from_me;
-            anchor.at_ms = at_ms;
+            anchor.message_id = oldest.id;
+            anchor.is_from_me = oldest.is_from_me;
+            anchor.at_ms = oldest.at_ms;
         }
         Ok((looked_at, published))
     }
 
     /// The messages before the anchor.
-    async fn page(
-        &mut self,
-        client: &Arc<Client>,
-        anchor: &Anchor,
-    ) -> anyhow::Result<Vec<InboundMessage>> {
+    async fn page(&mut self, client: &Arc<Client>, anchor: &Anchor) -> anyhow::Result<Page> {
         let chat: Jid = anchor.chat.parse().context("the id of a chat")?;
         let asking = client.fetch_message_history(
             &chat,
@@ -236,7 +239,8 @@ impl Plan {
                 "a page is too large"
             );
             let history = page.get().context("a page that cannot be read")?;
-            return Ok(messages(client, &chat, history));
+            let answers = of.map_or(Answers::Unknown, |_| Answers::This);
+            return Ok(Page::new(client, &chat, history, answers));
         }
     }
 }
@@ -247,8 +251,9 @@ impl Publisher {
         &self,
         client: &Client,
         inbound: &InboundMessage,
+        published: &mut Published,
     ) -> anyhow::Result<bool> {
-        if self.seen.has(&inbound.info) {
+        if published.has(&inbound.info) || self.seen.has(&inbound.info) {
             return Ok(false);
         }
         let Some((mut message, dedupe_id)) = self.message(client, inbound).await? else {
@@ -258,21 +263,73 @@ impl Publisher {
         let publishing = self.publish_wanted(message, &dedupe_id);
         timeout(self.publish_timeout, publishing).await??;
         self.seen.note_late(&inbound.info);
+        published.add(&inbound.info);
         Ok(true)
     }
 }
 
-/// The messages of this chat in a page.
-fn messages(client: &Client, chat: &Jid, history: &wa::HistorySync) -> Vec<InboundMessage> {
-    let is_asked_for = |one: &&wa::Conversation| {
-        // A person's chat may be named by the number or by the LID.
-        let id: Option<Jid> = one.id.parse().ok();
-        id.is_some_and(|id| id.user == chat.user || !id.is_group() && !chat.is_group())
-    };
-    let conversations = history.conversations.iter().filter(is_asked_for);
-    let all = conversations.flat_map(|conversation| &conversation.messages);
-    all.filter_map(|one| inbound(client, chat, one.message.as_option()?))
-        .collect()
+/// What the phone gave of one chat.
+struct Page {
+    /// The messages that can be published, the oldest first.
+    messages: Vec<InboundMessage>,
+    /// All that the phone gave: among them are calls, and notes on who joined.
+    rows: usize,
+    oldest: Option<Row>,
+}
+
+/// Where the next page begins.
+#[derive(Clone)]
+struct Row {
+    id: String,
+    is_from_me: bool,
+    at_ms: i64,
+}
+
+impl Page {
+    fn new(client: &Client, chat: &Jid, history: &wa::HistorySync, answers: Answers) -> Self {
+        let is_asked_for = |one: &&wa::Conversation| {
+            let id: Option<Jid> = one.id.parse().ok();
+            // A person's chat may be named by the number or by the LID.
+            let may_be = |id: &Jid| answers == Answers::This && !id.is_group() && !chat.is_group();
+            id.is_some_and(|id| id.user == chat.user || may_be(&id))
+        };
+        let conversations = history.conversations.iter().filter(is_asked_for);
+        let all = conversations.flat_map(|conversation| &conversation.messages);
+        let mut rows: Vec<&wa::WebMessageInfo> =
+            all.filter_map(|one| one.message.as_option()).collect();
+        // The phone gives the newest first, and times have whole seconds.
+        rows.reverse();
+        rows.sort_by_key(|row| row.message_timestamp);
+        Self {
+            messages: rows
+                .iter()
+                .filter_map(|row| inbound(client, chat, row))
+                .collect(),
+            rows: rows.len(),
+            oldest: rows.iter().find_map(|row| Row::of(row)),
+        }
+    }
+}
+
+impl Row {
+    fn of(row: &wa::WebMessageInfo) -> Option<Self> {
+        let key = row.key.as_option()?;
+        let seconds = i64::try_from(row.message_timestamp?).ok()?;
+        Some(Self {
+            id: key.id.clone().filter(|id| !id.is_empty())?,
+            is_from_me: key.from_me.unwrap_or_default(),
+            at_ms: from_secs_or_now(seconds).timestamp_millis(),
+        })
+    }
+}
+
+/// What a page answers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answers {
+    /// The request that waits for it.
+    This,
+    /// The phone does not say.
+    Unknown,
 }
 
 /// A message as it would have come.

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
-use whatsapp_rust::{store::traits::Backend, types::message::MessageInfo};
+use whatsapp_rust::{
+    store::traits::Backend, types::message::MessageInfo, wacore_binary::JidExt as _,
+};
 
 use super::stored::{Head, anchor_row, hash_row, head_row, read};
 use crate::wire;
@@ -30,12 +32,12 @@ pub(in crate::ingest) struct Anchor {
 }
 
 /// A published message: its hash, and when it was written.
-type Published = (u64, i64);
+type Hashed = (u64, i64);
 
 #[derive(Default)]
 pub(super) struct Memory {
     pub(super) head: Head,
-    pub(super) published: Vec<Published>,
+    pub(super) published: Vec<Hashed>,
     pub(super) anchors: Vec<Anchor>,
     pub(super) new_rows: BTreeSet<usize>,
     pub(super) new_anchors: BTreeSet<usize>,
@@ -43,36 +45,59 @@ pub(super) struct Memory {
 
 /// The same message may come under the number or the LID of its chat and of its sender. So only a
 /// group tells chats apart.
-fn hash(info: &MessageInfo) -> u64 {
+pub(super) fn hash(info: &MessageInfo) -> u64 {
     let source = &info.source;
-    let group = if source.is_group {
+    let group = if source.chat.is_group() {
         source.chat.to_non_ad_string()
     } else {
         String::new()
     };
-    let author = if source.is_from_me { "own" } else { "other" };
-    let hash = wire::dedupe_id(&[&info.id, &group, author]);
+    let author = if source.is_from_me {
+        Author::Own
+    } else {
+        Author::Other
+    };
+    hash_of(&info.id, &group, author)
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Author {
+    Own,
+    Other,
+}
+
+/// `group`: empty in the chat of a person.
+pub(super) fn hash_of(id: &str, group: &str, author: Author) -> u64 {
+    let author = match author {
+        Author::Own => "own",
+        Author::Other => "other",
+    };
+    let hash = wire::dedupe_id(&[id, group, author]);
     u64::from_str_radix(&hash[..16], 16).unwrap_or_default()
 }
 
+/// What was not stored yet.
+pub(super) struct New {
+    rows: BTreeSet<usize>,
+    anchors: BTreeSet<usize>,
+}
+
 impl Memory {
-    pub(super) fn has(&self, info: &MessageInfo) -> bool {
-        let hash = hash(info);
+    pub(super) fn has(&self, hash: u64) -> bool {
         self.published.iter().any(|(known, _)| *known == hash)
     }
 
     pub(super) fn note(&mut self, info: &MessageInfo, shown: &str) {
         self.note_anchor(info, shown, info.timestamp.timestamp_millis());
-        self.note_hash(info);
+        self.note_hash(hash(info), info.timestamp.timestamp_millis());
     }
 
-    pub(super) fn note_hash(&mut self, info: &MessageInfo) {
-        if self.has(info) {
+    pub(super) fn note_hash(&mut self, hash: u64, at_ms: i64) {
+        if self.has(hash) {
             return;
         }
-        let at_ms = info.timestamp.timestamp_millis();
         let slot = self.head.next;
-        let one = (hash(info), at_ms);
+        let one = (hash, at_ms);
         match self.published.get_mut(slot) {
             Some(oldest) => {
                 self.head.complete_since_ms = self.head.complete_since_ms.max(oldest.1 + 1);
@@ -85,7 +110,10 @@ impl Memory {
     }
 
     fn note_anchor(&mut self, info: &MessageInfo, shown: &str, at_ms: i64) {
-        if info.id.len() > ID_BYTES_MAX {
+        let chat = &info.source.chat;
+        // Channels and lists have no history that the phone gives.
+        let has_history = !chat.is_newsletter() && !chat.is_broadcast_list();
+        if info.id.len() > ID_BYTES_MAX || !has_history {
             return;
         }
         let anchor = Anchor {
@@ -118,17 +146,31 @@ impl Memory {
         all
     }
 
+    /// What is noted from now on is new.
+    pub(super) fn begin_storing(&mut self) -> New {
+        New {
+            rows: std::mem::take(&mut self.new_rows),
+            anchors: std::mem::take(&mut self.new_anchors),
+        }
+    }
+
+    /// It could not be stored.
+    pub(super) fn put_back(&mut self, new: New) {
+        self.new_rows.extend(new.rows);
+        self.new_anchors.extend(new.anchors);
+    }
+
     /// The rows that differ from what is stored.
-    pub(super) fn take_rows(&mut self) -> Vec<(String, Vec<u8>)> {
-        let new = std::mem::take(&mut self.new_rows);
+    pub(super) fn rows(&self) -> Vec<(String, Vec<u8>)> {
+        let new = &self.new_rows;
         let mut rows = Vec::new();
-        for row in &new {
+        for row in new {
             let hashes = self.published.chunks(ROW_HASHES).nth(*row);
             rows.push((hash_row(*row), wire::encode_key_value(&hashes)));
         }
-        for slot in std::mem::take(&mut self.new_anchors) {
-            let anchor = wire::encode_key_value(&self.anchors[slot]);
-            rows.push((anchor_row(slot), anchor));
+        for slot in &self.new_anchors {
+            let anchor = wire::encode_key_value(&self.anchors[*slot]);
+            rows.push((anchor_row(*slot), anchor));
         }
         if !new.is_empty() {
             rows.push((head_row(), wire::encode_key_value(&self.head)));
@@ -144,7 +186,7 @@ pub(super) async fn load(backend: &dyn Backend) -> anyhow::Result<Option<Memory>
     };
     let mut memory = Memory::default();
     for row in 0..HASHES_MAX / ROW_HASHES {
-        let Some(some) = read::<Option<Vec<Published>>>(backend, &hash_row(row)).await? else {
+        let Some(some) = read::<Option<Vec<Hashed>>>(backend, &hash_row(row)).await? else {
             break;
         };
         memory.published.extend(some.unwrap_or_default());

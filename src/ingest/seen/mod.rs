@@ -3,19 +3,22 @@
 //!
 //! The newest messages are remembered by their hashes, and the newest one of each chat by its id:
 //! WhatsApp gives history as what lies before a known message. Both are stored beside the session's
-//! keys every few seconds. What a kill takes with it lies within the time in which the stream
-//! drops a second copy by itself.
+//! keys every few seconds. A kill takes the last seconds with it: history of that time may be
+//! published once more.
 
 mod memory;
 mod stored;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::HashSet,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use whatsapp_rust::{store::traits::Backend, types::message::MessageInfo};
 
 pub(super) use self::memory::Anchor;
 use self::{
-    memory::{Memory, load},
+    memory::{Author, Memory, hash, hash_of, load},
     stored::Head,
 };
 use crate::{model::Timestamp, wire};
@@ -24,30 +27,37 @@ use crate::{model::Timestamp, wire};
 #[derive(Default)]
 pub(super) struct Seen(Mutex<Memory>);
 
-/// Whether a session was linked before it had a memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Linked {
-    Before,
-    Now,
+/// What was published at one time.
+pub(super) struct Published {
+    complete_since_ms: i64,
+    hashes: HashSet<u64>,
+}
+
+impl Published {
+    /// Whether it was published, or may have been: before the memory begins nothing is known.
+    pub(super) fn has(&self, info: &MessageInfo) -> bool {
+        let is_before = info.timestamp.timestamp_millis() < self.complete_since_ms;
+        is_before || self.hashes.contains(&hash(info))
+    }
+
+    pub(super) fn add(&mut self, info: &MessageInfo) {
+        self.hashes.insert(hash(info));
+    }
 }
 
 impl Seen {
-    /// Reads what is stored. Where nothing is, what a linked session published before `now` is not
-    /// known.
+    /// Reads what is stored. Where nothing is, the session may have published what came before
+    /// `unknown_before`.
     pub(super) async fn load(
         &self,
         backend: &dyn Backend,
-        linked: Linked,
-        now: Timestamp,
+        unknown_before: Timestamp,
     ) -> anyhow::Result<()> {
         let memory = match load(backend).await? {
             Some(memory) => memory,
             None => Memory {
                 head: Head {
-                    complete_since_ms: match linked {
-                        Linked::Before => now.millis(),
-                        Linked::Now => 0,
-                    },
+                    complete_since_ms: unknown_before.millis(),
                     next: 0,
                 },
                 ..Memory::default()
@@ -63,11 +73,16 @@ impl Seen {
 
     /// Stores what is new.
     pub(super) async fn store(&self, backend: &dyn Backend) {
-        let rows = self.lock().take_rows();
+        let (rows, new) = {
+            let mut memory = self.lock();
+            let rows = memory.rows();
+            (rows, memory.begin_storing())
+        };
         for (name, value) in rows {
             if backend.put_group_metadata(&name, &value).await.is_err() {
                 // The client finds out by its own writes.
-                return tracing::debug!("which messages were published could not be stored");
+                tracing::debug!("which messages were published could not be stored");
+                return self.lock().put_back(new);
             }
         }
     }
@@ -79,13 +94,29 @@ impl Seen {
 
     /// The same of a message of the past, which is not the newest of its chat.
     pub(super) fn note_late(&self, info: &MessageInfo) {
-        self.lock().note_hash(info);
+        let at_ms = info.timestamp.timestamp_millis();
+        self.lock().note_hash(hash(info), at_ms);
     }
 
-    /// Whether it was published, or may have been: before the memory begins nothing is known.
+    /// The session itself sends it, so it is nothing that was missed. `to`: an id of WhatsApp's.
+    pub(super) fn note_sent(&self, id: &str, to: &str, now: Timestamp) {
+        let group = if to.ends_with("@g.us") { to } else { "" };
+        let hash = hash_of(id, group, Author::Own);
+        self.lock().note_hash(hash, now.millis());
+    }
+
+    /// Whether it is remembered as published.
     pub(super) fn has(&self, info: &MessageInfo) -> bool {
+        self.lock().has(hash(info))
+    }
+
+    /// What was published until now.
+    pub(super) fn published(&self) -> Published {
         let memory = self.lock();
-        info.timestamp.timestamp_millis() < memory.head.complete_since_ms || memory.has(info)
+        Published {
+            complete_since_ms: memory.head.complete_since_ms,
+            hashes: memory.published.iter().map(|(hash, _)| *hash).collect(),
+        }
     }
 
     /// Since when all that was published is remembered.

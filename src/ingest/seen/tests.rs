@@ -23,7 +23,7 @@ async fn what_was_published_is_known_after_a_restart_and_under_both_names_of_a_c
     let backend = InMemoryBackend::new();
     let seen = Seen::default();
     let now = Timestamp::from_millis(1_000_000);
-    seen.load(&backend, Linked::Now, now).await.expect("loads");
+    seen.load(&backend, Timestamp::EPOCH).await.expect("loads");
     for number in 0..100 {
         seen.note(
             &info(&number.to_string(), ANN, 500 + number),
@@ -36,15 +36,18 @@ async fn what_was_published_is_known_after_a_restart_and_under_both_names_of_a_c
     seen.store(&backend).await;
 
     let later = Seen::default();
-    let loaded = later.load(&backend, Linked::Before, now).await;
+    let loaded = later.load(&backend, now).await;
     loaded.expect("loads");
     assert_eq!(later.complete_since().millis(), 0);
     for id in ["0", "99", "late"] {
-        assert!(later.has(&info(id, ANN_LID, 500)), "{id}");
+        assert!(later.published().has(&info(id, ANN_LID, 500)), "{id}");
     }
-    assert!(!later.has(&info("100", ANN, 500)));
-    assert!(later.has(&info("G", "1@g.us", 500)));
-    assert!(!later.has(&info("G", "2@g.us", 500)), "another group");
+    assert!(!later.published().has(&info("100", ANN, 500)));
+    assert!(later.published().has(&info("G", "1@g.us", 500)));
+    assert!(
+        !later.published().has(&info("G", "2@g.us", 500)),
+        "another group"
+    );
     let anchors = later.anchors();
     let newest: Vec<_> = anchors.iter().map(|one| one.message_id.as_str()).collect();
     assert_eq!(newest, ["G", "late"]);
@@ -55,10 +58,13 @@ async fn a_full_memory_says_where_it_begins_and_one_of_a_linked_session_begins_n
     let backend = InMemoryBackend::new();
     let seen = Seen::default();
     let now = Timestamp::from_millis(5_000);
-    let loaded = seen.load(&backend, Linked::Before, now).await;
+    let loaded = seen.load(&backend, now).await;
     loaded.expect("loads");
-    assert!(seen.has(&info("A", ANN, 4)), "it may have been published");
-    assert!(!seen.has(&info("A", ANN, 5)));
+    assert!(
+        seen.published().has(&info("A", ANN, 4)),
+        "it may have been published"
+    );
+    assert!(!seen.published().has(&info("A", ANN, 5)));
     for number in 0..=HASHES_MAX {
         let at = 10 + i64::try_from(number).expect("small");
         seen.note(&info(&number.to_string(), ANN, at), "4915200000001");
@@ -66,11 +72,16 @@ async fn a_full_memory_says_where_it_begins_and_one_of_a_linked_session_begins_n
     assert_eq!(seen.complete_since().millis(), 10_001);
     seen.store(&backend).await;
     let later = Seen::default();
-    let loaded = later.load(&backend, Linked::Before, now).await;
+    let loaded = later.load(&backend, now).await;
     loaded.expect("loads");
     assert_eq!(later.complete_since().millis(), 10_001);
-    assert!(later.has(&info("1", ANN, 11)) && !later.has(&info("0", ANN, 11)));
+    assert!(
+        later.published().has(&info("1", ANN, 11)) && !later.published().has(&info("0", ANN, 11))
+    );
     // The next takes the place of the oldest.
     later.note(&info("next", ANN, 9_000), "4915200000001");
-    assert!(!later.has(&info("1", ANN, 9_000)) && later.has(&info("2", ANN, 9_000)));
+    assert!(
+        !later.published().has(&info("1", ANN, 9_000))
+            && later.published().has(&info("2", ANN, 9_000))
+    );
 }

@@ -28,7 +28,6 @@ use crate::{
         backfill::History,
         context::Context,
         hook::Publisher,
-        seen::Linked,
         send::{Known, SendLimiter},
         storage::{OpenKeys, Opened},
     },
@@ -107,13 +106,9 @@ impl<'a> Live<'a> {
             .setup
             .bot(backend, linked, publisher.clone(), forwarder);
         let bot = bot.await?;
-        let linked = match scope.status.phone() {
-            Some(_) => Linked::Before,
-            None => Linked::Now,
-        };
         let backend = bot.client().persistence_manager().backend();
-        let now = scope.status.now();
-        publisher.seen.load(&*backend, linked, now).await?;
+        let unknown_before = scope.status.unknown_before();
+        publisher.seen.load(&*backend, unknown_before).await?;
         let handle = bot.spawn();
         let mut gap = Gap::new(scope.context.settings.gap_check_chats);
         if let Some(newest) = publisher.seen.anchors().first() {
@@ -156,8 +151,10 @@ impl<'a> Live<'a> {
             other => other,
         };
         let backend = self.handle.client().persistence_manager().backend();
-        self.publisher.seen.store(&*backend).await;
+        let seen = Arc::clone(&self.publisher.seen);
+        self.sending.shutdown().await;
         let shutdown = stop(self.scope.setup.tasks, self.handle).await;
+        seen.store(&*backend).await;
         self.keys.close().await;
         let status = self.scope.status;
         status.set_keys_number(self.keys.number());

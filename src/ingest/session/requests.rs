@@ -48,6 +48,7 @@ impl Live<'_> {
         let context = Arc::clone(self.scope.context);
         let known = Arc::clone(&self.known);
         let polls = Arc::clone(&self.publisher.polls);
+        let seen = Arc::clone(&self.publisher.seen);
         let owner = self.scope.setup.session.client_id;
         let unanswered = self.liveness.unanswered.clone();
         let task = async move {
@@ -60,6 +61,7 @@ impl Live<'_> {
                     SessionRequest::Send(outgoing) => {
                         let id = outgoing.message_id.as_str();
                         unanswered.sent(id, Instant::now());
+                        seen.note_sent(id, &outgoing.to, context.bus.now());
                         let outcome =
                             send(owner, &client, &context, &known, &polls, outgoing).await;
                         if outcome != SendOutcome::Sent {

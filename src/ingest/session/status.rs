@@ -133,6 +133,16 @@ impl StatusWriter {
         self.status.keys_number = number;
     }
 
+    /// What a session without a memory may have published came before this. One that is linked
+    /// again had messages until it was unlinked.
+    pub(super) fn unknown_before(&self) -> Timestamp {
+        match (self.phone(), self.status.last_message_at) {
+            (Some(_), _) => self.now(),
+            (None, Some(last)) => last.after(Duration::from_millis(1)),
+            (None, None) => Timestamp::EPOCH,
+        }
+    }
+
     pub(super) fn set_last_message(&mut self, at: Timestamp) {
         if self.status.last_message_at != Some(at) && at != Timestamp::EPOCH {
             self.status.last_message_at = Some(at);
