@@ -36,6 +36,8 @@ use crate::{
 pub(super) const FROM_CHAT_QUEUE: &str = "wa-line";
 /// How long one read of many entries may take, and how long the server keeps the reader.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// A head is dispatched again once in so long at most.
+const DISPATCH_WINDOW_MS: i64 = 2 * 60 * 1000;
 
 /// A delivery in a chat queue.
 pub struct Queued {
@@ -172,9 +174,10 @@ impl Bus {
     }
 
     /// The same for a head that was dispatched, and that nobody works on: a copy that is gone must
-    /// not make the server refuse this one.
+    /// not make the server refuse this one. One that waits must not become many.
     pub async fn dispatch_head_again(&self, head: &Queued) -> Result<(), Error> {
-        let id = format!("line:{}:{}", head.stored_as, self.now().millis());
+        let window = self.now().millis() / DISPATCH_WINDOW_MS;
+        let id = format!("line:{}:{window}", head.stored_as);
         self.dispatch_head_as(head, id).await
     }
 

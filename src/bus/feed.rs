@@ -157,8 +157,8 @@ impl Feed {
     /// Asks for no more, and collects what the server sends until it has ended every open request.
     /// No shorter time would do: on a busy machine a message can take long to come. This node keeps
     /// its pin, so no other node is fed meanwhile.
-    pub(super) async fn drain(&mut self) -> Vec<jetstream::Message> {
-        let mut unstarted = Vec::new();
+    /// What came is in `unstarted` also when this is dropped.
+    pub(super) async fn drain(&mut self, unstarted: &mut Vec<jetstream::Message>) {
         while self.asked > 0 {
             let is_lost = *self.connections.borrow() > self.connection
                 || self.bus.client.connection_state() != State::Connected;
@@ -178,7 +178,6 @@ impl Feed {
                 Err(_) => break,
             }
         }
-        unstarted
     }
 
     /// Ends the feed, and with it this node's pin: another node is fed from now on. Should this

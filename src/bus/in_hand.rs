@@ -16,6 +16,9 @@ use super::StoredAs;
 /// the server has heard of the first one's.
 const ACKNOWLEDGED_MAX: usize = 2_000;
 
+/// How long what was given back is believed to be on its way.
+const COMES_AGAIN_WITHIN: Duration = Duration::from_secs(10);
+
 /// The book of one consumer.
 #[derive(Default)]
 pub(super) struct InHand(Mutex<State>);
@@ -55,6 +58,12 @@ impl InHand {
             book: Arc::clone(self),
             stored_as,
         }
+    }
+
+    /// Notes that a message was given back, and comes again soon.
+    pub(super) fn given_back(&self, sequence: u64) {
+        let until = Instant::now() + COMES_AGAIN_WITHIN;
+        self.state().paused.insert(sequence, until);
     }
 
     /// What is known of a message.

@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Bus, Error, Work,
+    Bus, Error, Membership, Work,
     feed::{Fed, Feed},
     give_back::sort,
     in_hand::InHand,
@@ -51,6 +51,7 @@ pub struct Pull {
     pin: Option<String>,
     seen: Seen,
     in_hand: Arc<InHand>,
+    membership: Option<Membership>,
 }
 
 impl Bus {
@@ -72,11 +73,21 @@ impl Bus {
             pin: None,
             seen: Seen::default(),
             in_hand: Arc::default(),
+            membership: None,
         }
     }
 }
 
 impl Pull {
+    /// With the membership by which others take this node's partitions when it is silent.
+    #[must_use]
+    pub fn of_member(self, membership: Membership) -> Self {
+        Self {
+            membership: Some(membership),
+            ..self
+        }
+    }
+
     /// The next message; `None` once cancelled. Fetched messages that were not given out go back
     /// to the server then.
     pub async fn next(&mut self) -> Option<Incoming> {
@@ -153,7 +164,7 @@ impl Pull {
         while self.ready.is_empty() {
             let fed = self.next_fed().await?;
             if let Fed::Message(message) = &fed
-                && self.seen.note(message) == Follows::No
+                && self.note(message) == Follows::No
                 && self.work.is_delivered()
             {
                 self.collected.extend(fed.into_message());
@@ -178,11 +189,27 @@ impl Pull {
             .transpose()
     }
 
+    /// Notes a message. It follows on nothing where others may have been fed before it.
+    fn note(&mut self, message: &jetstream::Message) -> Follows {
+        if let Some(membership) = &self.membership {
+            let is_known = membership.is_current() && self.seen.is_of_term(membership.term());
+            if !is_known {
+                self.seen.forget();
+                self.seen.check_term(membership.term());
+            }
+        }
+        self.seen.note(message)
+    }
+
     async fn open_feed(&mut self) -> Result<(), Error> {
         if self.feed.is_none() {
             let (stream, consumer) = self.work.consumer(self.partition);
             self.opened_at = Instant::now();
             let feed = Feed::open(&self.bus, stream, &consumer, self.pin.clone()).await?;
+            if let Some(membership) = &self.membership {
+                membership.current().await;
+                self.seen.check_term(membership.term());
+            }
             self.bus
                 .reclaim(self.work, self.partition, &mut self.seen, &self.in_hand)
                 .await?;

@@ -45,6 +45,8 @@ pub(super) struct Seen {
     reply: Option<String>,
     /// Others may have been fed since the last message.
     pub(super) was_silent: bool,
+    /// The term of this node's membership in which it saw this.
+    term: Option<u64>,
     /// Since when nobody tells what was handed out.
     failing_since: Option<Instant>,
 }
@@ -76,7 +78,9 @@ impl Seen {
             return Follows::Yes;
         };
         if info.delivered == 1 {
-            self.first.get_or_insert(info.stream_sequence);
+            // Lower when the stream was made again.
+            let first = self.first.unwrap_or(info.stream_sequence);
+            self.first = Some(first.min(info.stream_sequence));
         }
         self.reply = message.reply.as_ref().map(ToString::to_string);
         let last = self.last.replace(info.consumer_sequence);
@@ -88,8 +92,21 @@ impl Seen {
     }
 
     /// Forgets all: another node may have been fed meanwhile.
-    fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         *self = Self::default();
+    }
+
+    /// Whether this node was silent for so long since that another may have been fed.
+    pub(super) fn is_of_term(&self, term: u64) -> bool {
+        self.term.is_none_or(|known| known == term)
+    }
+
+    /// Forgets what is of another term.
+    pub(super) fn check_term(&mut self, term: u64) {
+        if !self.is_of_term(term) {
+            self.forget();
+        }
+        self.term = Some(term);
     }
 }
 
@@ -125,6 +142,7 @@ impl Bus {
         if since.elapsed() < PATIENCE {
             return Err(error);
         }
+        seen.failing_since = None;
         tracing::warn!(work, partition, %error, "messages that never came may be late");
         Ok(())
     }
@@ -178,8 +196,11 @@ impl Bus {
             }
         }
         let count = lost.len();
-        nak_in_order(lost).await;
-        Ok(count)
+        if nak_in_order(lost).await {
+            Ok(count)
+        } else {
+            Err(Error::Timeout("word on what is given back"))
+        }
     }
 
     async fn consumer_info(&self, stream: Stream, consumer: &str) -> Result<ConsumerInfo, Error> {

@@ -110,6 +110,7 @@ fn start(
     let loops = [Work::Message, Work::Retry].map(|work| {
         // The loop itself looks at `cancel`, so giving back is not cut short.
         let pull = shared.bus.pull(work, partition, CancellationToken::new());
+        let pull = pull.of_member(shared.membership.clone());
         let engine = Arc::clone(&engine);
         let pull_loop = PullLoop::new(work, pull, engine, last_owner, cancel.clone());
         shared

@@ -29,12 +29,17 @@ impl Pull {
         // back by then comes by itself before long.
         let given_back_until = self.bus.settings.ack_wait / 2;
         let confirmed = timeout(given_back_until, nak_in_order(unstarted));
-        tokio::select! {
+        let is_confirmed = tokio::select! {
             biased;
-            _ = confirmed => {}
-            () = cut_off(&self.cancel) => {}
+            confirmed = confirmed => confirmed.unwrap_or(false),
+            () = cut_off(&self.cancel) => false,
+        };
+        // The server has them as handed out until they come again.
+        for message in self.unstarted.drain(..) {
+            if is_confirmed && let Ok(info) = message.info() {
+                self.in_hand.given_back(info.stream_sequence);
+            }
         }
-        self.unstarted.clear();
     }
 
     /// The same, together with one that was given out and not started.
@@ -63,11 +68,11 @@ impl Pull {
 
     pub(super) async fn stop(&mut self) {
         if let Some(feed) = &mut self.feed {
-            let drained = feed.drain().await;
-            for message in &drained {
+            let first = self.unstarted.len();
+            feed.drain(&mut self.unstarted).await;
+            for message in &self.unstarted[first..] {
                 self.seen.note(message);
             }
-            self.unstarted.extend(drained);
         }
     }
 
