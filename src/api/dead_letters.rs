@@ -73,7 +73,7 @@ pub(super) async fn list(
     if let Some(webhook) = filter.webhook {
         app.webhook(client, webhook).await?;
     }
-    let permit = app.event_pages.permit(client).await;
+    let permit = app.event_pages.permit(client, bodies).await;
     let (events, next) = page(&app, client, &filter, after, limit).await?;
     let next_cursor = next.map(|next| cursor::encode(&app.cursor_key, &name, next.0.as_u128()));
     let has_more = next_cursor.is_some();

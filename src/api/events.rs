@@ -80,7 +80,7 @@ pub(super) async fn list(
         .transpose()?
         .map(|place| EventId(Uuid::from_u128(place)));
     let bodies = Bodies::of(listing.include);
-    let permit = app.event_pages.permit(client).await;
+    let permit = app.event_pages.permit(client, bodies).await;
     // One more than asked for tells whether there is more.
     let mut events = app
         .store

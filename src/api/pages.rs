@@ -18,7 +18,8 @@ use crate::{
     tasks::KeyedSemaphore,
 };
 
-/// Pages of events that are in memory at the same time. Each has some megabytes.
+/// Pages of events that are in memory at the same time, of those with bodies and of those without.
+/// Each has some megabytes.
 const PAGES_MAX: usize = 16;
 /// Those of one client.
 const CLIENT_PAGES_MAX: usize = 4;
@@ -120,14 +121,17 @@ pub(super) enum Bodies {
 #[derive(Debug)]
 pub(super) struct EventPages {
     clients: KeyedSemaphore<ClientId>,
-    node: Arc<Semaphore>,
+    shown: Arc<Semaphore>,
+    /// Of pages that do not wait for their readers.
+    left_out: Arc<Semaphore>,
 }
 
 impl Default for EventPages {
     fn default() -> Self {
         Self {
             clients: KeyedSemaphore::new(CLIENT_PAGES_MAX),
-            node: Arc::new(Semaphore::new(PAGES_MAX)),
+            shown: Arc::new(Semaphore::new(PAGES_MAX)),
+            left_out: Arc::new(Semaphore::new(PAGES_MAX)),
         }
     }
 }
@@ -141,9 +145,13 @@ pub(super) struct PagePermit {
 
 impl EventPages {
     /// Waits for a place, first for one among the client's.
-    pub(super) async fn permit(&self, client: ClientId) -> PagePermit {
+    pub(super) async fn permit(&self, client: ClientId, bodies: Bodies) -> PagePermit {
         let of_client = self.clients.acquire(client).await;
-        let of_node = Arc::clone(&self.node).acquire_owned().await;
+        let node = match bodies {
+            Bodies::Shown => &self.shown,
+            Bodies::LeftOut => &self.left_out,
+        };
+        let of_node = Arc::clone(node).acquire_owned().await;
         PagePermit {
             _node: of_node.expect("the semaphore is never closed"),
             _client: of_client,
