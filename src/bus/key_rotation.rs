@@ -15,7 +15,7 @@ use crate::wire::{self, Keyring, SealError, SealedWith};
 const WITNESS: &str = "seal_witness";
 const WITNESS_TEXT: &str = "wahook";
 
-/// What [`KeyRotation::reseal`] did.
+/// What sealing everything with the newest key did.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Resealed {
     /// Webhooks looked at.
