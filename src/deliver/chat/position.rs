@@ -1,6 +1,9 @@
 //! Where a message stands in its chat.
 
-use super::{queues::ChatQueues, state::Chat};
+use super::{
+    queues::ChatQueues,
+    state::{Chat, ChatState},
+};
 use crate::{
     bus::{Error, Incoming, Queued, Redelivery, Work},
     model::Delivery,
@@ -65,7 +68,8 @@ pub(super) async fn find_position(
     delivery: &Delivery,
     origin: DeliveryOrigin,
 ) -> Result<Position, Error> {
-    enqueue_returned(chat, queues, delivery).await?;
+    let returned = |state: &mut ChatState| state.returned_before(delivery.event_id);
+    chat.enqueue_each(queues, returned).await?;
     let in_flight = chat.state().in_flight.clone();
     if let Some(now) = &in_flight {
         if now.delivery.event_id == delivery.event_id {
@@ -102,26 +106,6 @@ pub(super) async fn find_position(
     } else {
         Position::First { in_queue: true }
     })
-}
-
-/// Puts those that were given back before this message into the queue.
-async fn enqueue_returned(
-    chat: &Chat,
-    queues: &impl ChatQueues,
-    delivery: &Delivery,
-) -> Result<(), Error> {
-    loop {
-        let returned = chat.state().returned_before(delivery.event_id);
-        let Some(returned) = returned else {
-            return Ok(());
-        };
-        match chat.enqueue_behind(queues, &returned).await {
-            // It is given up when it comes again.
-            Ok(()) | Err(Error::TooLarge) => {}
-            Err(error) => return Err(error),
-        }
-        chat.state().returned.pop_front();
-    }
 }
 
 /// Puts a message into a queue that has another head; the head after that.

@@ -146,8 +146,18 @@ impl Chat {
 
     /// Puts all that was given back into the queue. To be called with the gate held.
     pub(super) async fn enqueue_returned(&self, queues: &impl ChatQueues) -> Result<(), Error> {
+        self.enqueue_each(queues, ChatState::first_returned).await
+    }
+
+    /// Puts those given back into the queue for as long as `next` names the first of them. To be
+    /// called with the gate held.
+    pub(super) async fn enqueue_each(
+        &self,
+        queues: &impl ChatQueues,
+        mut next: impl FnMut(&mut ChatState) -> Option<Delivery>,
+    ) -> Result<(), Error> {
         loop {
-            let returned = self.state().first_returned();
+            let returned = next(&mut self.state());
             let Some(returned) = returned else {
                 return Ok(());
             };

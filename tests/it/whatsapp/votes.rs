@@ -58,12 +58,18 @@ async fn votes_are_told_by_name_are_changed_and_are_taken_back_with_keys_in_jets
     votes_are_told(Linked::with(&[("WHATSAPP__KEYS", "jetstream")]).await).await;
 }
 
+/// Alice's poll, once it was told; its id.
+async fn ask(linked: &Linked, receiver: &Receiver, alice: &Contact) -> String {
+    let poll = content::open_poll("Drink?", &OPTIONS, SECRET);
+    let id = alice.send(&linked.device, poll).await.expect("sent");
+    told(receiver, &id).await;
+    id
+}
+
 async fn votes_are_told(linked: Linked) {
     let (_, receiver) = linked.webhook().await;
     let alice = linked.server.contact(ALICE, "Alice");
-    let poll = content::open_poll("Drink?", &OPTIONS, SECRET);
-    let id = alice.send(&linked.device, poll).await.expect("sent");
-    told(&receiver, &id).await;
+    let id = ask(&linked, &receiver, &alice).await;
     let alice_id = pn(ALICE);
     let ballot = Ballot {
         id: &id,
@@ -172,9 +178,7 @@ async fn a_vote_on_an_option_without_a_name_is_told_by_its_hash() {
     let linked = Linked::start().await;
     let (_, receiver) = linked.webhook().await;
     let alice = linked.server.contact(ALICE, "Alice");
-    let poll = content::open_poll("Drink?", &OPTIONS, SECRET);
-    let id = alice.send(&linked.device, poll).await.expect("sent");
-    told(&receiver, &id).await;
+    let id = ask(&linked, &receiver, &alice).await;
     let alice_id = pn(ALICE);
     let ballot = Ballot {
         id: &id,
